@@ -1,0 +1,11 @@
+//! fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
+
+mod driver;
+mod ingest;
+mod log;
+pub mod proto;
+mod shard;
+mod sys;
+mod types;
+
+pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -1,0 +1,18 @@
+//! The protocol, sans I/O: bytes in, actions out.
+//!
+//! Knows RFC 6455, RFC 9112 as far as an upgrade needs it, and fanwire's own subprotocols. Never names a socket, a
+//! descriptor, a thread or a clock. The same bytes cut at any places give the same events.
+
+pub mod client;
+pub mod close;
+pub mod decoder;
+pub mod encoder;
+pub mod handshake;
+pub mod header;
+pub mod json;
+pub mod mask;
+pub mod request;
+pub mod subscribe;
+pub mod target;
+pub mod topic;
+pub mod utf8;

@@ -1,0 +1,1 @@
+//! Thin, safe wrappers over the few system calls the engine makes itself.
