@@ -25,7 +25,6 @@ impl<'a> JsonText<'a> {
         self.0
     }
 }
-}
 
 /// Decides whether payloads are JSON, with buffers that are reused: one per shard.
 pub struct JsonCheck {
