@@ -362,3 +362,11 @@ fn close_part(payload: &[u8]) -> Result<Part<'_>, Violation> {
         Err(_) => Err(Violation::payload("close reason is not UTF-8")),
     }
 }
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "decoder_oracle_tests.rs"]
+mod oracle_tests;
