@@ -1,6 +1,6 @@
 //! Ends: closing one connection, draining all of them, and the deadlines that lead there.
 
-use super::conn::{CONTROL_MAX, Conn, Extra, Mid, Phase, connection_id};
+use super::conn::{CONTROL_MAX, Conn, Extra, Phase, connection_id};
 use super::table::NONE;
 use super::{Ending, Shard};
 use crate::driver::{Driver, Slot};
@@ -94,10 +94,9 @@ impl<D: Driver> Shard<D> {
         if self.conns[slot as usize].phase == Phase::Free {
             return;
         }
+        self.conns[slot as usize].phase = Phase::Broken;
         self.drop_remainder(slot);
-        self.conns[slot as usize].mid = Mid::Boundary;
         self.leave_all(slot);
-        self.drop_remainder(slot);
         let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
         let conn = &mut self.conns[slot as usize];
         let was_announced = conn.flags.was_announced;

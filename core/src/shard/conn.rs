@@ -9,8 +9,9 @@ use super::table::NONE;
 use crate::event::Protocol;
 use crate::ingest::{ClaimBuf, Payload};
 use crate::proto::decoder::{Decoder, Role};
+use crate::proto::request::RequestScanner;
 use crate::proto::topic::Pattern;
-use crate::types::{ConnectionId, Kind, Priority};
+use crate::types::{ConnectionId, Kind, TopicId};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Phase {
     Draining,
     /// A close frame (or a refusal) is queued; nothing follows it.
     Closing,
+    /// Nothing more can be sent: closed at the end of the turn.
+    Broken,
     /// The close frame is with the kernel and our side is shut; waiting for the peer's end.
     Lingering,
 }
@@ -63,6 +66,8 @@ pub struct Flags {
     pub awaits_pong: bool,
     /// On the list of connections whose input waits for room elsewhere.
     pub is_stuck: bool,
+    /// It has interests, and is on the shard's list of those to be asked about new topics.
+    pub is_interested: bool,
     /// The host was told that it opened (and must be told that it closed).
     pub was_announced: bool,
 }
@@ -84,6 +89,8 @@ pub struct Conn {
     pub decoder: Decoder,
     /// First membership.
     pub memberships: u32,
+    /// Number of the topic that a raw connection publishes to.
+    pub publishes_to: Option<TopicId>,
     /// Number of memberships.
     pub membership_count: u32,
     /// Memberships whose `subscribed` is still to be sent.
@@ -117,6 +124,7 @@ impl Conn {
             generation: 0,
             decoder: Decoder::new(Role::Server, false),
             memberships: NONE,
+            publishes_to: None,
             membership_count: 0,
             announce_count: 0,
             links: [NONE; 4],
@@ -224,31 +232,20 @@ impl Piece {
     }
 }
 
-/// A client's message that the ring or the host has had no room for yet.
+/// A client's message that the ring, the host or the control queue has had no room for yet.
 #[derive(Debug)]
 pub enum Held {
-    /// To be published.
-    Publish {
-        /// Topic name.
-        topic: Box<str>,
-        /// Importance.
-        priority: Priority,
-        /// What the payload is.
-        kind: Kind,
-        /// The payload.
-        payload: Vec<u8>,
-    },
-    /// To be handed to the host.
-    ForHost {
+    /// Of a raw connection: to be published, or handed to the host.
+    Raw {
         /// Text or binary.
         kind: Kind,
         /// The payload.
         payload: Payload,
     },
-    /// A whole text message (a control message) to be parsed again from its beginning.
+    /// A control message, to be looked at from its beginning.
     Control {
         /// The text.
-        text: Vec<u8>,
+        text: Payload,
     },
 }
 
@@ -257,8 +254,10 @@ pub enum Held {
 pub struct Extra {
     /// Bytes received and not consumed: an upgrade request, an incomplete header, or input that waits.
     pub inbox: Vec<u8>,
-    /// How much of `inbox` an upgrade request's scanner has seen belongs to the scanner itself.
-    pub scanner: Option<crate::proto::request::RequestScanner>,
+    /// Looks for the end of an upgrade request in `inbox`.
+    pub scanner: Option<RequestScanner>,
+    /// Length of the upgrade request in `inbox`, once its end was found.
+    pub request_len: usize,
     /// Peer address, until the upgrade is done.
     pub peer: Option<std::net::SocketAddr>,
     /// Control frames and HTTP responses, ready to be sent.
@@ -275,8 +274,6 @@ pub struct Extra {
     pub direct_sent: usize,
     /// A message that is arriving in parts.
     pub assembly: Option<ClaimBuf>,
-    /// Bytes of it so far.
-    pub assembled: usize,
     /// A message that waits for room.
     pub held: Option<Held>,
 }

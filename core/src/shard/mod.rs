@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use shared::{Command, Counters, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
-use self::send::{Plan, SendOutcome};
+use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
 use self::topics::{Lane, Link, Membership, Stream, TopicState};
@@ -44,8 +44,13 @@ const RECORD_BYTES_PER_TURN: usize = 1 << 20;
 const COMMANDS_PER_TURN: usize = 256;
 /// Deadlines looked at in one turn at most.
 const DEADLINES_PER_TURN: usize = 256;
+/// Emptied [`Extra`]s kept for reuse.
+const STOCK_MAX: usize = 1_024;
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
+
+/// How soon to try again what waits for another thread.
+const RETRY_NS: u64 = 500_000;
 
 /// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +90,7 @@ pub struct Shard<D: Driver> {
     memberships: Table<Membership>,
     links: Table<Link>,
     /// Connections with interests: asked about every new topic.
-    interested: Vec<u32>,
+    interested: Vec<(u32, u32)>,
 
     pool: BlockPool,
     remainder_bytes: usize,
@@ -107,7 +112,6 @@ pub struct Shard<D: Driver> {
     io_events: Vec<IoEvent>,
     results: SendResults,
     plans: Vec<Plan>,
-    outcomes: Vec<SendOutcome>,
     host_events: VecDeque<Event>,
 
     stats: ShardStats,
@@ -154,7 +158,6 @@ impl<D: Driver> Shard<D> {
             io_events: Vec::with_capacity(1_024),
             results: SendResults::new(),
             plans: Vec::new(),
-            outcomes: Vec::new(),
             host_events: VecDeque::new(),
             stats: ShardStats::default(),
             ending: Ending::No,
@@ -205,11 +208,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn has_no_work(&self) -> bool {
-        self.dirty.is_empty()
-            && self.stuck.is_empty()
-            && self.host_events.is_empty()
-            && self.doomed.is_empty()
-            && self.ending != Ending::Ended
+        self.dirty.is_empty() && self.doomed.is_empty() && self.ending != Ending::Ended
     }
 
     /// Says that this shard sleeps, then looks once more: whoever publishes after that look sees the flag and wakes us.
@@ -222,6 +221,10 @@ impl<D: Driver> Shard<D> {
         let mut until = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         if let Ending::Draining { deadline_ns } = self.ending {
             until = until.min(deadline_ns);
+        }
+        if !self.stuck.is_empty() || !self.host_events.is_empty() {
+            // What they wait for (a slower shard, the host) does not wake this shard.
+            until = until.min(self.now_ns + RETRY_NS);
         }
         // A bound on how stale the counters may be.
         Wait::Until(until.min(self.now_ns + 1_000_000_000))
@@ -266,7 +269,7 @@ impl<D: Driver> Shard<D> {
         let conn = &mut self.conns[slot as usize];
         if conn.extra.as_ref().is_some_and(|e| e.is_empty())
             && let Some(extra) = conn.extra.take()
-            && self.stock.len() < 1_024
+            && self.stock.len() < STOCK_MAX
         {
             self.stock.push(extra);
         }

@@ -1,7 +1,7 @@
 //! What a shard shares with the rest of the engine: the ring, the names, its mailbox, its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
@@ -26,8 +26,24 @@ pub struct Shared {
     pub registry: Registry,
     /// One for each shard.
     pub mailboxes: Vec<CachePadded<Mailbox>>,
+    /// Connections open on all shards.
+    pub open: AtomicU32,
+    /// The wall clock: nanoseconds since the Unix epoch.
+    pub wall_ns: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Rings when a shard has put events into its mailbox.
     pub bell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Shared {
+    /// Counts one more connection; false if that is more than the configuration allows.
+    pub fn enter(&self) -> bool {
+        self.open.fetch_add(1, Relaxed) < self.config.connections_max
+    }
+
+    /// Counts one connection less.
+    pub fn leave(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Traffic between the host and one shard, apart from messages.
