@@ -5,6 +5,8 @@ mod ingest;
 mod log;
 pub mod proto;
 mod shard;
+#[cfg(test)]
+mod sim;
 mod sys;
 mod types;
 

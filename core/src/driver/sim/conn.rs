@@ -81,6 +81,8 @@ pub struct Conn {
     pub want: bool,
     /// See `want`.
     pub writable_due: Option<u64>,
+    /// The network never resets this one.
+    pub is_protected: bool,
     /// All bytes taken from the shard so far.
     pub sent_total: u64,
     /// All bytes given to the shard so far.
@@ -105,6 +107,7 @@ impl Conn {
             ends_while_paused,
             want: false,
             writable_due: None,
+            is_protected: false,
             sent_total: 0,
             received_total: 0,
         }

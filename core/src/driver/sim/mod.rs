@@ -24,6 +24,9 @@ pub use options::SimOptions;
 pub use rng::Rng;
 pub use socket::{Read, SimSocket};
 
+/// Runs while a shard sleeps; it is told until when the shard would sleep.
+pub type SleepHook = Box<dyn FnMut(u64)>;
+
 /// One shard's driver on a [`SimNet`].
 ///
 /// A turn never waits: it reports what is due and returns. Whoever steps the shards moves time on when all of them
@@ -32,7 +35,7 @@ pub struct SimDriver {
     net: SimNet,
     shard: usize,
     woken: Arc<AtomicBool>,
-    on_sleep: Option<Box<dyn FnMut()>>,
+    on_sleep: Option<SleepHook>,
 }
 
 impl SimDriver {
@@ -42,8 +45,9 @@ impl SimDriver {
     }
 
     /// Runs `hook` whenever a turn that may wait finds nothing to report: the moment at which a real shard
-    /// sleeps. What the hook causes (a wake, above all) is reported by that same turn.
-    pub fn on_sleep(&mut self, hook: Box<dyn FnMut()>) {
+    /// sleeps. The hook may run clients, publishers, other shards, and time; what it causes (a wake, above all) is
+    /// reported by that same turn.
+    pub fn on_sleep(&mut self, hook: SleepHook) {
         self.on_sleep = Some(hook);
     }
 }
@@ -83,10 +87,11 @@ impl Driver for SimDriver {
         let before = events.len();
         self.net.state_mut().turn(self.shard, wait, events);
         if events.len() == before
-            && matches!(wait, Wait::Until(until) if until > self.net.now_ns())
+            && let Wait::Until(until) = wait
+            && until > self.net.now_ns()
             && let Some(hook) = &mut self.on_sleep
         {
-            hook();
+            hook(until);
             self.net.state_mut().turn(self.shard, wait, events);
         }
         Ok(())

@@ -29,6 +29,8 @@ pub struct SimNet {
 pub struct NetState {
     /// The knobs; may be changed between two turns.
     pub options: SimOptions,
+    had_resets: bool,
+    had_delays: bool,
     pub(super) now_ns: u64,
     pub(super) rng: Rng,
     pub(super) conns: Vec<Conn>,
@@ -68,7 +70,8 @@ impl SimNet {
     pub fn new(seed: u64, options: SimOptions) -> Self {
         let mut rng = Rng::new(seed);
         let now_ns = 1_000_000_000 + rng.below(1 << 40);
-        let state = NetState { options, now_ns, rng, conns: Vec::new(), shards: Vec::new() };
+        let (had_resets, had_delays) = (options.reset > 0 || options.failed_send > 0, options.delay > 0);
+        let state = NetState { had_resets, had_delays, options, now_ns, rng, conns: Vec::new(), shards: Vec::new() };
         SimNet { state: Rc::new(RefCell::new(state)) }
     }
 
@@ -155,6 +158,21 @@ impl SimNet {
     /// Receive buffers that the shard holds.
     pub fn buffers_lent(&self, shard: usize) -> usize {
         self.state().shards[shard].lent.iter().filter(|lent| **lent).count()
+    }
+
+    /// Bytes that have moved so far, in both directions: where this stands still, nothing happens.
+    pub fn bytes_moved(&self) -> u64 {
+        self.state().conns.iter().map(|conn| conn.sent_total + conn.received_total).sum()
+    }
+
+    /// True if the network could reset connections at any time of its life.
+    pub fn has_resets(&self) -> bool {
+        self.state().had_resets
+    }
+
+    /// True if the network could delay things at any time of its life.
+    pub fn has_delays(&self) -> bool {
+        self.state().had_delays
     }
 
     /// Changes the faults of a running network.
@@ -296,7 +314,7 @@ impl NetState {
     fn report(&mut self, shard: usize, slot: u32, events: &mut Vec<Event>, events_max: usize) {
         let now = self.now_ns;
         let Some(index) = self.shards[shard].slots[slot as usize] else { return };
-        if self.rng.chance(self.options.reset) {
+        if self.rng.chance(self.options.reset) && !self.conns[index].is_protected {
             let errno = *self.rng.pick(&[ECONNRESET, ETIMEDOUT]);
             self.conns[index].abort(errno, now, &mut self.rng, &self.options);
         }
@@ -458,7 +476,7 @@ impl NetState {
             conn.failed = Some(EPIPE);
             return Sent::Failed(errno);
         }
-        if self.rng.chance(self.options.failed_send) {
+        if self.rng.chance(self.options.failed_send) && !conn.is_protected {
             conn.abort(ECONNRESET, now, &mut self.rng, &self.options);
             conn.failed = Some(EPIPE);
             return Sent::Failed(ECONNRESET);

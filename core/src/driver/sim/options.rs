@@ -75,6 +75,18 @@ impl SimOptions {
         }
     }
 
+    /// Ends all faults; sizes stay.
+    pub fn calm_down(&mut self) {
+        let calm = SimOptions::calm();
+        *self = SimOptions {
+            limits: self.limits.clone(),
+            send_capacity: self.send_capacity,
+            recv_capacity: self.recv_capacity,
+            backlog: self.backlog,
+            ..calm
+        };
+    }
+
     /// A network with a random mix of faults. Each is off in half of the networks, so that a fault that hides
     /// another one does not hide it everywhere (swarm testing: Groce et al., 2012).
     pub fn seeded(rng: &mut Rng) -> Self {

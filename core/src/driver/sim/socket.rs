@@ -69,6 +69,11 @@ impl SimSocket {
         self.net.state_mut().client_close(self.index);
     }
 
+    /// From now on the network never resets this connection (its shard still may).
+    pub fn protect(&self) {
+        self.net.state_mut().conns[self.index].is_protected = true;
+    }
+
     /// True after [`SimSocket::close`] or [`SimSocket::reset`].
     pub fn is_closed(&self) -> bool {
         self.net.state().conns[self.index].client == ClientEnd::Gone

@@ -400,7 +400,7 @@ fn a_wake_before_the_turn_is_not_lost() {
 fn a_wake_during_sleep_ends_it() {
     let (net, mut driver, _socket, _slot) = one_connection(SimOptions::calm());
     let waker = driver.waker();
-    driver.on_sleep(Box::new(move || waker.wake()));
+    driver.on_sleep(Box::new(move |_| waker.wake()));
     let mut events = Vec::new();
     driver.turn(Wait::Until(net.now_ns() + 1), &mut events).unwrap();
     assert!(matches!(events[..], [Event::Woken]));
