@@ -222,7 +222,7 @@ pub fn a_batch_is_answered_in_order<M: Make>() {
 pub fn short_sends_deliver_a_blob_byte_for_byte<M: Make>() {
     let mut rig = Rig::new::<M>(&limits(4));
     let (client, slot) = rig.connect();
-    rustix::net::sockopt::set_socket_recv_buffer_size(client.as_fd(), 8 << 10).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(client.as_fd(), 128 << 10).unwrap();
     let blob = pattern(8 << 20);
     let expected = blob.clone();
     let reader = thread::spawn(move || {
