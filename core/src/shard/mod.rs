@@ -29,7 +29,7 @@ use self::conn::{Conn, Extra, Phase};
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
-use self::topics::{Lane, Link, Membership, Stream, TopicState};
+use self::topics::{Lane, Link, Membership, Stream, Sub, TopicState};
 use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;
 use crate::ingest::Reader;
@@ -49,6 +49,10 @@ const STOCK_MAX: usize = 1_024;
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
 
+/// What one connection costs in the shard's tables, at most, when idle.
+pub const CONNECTION_BYTES: usize = size_of::<Conn>() + timer::NODE_BYTES + 64;
+/// What one cursor costs.
+pub const CURSOR_BYTES: usize = size_of::<Sub>() + size_of::<Link>() + size_of::<Membership>() + 8;
 /// How soon to try again what waits for another thread.
 const RETRY_NS: u64 = 500_000;
 
