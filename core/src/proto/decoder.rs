@@ -368,5 +368,9 @@ fn close_part(payload: &[u8]) -> Result<Part<'_>, Violation> {
 mod tests;
 
 #[cfg(test)]
+#[path = "decoder_cut_tests.rs"]
+mod cut_tests;
+
+#[cfg(test)]
 #[path = "decoder_oracle_tests.rs"]
 mod oracle_tests;
