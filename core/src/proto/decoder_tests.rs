@@ -366,6 +366,29 @@ fn data_of_a_partly_received_frame_is_handed_out_at_once() {
 }
 
 #[test]
+fn an_empty_first_fragment_is_reported_and_an_empty_one_in_the_middle_is_not() {
+    let mut decoder = server();
+    let mut next = |fin, opcode, payload: &[u8]| {
+        let mut bytes = frame(opcode, fin, payload);
+        let step = decoder.next(&mut bytes, MAX).unwrap();
+        let part = step.part.map(|part| match part {
+            Part::Data { first, last, bytes, .. } => (first, last, bytes.len()),
+            other => panic!("{other:?}"),
+        });
+        (step.consumed == 6 + payload.len(), part)
+    };
+    assert_eq!(next(false, Opcode::Text, b""), (true, Some((true, false, 0))));
+    assert_eq!(next(false, Opcode::Continuation, b""), (true, None));
+    assert_eq!(
+        next(false, Opcode::Continuation, b"ab"),
+        (true, Some((false, false, 2)))
+    );
+    assert_eq!(next(false, Opcode::Continuation, b""), (true, None));
+    assert_eq!(next(true, Opcode::Continuation, b""), (true, Some((false, true, 0))));
+    assert_eq!(next(true, Opcode::Binary, b""), (true, Some((true, true, 0))));
+}
+
+#[test]
 fn a_header_and_a_control_frame_wait_until_they_are_whole() {
     let bytes = frame(Opcode::Ping, true, &[1; 125]);
     assert_eq!(bytes.len(), TAIL_BYTES_MAX + 1);
