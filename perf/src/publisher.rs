@@ -8,7 +8,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::payload::{self, Stamp};
@@ -118,6 +118,7 @@ struct Connection {
 }
 
 fn publish(spec: &PublisherSpec) -> Result<Published> {
+    ensure!(spec.bytes >= payload::PAYLOAD_BYTES_MIN, "a payload has at least {} bytes", payload::PAYLOAD_BYTES_MIN);
     let mut connection = Connection::open(spec.server)?;
     let mut published = Published::default();
     let interval_ns = if spec.rate > 0.0 { 1e9 / spec.rate } else { 0.0 };

@@ -42,11 +42,6 @@ impl Outcome {
         self.row(name, value.into(), "", None, None);
     }
 
-    /// Adds a word.
-    pub fn word(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.row(name, value.into().into(), "", None, None);
-    }
-
     /// Adds a figure that must not exceed `most`.
     pub fn at_most(&mut self, name: impl Into<String>, value: f64, most: f64, unit: &'static str) {
         self.row(name, value.into(), unit, Some(format!("<= {most}")), Some(value <= most));

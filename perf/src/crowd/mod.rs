@@ -145,9 +145,4 @@ impl Group {
             *self.closes.entry(code).or_default() += count;
         }
     }
-
-    /// What no run may show: order or bytes that are wrong.
-    pub fn faults(&self) -> u64 {
-        self.misordered + self.corrupt
-    }
 }

@@ -169,6 +169,7 @@ pub fn add_faults(outcome: &mut Outcome, prefix: &str, group: &Group) {
 
 /// The rows of a latency.
 pub fn add_latency(outcome: &mut Outcome, prefix: &str, latency: &Latency) {
+    outcome.count(format!("{prefix}latencies recorded"), latency.count());
     for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         outcome.figure(format!("{prefix}latency {name}"), latency.ms(share), "ms");
     }

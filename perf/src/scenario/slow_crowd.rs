@@ -98,7 +98,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     meter.finish("", deliveries, outcome)?;
     let published = publisher.finish()?;
     let end = await_all(&mut crowds, published.sent, Duration::from_secs(10))?;
-    let pss_after = server.memory()?.pss;
+    let after = server.memory()?;
+    let pss_after = after.pss;
 
     outcome.exactly("published", published.sent, count);
     outcome.exactly("publisher's errors", published.errors.len() as u64, 0);
@@ -107,6 +108,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.figure("server PSS without", least(&without) as f64 / MIB, "MiB");
     outcome.figure("server PSS with, at most", most(&with) as f64 / MIB, "MiB");
     outcome.figure("server PSS after", pss_after as f64 / MIB, "MiB");
+    outcome.figure("server RSS after", after.rss as f64 / MIB, "MiB");
     // Compared with the first phase alone: a later phase without has the stop of the one before it behind it.
     let before = without.first().map_or(0, |phase| phase.pss.1);
     outcome.at_most("memory with, above without", (most(&with) as f64 - before as f64) / MIB, 1.0, "MiB");
