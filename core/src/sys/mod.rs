@@ -1,1 +1,3 @@
 //! Thin, safe wrappers over the few system calls the engine makes itself.
+
+pub mod futex;
