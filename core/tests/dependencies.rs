@@ -100,8 +100,7 @@ fn modules_name_only_what_lies_below_them() {
     let root = repository().join("core/src");
     for file in rust_files(&root) {
         let module = module_of(file.strip_prefix(&root).expect("listed below the root"));
-        // `#[cfg(test)] mod tests;` in a file of its own.
-        if module.ends_with("::tests") {
+        if is_test_module(&module) {
             continue;
         }
         faults.extend(
@@ -257,6 +256,11 @@ fn unsafe_fault(name: &str, text: &str) -> Option<String> {
         return None;
     }
     Some(format!("{name}: contains {UNSAFE} code but its module documentation does not open with the contract"))
+}
+
+/// `#[cfg(test)] mod tests;` in a file of its own: `tests.rs`, `json_tests.rs`.
+fn is_test_module(module: &str) -> bool {
+    module.split("::").any(|part| part == "tests" || part.ends_with("_tests"))
 }
 
 /// True where `path` is `prefix` or lies below it.
