@@ -1,9 +1,12 @@
 //! fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 
+mod config;
 mod driver;
+mod event;
 mod ingest;
 mod log;
 pub mod proto;
+mod registry;
 mod shard;
 mod sys;
 mod types;
