@@ -1,1 +1,142 @@
-//! (being written)
+//! The request target: which endpoint, which topics, which options.
+//!
+//! Knows percent-encoding (RFC 3986 section 2.1) and the paths `/` and `/t/TOPIC`. Must never know which topics there
+//! are or what a valid topic name is (that is [`super::topic`]).
+
+use std::borrow::Cow;
+
+/// The most topics one target may name.
+pub const TOPICS_MAX: usize = 256;
+
+/// What the path asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/`
+    Root,
+    /// `/t/TOPIC`
+    Topic,
+    /// Any other path: nothing is served there.
+    Other,
+}
+
+/// Why a target is refused: 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// `%` without two hexadecimal digits behind it.
+    #[error("bad percent-encoding in the request target")]
+    Encoding,
+    /// What is percent-encoded is not UTF-8.
+    #[error("the request target is not UTF-8")]
+    Utf8,
+    /// More than [`TOPICS_MAX`] topics.
+    #[error("too many topics in the request target")]
+    TooManyTopics,
+    /// `/t/` or `topic=` with nothing behind it.
+    #[error("empty topic in the request target")]
+    EmptyTopic,
+}
+
+/// A parsed request target. Borrows what needed no decoding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// What the path asks for.
+    pub endpoint: Endpoint,
+    /// The path as it came, still encoded.
+    pub path: &'a str,
+    /// The query as it came, still encoded, without the `?`; empty if there is none.
+    pub query: &'a str,
+    /// The path's TOPIC first, then each `topic=`, decoded, in order, duplicates and all. Not checked to be topic names.
+    pub topics: Vec<Cow<'a, str>>,
+    /// False after `echo=0`: the connection does not want back what it published itself.
+    pub echo: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Parses a target in origin form. Parameters other than `topic` and `echo` are not looked into.
+    ///
+    /// # Errors
+    /// See [`TargetError`].
+    pub fn parse(target: &'a str) -> Result<Self, TargetError> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut topics = Vec::new();
+        let endpoint = match path.strip_prefix("/t/") {
+            Some(topic) => {
+                topics.push(decode(topic, Plus::Literal)?);
+                Endpoint::Topic
+            }
+            None if path == "/" => Endpoint::Root,
+            None => Endpoint::Other,
+        };
+        let mut echo = true;
+        for (name, value) in parameters(query) {
+            match name {
+                "topic" if topics.len() == TOPICS_MAX => return Err(TargetError::TooManyTopics),
+                "topic" => topics.push(decode(value, Plus::Space)?),
+                "echo" => echo = !matches!(value, "0" | "false"),
+                _ => {}
+            }
+        }
+        if topics.iter().any(|topic| topic.is_empty()) {
+            return Err(TargetError::EmptyTopic);
+        }
+        Ok(Self {
+            endpoint,
+            path,
+            query,
+            topics,
+            echo,
+        })
+    }
+
+    /// The first query parameter of this name, decoded; `None` if there is none.
+    ///
+    /// # Errors
+    /// When its value cannot be decoded.
+    pub fn parameter(&self, name: &str) -> Result<Option<Cow<'a, str>>, TargetError> {
+        match parameters(self.query).find(|(n, _)| *n == name) {
+            Some((_, value)) => decode(value, Plus::Space).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What `+` means: itself in a path, a space in a query as forms and `URLSearchParams` write it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plus {
+    Literal,
+    Space,
+}
+
+/// The query's parameters, still encoded; one without `=` has an empty value. Names are taken literally: the ones that
+/// matter need no encoding.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query
+        .split('&')
+        .filter(|p| !p.is_empty())
+        .map(|p| p.split_once('=').unwrap_or((p, "")))
+}
+
+fn decode(text: &str, plus: Plus) -> Result<Cow<'_, str>, TargetError> {
+    if !text.bytes().any(|b| b == b'%' || (b == b'+' && plus == Plus::Space)) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let (Some(high), Some(low)) = (bytes.next().and_then(hex), bytes.next().and_then(hex)) else {
+                    return Err(TargetError::Encoding);
+                };
+                high << 4 | low
+            }
+            b'+' if plus == Plus::Space => b' ',
+            _ => byte,
+        });
+    }
+    String::from_utf8(out).map(Cow::Owned).map_err(|_| TargetError::Utf8)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
