@@ -6,6 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use fanwire::proto::topic::{Pattern, TopicName};
 
 use crate::pace::Speed;
 use crate::units::{ByteSize, CpuList, Span};
@@ -203,7 +204,7 @@ pub struct PubArgs {
     pub url: Url,
 
     /// Topic to publish to, such as rover/1/imu (with --ndjson: for lines that name none)
-    #[arg(value_name = "TOPIC", required_unless_present = "ndjson")]
+    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = topic_name)]
     pub topic: Option<String>,
 
     /// Lines are {"topic":…,"data":…[,"priority":…]}; data, any JSON value, is published verbatim
@@ -240,7 +241,7 @@ pub struct SubArgs {
     pub url: Url,
 
     /// Topics or patterns
-    #[arg(value_name = "TOPIC", required = true)]
+    #[arg(value_name = "TOPIC", required = true, value_parser = topic_pattern)]
     pub topics: Vec<String>,
 
     /// Print whole messages (topic, sequence number, time, data) and gap notices as JSON, one a line
@@ -374,6 +375,14 @@ impl From<PriorityArg> for fanwire::Priority {
     }
 }
 
+fn topic_name(text: &str) -> Result<String, String> {
+    TopicName::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn topic_pattern(text: &str) -> Result<String, String> {
+    Pattern::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -432,6 +441,9 @@ mod tests {
             "fanwire serve --ping-every 30",
             "fanwire sub ws://h:1",
             "fanwire sub http://h:1 a",
+            "fanwire sub ws://h:1 a/**/b",
+            "fanwire pub ws://h:1 a/*",
+            "fanwire pub ws://h:1 a//b",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -58,7 +58,7 @@ impl std::fmt::Display for Closed {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A text message, checked to be UTF-8.
-    Text(&'a [u8]),
+    Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
     /// The connection has ended; nothing follows.
@@ -276,11 +276,14 @@ impl Client {
                 }
             }
         };
-        Some(match found {
-            Found::InPlace { text: true, range } => Incoming::Text(&self.input[range]),
-            Found::InPlace { text: false, range } => Incoming::Binary(&self.input[range]),
-            Found::Assembled { text: true } => Incoming::Text(&self.message),
-            Found::Assembled { text: false } => Incoming::Binary(&self.message),
+        let (is_text, bytes) = match found {
+            Found::InPlace { text, range } => (text, &self.input[range]),
+            Found::Assembled { text } => (text, &self.message[..]),
+        };
+        Some(match std::str::from_utf8(bytes) {
+            // The decoder lets no text pass that is none.
+            Ok(text) if is_text => Incoming::Text(text),
+            _ => Incoming::Binary(bytes),
         })
     }
 

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use fanwire::proto::close::CloseCode;
+use fanwire::proto::json::{self, server};
+use fanwire::proto::server_message::{Gap, Message, ServerMessage};
 
 use crate::args::SubArgs;
 use crate::client::{Client, Closed, Incoming};
 use crate::clock;
-use crate::envelope::{self, Envelope};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::requests;
 use crate::signals::StopRequests;
 use crate::stats::Stats;
 
@@ -29,19 +31,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where it cannot connect, stdout cannot be written, the server refuses, or the connection breaks.
 pub fn run(args: &SubArgs) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let mut client = Client::connect(&args.url, envelope::PROTOCOL, args.timeout.0)?;
+    let mut client = Client::connect(&args.url, json::PROTOCOL, args.timeout.0)?;
     let mut request = Vec::new();
-    envelope::write_subscribe(&mut request, SUBSCRIBE_ID, &args.topics);
+    requests::write_subscribe(&mut request, SUBSCRIBE_ID, &args.topics);
     client.send_text(&request);
     // A pattern is confirmed only when a topic matches it; a pong comes after all that was asked before.
-    envelope::write_ping(&mut request, SUBSCRIBE_ID);
+    requests::write_ping(&mut request, SUBSCRIBE_ID);
     client.send_text(&request);
     let mut printer = Printer {
         args,
         out: BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock()),
+        payload: Vec::new(),
         stats: Stats::new(clock::now()),
-        subscribed: 0,
-        refused: 0,
     };
     let end = printer.follow(&mut client, &stop);
     let end = printer.flushed(end);
@@ -57,7 +58,7 @@ pub fn run(args: &SubArgs) -> Outcome {
             leave(client);
             Ok(ExitCode::from(stop.exit_code()))
         }
-        End::Refused => Err(Failure::message(Exit::Failed, "the server accepted none of the subscriptions")),
+        End::Refused(why) => Err(Failure::message(Exit::Failed, format!("the server refused to subscribe: {why}"))),
         End::Closed(closed) => {
             let missing = args.count.filter(|count| printer.stats.messages() < *count);
             match missing {
@@ -84,8 +85,8 @@ enum End {
     Unread,
     /// A signal.
     Stopped,
-    /// No subscription came to be.
-    Refused,
+    /// The server does not want to subscribe.
+    Refused(String),
     /// The server closed, or the connection broke.
     Closed(Closed),
 }
@@ -105,9 +106,9 @@ impl From<io::Error> for Stop {
 struct Printer<'a, W: Write> {
     args: &'a SubArgs,
     out: W,
+    /// A payload that had to be decoded.
+    payload: Vec<u8>,
     stats: Stats,
-    subscribed: u64,
-    refused: u64,
 }
 
 impl<W: Write> Printer<'_, W> {
@@ -151,45 +152,34 @@ impl<W: Write> Printer<'_, W> {
         }
     }
 
-    fn take(&mut self, text: &[u8]) -> Result<(), Stop> {
-        let envelope = match Envelope::parse(text) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                tracing::warn!("the server sent what cannot be read: {error}");
-                return Ok(());
-            }
-        };
-        match &*envelope.kind {
-            "message" => return self.print(text, &envelope),
-            "gap" => self.report_gap(text, &envelope)?,
-            "subscribed" => {
-                self.subscribed += 1;
-                tracing::debug!("subscribed to {}", envelope.topic);
-            }
-            "pong" => {
-                if self.refused >= self.args.topics.len() as u64 && self.subscribed == 0 {
-                    return Err(Stop::End(End::Refused));
-                }
-                tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url);
-            }
-            "error" => {
-                self.refused += 1;
-                tracing::error!("the server refused: {}", envelope.error_text());
-            }
-            // `welcome`, and what a later server may say.
-            _ => {}
+    fn take(&mut self, text: &str) -> Result<(), Stop> {
+        match server::parse(text) {
+            Ok(ServerMessage::Message(message)) => return self.print(text, &message),
+            Ok(ServerMessage::Gap(gap)) => return self.report_gap(text, &gap),
+            Ok(ServerMessage::Subscribed(subscribed)) => tracing::debug!("subscribed to {}", subscribed.topic),
+            Ok(ServerMessage::Pong(_)) => tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url),
+            Ok(ServerMessage::Error(error)) => return Err(Stop::End(End::Refused(format!("{} ({})", error.message, error.code)))),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the server sent what cannot be read: {error}"),
         }
         Ok(())
     }
 
-    fn print(&mut self, text: &[u8], envelope: &Envelope<'_>) -> Result<(), Stop> {
-        let Some(payload) = envelope.payload() else {
-            tracing::warn!("a message of {} has no payload that can be read", envelope.topic);
-            return Ok(());
+    fn print(&mut self, text: &str, message: &Message<'_>) -> Result<(), Stop> {
+        let payload = match message.content.as_plain() {
+            Some(payload) => payload,
+            None => {
+                self.payload.clear();
+                if let Err(error) = message.content.decode(&mut self.payload) {
+                    tracing::warn!("message {} of {} cannot be read: {error}", message.seq, message.topic);
+                    return Ok(());
+                }
+                &self.payload
+            }
         };
-        self.out.write_all(if self.args.json { text } else { &payload })?;
+        self.out.write_all(if self.args.json { text.as_bytes() } else { payload })?;
         self.out.write_all(b"\n")?;
-        let age_us = envelope.time_us.filter(|_| self.args.stats).map(|then| clock::unix_us() as i64 - then as i64);
+        let age_us = self.args.stats.then(|| clock::unix_us() as i64 - message.time_us as i64);
         self.stats.on_message(payload.len(), age_us);
         if self.args.count.is_some_and(|count| self.stats.messages() >= count) {
             return Err(Stop::End(End::Counted));
@@ -197,13 +187,13 @@ impl<W: Write> Printer<'_, W> {
         Ok(())
     }
 
-    fn report_gap(&mut self, text: &[u8], gap: &Envelope<'_>) -> Result<(), Stop> {
-        let (from, to) = (gap.from.unwrap_or(0), gap.to.unwrap_or(0));
-        let lost = to.saturating_sub(from).saturating_add(1);
+    fn report_gap(&mut self, text: &str, gap: &Gap<'_>) -> Result<(), Stop> {
+        let lost = gap.to.saturating_sub(gap.from).saturating_add(1);
         self.stats.on_gap(lost);
-        tracing::warn!("gap: {lost} messages of {} ({}) were lost: {from} to {to}, {}", gap.topic, gap.priority, gap.reason);
+        let (from, to, reason) = (gap.from, gap.to, gap.reason.name());
+        tracing::warn!("gap: {lost} messages of {} ({}) were lost: {from} to {to}, {reason}", gap.topic, gap.priority);
         if self.args.json {
-            self.out.write_all(text)?;
+            self.out.write_all(text.as_bytes())?;
             self.out.write_all(b"\n")?;
         }
         Ok(())

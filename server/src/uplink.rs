@@ -6,12 +6,14 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use fanwire::proto::close::CloseCode;
+use fanwire::proto::json::{self, server};
+use fanwire::proto::server_message::ServerMessage;
 use fanwire::{Kind, Priority};
 
 use crate::client::{Client, Incoming, Ready};
 use crate::clock;
-use crate::envelope::{self, Envelope};
 use crate::exit::{Exit, Failure};
+use crate::requests;
 use crate::signals::StopRequests;
 use crate::url::Url;
 
@@ -51,7 +53,7 @@ impl Uplink {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect(url: &Url, timeout: Duration, stop: StopRequests) -> Result<Self, Failure> {
-        let client = Client::connect(url, envelope::PROTOCOL, timeout)?;
+        let client = Client::connect(url, json::PROTOCOL, timeout)?;
         Ok(Uplink { client, url: url.clone(), stop, message: Vec::new(), published: 0, payload_bytes: 0, errors: 0 })
     }
 
@@ -71,7 +73,7 @@ impl Uplink {
             }
             self.step(None, None)?;
         }
-        envelope::write_publish(&mut self.message, topic, priority, kind, payload);
+        requests::write_publish(&mut self.message, topic, priority, kind, payload);
         self.client.send_text(&self.message);
         self.published += 1;
         self.payload_bytes += payload.len() as u64;
@@ -127,7 +129,7 @@ impl Uplink {
                 queued = self.client.queued_bytes();
                 deadline = clock::now() + timeout;
             }
-            if clock::now() >= deadline || self.stop.count() > 1 {
+            if clock::now() >= deadline {
                 return Err(Failure::message(
                     Exit::Failed,
                     format!("{} did not confirm the end: some of the {} messages may be lost", self.url, self.published),
@@ -160,11 +162,10 @@ impl Uplink {
                 Incoming::Binary(_) => continue,
                 Incoming::Text(text) => text,
             };
-            let Ok(envelope) = Envelope::parse(text) else { continue };
-            if envelope.kind == "error" {
+            if let Ok(ServerMessage::Error(error)) = server::parse(text) {
                 self.errors += 1;
                 if self.errors <= ERRORS_SHOWN {
-                    tracing::error!("the server refused a message: {}", envelope.error_text());
+                    tracing::error!("the server refused a message: {} ({})", error.message, error.code);
                 } else if self.errors == ERRORS_SHOWN + 1 {
                     tracing::error!("further refusals are only counted");
                 }
