@@ -23,6 +23,8 @@ mod plan;
 pub mod proto;
 mod registry;
 mod shard;
+#[cfg(test)]
+mod sim;
 mod sys;
 mod topic;
 mod types;
