@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-
+use crate::ingest::Payload;
 use crate::types::{ConnectionId, Kind};
 
 /// Which protocol a connection speaks.
@@ -62,8 +61,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Text or binary.
         kind: Kind,
-        /// The whole message.
-        payload: Bytes,
+        /// The whole message, in the engine's memory: drop it soon.
+        payload: Payload,
     },
     /// The engine gave up on a client that was too slow or broke a rule; `Closed` follows.
     Evicted {

@@ -4,12 +4,14 @@
 //! lock, so no message of a topic can come before the record that makes it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
 use std::sync::Mutex;
 
-use crate::ingest::{Head, RecordKind, Ring};
+use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::proto::topic::{TopicName, TopicNameError};
-use crate::types::{ConnectionId, Kind, Priority, TopicId};
+use crate::types::{Kind, Priority, TopicId};
 
 /// Bits of a topic number that index tables; the others count reuses of the index.
 pub const TOPIC_INDEX_BITS: u32 = 20;
@@ -38,11 +40,18 @@ pub enum TopicError {
 
 #[derive(Debug, Default)]
 struct Names {
-    by_name: HashMap<Box<str>, TopicId>,
+    by_name: HashMap<Box<str>, Named>,
     /// Index count ever used.
     used: u32,
     /// Indexes free for reuse once every shard has read past the position.
     retired: VecDeque<(u32, u64)>,
+}
+
+#[derive(Debug)]
+struct Named {
+    id: TopicId,
+    /// Shared with the host's handles.
+    is_removed: Arc<AtomicBool>,
 }
 
 /// See the module's head.
@@ -63,19 +72,33 @@ impl Registry {
     /// # Errors
     /// See [`TopicError`].
     pub fn open(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<TopicId, TopicError> {
+        self.open_watched(name, ring, time_ns, may_wait).map(|(id, _)| id)
+    }
+
+    /// [`Registry::open`], and the mark that is set when the topic is removed.
+    ///
+    /// # Errors
+    /// See [`TopicError`].
+    pub fn open_watched(
+        &self,
+        name: &str,
+        ring: &Ring,
+        time_ns: u64,
+        may_wait: bool,
+    ) -> Result<(TopicId, Arc<AtomicBool>), TopicError> {
         TopicName::check(name)?;
         let mut names = if may_wait {
             self.names.lock().unwrap_or_else(|poison| poison.into_inner())
         } else {
             self.names.try_lock().map_err(|_| TopicError::WouldBlock)?
         };
-        if let Some(&id) = names.by_name.get(name) {
-            return Ok(id);
+        if let Some(named) = names.by_name.get(name) {
+            return Ok((named.id, named.is_removed.clone()));
         }
         if names.by_name.len() >= self.topics_max as usize {
             return Err(TopicError::TooMany);
         }
-        let reusable = names.retired.front().is_some_and(|&(_, position)| ring.slowest_reader() > position);
+        let reusable = names.retired.front().is_some_and(|&(_, position)| ring.slowest_reader().0 > position);
         let id = match names.retired.front() {
             Some(&(old, _)) if reusable => old.wrapping_add(1 << TOPIC_INDEX_BITS),
             _ if names.used < self.topics_max => names.used,
@@ -88,8 +111,9 @@ impl Registry {
         } else {
             names.used += 1;
         }
-        names.by_name.insert(name.into(), id);
-        Ok(id)
+        let is_removed = Arc::new(AtomicBool::new(false));
+        names.by_name.insert(name.into(), Named { id, is_removed: is_removed.clone() });
+        Ok((id, is_removed))
     }
 
     /// Forgets a topic: its logs go, its subscribers get no more, publishing to it does nothing. `Ok(false)`: no such topic.
@@ -98,11 +122,13 @@ impl Registry {
     /// The ring is full, or the engine has stopped.
     pub fn remove(&self, name: &str, ring: &Ring, time_ns: u64) -> Result<bool, TopicError> {
         let mut names = self.names.lock().unwrap_or_else(|poison| poison.into_inner());
-        let Some(&id) = names.by_name.get(name) else { return Ok(false) };
+        let Some(id) = names.by_name.get(name).map(|named| named.id) else { return Ok(false) };
         let position = ring
             .try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[])
             .map_err(to_topic_error)?;
-        names.by_name.remove(name);
+        if let Some(named) = names.by_name.remove(name) {
+            named.is_removed.store(true, Relaxed);
+        }
         names.retired.push_back((id.0, position.0));
         Ok(true)
     }
@@ -113,13 +139,14 @@ impl Registry {
     }
 
     fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {
-        Head { time_ns, origin: ConnectionId::HOST, ..Head::new(kind, topic, Priority::Normal, Kind::Text) }
+        Head { kind, time_ns, ..Head::message(topic, Priority::Normal, Kind::Text) }
     }
 }
 
-fn to_topic_error(error: crate::ingest::RingError) -> TopicError {
-    match error {
-        crate::ingest::RingError::Full => TopicError::WouldBlock,
-        crate::ingest::RingError::Closed => TopicError::Stopped,
+fn to_topic_error(refused: Refused) -> TopicError {
+    match refused {
+        Refused::Stopped => TopicError::Stopped,
+        // A name is never too large for the ring.
+        Refused::Full | Refused::TooLarge => TopicError::WouldBlock,
     }
 }

@@ -186,6 +186,11 @@ impl Ring {
         self.mask + 1
     }
 
+    /// What every reader has released: records that begin before it have been read by all.
+    pub fn slowest_reader(&self) -> Position {
+        Position(self.slowest_plus_capacity().saturating_sub(self.capacity()))
+    }
+
     /// Bytes between the slowest reader's released position and the newest reservation: what is queued, within one
     /// moment's inaccuracy.
     pub fn used_bytes(&self) -> u64 {

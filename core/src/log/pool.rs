@@ -37,12 +37,13 @@ pub struct BlockPool {
     made_bytes: usize,
     lent_bytes: usize,
     limit_bytes: usize,
+    index_bytes: usize,
 }
 
 impl BlockPool {
     /// A pool that never holds more than `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { free: Default::default(), made_bytes: 0, lent_bytes: 0, limit_bytes }
+        Self { free: Default::default(), made_bytes: 0, lent_bytes: 0, limit_bytes, index_bytes: 0 }
     }
 
     /// A block of size class `class` (index into [`BLOCK_BYTES`]), or `None` when the pool is dry.
@@ -67,6 +68,23 @@ impl BlockPool {
     pub fn give_back(&mut self, block: Block) {
         self.lent_bytes -= block.capacity();
         self.free[block.class as usize].push(block);
+    }
+
+    /// Counts index memory of a log; false if that is more than the allowance ([`BlockPool::index_limit_bytes`]).
+    pub fn charge_index(&mut self, bytes: usize) -> bool {
+        let is_within = self.index_bytes + bytes <= Self::index_limit_bytes(self.limit_bytes);
+        self.index_bytes += if is_within { bytes } else { 0 };
+        is_within
+    }
+
+    /// Undoes [`BlockPool::charge_index`].
+    pub fn release_index(&mut self, bytes: usize) {
+        self.index_bytes -= bytes;
+    }
+
+    /// Index memory that the logs of a pool of `limit_bytes` may have: half as much again.
+    pub const fn index_limit_bytes(limit_bytes: usize) -> usize {
+        limit_bytes / 2
     }
 
     /// Bytes lent to logs.

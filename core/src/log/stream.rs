@@ -30,6 +30,9 @@ pub struct Entry {
     pub kind: Kind,
 }
 
+/// What an index entry costs: charged to the log's budget and to the pool's index allowance.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
 /// A frame to be appended.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -155,7 +158,7 @@ impl Log {
         self.head
     }
 
-    /// Memory charged: capacity of all blocks and length of all payloads by reference.
+    /// Memory charged: capacity of all blocks, length of all payloads by reference, and the index.
     pub fn charged_bytes(&self) -> usize {
         self.charged
     }
@@ -191,6 +194,16 @@ impl Log {
         self.index.get(i).map_or(self.next_seq, |e| e.seq)
     }
 
+    /// Bytes of the rest of frame `seq`, from `partial` on, that lie in blocks: what moving it out would copy.
+    pub fn copied_bytes(&self, seq: u64, partial: u32) -> usize {
+        let Place::At(entry) = self.place(seq) else { return 0 };
+        let mut copied = 0;
+        self.for_each_piece(entry.offset + u64::from(partial), entry.offset + u64::from(entry.len), |bytes, shared, _| {
+            copied += if shared.is_none() { bytes.len() } else { 0 };
+        });
+        copied
+    }
+
     fn block_class(&self) -> usize {
         // Small first; never a block above a quarter of the budget, so that forgetting stays fine-grained.
         let by_use = if self.charged < BLOCK_BYTES[1] {
@@ -209,7 +222,7 @@ impl Log {
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
     pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
-        self.charged + self.need(frame) > self.budget
+        self.charged + self.need(frame) + ENTRY_BYTES > self.budget
     }
 
     /// Memory that appending `frame` would newly charge.
@@ -248,7 +261,7 @@ impl Log {
                 }
             }
             && self.write(frame.tail, pool);
-        if !written {
+        if !written || !pool.charge_index(ENTRY_BYTES) {
             self.roll_back(offset, segments_before, len_before, pool);
             return false;
         }
@@ -262,6 +275,7 @@ impl Log {
             header_len: frame.header.len() as u16,
             kind: frame.kind,
         });
+        self.charged += ENTRY_BYTES;
         self.next_seq = frame.seq + 1;
         true
     }
@@ -358,6 +372,8 @@ impl Log {
         }
         while self.index.front().is_some_and(|e| e.offset < end) {
             self.index.pop_front();
+            self.charged -= ENTRY_BYTES;
+            pool.release_index(ENTRY_BYTES);
         }
         // What follows may be only the rest of a frame that is now forgotten.
         if let Some(first) = self.index.front() {
@@ -378,6 +394,8 @@ impl Log {
         while !self.segments.is_empty() {
             self.release_back(pool);
         }
+        pool.release_index(self.index.len() * ENTRY_BYTES);
+        self.charged -= self.index.len() * ENTRY_BYTES;
         self.index.clear();
         debug_assert_eq!(self.charged, 0);
     }

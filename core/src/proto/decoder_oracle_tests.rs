@@ -9,11 +9,10 @@ use proptest::prelude::*;
 use tungstenite::protocol::{self, WebSocket, WebSocketConfig};
 use tungstenite::{Bytes, Message};
 
-use super::tests::{Item, any_stream, cut, feed};
+use super::cut_tests::any_stream;
+use super::tests::{Item, MAX, cut, feed};
 use super::*;
 use crate::proto::{client, encoder};
-
-const MAX: u64 = 1 << 20;
 
 /// A stream that reads what it was given and remembers what was written.
 struct Memory {

@@ -82,7 +82,8 @@ impl RequestScanner {
     }
 
     /// Goes on in `buffer`, which holds all bytes of the connection so far; returns the head's length, with the empty
-    /// line, once it is whole. What is behind it is the first frames. To be called no more after that.
+    /// line, once it is whole. What is behind it is the first frames. To be called no more after that or after an
+    /// error.
     ///
     /// # Errors
     /// As soon as the byte at fault is there: a control character, a bare CR or LF, a folded line, or a limit passed.

@@ -334,6 +334,12 @@ const TABLE: &[(&str, Edit, u16, bool)] = &[
         true,
     ),
     (
+        "key of 19 bytes",
+        Swap("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQAAAA=="),
+        400,
+        true,
+    ),
+    (
         "key that is not base64",
         Swap("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j_-=="),
         400,
@@ -402,6 +408,38 @@ fn the_table_cut_anywhere_gets_the_same_verdicts() {
         for at in 0..=bytes.len() {
             assert_eq!(status([&bytes[..at], &bytes[at..]]), *expected, "{what}, cut at {at}");
         }
+    }
+}
+
+/// The scanner's own rules, though [`Request::parse`] would refuse most of these too: an attacker learns nothing by
+/// sending the rest.
+#[test]
+fn the_scanner_refuses_at_the_byte_that_shows_it() {
+    for (front, bad) in [
+        ("", "\r"),
+        ("", "\n"),
+        ("", " "),
+        ("", "\t"),
+        ("", "\x16"),
+        ("GET / HTTP/1.1", "\n"),
+        ("GET / HTTP/1.1\r", "\r"),
+        ("GET / HTTP/1.1\r", "H"),
+        ("GET / HTTP/1.1\r\n", " "),
+        ("GET / HTTP/1.1\r\n", "\t"),
+        ("GET / HTTP/1.1\r\n", "\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n", "\t"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r", "\r"),
+        ("GET / HTTP/1.1\r\nHost: a", "\0"),
+        ("GET / HTTP/1.1\r\nHost: a", "\x7F"),
+    ] {
+        let mut scanner = RequestScanner::new(RequestLimits::default());
+        assert_eq!(scanner.scan(front.as_bytes()), Ok(None), "{front:?}");
+        let refused = scanner.scan(format!("{front}{bad}and more").as_bytes());
+        assert!(
+            matches!(refused, Err(RequestError::Malformed(_))),
+            "{front:?} then {bad:?}"
+        );
+        assert_eq!(scanner.examined_bytes(), front.len() + 1);
     }
 }
 

@@ -45,7 +45,8 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// The query as it came, still encoded, without the `?`; empty if there is none.
     pub query: &'a str,
-    /// The path's TOPIC first, then each `topic=`, decoded, in order, duplicates and all. Not checked to be topic names.
+    /// The path's TOPIC first, then each `topic=`, decoded, in order, duplicates and all. Not checked to be topic
+    /// names.
     pub topics: Vec<Cow<'a, str>>,
     /// False after `echo=0`: the connection does not want back what it published itself.
     pub echo: bool,

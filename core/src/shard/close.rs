@@ -288,6 +288,8 @@ impl<D: Driver> Shard<D> {
     pub(super) fn stop(&mut self) {
         if self.ending == Ending::No {
             self.driver.stop_listening();
+        } else {
+            self.stats.cut_off += u64::from(self.open_count);
         }
         self.ending = Ending::Ended;
         for slot in 0..self.conns.len() as u32 {

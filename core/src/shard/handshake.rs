@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Shard;
 use super::conn::{Conn, Phase, connection_id};
-use super::interest::SubscribeError;
 use crate::config::PublishAccess;
 use crate::driver::{Driver, Slot};
 use crate::event::{Event, Protocol};

@@ -119,7 +119,7 @@ impl<D: Driver> Shard<D> {
     fn forget_oldest(&mut self, id: u32) -> bool {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
         let is_critical = self.lanes[self.streams[id].lane].priority == Priority::Critical;
-        if is_critical || self.streams[id].cursors.partials > 0 {
+        if self.streams[id].cursors.partials > 0 {
             for index in 0..self.streams[id].cursors.subs.len() {
                 let sub = self.streams[id].cursors.subs[index];
                 if sub.seq >= survivor {
@@ -128,13 +128,21 @@ impl<D: Driver> Shard<D> {
                 if sub.partial() != 0 {
                     self.move_rest_out(id, index);
                 }
-                if is_critical && self.streams[id].cursors.subs[index].seq < survivor {
-                    self.evict(sub.slot, "too slow for critical messages");
-                }
             }
         }
         let Self { streams, pool, .. } = self;
         streams[id].log.forget_oldest(pool);
+        if is_critical {
+            let mut index = 0;
+            while let Some(sub) = self.streams[id].cursors.subs.get(index).copied() {
+                let links = self.streams[id].cursors.links.len();
+                if sub.seq < survivor {
+                    self.evict(sub.slot, "too slow for critical messages");
+                }
+                // An evicted connection's cursor is gone, and another stands in its place.
+                index += usize::from(self.streams[id].cursors.links.len() == links);
+            }
+        }
         true
     }
 

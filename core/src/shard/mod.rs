@@ -29,8 +29,8 @@ use self::conn::{Conn, Extra, Phase};
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
-use self::topics::{Lane, Link, Membership, Stream, TopicState};
-use crate::driver::{Driver, Event as IoEvent, SendResults, Slot, Wait};
+use self::topics::{Lane, Link, Membership, Stream, Sub, TopicState};
+use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;
 use crate::ingest::Reader;
 use crate::log::BlockPool;
@@ -49,6 +49,10 @@ const STOCK_MAX: usize = 1_024;
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
 
+/// What one connection costs in the shard's tables, at most, when idle.
+pub const CONNECTION_BYTES: usize = size_of::<Conn>() + timer::NODE_BYTES + 64;
+/// What one cursor costs.
+pub const CURSOR_BYTES: usize = size_of::<Sub>() + size_of::<Link>() + size_of::<Membership>() + 8;
 /// How soon to try again what waits for another thread.
 const RETRY_NS: u64 = 500_000;
 
@@ -96,6 +100,7 @@ pub struct Shard<D: Driver> {
     remainder_bytes: usize,
     json: JsonCheck,
     scratch: Vec<u8>,
+    control_scratch: Vec<u8>,
     payload_scratch: Vec<u8>,
 
     /// Streams that grew this turn, by priority.
@@ -146,6 +151,7 @@ impl<D: Driver> Shard<D> {
             remainder_bytes: 0,
             json: JsonCheck::new(),
             scratch: Vec::new(),
+            control_scratch: Vec::new(),
             payload_scratch: Vec::new(),
             active: Default::default(),
             grown: Vec::new(),
@@ -214,6 +220,10 @@ impl<D: Driver> Shard<D> {
     /// Says that this shard sleeps, then looks once more: whoever publishes after that look sees the flag and wakes us.
     fn prepare_sleep(&mut self) -> Wait {
         let Some(reader) = &mut self.reader else { return Wait::No };
+        if reader.is_finished() {
+            // Only draining is left, and only this shard's own sockets matter.
+            return Wait::Until(self.now_ns + RETRY_NS);
+        }
         if !reader.prepare_sleep() || !self.shared.mailboxes[self.number as usize].commands.is_empty() {
             reader.cancel_sleep();
             return Wait::No;
@@ -278,7 +288,7 @@ impl<D: Driver> Shard<D> {
         {
             let aside = !conn.is_plain();
             let link = self.links[link];
-            self.streams[link.stream].subs[link.index as usize].set_aside(aside);
+            self.streams[link.stream].cursors.subs[link.index as usize].set_aside(aside);
         }
     }
 

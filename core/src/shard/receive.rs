@@ -4,7 +4,7 @@ use super::Shard;
 use super::conn::{Held, Phase, connection_id};
 use crate::driver::{Driver, RECV_HEADROOM, RecvBuf};
 use crate::event::{Event, Protocol};
-use crate::ingest::{Head, INLINE_MAX, Payload, RingError};
+use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
 use crate::proto::close::CloseCode;
 use crate::proto::decoder::{Decoder, Part, Role};
 use crate::types::{Kind, Priority, TopicId};
@@ -181,7 +181,7 @@ impl<D: Driver> Shard<D> {
         let result = match message {
             Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => {
                 match self.shared.ring.try_publish(&head, bytes) {
-                    Err(RingError::Full) => {
+                    Err(Refused::Full) => {
                         return Err(self.keep(slot, bytes));
                     }
                     other => other,
@@ -195,9 +195,9 @@ impl<D: Driver> Shard<D> {
                         None => return Err(None),
                     },
                 };
-                match self.shared.ring.try_publish_shared(&head, payload.clone()) {
-                    Err(RingError::Full) => return Err(Some(payload)),
-                    other => other,
+                match self.shared.ring.try_publish_shared(&head, payload) {
+                    Err((Refused::Full, payload)) => return Err(Some(payload)),
+                    other => other.map_err(|(refused, _)| refused),
                 }
             }
         };

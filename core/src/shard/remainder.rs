@@ -13,6 +13,12 @@ impl<D: Driver> Shard<D> {
         let sub = self.streams[stream].cursors.subs[index];
         let slot = sub.slot;
         let budget = self.shared.config.memory.remainder_bytes / self.shared.mailboxes.len();
+        if self.remainder_bytes + self.streams[stream].log.copied_bytes(sub.seq, sub.partial()) > budget {
+            self.stats.evicted += 1;
+            self.streams[stream].cursors.place(index, sub.seq + 1, 0);
+            self.doom(slot, CloseCode::ABNORMAL.to_u16());
+            return;
+        }
         let mut pieces = std::mem::take(&mut self.extra(slot).remainder);
         debug_assert!(pieces.is_empty(), "one frame can be half sent");
         let log = &self.streams[stream].log;
@@ -34,10 +40,6 @@ impl<D: Driver> Shard<D> {
         self.extra(slot).remainder = pieces;
         self.conns[slot as usize].mid = Mid::Remainder;
         self.stats.deliveries += 1;
-        if self.remainder_bytes > budget {
-            self.stats.evicted += 1;
-            self.doomed.push((slot, CloseCode::ABNORMAL.to_u16()));
-        }
     }
 
     /// Notes that `n` bytes of the remainder were sent.

@@ -127,6 +127,8 @@ impl<D: Driver> Shard<D> {
                         Sent::Bytes(n) => n,
                         Sent::Blocked => 0,
                         Sent::Failed(_) => {
+                            conns[slot as usize].phase = Phase::Broken;
+                            cursors.subs[index].set_aside(true);
                             doomed.push((slot, CloseCode::ABNORMAL.to_u16()));
                             continue;
                         }
@@ -207,7 +209,7 @@ impl<D: Driver> Shard<D> {
     fn plan(&mut self, slot: u32) -> Option<Plan> {
         let conn = &mut self.conns[slot as usize];
         let news = std::mem::replace(&mut conn.news, (NONE, NONE)).0;
-        if conn.flags.is_blocked || matches!(conn.phase, Phase::Free | Phase::Lingering) {
+        if conn.flags.is_blocked || matches!(conn.phase, Phase::Free | Phase::Lingering | Phase::Broken) {
             return None;
         }
         let phase = conn.phase;
@@ -239,10 +241,9 @@ impl<D: Driver> Shard<D> {
                 self.plan_news(slot, news, &mut plan, room);
             }
         }
-        if self.conns[slot as usize].phase == Phase::Closing {
-            // It may have been evicted just now: nothing follows the close frame.
-            let control = plan.items.iter().position(|i| matches!(i, Item::Control)).unwrap_or(0);
-            plan.items.truncate(control + 1);
+        if phase != Phase::Closing && self.conns[slot as usize].phase == Phase::Closing {
+            // Evicted just now: its cursors are gone, the rest of a frame has moved, and nothing follows the close frame.
+            return self.plan(slot);
         }
         // A plan of nothing but an empty control queue is no plan.
         let has_control = self.conns[slot as usize].extra.as_ref().is_some_and(|e| !e.control.is_empty());
@@ -265,7 +266,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn plan_news(&mut self, slot: u32, mut news: u32, plan: &mut Plan, mut room: usize) {
-        while news != NONE {
+        while news != NONE && self.conns[slot as usize].is_live() {
             let (link, next) = self.news[news as usize];
             news = next;
             if !self.plan_lane(slot, link, plan, &mut room) {
@@ -295,6 +296,9 @@ impl<D: Driver> Shard<D> {
                 if link == last {
                     break;
                 }
+                if !self.conns[slot as usize].is_live() {
+                    return;
+                }
                 link = self.links[link].next;
             }
         }
@@ -302,9 +306,6 @@ impl<D: Driver> Shard<D> {
 
     /// Adds what a lane has for the connection. `false`: not everything fits, the rest is for another turn.
     fn plan_lane(&mut self, slot: u32, link: u32, plan: &mut Plan, room: &mut usize) -> bool {
-        if self.conns[slot as usize].phase == Phase::Closing {
-            return true;
-        }
         let Link { stream, membership, .. } = self.links[link];
         if self.memberships[membership].must_announce {
             return false;
@@ -382,7 +383,7 @@ impl<D: Driver> Shard<D> {
             Sent::Bytes(n) => n,
             Sent::Blocked => 0,
             Sent::Failed(_) => {
-                self.doomed.push((slot, CloseCode::ABNORMAL.to_u16()));
+                self.doom(slot, CloseCode::ABNORMAL.to_u16());
                 return;
             }
         };

@@ -142,6 +142,8 @@ counters! {
     evicted,
     /// Connections closed because they did not answer a ping.
     pongs_missed,
+    /// Connections cut off by a shutdown that ran out of time.
+    cut_off,
     /// Topics known.
     topics,
     /// Cursors in use.

@@ -18,6 +18,9 @@ struct Node {
     due: u64,
 }
 
+/// What one connection costs here.
+pub const NODE_BYTES: usize = size_of::<Node>();
+
 /// Deadlines by connection slot.
 #[derive(Debug)]
 pub struct Wheel {
