@@ -67,6 +67,7 @@ impl<D: Driver> Shard<D> {
             let next = self.streams[id].log.next_seq();
             let Some(entry) = self.streams[source].log.entries_from(next).next().copied() else {
                 // The source has lost the rest; so has this log.
+                self.forget_all(id);
                 self.streams[id].log.skip(target - 1);
                 break;
             };
