@@ -20,9 +20,16 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+mod buffers;
+#[cfg(test)]
+mod conformance;
 pub mod epoll;
+mod gate;
+mod inlet;
+pub mod probe;
 pub mod sim;
 pub mod uring;
+mod waker;
 
 /// Index of a connection in its driver's table: dense, below [`DriverLimits::slots`], reused after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -206,3 +206,195 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, fin: bool, rsv1: bool, ma
     out.extend_from_slice(payload);
     mask::apply(&mut out[start..], mask_key);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::handshake::{Refusal, Upgrade};
+    use crate::proto::request::Request;
+
+    const REQUEST: UpgradeRequest<'_> = UpgradeRequest {
+        host: "localhost:9001",
+        target: "/t/a?topic=b",
+        key: *b"the sample nonce",
+        protocols: &["fanwire.json.v1", "other"],
+        headers: &[("Origin", "http://localhost"), ("X-Name", "€")],
+    };
+
+    fn connecting() -> Connecting {
+        REQUEST.write(&mut Vec::new()).unwrap()
+    }
+
+    fn good_response() -> String {
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            .to_owned()
+    }
+
+    #[test]
+    fn the_request_is_what_our_own_server_and_tungstenite_accept() {
+        let mut bytes = Vec::new();
+        let mut connecting = REQUEST.write(&mut bytes).unwrap();
+        let request = Request::parse(&bytes).unwrap();
+        assert_eq!(
+            (request.target(), request.host()),
+            ("/t/a?topic=b", Some("localhost:9001"))
+        );
+        assert_eq!(request.header("X-Name"), Some("€"));
+        let upgrade = Upgrade::check(&request).unwrap();
+        let mut response = Vec::new();
+        upgrade.write_response(&mut response, upgrade.select_protocol(&["other"]), Some("x"));
+        let head_bytes = response.len();
+        response.extend_from_slice(b"\x81\x00");
+        let expected = Response {
+            head_bytes,
+            protocol: Some("other".to_owned()),
+            extensions: Some("x".to_owned()),
+        };
+        assert_eq!(connecting.response(&response), Ok(Some(expected)));
+
+        let mut stream = Duplex {
+            input: std::io::Cursor::new(bytes),
+            output: Vec::new(),
+        };
+        assert!(tungstenite::accept(&mut stream).is_ok());
+        let response = self::connecting().response(&stream.output).unwrap().unwrap();
+        assert_eq!(response.head_bytes, stream.output.len());
+    }
+
+    struct Duplex {
+        input: std::io::Cursor<Vec<u8>>,
+        output: Vec<u8>,
+    }
+
+    impl std::io::Read for Duplex {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            self.input.read(buf)
+        }
+    }
+
+    impl std::io::Write for Duplex {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            self.output.write(buf)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_response_may_arrive_byte_by_byte() {
+        let response = good_response();
+        let mut connecting = connecting();
+        for len in 0..response.len() {
+            assert_eq!(connecting.response(&response.as_bytes()[..len]), Ok(None));
+        }
+        let whole = connecting.response(response.as_bytes()).unwrap().unwrap();
+        assert_eq!(
+            whole,
+            Response {
+                head_bytes: response.len(),
+                protocol: None,
+                extensions: None
+            }
+        );
+    }
+
+    #[test]
+    fn wrong_responses_are_told_apart() {
+        let handshake = |from: &str, to: &str| {
+            let response = good_response().replacen(from, to, 1);
+            assert_ne!(response, good_response());
+            connecting().response(response.as_bytes())
+        };
+        let is_handshake = |result| matches!(result, Err(ResponseError::Handshake(_)));
+        assert!(is_handshake(handshake("xOo=", "xOo")));
+        assert!(is_handshake(handshake("s3pP", "S3pP")));
+        assert!(is_handshake(handshake("Upgrade: websocket\r\n", "")));
+        assert!(is_handshake(handshake("Connection: Upgrade\r\n", "")));
+        assert!(is_handshake(handshake(
+            "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+            ""
+        )));
+        assert!(is_handshake(handshake(
+            "\r\n\r\n",
+            "\r\nSec-WebSocket-Protocol: unasked\r\n\r\n"
+        )));
+        assert!(handshake("websocket", "WebSocket").is_ok());
+        assert!(matches!(
+            handshake("HTTP/1.1", "HTTP/1.0"),
+            Err(ResponseError::Malformed(_))
+        ));
+        assert!(matches!(
+            handshake("HTTP/1.1 101", "HTTP/1.1 1x1"),
+            Err(ResponseError::Malformed(_))
+        ));
+        assert!(matches!(handshake("HTTP", "\0"), Err(ResponseError::Malformed(_))));
+
+        let refusal = Refusal::unavailable("full", 1).to_bytes();
+        let Err(ResponseError::Refused {
+            status: 503,
+            reason,
+            head_bytes,
+        }) = connecting().response(&refusal)
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(
+            (&reason[..], &refusal[head_bytes..]),
+            ("Service Unavailable", &b"full\n"[..])
+        );
+    }
+
+    #[test]
+    fn parts_that_would_break_the_request_apart_are_refused() {
+        for request in [
+            UpgradeRequest {
+                host: "a\r\nX: b",
+                ..REQUEST
+            },
+            UpgradeRequest { host: "", ..REQUEST },
+            UpgradeRequest {
+                target: "/a b",
+                ..REQUEST
+            },
+            UpgradeRequest { target: "a", ..REQUEST },
+            UpgradeRequest {
+                target: "/é",
+                ..REQUEST
+            },
+            UpgradeRequest {
+                protocols: &["a b"],
+                ..REQUEST
+            },
+            UpgradeRequest {
+                protocols: &[""],
+                ..REQUEST
+            },
+            UpgradeRequest {
+                headers: &[("X:", "a")],
+                ..REQUEST
+            },
+            UpgradeRequest {
+                headers: &[("X", "a\nb")],
+                ..REQUEST
+            },
+        ] {
+            let mut out = Vec::new();
+            assert!(request.write(&mut out).is_err(), "{request:?}");
+            assert_eq!(out, b"", "nothing was written");
+        }
+    }
+
+    #[test]
+    fn frames_are_masked_as_in_the_rfc() {
+        let mut out = b"before".to_vec();
+        encode_frame(&mut out, Opcode::Text, true, false, [0x37, 0xfa, 0x21, 0x3d], b"Hello");
+        assert_eq!(out, b"before\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        let mut out = Vec::new();
+        encode_frame(&mut out, Opcode::Binary, false, true, [0; 4], &[1; 70_000]);
+        assert_eq!(out[..10], [0x42, 0xFF, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
+        assert_eq!(out.len(), 14 + 70_000);
+    }
+}

@@ -1,6 +1,7 @@
 //! Close codes: their names, and which of them may travel in a close frame.
 //!
-//! Knows RFC 6455 section 7.4 and the IANA registry. Must never know why the engine closes: that is the shard's business.
+//! Knows RFC 6455 section 7.4 and the IANA registry. Must never know why the engine closes: that is the shard's
+//! business.
 
 use std::fmt;
 

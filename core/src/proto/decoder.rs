@@ -104,7 +104,8 @@ struct Message {
 }
 
 impl Decoder {
-    /// At the start of the stream. `deflate`: permessage-deflate was agreed, so RSV1 may stand on a message's first frame.
+    /// At the start of the stream. `deflate`: permessage-deflate was agreed, so RSV1 may stand on a message's first
+    /// frame.
     pub const fn new(role: Role, deflate: bool) -> Self {
         Self {
             role,
@@ -133,8 +134,9 @@ impl Decoder {
     /// Cost: one pass to unmask, and one to check UTF-8 for text that is not compressed. Allocates nothing.
     ///
     /// # Errors
-    /// The peer broke RFC 6455 (1002), sent text that is not UTF-8 (1007), a message beyond the maximum (1009, as soon as
-    /// a header says so), or more than [`EMPTY_FRAGMENTS_MAX`] empty fragments in a row (1008). The stream has then ended.
+    /// The peer broke RFC 6455 (1002), sent text that is not UTF-8 (1007), a message beyond the maximum (1009, as
+    /// soon as a header says so), or more than [`EMPTY_FRAGMENTS_MAX`] empty fragments in a row (1008). The stream
+    /// has then ended.
     pub fn next<'b>(&mut self, input: &'b mut [u8], message_bytes_max: u64) -> Result<Step<'b>, Violation> {
         let step = self.advance(input, message_bytes_max);
         if step.is_err() {
@@ -362,3 +364,15 @@ fn close_part(payload: &[u8]) -> Result<Part<'_>, Violation> {
         Err(_) => Err(Violation::payload("close reason is not UTF-8")),
     }
 }
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "decoder_cut_tests.rs"]
+mod cut_tests;
+
+#[cfg(test)]
+#[path = "decoder_oracle_tests.rs"]
+mod oracle_tests;

@@ -72,3 +72,56 @@ fn control(opcode: Opcode, payload: &[u8]) -> ControlFrame {
     frame.extend(payload.iter().copied());
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_len_says_what_header_writes() {
+        for payload_bytes in [0, 1, 125, 126, 127, 65_535, 65_536, 64 << 20] {
+            let mut out = [0; HEADER_BYTES_MAX];
+            assert_eq!(
+                header(&mut out, Opcode::Binary, payload_bytes, false),
+                header_len(payload_bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn headers_are_those_of_the_rfc_examples() {
+        // RFC 6455 section 5.7.
+        let mut out = [0; HEADER_BYTES_MAX];
+        let len = header(&mut out, Opcode::Text, 5, false);
+        assert_eq!(out[..len], [0x81, 0x05]);
+        let len = header(&mut out, Opcode::Binary, 256, false);
+        assert_eq!(out[..len], [0x82, 0x7E, 0x01, 0x00]);
+        let len = header(&mut out, Opcode::Binary, 65_536, false);
+        assert_eq!(out[..len], [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]);
+        // RFC 7692 section 7.2.3.1: a compressed text message.
+        let len = header(&mut out, Opcode::Text, 7, true);
+        assert_eq!(out[..len], [0xC1, 0x07]);
+    }
+
+    #[test]
+    fn control_frames_are_whole_and_never_beyond_125_bytes() {
+        assert_eq!(ping(b"Hello")[..], *b"\x89\x05Hello");
+        assert_eq!(pong(b"")[..], *b"\x8A\x00");
+        assert_eq!(pong(&[7; 125]).len(), 127);
+        assert_eq!(ping(&[7; 126]).len(), 127);
+        assert_eq!(ping(&[7; 126])[1], 125);
+    }
+
+    #[test]
+    fn close_frames_carry_a_legal_code_and_a_reason_cut_between_characters() {
+        assert_eq!(close(None, "unsaid")[..], *b"\x88\x00");
+        assert_eq!(close(Some(CloseCode::NORMAL), "")[..], *b"\x88\x02\x03\xE8");
+        assert_eq!(close(Some(CloseCode::GOING_AWAY), "bye")[..], *b"\x88\x05\x03\xE9bye");
+        assert_eq!(close(Some(CloseCode::NO_STATUS), "never on the wire")[..], *b"\x88\x00");
+        assert_eq!(close(Some(CloseCode::NORMAL), &"x".repeat(123)).len(), 127);
+        assert_eq!(close(Some(CloseCode::NORMAL), &"x".repeat(124)).len(), 127);
+        let frame = close(Some(CloseCode::NORMAL), &"é".repeat(100));
+        assert_eq!(frame.len(), 2 + 2 + 122);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

@@ -17,7 +17,8 @@ pub const VERSION: &str = "13";
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: base64 of SHA-1 of the key and a fixed id (RFC 6455 section 4.2.2).
+/// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: base64 of SHA-1 of the key and a fixed id (RFC 6455 section
+/// 4.2.2).
 pub fn accept_key(key: &str) -> [u8; 28] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     let mut accept = [b'='; 28];
@@ -262,3 +263,7 @@ fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

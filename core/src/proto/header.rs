@@ -170,3 +170,71 @@ fn check_length(form: u8, payload_bytes: u64) -> Result<(), Violation> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [u64; 9] = [0, 1, 125, 126, 127, 65_535, 65_536, u32::MAX as u64 + 1, (1 << 63) - 1];
+
+    #[test]
+    fn what_is_encoded_parses_back_and_every_shorter_front_is_incomplete() {
+        for payload_bytes in LENGTHS {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                for (fin, rsv1) in [(true, false), (false, false), (true, true)] {
+                    let header = Header {
+                        fin,
+                        rsv1,
+                        opcode: Opcode::Binary,
+                        mask,
+                        payload_bytes,
+                    };
+                    let mut bytes = [0; HEADER_BYTES_MAX];
+                    let len = header.encode(&mut bytes);
+                    assert_eq!(Header::parse(&bytes[..len]), Ok(Some((header, len))));
+                    for cut in 0..len {
+                        assert_eq!(Header::parse(&bytes[..cut]), Ok(None), "{header:?} cut at {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shortest_form_is_used() {
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        for (payload_bytes, len) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10), (1 << 40, 10)] {
+            let header = Header {
+                fin: true,
+                rsv1: false,
+                opcode: Opcode::Text,
+                mask: None,
+                payload_bytes,
+            };
+            assert_eq!(header.encode(&mut bytes), len);
+            assert_eq!(
+                Header {
+                    mask: Some([0; 4]),
+                    ..header
+                }
+                .encode(&mut bytes),
+                len + 4
+            );
+        }
+    }
+
+    #[test]
+    fn every_first_byte_parses_or_is_refused_by_the_rules() {
+        for first in 0..=255u8 {
+            let opcode = first & 0x0F;
+            let legal = first & 0x30 == 0
+                && match opcode {
+                    0..=2 => true,
+                    8..=10 => first & 0xC0 == 0x80,
+                    _ => false,
+                };
+            assert_eq!(Header::parse(&[first, 0]).is_ok(), legal, "{first:#04x}");
+            assert_eq!(Header::parse(&[first]).is_ok(), legal, "{first:#04x} alone");
+        }
+    }
+}

@@ -275,17 +275,32 @@ fn escape(out: &mut Vec<u8>, text: &str) {
 /// How many bytes at the start of `bytes` may stand in a JSON string as they are.
 fn plain_bytes(bytes: &[u8]) -> usize {
     const CHUNK: usize = 16;
-    let special = |b: u8| (b < 0x20) | (b == b'"') | (b == b'\\');
-    let mut at = 0;
+    const SPECIAL: [bool; 256] = {
+        let mut special = [false; 256];
+        let mut byte = 0;
+        while byte < 0x20 {
+            special[byte] = true;
+            byte += 1;
+        }
+        special[b'"' as usize] = true;
+        special[b'\\' as usize] = true;
+        special
+    };
+    let scan = |bytes: &[u8]| bytes.iter().position(|&b| SPECIAL[usize::from(b)]);
+    // Most names and many strings end soon.
+    let (first, more) = bytes.split_at(bytes.len().min(CHUNK));
+    if let Some(at) = scan(first) {
+        return at;
+    }
+    let mut at = first.len();
     // Without a branch in it, the inner loop becomes vector instructions.
-    for chunk in bytes.chunks_exact(CHUNK) {
-        if chunk.iter().fold(false, |any, &b| any | special(b)) {
+    for chunk in more.chunks_exact(CHUNK) {
+        if chunk.iter().fold(false, |any, &b| any | (b < 0x20) | (b == b'"') | (b == b'\\')) {
             break;
         }
         at += CHUNK;
     }
-    let rest = &bytes[at..];
-    at + rest.iter().position(|&b| special(b)).unwrap_or(rest.len())
+    at + scan(&bytes[at..]).unwrap_or(bytes.len() - at)
 }
 
 /// Appends `number` in decimal, two digits a division.

@@ -82,7 +82,8 @@ impl RequestScanner {
     }
 
     /// Goes on in `buffer`, which holds all bytes of the connection so far; returns the head's length, with the empty
-    /// line, once it is whole. What is behind it is the first frames. To be called no more after that.
+    /// line, once it is whole. What is behind it is the first frames. To be called no more after that or after an
+    /// error.
     ///
     /// # Errors
     /// As soon as the byte at fault is there: a control character, a bare CR or LF, a folded line, or a limit passed.
@@ -182,7 +183,7 @@ impl<'a> Request<'a> {
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(len)) if len == head.len() => {}
             Ok(_) => return Err(RequestError::Malformed("the head ends early or late")),
-            Err(error) => return Err(malformed(error)),
+            Err(error) => return Err(malformed(error, head)),
         }
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(RequestError::Malformed("request line"));
@@ -290,13 +291,24 @@ impl<'a> Request<'a> {
     }
 }
 
-fn malformed(error: httparse::Error) -> RequestError {
+fn malformed(error: httparse::Error, head: &[u8]) -> RequestError {
     match error {
-        httparse::Error::Version => RequestError::Version,
+        httparse::Error::Version if names_other_version(head) => RequestError::Version,
         httparse::Error::TooManyHeaders => RequestError::TooManyHeaders,
         httparse::Error::HeaderName => RequestError::Malformed("header name"),
         httparse::Error::HeaderValue => RequestError::Malformed("header value"),
         _ => RequestError::Malformed("request line"),
+    }
+}
+
+/// Whether the request line ends in a well-formed version that is not 1.1; else it is not HTTP at all.
+fn names_other_version(head: &[u8]) -> bool {
+    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
+    match line.rsplit(|&b| b == b' ').next() {
+        Some(&[b'H', b'T', b'T', b'P', b'/', major, b'.', minor]) => {
+            major.is_ascii_digit() && minor.is_ascii_digit() && (major, minor) != (b'1', b'1')
+        }
+        _ => false,
     }
 }
 
@@ -322,3 +334,7 @@ fn is_host(host: &str) -> bool {
     };
     is_name && port.bytes().all(|b| b.is_ascii_digit())
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

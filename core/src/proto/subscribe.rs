@@ -9,7 +9,7 @@
 //! the key is written with escapes.
 
 use super::json::reader::{JsonError, JsonString, Reader, ValueType};
-use super::topic::{Pattern, TopicName};
+use super::topic::{NAME_BYTES_MAX, Pattern, TopicName};
 use crate::{Kind, Priority};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -550,12 +550,10 @@ pub(super) fn wrong_type<'a>(field: &str, what: &str) -> ControlError<'a> {
     ControlError::new(code::BAD_MESSAGE, format!("`{field}` must be {what}"))
 }
 
-/// Quotes the topic only if it is short enough to be one: the message must stay small.
+/// Quotes the topic only if that keeps the message small and readable.
 fn bad_topic<'a>(topic: &str, error: &dyn std::fmt::Display) -> ControlError<'a> {
-    let message = match topic.len() {
-        0..=super::topic::NAME_BYTES_MAX => format!("{error} ({topic:?})"),
-        _ => error.to_string(),
-    };
+    let short = (1..=NAME_BYTES_MAX).contains(&topic.len()) && !topic.contains(char::is_control);
+    let message = if short { format!("{error}: `{topic}`") } else { error.to_string() };
     ControlError::new(code::BAD_TOPIC, message)
 }
 

@@ -45,7 +45,8 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// The query as it came, still encoded, without the `?`; empty if there is none.
     pub query: &'a str,
-    /// The path's TOPIC first, then each `topic=`, decoded, in order, duplicates and all. Not checked to be topic names.
+    /// The path's TOPIC first, then each `topic=`, decoded, in order, duplicates and all. Not checked to be topic
+    /// names.
     pub topics: Vec<Cow<'a, str>>,
     /// False after `echo=0`: the connection does not want back what it published itself.
     pub echo: bool,
@@ -139,4 +140,104 @@ fn decode(text: &str, plus: Plus) -> Result<Cow<'_, str>, TargetError> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_topics() {
+        for (target, endpoint, topics, echo) in [
+            ("/", Endpoint::Root, &[][..], true),
+            ("/?", Endpoint::Root, &[], true),
+            ("/?token=abc", Endpoint::Root, &[], true),
+            ("/t/a", Endpoint::Topic, &["a"], true),
+            ("/t/a/b/c", Endpoint::Topic, &["a/b/c"], true),
+            ("/t/a%2Fb", Endpoint::Topic, &["a/b"], true),
+            ("/t/%E2%82%AC%20x", Endpoint::Topic, &["€ x"], true),
+            ("/t/%e2%82%ac", Endpoint::Topic, &["€"], true),
+            ("/t/a+b", Endpoint::Topic, &["a+b"], true),
+            ("/t/px4/**", Endpoint::Topic, &["px4/**"], true),
+            ("/t/%2525", Endpoint::Topic, &["%25"], true),
+            (
+                "/t/a?topic=b&topic=c%2Fd&echo=0",
+                Endpoint::Topic,
+                &["a", "b", "c/d"],
+                false,
+            ),
+            ("/t/a?topic=b+c%2B", Endpoint::Topic, &["a", "b c+"], true),
+            ("/t/a?topic=a", Endpoint::Topic, &["a", "a"], true),
+            ("/t/a?echo=0&echo=1", Endpoint::Topic, &["a"], true),
+            ("/t/a?echo=false", Endpoint::Topic, &["a"], false),
+            ("/t/a?echo", Endpoint::Topic, &["a"], true),
+            ("/t/a?x=%zz&&=&=y&topics=b&TOPIC=c", Endpoint::Topic, &["a"], true),
+            ("/t/a?topic=b?c=d", Endpoint::Topic, &["a", "b?c=d"], true),
+            ("/t/a?topic=b=c", Endpoint::Topic, &["a", "b=c"], true),
+            ("/?topic=b", Endpoint::Root, &["b"], true),
+            ("/t", Endpoint::Other, &[], true),
+            ("/T/a", Endpoint::Other, &[], true),
+            ("//t/a", Endpoint::Other, &[], true),
+            ("/metrics", Endpoint::Other, &[], true),
+        ] {
+            let parsed = Target::parse(target).unwrap();
+            assert_eq!(
+                (parsed.endpoint, &parsed.topics[..], parsed.echo),
+                (endpoint, topics_of(topics), echo),
+                "{target}"
+            );
+        }
+        fn topics_of<'a>(topics: &[&'a str]) -> &'a [Cow<'a, str>] {
+            topics.iter().map(|t| Cow::Borrowed(*t)).collect::<Vec<_>>().leak()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_refused() {
+        for (target, error) in [
+            ("/t/%", TargetError::Encoding),
+            ("/t/%2", TargetError::Encoding),
+            ("/t/%2g", TargetError::Encoding),
+            ("/t/%+1", TargetError::Encoding),
+            ("/t/a%%41", TargetError::Encoding),
+            ("/t/%FF", TargetError::Utf8),
+            ("/t/%C0%AF", TargetError::Utf8),
+            ("/t/%ED%A0%80", TargetError::Utf8),
+            ("/t/%E2%82", TargetError::Utf8),
+            ("/t/a?topic=%", TargetError::Encoding),
+            ("/t/a?topic=%80", TargetError::Utf8),
+            ("/t/", TargetError::EmptyTopic),
+            ("/t/?topic=a", TargetError::EmptyTopic),
+            ("/t/a?topic=", TargetError::EmptyTopic),
+            ("/t/a?topic", TargetError::EmptyTopic),
+        ] {
+            assert_eq!(Target::parse(target), Err(error), "{target}");
+        }
+    }
+
+    #[test]
+    fn topics_at_the_maximum_pass_and_one_more_is_refused() {
+        let target = |n: usize| format!("/t/a?{}", "topic=b&".repeat(n - 1));
+        assert_eq!(Target::parse(&target(TOPICS_MAX)).unwrap().topics.len(), TOPICS_MAX);
+        assert_eq!(Target::parse(&target(TOPICS_MAX + 1)), Err(TargetError::TooManyTopics));
+    }
+
+    #[test]
+    fn other_parameters_can_be_asked_for() {
+        let target = Target::parse("/t/a?token=x%2By+z&bad=%&token=2&flag").unwrap();
+        assert_eq!(target.parameter("token").unwrap().as_deref(), Some("x+y z"));
+        assert_eq!(target.parameter("flag").unwrap().as_deref(), Some(""));
+        assert_eq!(target.parameter("none"), Ok(None));
+        assert_eq!(target.parameter("bad"), Err(TargetError::Encoding));
+        assert_eq!(
+            (target.path, target.query),
+            ("/t/a", "token=x%2By+z&bad=%&token=2&flag")
+        );
+    }
+
+    #[test]
+    fn what_needs_no_decoding_is_borrowed() {
+        let target = Target::parse("/t/plain?topic=b%20c").unwrap();
+        assert!(matches!(target.topics[..], [Cow::Borrowed("plain"), Cow::Owned(_)]));
+    }
 }

@@ -95,3 +95,7 @@ fn cut_character_len(bytes: &[u8]) -> usize {
     }
     0
 }
+
+#[cfg(test)]
+#[path = "utf8_tests.rs"]
+mod tests;

@@ -1,1 +1,13 @@
 //! Thin, safe wrappers over the few system calls the engine makes itself.
+//!
+//! Knows Linux. Must never know anything of ours: no slots, no topics, no configuration.
+
+pub mod clock;
+pub mod cpu;
+pub mod futex;
+pub mod limits;
+pub mod memory;
+pub mod poll;
+pub mod signal;
+pub mod socket;
+pub mod wake;

@@ -1,9 +1,10 @@
 //! Whether a payload published as JSON may be embedded verbatim.
 //!
-//! Knows one question and two ways to answer it. Never changes a payload: simd-json works on a scratch copy.
+//! Knows one question and two judges: simd-json, on a scratch copy because it destroys its input, and [`Reader`], in
+//! place. Never changes a payload.
 //!
-//! The verdict is that of [`Reader`]. simd-json is asked first because it is faster on payloads of some size; it takes a
-//! little less than the reader does (it refuses integers beyond 64 bits), so only its yes is final.
+//! The verdict is always that of [`Reader`]. simd-json takes nothing that the reader refuses, so its yes is final; but it
+//! refuses integers beyond 64 bits, so its no is not.
 
 use super::reader::{DEPTH_MAX, Reader};
 use simd_json::{Buffers, Tape};
@@ -82,3 +83,6 @@ fn reader_takes(text: &str) -> bool {
     let mut reader = Reader::new_inside(text, DEPTH_MAX - PAYLOAD_DEPTH_MAX);
     reader.value().is_ok() && reader.finish().is_ok()
 }
+
+#[cfg(test)]
+mod tests;

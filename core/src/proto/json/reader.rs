@@ -216,7 +216,9 @@ impl<'a> Reader<'a> {
     /// [`Fault::Type`] if the value ahead is none; what is wrong with it.
     pub fn string(&mut self) -> Result<JsonString<'a>, JsonError> {
         self.expect_type(ValueType::String)?;
-        self.quoted()
+        let quoted = skip_string(self.text.as_bytes(), self.at)?;
+        self.at = quoted.end + 1;
+        Ok(self.json_string(quoted))
     }
 
     /// Reads a number and returns it as it is written.
@@ -226,7 +228,7 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<&'a str, JsonError> {
         self.expect_type(ValueType::Number)?;
         let start = self.at;
-        self.skip_number()?;
+        self.at = skip_number(self.text.as_bytes(), start)?;
         Ok(&self.text[start..self.at])
     }
 
@@ -237,7 +239,7 @@ impl<'a> Reader<'a> {
     pub fn boolean(&mut self) -> Result<bool, JsonError> {
         self.expect_type(ValueType::Bool)?;
         let truth = self.next_byte() == Some(b't');
-        self.skip_word(if truth { "true" } else { "false" })?;
+        self.at = skip_word(self.text.as_bytes(), self.at, if truth { b"true" } else { b"false" })?;
         Ok(truth)
     }
 
@@ -246,9 +248,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// What is wrong with it.
     pub fn value(&mut self) -> Result<&'a str, JsonError> {
-        self.skip_space();
+        self.next_byte();
         let start = self.at;
-        self.skip_value()?;
+        self.at = skip_value(self.text.as_bytes(), start, self.depth)?;
         Ok(&self.text[start..self.at])
     }
 
@@ -293,164 +295,191 @@ impl<'a> Reader<'a> {
 
     /// A member's name and the colon after it.
     fn name(&mut self) -> Result<JsonString<'a>, JsonError> {
-        if self.next_byte() != Some(b'"') {
-            return Err(self.unexpected());
-        }
-        let name = self.quoted()?;
-        if self.next_byte() != Some(b':') {
-            return Err(self.unexpected());
-        }
-        self.at += 1;
-        Ok(name)
+        let (name, after) = name_at(self.text.as_bytes(), self.at)?;
+        self.at = after;
+        Ok(self.json_string(name))
     }
 
-    /// Skips one value. What is open around the present place is kept as bits, the innermost lowest, one is an object.
-    fn skip_value(&mut self) -> Result<(), JsonError> {
-        let outside = self.depth;
-        let mut objects: u128 = 0;
-        loop {
-            match self.next_byte() {
-                Some(open @ (b'{' | b'[')) => {
-                    if self.depth >= DEPTH_MAX {
-                        return Err(self.error(Fault::Depth));
-                    }
-                    self.depth += 1;
-                    self.at += 1;
-                    objects = objects << 1 | u128::from(open == b'{');
-                    // `}` is `{` + 2, and `]` is `[` + 2. A close at once ends the value, below.
-                    if self.next_byte() != Some(open + 2) {
-                        if open == b'{' {
-                            self.name()?;
-                        }
-                        continue;
-                    }
-                }
-                Some(b'"') => _ = self.quoted()?,
-                Some(b'-' | b'0'..=b'9') => self.skip_number()?,
-                Some(b't') => self.skip_word("true")?,
-                Some(b'f') => self.skip_word("false")?,
-                Some(b'n') => self.skip_word("null")?,
-                _ => return Err(self.unexpected()),
-            }
-            // A value has ended, or an empty one is about to.
-            loop {
-                if self.depth == outside {
-                    return Ok(());
-                }
-                let in_object = objects & 1 == 1;
-                match self.next_byte() {
-                    Some(b',') => {
-                        self.at += 1;
-                        if in_object {
-                            self.name()?;
-                        }
-                        break;
-                    }
-                    Some(b'}') if in_object => {}
-                    Some(b']') if !in_object => {}
-                    _ => return Err(self.unexpected()),
-                }
-                self.leave();
-                objects >>= 1;
-            }
-        }
-    }
-
-    /// A string, from its opening quote.
-    fn quoted(&mut self) -> Result<JsonString<'a>, JsonError> {
-        let start = self.at + 1;
-        let bytes = self.text.as_bytes();
-        let mut escaped = false;
-        self.at = start;
-        loop {
-            self.at += super::plain_bytes(bytes.get(self.at..).unwrap_or_default());
-            match bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    match decode_escape(&bytes[self.at..]) {
-                        Ok((_, length)) => self.at += length,
-                        Err(fault) => return Err(self.error(fault)),
-                    }
-                }
-                Some(_) => return Err(self.error(Fault::Control)),
-                None => return Err(self.error(Fault::End)),
-            }
-        }
-        let raw = &self.text[start..self.at];
-        self.at += 1;
-        Ok(JsonString { raw, escaped })
-    }
-
-    /// A number, from its first byte (RFC 8259 section 6).
-    fn skip_number(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        if self.byte() == Some(b'-') {
-            self.at += 1;
-        }
-        let mut long = false;
-        match self.byte() {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => long = self.skip_digits()? > 308,
-            _ => return Err(self.unexpected()),
-        }
-        if self.byte() == Some(b'.') {
-            self.at += 1;
-            self.skip_digits()?;
-        }
-        if let Some(b'e' | b'E') = self.byte() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.byte() {
-                self.at += 1;
-            }
-            self.skip_digits()?;
-            long = true;
-        }
-        // Only a number with an exponent, or with more than 308 digits, can be larger than a double.
-        if long && self.text[start..self.at].parse::<f64>().is_ok_and(f64::is_infinite) {
-            return Err(JsonError { at: start, fault: Fault::Range });
-        }
-        Ok(())
-    }
-
-    /// One or more digits; how many there were.
-    fn skip_digits(&mut self) -> Result<usize, JsonError> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.byte() {
-            self.at += 1;
-        }
-        if self.at == start {
-            return Err(self.unexpected());
-        }
-        Ok(self.at - start)
-    }
-
-    fn skip_word(&mut self, word: &str) -> Result<(), JsonError> {
-        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            self.at += word.len();
-            return Ok(());
-        }
-        Err(self.error(Fault::Unexpected))
-    }
-
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn json_string(&self, quoted: Quoted) -> JsonString<'a> {
+        JsonString { raw: &self.text[quoted.start..quoted.end], escaped: quoted.escaped }
     }
 
     /// The next byte that is not white space, not taken.
     fn next_byte(&mut self) -> Option<u8> {
-        self.skip_space();
-        self.byte()
-    }
-
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte() {
-            self.at += 1;
-        }
+        let (byte, at) = next_at(self.text.as_bytes(), self.at);
+        self.at = at;
+        byte
     }
 
     fn unexpected(&self) -> JsonError {
-        self.error(if self.at >= self.text.len() { Fault::End } else { Fault::Unexpected })
+        unexpected_at(self.text.as_bytes(), self.at)
+    }
+}
+
+// Below, a cursor is passed and returned by value: it stays in a register, which makes skipping half as dear.
+
+/// The first byte from `at` on that is not white space, and where it is.
+fn next_at(bytes: &[u8], mut at: usize) -> (Option<u8>, usize) {
+    loop {
+        match bytes.get(at) {
+            Some(b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+            other => return (other.copied(), at),
+        }
+    }
+}
+
+fn unexpected_at(bytes: &[u8], at: usize) -> JsonError {
+    JsonError { at, fault: if at >= bytes.len() { Fault::End } else { Fault::Unexpected } }
+}
+
+/// Skips one value that may nest down to [`DEPTH_MAX`] and itself stands `outside` levels deep; where it ends.
+///
+/// What is open around the present place is kept as bits, the innermost lowest, a one for an object.
+fn skip_value(bytes: &[u8], mut at: usize, outside: u32) -> Result<usize, JsonError> {
+    let mut depth = outside;
+    let mut objects: u128 = 0;
+    loop {
+        let (byte, start) = next_at(bytes, at);
+        match byte {
+            Some(b'"') => at = skip_string(bytes, start)?.end + 1,
+            Some(b'-' | b'0'..=b'9') => at = skip_number(bytes, start)?,
+            Some(open @ (b'{' | b'[')) => {
+                if depth >= DEPTH_MAX {
+                    return Err(JsonError { at: start, fault: Fault::Depth });
+                }
+                depth += 1;
+                objects = objects << 1 | u128::from(open == b'{');
+                let (first, first_at) = next_at(bytes, start + 1);
+                at = first_at;
+                // `}` is `{` + 2, and `]` is `[` + 2. A close at once ends the value, below.
+                if first != Some(open + 2) {
+                    if open == b'{' {
+                        (_, at) = name_at(bytes, at)?;
+                    }
+                    continue;
+                }
+            }
+            Some(b't') => at = skip_word(bytes, start, b"true")?,
+            Some(b'f') => at = skip_word(bytes, start, b"false")?,
+            Some(b'n') => at = skip_word(bytes, start, b"null")?,
+            _ => return Err(unexpected_at(bytes, start)),
+        }
+        // A value has ended, or an empty one is about to.
+        while depth > outside {
+            let in_object = objects & 1 == 1;
+            let (byte, next) = next_at(bytes, at);
+            at = next + 1;
+            match byte {
+                Some(b',') => {
+                    if in_object {
+                        (_, at) = name_at(bytes, at)?;
+                    }
+                    break;
+                }
+                Some(b'}') if in_object => {}
+                Some(b']') if !in_object => {}
+                _ => return Err(unexpected_at(bytes, next)),
+            }
+            depth -= 1;
+            objects >>= 1;
+        }
+        if depth == outside {
+            return Ok(at);
+        }
+    }
+}
+
+/// Where the text of a string stands.
+#[derive(Clone, Copy)]
+struct Quoted {
+    start: usize,
+    /// Where the closing quote is.
+    end: usize,
+    escaped: bool,
+}
+
+/// A member's name, and where its value begins, after the colon.
+fn name_at(bytes: &[u8], at: usize) -> Result<(Quoted, usize), JsonError> {
+    let (byte, at) = next_at(bytes, at);
+    if byte != Some(b'"') {
+        return Err(unexpected_at(bytes, at));
+    }
+    let name = skip_string(bytes, at)?;
+    let (byte, at) = next_at(bytes, name.end + 1);
+    if byte != Some(b':') {
+        return Err(unexpected_at(bytes, at));
+    }
+    Ok((name, at + 1))
+}
+
+/// A string, from its opening quote.
+fn skip_string(bytes: &[u8], at: usize) -> Result<Quoted, JsonError> {
+    let start = at + 1;
+    let mut at = start;
+    let mut escaped = false;
+    loop {
+        at += super::plain_bytes(bytes.get(at..).unwrap_or_default());
+        match bytes.get(at) {
+            Some(b'"') => return Ok(Quoted { start, end: at, escaped }),
+            Some(b'\\') => {
+                escaped = true;
+                match decode_escape(&bytes[at..]) {
+                    Ok((_, length)) => at += length,
+                    Err(fault) => return Err(JsonError { at, fault }),
+                }
+            }
+            Some(_) => return Err(JsonError { at, fault: Fault::Control }),
+            None => return Err(JsonError { at, fault: Fault::End }),
+        }
+    }
+}
+
+/// A number, from its first byte (RFC 8259 section 6); where it ends.
+fn skip_number(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
+    let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
+    let mut long = false;
+    match bytes.get(at) {
+        Some(b'0') => at += 1,
+        _ => {
+            let end = skip_digits(bytes, at)?;
+            long = end - at > 308;
+            at = end;
+        }
+    }
+    if bytes.get(at) == Some(&b'.') {
+        at = skip_digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
+        at = skip_digits(bytes, at)?;
+        long = true;
+    }
+    if long && is_infinite(&bytes[start..at]) {
+        return Err(JsonError { at: start, fault: Fault::Range });
+    }
+    Ok(at)
+}
+
+/// Whether a number rounds to infinity. Only one with an exponent, or with more than 308 digits, can.
+#[cold]
+fn is_infinite(number: &[u8]) -> bool {
+    std::str::from_utf8(number).ok().and_then(|digits| digits.parse::<f64>().ok()).is_some_and(f64::is_infinite)
+}
+
+/// One or more digits; where they end.
+fn skip_digits(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
+    let mut at = start;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    if at == start { Err(unexpected_at(bytes, at)) } else { Ok(at) }
+}
+
+fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonError> {
+    match bytes.get(at..at + word.len()) {
+        Some(found) if found == word => Ok(at + word.len()),
+        _ => Err(JsonError { at, fault: Fault::Unexpected }),
     }
 }
 
