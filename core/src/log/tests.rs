@@ -23,7 +23,11 @@ fn append(log: &mut Log, pool: &mut BlockPool, seq: u64, header: &[u8], payload:
     while log.is_over_budget_with(&frame) && log.survivor_of_forgetting().is_some() {
         log.forget_oldest(pool);
     }
-    log.append(&frame, pool)
+    let is_appended = log.append(&frame, pool);
+    while log.is_over_budget() && log.survivor_of_forgetting().is_some() {
+        log.forget_oldest(pool);
+    }
+    is_appended
 }
 
 fn read(log: &Log, from: u64, to: u64) -> Vec<u8> {
