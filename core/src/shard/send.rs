@@ -359,7 +359,7 @@ impl<D: Driver> Shard<D> {
                 }
                 next
             }
-            Place::Before(_) => log.seq_at_lag(low).max(log.floor_seq()).max(sub.seq),
+            Place::Before(entry) => log.seq_at_lag(low).max(entry.seq),
             Place::End => log.next_seq(),
         };
         if is_critical {

@@ -164,7 +164,7 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
         ..Config::default()
     };
     assert!(config.access.publish == PublishAccess::Loopback);
-    if let Err(errors) = config.plan() {
+    if let Err(errors) = config.plan_for(shards, None) {
         panic!("not a legal configuration: {errors:?}");
     }
     config

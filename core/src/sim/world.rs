@@ -474,7 +474,7 @@ impl World {
     fn check_complete(&self, client: &Client, truth: &Truth) {
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if client.nature.json && client.upgraded {
-                client.json.check_complete(truth);
+                client.json.check_complete(truth, client.errors.iter().any(|code| code == "too_many_subscriptions"));
             } else if client.upgraded && !self.scenario.removes {
                 client.raw.check_complete(truth);
             }
@@ -484,7 +484,7 @@ impl World {
             }
         }));
         if let Err(panic) = checked {
-            eprintln!("in the account of client {}, {:?}", client.number, client.nature);
+            eprintln!("in the account of client {}, {:?}: {}, errors {:?}", client.number, client.nature, client.describe(), client.errors);
             std::panic::resume_unwind(panic);
         }
     }
