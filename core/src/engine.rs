@@ -20,12 +20,12 @@ use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::driver::{Driver, DriverLimits};
 use crate::events::Events;
 use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
-use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES, SHARDS_MAX};
+use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
 use crate::registry::{Registry, TopicError};
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::wake::EventFd;
-use crate::sys::{clock, cpu, limits, memory, signal};
+use crate::sys::{clock, cpu, memory, signal};
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
@@ -153,8 +153,8 @@ impl Engine {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: Config) -> Result<Engine, StartError> {
-        let shards = config.shards.unwrap_or_else(|| cpu::shards_by_default().min(SHARDS_MAX));
-        let plan = config.plan_for(shards, limits::memory_available()).map_err(StartError::Config)?;
+        let shards = config.shard_count();
+        let plan = config.plan().map_err(StartError::Config)?;
         let (choice, notice) = choose_driver(config.driver)?;
         if let Some(notice) = &notice {
             tracing::warn!("{notice}");

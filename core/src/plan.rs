@@ -76,6 +76,19 @@ fn mib(bytes: u64) -> String {
 }
 
 impl Config {
+    /// The shards that this configuration comes to on this machine.
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.unwrap_or_else(|| crate::sys::cpu::shards_by_default().min(SHARDS_MAX))
+    }
+
+    /// Checks the configuration and adds up what it may use at most, without starting anything.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one by one; if it does not fit in the machine's memory, every line of the sum.
+    pub fn plan(&self) -> Result<MemoryPlan, Vec<ConfigError>> {
+        self.plan_for(self.shard_count(), crate::sys::limits::memory_available())
+    }
+
     /// Adds up what this configuration may use at most, with `shards` shards.
     pub(crate) fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
         let mut errors = Vec::new();

@@ -112,7 +112,7 @@ impl Client {
         } else {
             Wire::new(socket, &raw_target(&nature.topics), &[], &[], &mut rng)
         };
-        let raw = RawView { topics: if nature.json { Vec::new() } else { nature.topics.clone() }, ..RawView::default() };
+        let raw = RawView::new(if nature.json { Vec::new() } else { nature.topics.clone() });
         let mut client = Client {
             number,
             nature,

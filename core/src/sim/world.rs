@@ -75,6 +75,8 @@ pub struct Scenario {
     pub removes: bool,
     /// Connections that the engine accepts at most.
     pub connections_max: usize,
+    /// The engine pings, and closes who does not answer.
+    pub pings: bool,
     /// Longest filling of the host's payloads.
     pub filling_max: u64,
 }
@@ -503,7 +505,8 @@ impl World {
             Outcome::Refused(408) if state.leapt || self.net.has_delays() => {}
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
-            Outcome::Closed { code: 1011, by_server: true } if state.leapt => {}
+            Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
+            Outcome::Closed { code: 4321, by_server: true } => {}
             Outcome::Closed { code: 1008, by_server: true } if !client.nature.json && client.handed > 0 => {}
             Outcome::Closed { by_server: false, .. } => {}
             Outcome::Closed { .. } => wrong("there is no reason for this"),
@@ -567,7 +570,7 @@ impl World {
 }
 
 /// What happened in a run: to see that runs are worth their time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Clients that connected.
     pub clients: usize,
