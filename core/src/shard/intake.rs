@@ -98,6 +98,8 @@ impl<D: Driver> Shard<D> {
         loop {
             let Self { streams, pool, .. } = self;
             if streams[id].log.append(frame, pool) {
+                // A frame that was too large to make room for goes as soon as it is not the newest any more.
+                while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 return;
             }
             if !self.make_room_for(id) {
