@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::registry::Opened;
 use crate::shard::Shared;
 use crate::sys::clock;
 use crate::types::{Kind, Priority, TopicId};
@@ -56,6 +57,7 @@ pub struct Topic {
 struct Inner {
     shared: Arc<Shared>,
     id: TopicId,
+    epoch: u64,
     name: Box<str>,
     is_removed: Arc<AtomicBool>,
 }
@@ -67,8 +69,10 @@ impl std::fmt::Debug for Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(shared: Arc<Shared>, id: TopicId, name: &str, is_removed: Arc<AtomicBool>) -> Self {
-        Self { inner: Arc::new(Inner { shared, id, name: name.into(), is_removed }) }
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
+        let Opened { id, number, is_removed } = opened;
+        let epoch = shared.epoch + number;
+        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed }) }
     }
 
     /// Its name.
@@ -81,9 +85,10 @@ impl Topic {
         self.inner.id
     }
 
-    /// The epoch in which its sequence numbers count: another one after each start of the engine.
+    /// The epoch in which its sequence numbers count: another one after each start of the engine, and when the topic is made
+    /// again after its removal.
     pub fn epoch(&self) -> u64 {
-        self.inner.shared.epoch
+        self.inner.epoch
     }
 
     /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.

@@ -209,9 +209,8 @@ impl<D: Driver> Shard<D> {
             }
         }
         let Some(state) = &self.topics[m.topic as usize] else { return };
-        let (name, topic_id) = (state.name.clone(), state.id.0);
+        let (name, topic_id, epoch) = (state.name.clone(), state.id.0, state.epoch);
         let id = self.conns[slot as usize].interests.get(m.interest as usize).and_then(|i| i.id.clone());
-        let epoch = self.shared.epoch;
         self.queue_text(slot, |out| {
             let id = id.as_deref().and_then(Id::from_json);
             json::subscribed(out, &Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq });

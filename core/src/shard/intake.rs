@@ -193,6 +193,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+        let epoch = self.shared.epoch + self.topics_created;
+        self.topics_created += 1;
         let Ok(name) = std::str::from_utf8(name) else { return };
         let index = topic_index(id);
         let (retention, lane_bytes) = self.settings(name);
@@ -204,6 +206,7 @@ impl<D: Driver> Shard<D> {
         self.topics[index as usize] = Some(TopicState {
             id,
             name: name.into(),
+            epoch,
             escaped: escaped.into(),
             lanes: [NONE; 4],
             members: Vec::new(),

@@ -151,6 +151,8 @@ pub struct TopicState {
     pub id: TopicId,
     /// Its name.
     pub name: Box<str>,
+    /// The epoch of its numbering.
+    pub epoch: u64,
     /// Its name as a JSON string, quotes included.
     pub escaped: Box<[u8]>,
     /// Lanes by priority; [`NONE`] until the first message.
