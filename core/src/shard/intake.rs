@@ -232,7 +232,11 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(&membership) = self.topics[index as usize].as_ref().and_then(|t| t.members.last()) {
+            let (slot, is_literal) = (self.memberships[membership].slot, self.memberships[membership].is_literal);
             self.leave(membership);
+            if is_literal {
+                self.await_topic(slot, index);
+            }
         }
         let Some(state) = self.topics[index as usize].take() else { return };
         self.topic_names.remove(&state.name);

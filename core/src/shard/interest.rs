@@ -118,6 +118,15 @@ impl<D: Driver> Shard<D> {
         Ok(number as u16)
     }
 
+    /// A topic goes that the connection asked for by its name: it gets the topic again should that be made again.
+    pub(super) fn await_topic(&mut self, slot: u32, topic: u32) {
+        let name = self.topics[topic as usize].as_ref().map(|t| Pattern::parse(&t.name));
+        if let Some(Ok(pattern)) = name {
+            // It was counted as a subscription before, so no limit is looked at.
+            let _ = self.add_interest(slot, pattern, None, usize::MAX / 2);
+        }
+    }
+
     /// Memberships that exist only through a pattern do not count against the connection's limit.
     fn pattern_members(&self, slot: u32) -> usize {
         let mut count = 0;
