@@ -13,6 +13,7 @@ pub mod handshake;
 pub mod header;
 pub mod json;
 pub mod mask;
+pub mod msgpack;
 pub mod request;
 pub mod server_message;
 pub mod subscribe;

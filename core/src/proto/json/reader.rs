@@ -125,6 +125,9 @@ impl<'a> JsonString<'a> {
 
     /// Hands out the decoded text in pieces. The escapes were checked when the string was read.
     fn each_part(&self, mut part: impl FnMut(&str)) {
+        if !self.escaped {
+            return part(self.raw);
+        }
         let mut rest = self.raw;
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
             part(&rest[..at]);
