@@ -179,11 +179,17 @@ impl<D: Driver> Shard<D> {
         self.lanes[lane].streams[Form::Raw as usize] = source;
         let state = self.topics[topic as usize].as_mut()?;
         state.lanes[priority as usize] = lane;
-        for i in 0..state.members.len() {
-            let Some(&membership) = self.topics[topic as usize].as_ref().and_then(|t| t.members.get(i)) else { break };
+        let mut i = 0;
+        while let Some(membership) = self.member(topic, i) {
             self.link_lane(membership, priority, 1);
+            // For want of a cursor it may have been evicted; then another stands in its place.
+            i += usize::from(self.member(topic, i) == Some(membership));
         }
         Some(lane)
+    }
+
+    fn member(&self, topic: u32, index: usize) -> Option<u32> {
+        self.topics[topic as usize].as_ref()?.members.get(index).copied()
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {

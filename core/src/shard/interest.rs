@@ -254,8 +254,7 @@ impl<D: Driver> Shard<D> {
                     conn.interests.iter().any(|i| !i.is_gone && i.pattern.is_literal() && i.pattern.matches(&name));
                 if self.join(slot, topic, number as u16, is_literal).is_err() {
                     self.evict(slot, "no cursor left");
-                }
-                if is_raw && is_literal {
+                } else if is_raw && is_literal {
                     self.conns[slot as usize].interests[number].is_gone = true;
                     self.forget_interests(slot);
                 }

@@ -27,6 +27,8 @@ pub struct Totals {
     pub connections: u64,
     /// Messages lost by cursors, by priority.
     pub dropped: [u64; 4],
+    /// Connections given up for want of memory or for being too slow.
+    pub evicted: u64,
     /// Frames for which there was no log memory at all.
     pub unlogged: u64,
     /// Messages read from the ring by the shard that read the fewest and the most.
@@ -515,7 +517,8 @@ impl World {
             Outcome::Closed { by_server: false, .. } => {}
             Outcome::Closed { .. } => wrong("there is no reason for this"),
             Outcome::Broken => {
-                let excused = state.leapt || self.net.has_resets() || self.net.has_delays();
+                // Also where the rest of a half-sent frame could not be kept; that is counted.
+                let excused = self.engine.totals().evicted > 0 || state.leapt || self.net.has_resets() || self.net.has_delays();
                 if client.nature.witness && !excused {
                     wrong("a witness is never broken off");
                 }
