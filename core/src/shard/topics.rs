@@ -308,6 +308,33 @@ pub struct Membership {
     pub must_announce: bool,
     /// Asked for by its name, not only by a pattern.
     pub is_literal: bool,
+    /// What its cursors are to do beyond the usual.
+    pub wishes: Wishes,
+}
+
+/// What a subscription may ask for beyond the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// At least so many microseconds between two messages of a lane; 0: no limit.
+    pub interval_us: u32,
+    /// What the connection published itself is to be passed over.
+    pub skips_own: bool,
+}
+
+impl Wishes {
+    /// `max_hz` as an interval; nothing for what is no rate.
+    pub fn new(max_hz: Option<f64>, echo: Option<bool>) -> Self {
+        let interval_us = match max_hz {
+            Some(hz) if hz > 0.0 => (1_000_000.0 / hz).min(3_600_000_000.0) as u32,
+            _ => 0,
+        };
+        Self { interval_us, skips_own: echo == Some(false) }
+    }
+
+    /// True if there are any.
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
 }
 
 /// Ties a cursor to its connection.
@@ -330,10 +357,8 @@ pub struct Link {
 /// What only some cursors have: a debt of a gap notice, or wishes of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Special {
-    /// Messages below this number are lost to this cursor…
-    pub floor: u64,
-    /// …for this reason.
-    pub reason: GapReason,
+    /// A gap notice that is owed before anything is sent: first and last message lost, and why.
+    pub owed: Option<(u64, u64, GapReason)>,
     /// At least so long between two messages, in nanoseconds; 0: no limit.
     pub interval_ns: u64,
     /// When the next message may be sent, in the driver's time.
@@ -361,6 +386,7 @@ impl Membership {
             interest: u16::MAX,
             must_announce: false,
             is_literal: false,
+            wishes: Wishes::default(),
         }
     }
 }
