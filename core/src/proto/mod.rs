@@ -20,3 +20,6 @@ pub mod subscribe;
 pub mod target;
 pub mod topic;
 pub mod utf8;
+pub mod compress;
+pub mod inflate;
+pub mod lz4;
