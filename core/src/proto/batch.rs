@@ -220,6 +220,27 @@ pub fn control_finish(out: &mut [u8], start: usize) {
     }
 }
 
+/// The JSON object of a client's control frame; `None` for a kind that this version does not know.
+///
+/// # Errors
+/// What is wrong with the frame.
+pub fn control_of(frame: &[u8]) -> Result<Option<&str>, BatchError> {
+    if frame.len() >= HEAD_BYTES && frame[0] == VERSION && frame[1] == KIND_CONTROL && frame[2] & FLAG_LZ4 == 0 {
+        let object = &frame[HEAD_BYTES..];
+        let declared = Cursor(&frame[16..]).u32();
+        if declared.is_none_or(|size| size as usize != object.len()) {
+            return Err(BatchError::Sizes);
+        }
+        return std::str::from_utf8(object).map(Some).map_err(|_| BatchError::Control);
+    }
+    match frame {
+        [VERSION, KIND_DATA | KIND_CONTROL, ..] => Err(BatchError::Control),
+        [VERSION, _, ..] if frame.len() >= HEAD_BYTES => Ok(None),
+        [VERSION, ..] | [] => Err(BatchError::Short { bytes: frame.len() }),
+        [version, ..] => Err(BatchError::Version(*version)),
+    }
+}
+
 /// What a frame holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {

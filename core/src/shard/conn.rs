@@ -180,8 +180,8 @@ impl Conn {
 pub struct Interest {
     /// Name or pattern.
     pub pattern: Pattern,
-    /// The `id` of the request as raw JSON, to be echoed in `subscribed`.
-    pub id: Option<Box<str>>,
+    /// The `id` of the request as it was written, to be echoed in `subscribed`.
+    pub id: Option<Box<[u8]>>,
     /// What else the request asked for.
     pub wishes: Wishes,
     /// It is no longer wanted, but memberships still name it for their announcement.
@@ -255,7 +255,9 @@ pub enum Held {
     },
     /// A control message, to be looked at from its beginning.
     Control {
-        /// The text.
+        /// Text or binary.
+        kind: Kind,
+        /// The request.
         text: Payload,
     },
 }

@@ -89,7 +89,8 @@ impl<D: Driver> Shard<D> {
         let source = &self.streams[self.lanes[lane].streams[Form::Raw as usize]];
         let first = source.log.last().map_or(source.log.next_seq(), |e| e.seq);
         let budget = source.log.budget_bytes();
-        let id = self.streams.insert(Stream::new(Log::new(first, budget), lane, form))?;
+        let threshold = self.shared.config.compression.threshold_bytes;
+        let id = self.streams.insert(Stream::new(Log::new(first, budget), lane, form, threshold))?;
         self.lanes[lane].streams[form as usize] = id;
         self.derive(id);
         Some(id)
@@ -220,23 +221,21 @@ impl<D: Driver> Shard<D> {
         let body = &rendered[HEADER_BYTES_MAX..];
         if self.streams[id].form.packing() == Packing::Deflate
             && let Some(effort) =
-                self.streams[id].advisor.advise(body, self.shared.config.compression.threshold_bytes)
+                self.streams[id].advisor.advise(body)
         {
             packed.clear();
             packed.resize(HEADER_BYTES_MAX, 0);
             let result = self.deflater.compress(body, effort, WINDOW_BITS, packed);
             self.stats.compressed += 1;
-            let len = match result {
-                Compressed::Deflated(len) => len,
-                Compressed::NotSmaller | Compressed::BeyondWindow => body.len(),
-            };
-            self.streams[id].advisor.note(body.len(), len);
+            self.streams[id].advisor.record(body.len(), result);
             if let Compressed::Deflated(_) = result {
-                let start = write_header(packed, opcode, packed.len() - HEADER_BYTES_MAX, true);
+                let len = packed.len() - HEADER_BYTES_MAX;
+                let start = write_header(packed, opcode, len, true);
                 return self.append_rendered(id, meta, packed, start);
             }
         }
-        let start = write_header(rendered, opcode, rendered.len() - HEADER_BYTES_MAX, false);
+        let len = rendered.len() - HEADER_BYTES_MAX;
+        let start = write_header(rendered, opcode, len, false);
         self.append_rendered(id, meta, rendered, start);
     }
 

@@ -218,7 +218,8 @@ impl<D: Driver> Shard<D> {
             is_picky: false,
             latest: HashMap::new(),
         })?;
-        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw))?;
+        let threshold = self.shared.config.compression.threshold_bytes;
+        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw, threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         let state = self.topics[topic as usize].as_mut()?;
         state.lanes[priority as usize] = lane;

@@ -48,7 +48,7 @@ impl<D: Driver> Shard<D> {
         &mut self,
         slot: u32,
         text: &str,
-        id: Option<&str>,
+        id: Option<&[u8]>,
         wishes: Wishes,
         since: &SinceList<'_>,
     ) -> Result<Option<TopicId>, SubscribeError> {
@@ -98,12 +98,12 @@ impl<D: Driver> Shard<D> {
         &mut self,
         slot: u32,
         pattern: Pattern,
-        id: Option<&str>,
+        id: Option<&[u8]>,
         wishes: Wishes,
         limit: usize,
     ) -> Result<u16, SubscribeError> {
         let conn = &mut self.conns[slot as usize];
-        let id: Option<Box<str>> = id.map(Into::into);
+        let id: Option<Box<[u8]>> = id.map(Into::into);
         if let Some(known) = conn.interests.iter().position(|i| !i.is_gone && i.pattern.as_str() == pattern.as_str()) {
             // The same again: its topics are announced again, under the new id.
             conn.interests[known].id = id;

@@ -11,6 +11,7 @@ mod derive;
 mod handshake;
 mod intake;
 mod interest;
+mod pick;
 mod receive;
 mod remainder;
 mod send;

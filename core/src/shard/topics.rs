@@ -216,7 +216,7 @@ pub struct OpenBatch {
 
 impl Stream {
     /// An empty stream.
-    pub fn new(log: Log, lane: u32, form: Form) -> Self {
+    pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
         Self {
             built_from: log.next_seq(),
             log,
@@ -224,7 +224,7 @@ impl Stream {
             lane,
             form,
             is_active: false,
-            advisor: Advisor::new(),
+            advisor: Advisor::new(compression_threshold.try_into().unwrap_or(u32::MAX)),
             open: None,
         }
     }
