@@ -17,7 +17,10 @@ fn encode(head: BatchHead, payloads: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn decode_plain(frame: &[u8]) -> Result<(BatchHead, Vec<(u64, u64, Vec<u8>)>), BatchError> {
+/// Sequence number, timestamp, payload.
+type Messages = Vec<(u64, u64, Vec<u8>)>;
+
+fn decode_plain(frame: &[u8]) -> Result<(BatchHead, Messages), BatchError> {
     match decode(frame, 1 << 20, &mut Vec::new(), no_lz4)? {
         Frame::Data(batch) => {
             let messages: Vec<_> = batch.messages().map(|m| (m.seq, m.timestamp_ns, m.payload.to_vec())).collect();
