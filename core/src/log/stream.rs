@@ -225,6 +225,11 @@ impl Log {
         self.charged + self.need(frame) + ENTRY_BYTES > self.budget
     }
 
+    /// True if more is charged than the budget allows: a single frame above it was followed by another.
+    pub fn is_over_budget(&self) -> bool {
+        self.charged > self.budget
+    }
+
     /// Memory that appending `frame` would newly charge.
     fn need(&self, frame: &Frame<'_>) -> usize {
         let room = self.segments.back().map_or(0, Segment::room);

@@ -89,13 +89,21 @@ impl<D: Driver> Shard<D> {
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
     /// dry. If there is no memory at all, the frame is left out, and whoever has not had it is told so.
     pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
+        if frame.seq != self.streams[id].log.next_seq() {
+            // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
+            // without looking at numbers.
+            self.forget_all(id);
+        }
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
         loop {
             let Self { streams, pool, .. } = self;
             if streams[id].log.append(frame, pool) {
+                // A frame that was too large to make room for goes as soon as it is not the newest any more.
+                while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 return;
             }
             if !self.make_room_for(id) {
+                self.forget_all(id);
                 self.streams[id].log.skip(frame.seq);
                 self.stats.unlogged += 1;
                 return;
@@ -144,6 +152,18 @@ impl<D: Driver> Shard<D> {
             }
         }
         true
+    }
+
+    /// Forgets all that a log holds, so that a frame may be missing after it.
+    fn forget_all(&mut self, id: u32) {
+        while self.forget_oldest(id) {}
+        for index in 0..self.streams[id].cursors.subs.len() {
+            if self.streams[id].cursors.subs[index].partial() != 0 {
+                self.move_rest_out(id, index);
+            }
+        }
+        let Self { streams, pool, .. } = self;
+        streams[id].log.clear(pool);
     }
 
     /// The lane of a topic and priority, made at its first message.

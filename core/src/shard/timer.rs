@@ -130,10 +130,10 @@ mod tests {
         wheel.arm(0, 10 * TICK_NS);
         wheel.arm(1, 10 * TICK_NS + 1);
         wheel.arm(2, 10 * TICK_NS - 1);
-        assert_eq!(fired(&mut wheel, 10 * TICK_NS - 1), []);
+        assert_eq!(fired(&mut wheel, 10 * TICK_NS - 1), [0u32; 0]);
         assert_eq!(fired(&mut wheel, 10 * TICK_NS), [0, 2]);
         assert_eq!(fired(&mut wheel, 11 * TICK_NS), [1]);
-        assert_eq!(fired(&mut wheel, 1_000 * TICK_NS), []);
+        assert_eq!(fired(&mut wheel, 1_000 * TICK_NS), [0u32; 0]);
         assert_eq!(wheel.next_deadline_ns(), None);
     }
 
@@ -144,7 +144,7 @@ mod tests {
         wheel.arm(0, far);
         wheel.arm(1, 5 * TICK_NS);
         assert_eq!(fired(&mut wheel, 6 * TICK_NS), [1]);
-        assert_eq!(fired(&mut wheel, far - TICK_NS), []);
+        assert_eq!(fired(&mut wheel, far - TICK_NS), [0u32; 0]);
         assert_eq!(fired(&mut wheel, far), [0]);
     }
 

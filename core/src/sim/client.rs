@@ -112,7 +112,7 @@ impl Client {
         } else {
             Wire::new(socket, &raw_target(&nature.topics), &[], &[], &mut rng)
         };
-        let raw = RawView { topics: if nature.json { Vec::new() } else { nature.topics.clone() }, ..RawView::default() };
+        let raw = RawView::new(if nature.json { Vec::new() } else { nature.topics.clone() });
         let mut client = Client {
             number,
             nature,
@@ -297,6 +297,11 @@ impl Client {
             }
             ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
             ServerMessage::Error(m) => {
+                if m.code == "not_subscribed" {
+                    assert!(self.errors.iter().any(|code| code == "too_many_subscriptions"), "{}", m.message);
+                    let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
+                    self.json.asked.remove(&refused);
+                }
                 self.errors.push(m.code.into_owned());
             }
             ServerMessage::Pong(m) => {

@@ -7,4 +7,5 @@ mod checks;
 mod client;
 mod frames;
 mod payload;
+mod run;
 mod world;

@@ -27,6 +27,8 @@ pub struct Totals {
     pub connections: u64,
     /// Messages lost by cursors, by priority.
     pub dropped: [u64; 4],
+    /// Frames for which there was no log memory at all.
+    pub unlogged: u64,
     /// Messages read from the ring by the shard that read the fewest and the most.
     pub messages: (u64, u64),
 }
@@ -75,6 +77,8 @@ pub struct Scenario {
     pub removes: bool,
     /// Connections that the engine accepts at most.
     pub connections_max: usize,
+    /// The engine pings, and closes who does not answer.
+    pub pings: bool,
     /// Longest filling of the host's payloads.
     pub filling_max: u64,
 }
@@ -470,11 +474,13 @@ impl World {
     }
 
     fn check_complete(&self, client: &Client, truth: &Truth) {
+        let memory_sufficed = self.engine.totals().unlogged == 0;
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if client.nature.json && client.upgraded {
-                client.json.check_complete(truth);
+                let was_refused = client.errors.iter().any(|code| code == "too_many_subscriptions");
+                client.json.check_complete(truth, was_refused, memory_sufficed);
             } else if client.upgraded && !self.scenario.removes {
-                client.raw.check_complete(truth);
+                client.raw.check_complete(truth, memory_sufficed);
             }
             let published = truth.by_publisher.get(&client.number).copied().unwrap_or(0);
             if !client.errors.iter().any(|code| code == "not_allowed") {
@@ -482,7 +488,7 @@ impl World {
             }
         }));
         if let Err(panic) = checked {
-            eprintln!("in the account of client {}, {:?}", client.number, client.nature);
+            eprintln!("in the account of client {}, {:?}: {}, errors {:?}", client.number, client.nature, client.describe(), client.errors);
             std::panic::resume_unwind(panic);
         }
     }
@@ -503,7 +509,8 @@ impl World {
             Outcome::Refused(408) if state.leapt || self.net.has_delays() => {}
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
-            Outcome::Closed { code: 1011, by_server: true } if state.leapt => {}
+            Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
+            Outcome::Closed { code: 4321, by_server: true } => {}
             Outcome::Closed { code: 1008, by_server: true } if !client.nature.json && client.handed > 0 => {}
             Outcome::Closed { by_server: false, .. } => {}
             Outcome::Closed { .. } => wrong("there is no reason for this"),
@@ -567,7 +574,7 @@ impl World {
 }
 
 /// What happened in a run: to see that runs are worth their time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Clients that connected.
     pub clients: usize,
