@@ -136,7 +136,14 @@ impl BatchEncoder {
     ///
     /// # Errors
     /// Why it cannot join; nothing is then written.
-    pub fn push(&mut self, out: &mut Vec<u8>, seq: u64, kind: Kind, timestamp_ns: u64, payload: &[u8]) -> Result<(), MustClose> {
+    pub fn push(
+        &mut self,
+        out: &mut Vec<u8>,
+        seq: u64,
+        kind: Kind,
+        timestamp_ns: u64,
+        payload: &[u8],
+    ) -> Result<(), MustClose> {
         self.admits(out, seq, kind, payload.len())?;
         out.reserve(RECORD_HEAD_BYTES + payload.len());
         out.extend_from_slice(&timestamp_ns.to_le_bytes());
@@ -181,7 +188,12 @@ impl BatchEncoder {
     ///
     /// `compress` appends the LZ4 form of its first argument to its second, or returns `false` if it cannot or need not (the
     /// block is below a threshold). `scratch` is cleared and reused. Returns whether the block is compressed.
-    pub fn finish_lz4(self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, compress: impl FnOnce(&[u8], &mut Vec<u8>) -> bool) -> bool {
+    pub fn finish_lz4(
+        self,
+        out: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+        compress: impl FnOnce(&[u8], &mut Vec<u8>) -> bool,
+    ) -> bool {
         let start = self.start;
         self.finish(out);
         let Some(block) = out.get(start + HEAD_BYTES..) else { return false };

@@ -26,7 +26,14 @@ pub const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Appends a `message` up to its payload, which must follow as it is. `topic_packed` is what [`pack_topic`] gave; the
 /// body's payload has at most [`PAYLOAD_BYTES_MAX`] bytes.
-pub fn message_prefix(out: &mut Vec<u8>, topic_packed: &[u8], priority: Priority, seq: u64, time_us: u64, body: &Body<'_>) {
+pub fn message_prefix(
+    out: &mut Vec<u8>,
+    topic_packed: &[u8],
+    priority: Priority,
+    seq: u64,
+    time_us: u64,
+    body: &Body<'_>,
+) {
     let text = matches!(body, Body::Text(_));
     map(out, if text { 7 } else { 6 });
     pair(out, "type", "message");

@@ -95,7 +95,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `pair`; [`Fault::Type`] if the value ahead is no map, or a key is no string.
-    pub fn map<E: From<MsgpackError>>(&mut self, mut pair: impl FnMut(&'a str, &mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub fn map<E: From<MsgpackError>>(
+        &mut self,
+        mut pair: impl FnMut(&'a str, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = self.at;
         let Value::Map(pairs) = self.value()? else {
             return Err(MsgpackError { at: start, fault: Fault::Type }.into());

@@ -9,8 +9,9 @@ use crate::Priority;
 use crate::proto::json::check::PAYLOAD_DEPTH_MAX;
 use crate::proto::json::reader::{DEPTH_MAX, JsonString, Reader as JsonReader};
 use crate::proto::subscribe::{
-    self, ClientMessage, Content, ControlError, ID_BYTES_MAX, Id, Publish, Since, SinceList, check_key, check_publish_topic,
-    check_rate, check_since_topic, check_subscribe_topic, check_topic_count, code, missing, wrong_type,
+    self, ClientMessage, Content, ControlError, ID_BYTES_MAX, Id, Publish, Since, SinceList, check_key,
+    check_publish_topic, check_rate, check_since_topic, check_subscribe_topic, check_topic_count, code, missing,
+    wrong_type,
 };
 use std::borrow::Cow;
 
@@ -257,7 +258,9 @@ fn number(raw: Raw<'_>) -> Option<f64> {
 fn unsigned<'a>(raw: Raw<'a>, field: &str) -> Parsed<'a, u64> {
     match value(raw)? {
         Value::Unsigned(number) => Ok(number),
-        Value::Float(number) if number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number) => Ok(number as u64),
+        Value::Float(number) if number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number) => {
+            Ok(number as u64)
+        }
         _ => Err(wrong_type(field, "a whole number that is not negative")),
     }
 }

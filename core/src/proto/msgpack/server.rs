@@ -7,7 +7,8 @@ use super::reader::{MsgpackError, Reader, Value};
 use crate::Priority;
 use crate::proto::json::reader::JsonString;
 use crate::proto::server_message::{
-    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed, Welcome,
+    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
+    Welcome,
 };
 use crate::proto::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -65,7 +66,9 @@ pub fn parse(bytes: &[u8]) -> Parsed<ServerMessage<'_>> {
             time_us: map.unsigned("time_us")?,
             limits: map.limits()?,
         }),
-        "error" => ServerMessage::Error(ErrorMessage { code: map.cow("code")?, message: map.cow("message")?, id: map.id()? }),
+        "error" => {
+            ServerMessage::Error(ErrorMessage { code: map.cow("code")?, message: map.cow("message")?, id: map.id()? })
+        }
         "pong" => ServerMessage::Pong(Pong { id: map.id()? }),
         "migrate" => ServerMessage::Migrate(Migrate {
             after_ms: map.unsigned("after_ms")?,

@@ -161,15 +161,28 @@ fn control_objects_are_those_of_json() {
         assert_eq!(server::parse(&bytes), Ok(object));
     }
     let limits = Limits { message_bytes_max: 1 << 26, topics_max: 1024, subscriptions_max: u32::MAX };
-    let hello =
-        Welcome { session: "0.1".into(), server: "é\0\"".into(), protocol: PROTOCOL.into(), time_us: 1_732_000_000_000_000, limits };
+    let hello = Welcome {
+        session: "0.1".into(),
+        server: "é\0\"".into(),
+        protocol: PROTOCOL.into(),
+        time_us: 1_732_000_000_000_000,
+        limits,
+    };
     same(|out| welcome(out, &hello), |out| json::welcome(out, &hello), ServerMessage::Welcome(hello.clone()));
     for seq in [[None; 4], [Some(0), None, Some(u64::MAX), None], [Some(1), Some(2), Some(3), Some(4)]] {
         let state = Subscribed { id: None, topic: "a/b".into(), topic_id: u32::MAX, epoch: (1 << 53) - 1, seq };
-        same(|out| subscribed(out, &state), |out| json::subscribed(out, &state), ServerMessage::Subscribed(state.clone()));
+        same(
+            |out| subscribed(out, &state),
+            |out| json::subscribed(out, &state),
+            ServerMessage::Subscribed(state.clone()),
+        );
     }
     let ended = Unsubscribed { id: None, topic: "a/**".into() };
-    same(|out| unsubscribed(out, &ended), |out| json::unsubscribed(out, &ended), ServerMessage::Unsubscribed(ended.clone()));
+    same(
+        |out| unsubscribed(out, &ended),
+        |out| json::unsubscribed(out, &ended),
+        ServerMessage::Unsubscribed(ended.clone()),
+    );
     for reason in GapReason::ALL {
         let lost = Gap { topic: "t".into(), priority: Priority::High, from: 1, to: u64::MAX, reason };
         same(|out| gap(out, &lost), |out| json::gap(out, &lost), ServerMessage::Gap(lost.clone()));
@@ -177,7 +190,11 @@ fn control_objects_are_those_of_json() {
     let long = "x".repeat(300);
     let refused = ErrorMessage { code: "bad_topic".into(), message: long.as_str().into(), id: None };
     same(|out| error(out, &refused), |out| json::error(out, &refused), ServerMessage::Error(refused.clone()));
-    same(|out| pong(out, &Pong { id: None }), |out| json::pong(out, &Pong { id: None }), ServerMessage::Pong(Pong { id: None }));
+    same(
+        |out| pong(out, &Pong { id: None }),
+        |out| json::pong(out, &Pong { id: None }),
+        ServerMessage::Pong(Pong { id: None }),
+    );
     for url in [None, Some("wss://b".into())] {
         let away = Migrate { after_ms: 5000, url, reason: "drain".into() };
         same(|out| migrate(out, &away), |out| json::migrate(out, &away), ServerMessage::Migrate(away.clone()));
@@ -186,7 +203,16 @@ fn control_objects_are_those_of_json() {
 
 #[test]
 fn ids_are_echoed_byte_for_byte() {
-    for raw in [&b"\x07"[..], b"\xcc\x07", b"\xff", b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff", b"\xa1x", b"\xd9\x01x", b"\xcb\x3f\xf8\0\0\0\0\0\0", b"\xa0"] {
+    for raw in [
+        &b"\x07"[..],
+        b"\xcc\x07",
+        b"\xff",
+        b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1x",
+        b"\xd9\x01x",
+        b"\xcb\x3f\xf8\0\0\0\0\0\0",
+        b"\xa0",
+    ] {
         let request = [&b"\x82\xa4type\xa4ping\xa2id"[..], raw].concat();
         let Ok(ClientMessage::Ping { id }) = request::parse(&request) else { panic!("{raw:?}") };
         assert_eq!(id.expect("an id").as_msgpack(), Some(raw));
@@ -195,7 +221,9 @@ fn ids_are_echoed_byte_for_byte() {
         assert_eq!(answer, [&b"\x82\xa4type\xa4pong\xa2id"[..], raw].concat());
         assert_eq!(server::parse(&answer), Ok(ServerMessage::Pong(Pong { id })));
         for answer in [
-            rendered(|out| subscribed(out, &Subscribed { id, topic: "t".into(), topic_id: 1, epoch: 1, seq: [None; 4] })),
+            rendered(|out| {
+                subscribed(out, &Subscribed { id, topic: "t".into(), topic_id: 1, epoch: 1, seq: [None; 4] })
+            }),
             rendered(|out| unsubscribed(out, &Unsubscribed { id, topic: "t".into() })),
             rendered(|out| error(out, &ErrorMessage { code: "c".into(), message: "m".into(), id })),
         ] {
@@ -207,7 +235,9 @@ fn ids_are_echoed_byte_for_byte() {
     }
     let json_id = Id::from_json("7");
     assert_eq!(rendered(|out| pong(out, &Pong { id: json_id })), b"\x81\xa4type\xa4pong");
-    for raw in [&b""[..], b"\xc0", b"\xc3", b"\x90", b"\x80", b"\xc4\x00", b"\x01\x02", b"\xa2x", b"\xd4\x00\x00", b"\xa1\xff"] {
+    for raw in
+        [&b""[..], b"\xc0", b"\xc3", b"\x90", b"\x80", b"\xc4\x00", b"\x01\x02", b"\xa2x", b"\xd4\x00\x00", b"\xa1\xff"]
+    {
         assert_eq!(Id::from_msgpack(raw), None, "{raw:?}");
     }
     let longest = rendered(|out| string(out, &"x".repeat(ID_BYTES_MAX - 2)));
@@ -221,7 +251,9 @@ fn requests_are_understood() {
         "type": "subscribe", "id": 1, "topics": ["a/b", "c/*"], "max_hz": 2.5, "echo": false, "new": [{"x": [null]}],
         "since": {"x": {"epoch": 9_007_199_254_740_991u64, "seq": {"critical": 0, "low": u64::MAX, "urgent": "?"}, "new": 1}},
     }));
-    let Ok(ClientMessage::Subscribe { id: Some(_), topics, since, max_hz, echo }) = request::parse(&bytes) else { panic!() };
+    let Ok(ClientMessage::Subscribe { id: Some(_), topics, since, max_hz, echo }) = request::parse(&bytes) else {
+        panic!()
+    };
     assert_eq!((topics, max_hz, echo), (vec!["a/b".into(), "c/*".into()], Some(2.5), Some(false)));
     let x = since.find("x").expect("x");
     assert_eq!((x.epoch, x.seq), ((1 << 53) - 1, [Some(0), None, None, Some(u64::MAX)]));
@@ -230,7 +262,9 @@ fn requests_are_understood() {
     assert_eq!(request::parse(&bytes), Ok(ClientMessage::Unsubscribe { id: None, topics: vec!["**".into()] }));
     let bytes = packed(json!({"type": "dance", "topics": 5}));
     assert_eq!(request::parse(&bytes), Ok(ClientMessage::Unknown));
-    let bytes = packed(json!({"type": "publish", "topic": "t", "data": "1", "ttl_ms": 5.0, "max_hz": [], "priority": "high", "key": "k"}));
+    let bytes = packed(
+        json!({"type": "publish", "topic": "t", "data": "1", "ttl_ms": 5.0, "max_hz": [], "priority": "high", "key": "k"}),
+    );
     let Ok(ClientMessage::Publish(Publish { priority, key, ttl_ms, .. })) = request::parse(&bytes) else { panic!() };
     assert_eq!((priority, key.as_deref(), ttl_ms), (Priority::High, Some("k"), Some(5)));
 }
@@ -350,10 +384,14 @@ fn every_first_byte_is_decided() {
         let mut bytes = bytes.clone();
         bytes[0] = first;
         let mut reader = Reader::new(&bytes);
-        assert_eq!(reader.value().is_err(), matches!(first, 0xc1 | 0xc5 | 0xc6 | 0xc8 | 0xc9 | 0xda | 0xdb | 0xdd | 0xdf | 0xde | 0xdc) && {
-            // 0x0101 and 0x01010101 are more than what follows, but 0x0101 bytes are not.
-            !matches!(first, 0xc5 | 0xc8 | 0xda | 0xdc)
-        }, "{first:#x}");
+        assert_eq!(
+            reader.value().is_err(),
+            matches!(first, 0xc1 | 0xc5 | 0xc6 | 0xc8 | 0xc9 | 0xda | 0xdb | 0xdd | 0xdf | 0xde | 0xdc) && {
+                // 0x0101 and 0x01010101 are more than what follows, but 0x0101 bytes are not.
+                !matches!(first, 0xc5 | 0xc8 | 0xda | 0xdc)
+            },
+            "{first:#x}"
+        );
     }
     for (bytes, value) in [
         (&b"\xd0\x80"[..], Packed::Negative(-128)),
@@ -403,7 +441,10 @@ fn refusals_are_those_of_json() {
         (json!({"type": "subscribe", "topics": ["a"], "since": {"a": {"epoch": -1}}}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "since": {"a": {"epoch": 1.5}}}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "since": {"a": {"epoch": 1, "seq": []}}}), code::BAD_MESSAGE),
-        (json!({"type": "subscribe", "topics": ["a"], "since": {"a": {"epoch": 1, "seq": {"low": "1"}}}}), code::BAD_MESSAGE),
+        (
+            json!({"type": "subscribe", "topics": ["a"], "since": {"a": {"epoch": 1, "seq": {"low": "1"}}}}),
+            code::BAD_MESSAGE,
+        ),
         (json!({"type": "subscribe", "topics": ["a"], "since": {"a/*": {"epoch": 1, "seq": {}}}}), code::BAD_TOPIC),
         (json!({"type": "publish", "data": "1"}), code::BAD_MESSAGE),
         (json!({"type": "publish", "topic": "a"}), code::BAD_MESSAGE),
@@ -419,7 +460,8 @@ fn refusals_are_those_of_json() {
     ] {
         let bytes = packed(request.clone());
         let text = request.to_string();
-        let (packed, written) = (request::parse(&bytes).expect_err(&text), crate::proto::subscribe::parse(&text).expect_err(&text));
+        let (packed, written) =
+            (request::parse(&bytes).expect_err(&text), crate::proto::subscribe::parse(&text).expect_err(&text));
         assert_eq!((packed.code, written.code), (code, code), "{text}");
         let answer = unpacked(&rendered(|out| control_error(out, &packed)));
         assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)));
@@ -465,7 +507,10 @@ fn a_client_refuses_what_it_cannot_understand() {
         (json!({"type": "subscribed", "topic": "t", "topic_id": 1, "epoch": 1, "seq": []}), "seq"),
         (json!({"type": "pong", "id": []}), "id"),
         (json!({"type": "message", "topic": "t", "priority": "low", "seq": 1, "time_us": 1, "data": 5}), "data"),
-        (json!({"type": "message", "topic": "t", "priority": "low", "seq": 1, "time_us": 1, "data": "", "encoding": "x"}), "encoding"),
+        (
+            json!({"type": "message", "topic": "t", "priority": "low", "seq": 1, "time_us": 1, "data": "", "encoding": "x"}),
+            "encoding",
+        ),
     ] {
         assert_eq!(server::parse(&packed(object.clone())), Err(Field(field)), "{object}");
     }
