@@ -191,7 +191,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Forgets all that a log holds, so that a frame may be missing after it.
-    fn forget_all(&mut self, id: u32) {
+    pub(super) fn forget_all(&mut self, id: u32) {
         while self.forget_oldest(id) {}
         for index in 0..self.streams[id].cursors.subs.len() {
             if self.streams[id].cursors.subs[index].partial() != 0 {

@@ -302,8 +302,9 @@ impl Client {
             }
             ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
             ServerMessage::Error(m) => {
+                self.json.was_refused |= m.code == "too_many_subscriptions";
                 if m.code == "not_subscribed" {
-                    assert!(self.errors.iter().any(|code| code == "too_many_subscriptions"), "{}", m.message);
+                    assert!(self.json.was_refused, "{}", m.message);
                     let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
                     self.json.asked.remove(&refused);
                 }

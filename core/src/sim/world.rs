@@ -479,8 +479,7 @@ impl World {
         let memory_sufficed = self.engine.totals().unlogged == 0;
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if client.nature.json && client.upgraded {
-                let was_refused = client.errors.iter().any(|code| code == "too_many_subscriptions");
-                client.json.check_complete(truth, was_refused, memory_sufficed);
+                client.json.check_complete(truth, memory_sufficed);
             } else if client.upgraded && !self.scenario.removes {
                 client.raw.check_complete(truth, memory_sufficed);
             }
