@@ -26,6 +26,7 @@ mod conformance;
 pub mod epoll;
 mod gate;
 mod inlet;
+pub mod probe;
 pub mod sim;
 pub mod uring;
 mod waker;

@@ -7,6 +7,8 @@ pub mod cpu;
 pub mod limits;
 pub mod memory;
 pub mod poll;
+#[cfg(test)]
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod wake;
