@@ -1,11 +1,43 @@
 //! fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
+//!
+//! ```no_run
+//! use fanwire::{Config, Engine, Kind, Priority};
+//!
+//! let engine = Engine::start(Config::default())?;
+//! let imu = engine.topic("rover/1/imu")?;
+//! imu.publish(Priority::Normal, Kind::Json, br#"{"ax":0.1}"#)?;
+//! engine.shutdown(std::time::Duration::from_secs(5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Subscribers connect to `ws://host/t/rover/1/imu`, or to `ws://host/` with the subprotocol `fanwire.json.v1`.
 
+mod config;
 mod driver;
+mod engine;
+mod event;
+mod events;
 mod ingest;
 mod log;
+mod plan;
 pub mod proto;
+mod registry;
 mod shard;
+#[cfg(test)]
+mod sim;
 mod sys;
+mod topic;
 mod types;
 
+pub use config::{
+    AccessConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig,
+};
+pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats};
+pub use event::{Event, Protocol};
+pub use events::Events;
+pub use ingest::{Payload, Position};
+pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
+pub use registry::TopicError;
+pub use shard::ShardStats;
+pub use topic::{Claim, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

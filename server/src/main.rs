@@ -1,1 +1,57 @@
-fn main() {}
+//! The binary `fanwire`: serve, pub, sub, replay, demo.
+//!
+//! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
+
+mod args;
+mod client;
+mod clock;
+mod demo;
+mod engine;
+mod exit;
+mod logging;
+mod ndjson;
+mod pace;
+mod progress;
+mod publish;
+mod replay;
+mod requests;
+mod serve;
+mod signals;
+mod stats;
+mod subscribe;
+mod units;
+mod uplink;
+mod url;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = logging::start(args.log.as_deref(), args.log_format).and_then(|()| match &args.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Pub(args) => publish::run(args),
+        Command::Sub(args) => subscribe::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Demo(args) => demo::run(args),
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            report(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// What went wrong, and of what: on stderr whatever the log level.
+fn report(failure: &Failure) {
+    eprintln!("fanwire: {:#}", failure.error);
+}

@@ -1,4 +1,4 @@
-//! Which driver to use, and in one line why io_uring cannot be had.
+//! Whether io_uring can be had, and in one line why not.
 //!
 //! The start-up test runs the real driver once around: set-up, direct descriptors, accept, poll, receive, send, close,
 //! over a local socket, so that it needs no network. Takes about a millisecond. Knows where kernels, containers and
@@ -70,40 +70,6 @@ impl FromStr for DriverChoice {
     }
 }
 
-/// The driver that will be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DriverKind {
-    /// [`UringDriver`].
-    Uring,
-    /// [`EpollDriver`](super::epoll::EpollDriver).
-    Epoll,
-}
-
-/// What [`choose`] found.
-#[derive(Clone, Debug)]
-pub struct Chosen {
-    /// The driver to use.
-    pub kind: DriverKind,
-    /// Why it is not io_uring although that was tried: to be said loudly.
-    pub fallback: Option<Unavailable>,
-}
-
-/// Tests io_uring unless epoll was asked for. About a millisecond.
-///
-/// # Errors
-/// The diagnosis, where io_uring was insisted on and does not work.
-pub fn choose(choice: DriverChoice) -> Result<Chosen, Unavailable> {
-    let chosen = |kind, fallback| Ok(Chosen { kind, fallback });
-    match choice {
-        DriverChoice::Epoll => chosen(DriverKind::Epoll, None),
-        DriverChoice::Uring => test_uring().and_then(|()| chosen(DriverKind::Uring, None)),
-        DriverChoice::Auto => match test_uring() {
-            Ok(()) => chosen(DriverKind::Uring, None),
-            Err(unavailable) => chosen(DriverKind::Epoll, Some(unavailable)),
-        },
-    }
-}
-
 /// Why io_uring does not work here, and what to do about it. [`Display`](fmt::Display) is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
@@ -129,11 +95,11 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Runs the real driver once around.
+/// Runs the real io_uring driver once around. About a millisecond.
 ///
 /// # Errors
 /// The diagnosis.
-pub fn test_uring() -> Result<(), Unavailable> {
+pub fn probe() -> Result<(), Unavailable> {
     run_once().map_err(|(step, error)| {
         // What no system call answered (bytes changed, a step that never ended) counts as an I/O error.
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -350,20 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn what_works_is_chosen() {
-        assert_eq!(choose(DriverChoice::Epoll).unwrap().kind, DriverKind::Epoll);
-        let auto = choose(DriverChoice::Auto).unwrap();
-        match test_uring() {
-            Ok(()) => {
-                assert_eq!(auto.kind, DriverKind::Uring);
-                assert!(auto.fallback.is_none());
-                assert_eq!(choose(DriverChoice::Uring).unwrap().kind, DriverKind::Uring);
-            }
-            Err(why) => {
-                eprintln!("io_uring is not tested: {why}");
-                assert_eq!(auto.kind, DriverKind::Epoll);
-                assert!(auto.fallback.is_some());
-            }
+    fn a_probe_says_yes_or_why_not() {
+        if let Err(why) = probe() {
+            eprintln!("io_uring is not tested: {why}");
+            assert!(why.errno > 0 && !why.fix.is_empty());
         }
     }
 
@@ -414,21 +370,18 @@ mod tests {
     #[ignore = "puts the thread under a filter: run by a_filter_is_recognised"]
     fn own_process_eperm() {
         refuse_in_this_thread(&IO_URING_CALLS, libc::EPERM).unwrap();
-        let why = test_uring().unwrap_err();
+        let why = probe().unwrap_err();
         assert_eq!((why.errno, why.step), (libc::EPERM, "io_uring_setup"));
         let line = why.to_string();
         assert!(line.contains("os error 1") && line.contains("seccomp") && line.contains("fix: "), "{line}");
         assert!(!line.contains('\n'), "{line}");
-        let auto = choose(DriverChoice::Auto).unwrap();
-        assert_eq!((auto.kind, auto.fallback), (DriverKind::Epoll, Some(why.clone())));
-        assert_eq!(choose(DriverChoice::Uring).unwrap_err(), why);
     }
 
     #[test]
     #[ignore = "puts the thread under a filter: run by a_filter_is_recognised"]
     fn own_process_enosys() {
         refuse_in_this_thread(&IO_URING_CALLS, libc::ENOSYS).unwrap();
-        let why = test_uring().unwrap_err();
+        let why = probe().unwrap_err();
         assert_eq!(why.errno, libc::ENOSYS);
         assert!(why.cause.contains("seccomp"), "{why}");
     }
@@ -438,7 +391,7 @@ mod tests {
     fn own_process_enter_alone() {
         // Set-up works, use does not: only a real test finds out.
         refuse_in_this_thread(&[libc::SYS_io_uring_enter], libc::EPERM).unwrap();
-        let why = test_uring().unwrap_err();
+        let why = probe().unwrap_err();
         assert_eq!((why.errno, why.step), (libc::EPERM, "accept"));
     }
 

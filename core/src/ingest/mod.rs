@@ -1,1 +1,27 @@
-//! The ingest ring.
+//! The way in: one bounded broadcast ring of records for the whole engine, and the pool of counted payloads.
+//!
+//! Many producers (the host's threads, shards for their clients) publish; every shard reads every record in the same order.
+//! A small payload is copied into the ring; a larger one, and what was written in place, crosses as a reference to a counted
+//! [`Payload`]. A full ring says so; nothing is dropped and no shard ever waits on it.
+//!
+//! Knows bytes, heads and readers; must never know connections, frames, topics' names or the driver.
+
+mod payload;
+mod reader;
+mod record;
+mod ring;
+mod signal;
+mod sync;
+
+#[cfg(all(test, loom))]
+mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool, PoolFull};
+pub use reader::Reader;
+pub use record::{Body, Head, Numbering, Position, Record, RecordKind};
+pub use ring::{
+    INLINE_MAX, READERS_MAX, RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Refused, Ring, RingError,
+};
+pub use signal::Waker;

@@ -1,1 +1,12 @@
-//! Logs of finished frames.
+//! Logs of finished frames: append once, send to everybody, forget from the front.
+//!
+//! Knows frames as opaque byte runs with a sequence number each, memory blocks and budgets. Must never know a socket, a
+//! subscriber, a thread or a clock.
+
+mod pool;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use pool::{Block, BlockPool};
+pub use stream::{Entry, Frame, FramePayload, Log, Place};

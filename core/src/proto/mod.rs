@@ -12,6 +12,7 @@ pub mod header;
 pub mod json;
 pub mod mask;
 pub mod request;
+pub mod server_message;
 pub mod subscribe;
 pub mod target;
 pub mod topic;

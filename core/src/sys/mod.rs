@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod futex;
 pub mod limits;
 pub mod memory;
 pub mod poll;

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// A non-blocking, close-on-exec eventfd.
 #[derive(Debug)]
@@ -24,6 +25,13 @@ impl EventFd {
     pub fn signal(&self) {
         // 8 bytes in host order is the eventfd protocol; EINTR cannot happen on a non-blocking eventfd.
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+    }
+
+    /// Waits up to `timeout` for the count to be above 0; leaves it as it is. False if it was not.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        matches!(poll(&mut fds, Some(&limit)), Ok(1..))
     }
 
     /// Takes the count back to 0. True if it was above.

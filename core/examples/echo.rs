@@ -1,0 +1,65 @@
+//! Echoes every message, to 64 MiB, over the public API alone: what a host that talks to single connections looks like.
+//!
+//! `cargo run --release --example echo -- --listen 127.0.0.1:9002 [--driver auto|uring|epoll] [--shards N]`
+
+use std::error::Error;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanwire::{Config, DriverChoice, Engine, Event, SendError};
+
+/// Events that may wait for us; a message is one.
+const EVENTS: usize = 4096;
+/// How long to leave a client alone whose queue is full.
+const PAUSE: Duration = Duration::from_micros(200);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let engine = Engine::start(config()?)?;
+    let mut events = engine.events().ok_or("the engine was started without events")?;
+    for address in engine.local_addrs() {
+        println!("listening on ws://{address}");
+    }
+    std::io::stdout().flush()?;
+    loop {
+        events.wait(Duration::from_secs(3600));
+        while let Some(event) = events.next() {
+            if let Event::Message { connection, kind, payload } = event {
+                // A clone of the payload is another reference to it: nothing is copied here.
+                while let Err(SendError::WouldBlock) = engine.send_to(connection, kind, payload.clone()) {
+                    pause();
+                }
+            }
+        }
+    }
+}
+
+fn config() -> Result<Config, Box<dyn Error>> {
+    let mut config = Config { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9002))], ..Config::default() };
+    config.events.capacity = EVENTS;
+    config.events.messages = true;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{name} lacks its value"))?;
+        match name.as_str() {
+            "--listen" => config.listen = vec![value.parse()?],
+            "--shards" => config.shards = Some(value.parse()?),
+            "--driver" => {
+                config.driver = match value.as_str() {
+                    "auto" => DriverChoice::Auto,
+                    "uring" => DriverChoice::Uring,
+                    "epoll" => DriverChoice::Epoll,
+                    _ => return Err(format!("no such driver: {value}").into()),
+                };
+            }
+            _ => return Err(format!("no such option: {name}; there are --listen, --driver and --shards").into()),
+        }
+    }
+    Ok(config)
+}
+
+/// An example has no better thing to do than to sleep; a host would go on with other connections.
+#[allow(clippy::disallowed_methods)]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}

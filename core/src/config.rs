@@ -1,0 +1,173 @@
+//! What an engine is made with. Every limit is here, with its default; nothing is unbounded.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use crate::driver::probe::DriverChoice;
+
+/// Everything [`crate::Engine::start`] needs. `Config::default()` runs; change what matters.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to listen on; every shard listens on each (`SO_REUSEPORT`). Port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Number of shards (threads), 1 to 64. `None`: as many CPUs as affinity and the cgroup quota allow.
+    pub shards: Option<usize>,
+    /// CPUs to pin the shards to, in turn. `None`: the CPUs this process may use. An empty list pins nothing.
+    pub cpus: Option<Vec<usize>>,
+    /// Which kernel interface to use.
+    pub driver: DriverChoice,
+    /// Connections of the whole engine, spread over the shards. One more is answered with 503. 0 (the default): 10,000, or as
+    /// many as the limit on open files allows if that is less. A number that the limit does not allow is refused at start
+    /// (with io_uring the limit holds for each shard by itself).
+    pub connections_max: u32,
+    /// Cursors (a connection's place in one lane) of the whole engine.
+    pub cursors_max: u32,
+    /// Topics of the whole engine.
+    pub topics_max: u32,
+    /// Memory budgets.
+    pub memory: MemoryConfig,
+    /// Protocol limits and time-outs.
+    pub limits: LimitsConfig,
+    /// Settings for topics whose name matches a pattern; the first match holds.
+    pub topics: Vec<TopicConfig>,
+    /// What the host wants to hear.
+    pub events: EventsConfig,
+    /// Who may connect and publish.
+    pub access: AccessConfig,
+    /// How the engine names itself in `welcome`.
+    pub server_name: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            shards: None,
+            cpus: None,
+            driver: DriverChoice::Auto,
+            connections_max: 0,
+            cursors_max: 1_000_000,
+            topics_max: 65_536,
+            memory: MemoryConfig::default(),
+            limits: LimitsConfig::default(),
+            topics: Vec::new(),
+            events: EventsConfig::default(),
+            access: AccessConfig::default(),
+            server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Memory budgets in bytes. Reserved at start, touched when used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// The ingest ring: a power of two from 64 KiB to 1 GiB.
+    pub ring_bytes: usize,
+    /// Log blocks of the whole engine, split evenly over the shards.
+    pub pool_bytes: usize,
+    /// What one lane (topic and priority) may hold on each shard in one encoding.
+    pub lane_bytes: usize,
+    /// Claims, payloads by reference, messages being received and messages to single connections.
+    pub payload_bytes: usize,
+    /// Copies of half-sent frames whose log memory was needed, whole engine.
+    pub remainder_bytes: usize,
+    /// Lock all memory (`mlockall`), so that nothing is ever paged out.
+    pub lock_memory: bool,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 16 << 20,
+            pool_bytes: 256 << 20,
+            lane_bytes: 8 << 20,
+            payload_bytes: 256 << 20,
+            remainder_bytes: 16 << 20,
+            lock_memory: false,
+        }
+    }
+}
+
+/// Protocol limits and time-outs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest message published or received, up to 64 MiB. A client's larger one is answered with close 1009.
+    pub message_bytes_max: usize,
+    /// Largest upgrade request, up to 64 KiB; a larger one is answered with 431.
+    pub request_bytes_max: usize,
+    /// Time from accept to a complete upgrade request.
+    pub handshake_timeout: Duration,
+    /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
+    pub ping_every: Duration,
+    /// Time without a message from the client after which it is closed. Zero: never.
+    pub idle_timeout: Duration,
+    /// Time a closing connection gets to finish its close handshake.
+    pub close_timeout: Duration,
+    /// Topics and patterns that one connection may subscribe to.
+    pub subscriptions_per_connection_max: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            request_bytes_max: 16 << 10,
+            handshake_timeout: Duration::from_secs(10),
+            ping_every: Duration::from_secs(30),
+            idle_timeout: Duration::ZERO,
+            close_timeout: Duration::from_secs(5),
+            subscriptions_per_connection_max: 1_024,
+        }
+    }
+}
+
+/// What a new subscriber of a topic gets first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Retention {
+    /// Nothing: only what is published from now on.
+    None,
+    /// The last message of each lane.
+    #[default]
+    LastValue,
+}
+
+/// Settings for the topics that match `pattern`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// A topic name or a pattern with `*` and `**`.
+    pub pattern: String,
+    /// What a new subscriber gets first.
+    pub retention: Retention,
+    /// Overrides [`MemoryConfig::lane_bytes`].
+    pub lane_bytes: Option<usize>,
+}
+
+/// What the host wants to hear through [`crate::Events`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct EventsConfig {
+    /// Events that may wait per shard; 0: the host takes none.
+    pub capacity: usize,
+    /// Raw connections without a topic (`ws://host/`) are accepted, and their messages come as events.
+    pub messages: bool,
+}
+
+/// Who may publish over the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PublishAccess {
+    /// Peers on this machine, unless a browser or a proxy speaks for them (no `Origin`, no forwarding header).
+    #[default]
+    Loopback,
+    /// Everyone who may connect.
+    Everyone,
+    /// Only the host.
+    Nobody,
+}
+
+/// Who may connect and publish.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AccessConfig {
+    /// Who may publish over the socket.
+    pub publish: PublishAccess,
+    /// Origins that may connect, compared exactly; empty: any. A request without `Origin` is no browser's and may.
+    pub allowed_origins: Vec<String>,
+}

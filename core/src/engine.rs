@@ -1,0 +1,537 @@
+//! The engine: starts the shards, holds them, stops them.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_utils::CachePadded;
+
+use crate::config::Config;
+use crate::driver::epoll::{EpollDriver, EpollOptions};
+use crate::driver::probe::{self, DriverChoice, Unavailable};
+use crate::driver::uring::{UringDriver, UringOptions};
+use crate::driver::{Driver, DriverLimits};
+use crate::events::Events;
+use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
+use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
+use crate::registry::{Registry, TopicError};
+use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::sys::socket::{self, ListenOptions};
+use crate::sys::wake::EventFd;
+use crate::sys::{clock, cpu, limits, memory, signal};
+use crate::topic::Topic;
+use crate::types::{ConnectionId, Kind};
+
+/// Commands that may wait for one shard.
+const COMMANDS: usize = 4_096;
+/// Unacknowledged data is given up after so long: a peer that is gone without a word.
+const USER_TIMEOUT_MS: u32 = 120_000;
+/// What the kernel may hold unsent for one connection; the rest of a laggard's backlog stays in the shared log.
+const NOTSENT_LOWAT: u32 = 16 << 10;
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong, or does not fit this machine.
+    #[error("the configuration cannot be used:{}", list(.0))]
+    Config(Vec<ConfigError>),
+    /// io_uring was asked for and is not to be had.
+    #[error("{0}")]
+    Uring(Unavailable),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Something else that the system refused.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The ring cannot be made.
+    #[error("{0}")]
+    Ring(#[from] RingError),
+}
+
+impl StartError {
+    /// The exit code that a binary should end with (sysexits.h): 78 for configuration, 71 for the system.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            StartError::Config(_) | StartError::Uring(_) => 78,
+            StartError::Listen { .. } | StartError::System { .. } | StartError::Ring(_) => 71,
+        }
+    }
+}
+
+fn list(errors: &[ConfigError]) -> String {
+    errors.iter().map(|e| format!("\n  {e}")).collect()
+}
+
+/// Why a message to one connection was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The shard's queue or the payload pool is full: try again.
+    #[error("the shard's queue or the payload pool is full: try again")]
+    WouldBlock,
+    /// Larger than [`crate::LimitsConfig::message_bytes_max`].
+    #[error("a message of {bytes} bytes is larger than the {max} allowed (limits.message_bytes_max)")]
+    TooLarge {
+        /// The message.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Text, but not UTF-8.
+    #[error("a text or JSON message must be UTF-8")]
+    NotUtf8,
+    /// No such connection was ever made by this engine.
+    #[error("no such connection")]
+    Gone,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What the engine has counted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Sum over the shards. (Messages and topics are seen by every shard: here they are counted once.)
+    pub total: ShardStats,
+    /// Each shard's own.
+    pub shards: Vec<ShardStats>,
+    /// Bytes queued in the ingest ring.
+    pub ring_bytes: u64,
+    /// Bytes of payload memory in use.
+    pub payload_bytes: u64,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Everybody got everything and was closed in good order, within the time.
+    pub is_clean: bool,
+}
+
+/// A running engine. Dropping it stops it at once; [`Engine::shutdown`] does so in good order.
+pub struct Engine {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    driver: &'static str,
+    notice: Option<String>,
+    plan: MemoryPlan,
+    threads: Vec<JoinHandle<()>>,
+    events: Option<Events>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("addresses", &self.addresses).field("driver", &self.driver).finish()
+    }
+}
+
+impl Engine {
+    /// Starts the shards and listens. Returns when connections are accepted. Installs no signal handler and touches nothing
+    /// outside its own threads (but for `mlockall`, where [`crate::MemoryConfig::lock_memory`] asks for it).
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub fn start(config: Config) -> Result<Engine, StartError> {
+        let config = config.resolved();
+        let shards = config.shard_count();
+        let plan = config.plan().map_err(StartError::Config)?;
+        let (choice, notice) = choose_driver(config.driver)?;
+        config.check_descriptors(shards, choice != DriverChoice::Epoll).map_err(StartError::Config)?;
+        if let Some(notice) = &notice {
+            tracing::warn!("{notice}");
+        }
+        if config.memory.lock_memory {
+            memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })?;
+        }
+        let cpus = match &config.cpus {
+            Some(cpus) => cpus.clone(),
+            None => cpu::affinity().unwrap_or_default(),
+        };
+        let (addresses, mut listeners) = listen_all(&config.listen, shards)?;
+        let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
+        let bell =
+            Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
+        let ringer = bell.clone();
+        let events = config.events.capacity;
+        let shared = Arc::new(Shared {
+            epoch: clock::realtime_ns() / 1_000,
+            payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
+            registry: Registry::new(config.topics_max),
+            mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
+            open: AtomicU32::new(0),
+            wall_ns: Box::new(clock::realtime_ns),
+            bell: Box::new(move || ringer.signal()),
+            ring,
+            config,
+        });
+        let mut engine = Engine {
+            events: (events > 0).then(|| Events::new(shared.clone(), bell)),
+            shared,
+            addresses,
+            driver: "",
+            notice,
+            plan,
+            threads: Vec::new(),
+        };
+        let (ready, started) = mpsc::channel();
+        for (number, reader) in readers.into_iter().enumerate() {
+            let start = ShardStart {
+                number,
+                choice,
+                cpu: (!cpus.is_empty()).then(|| cpus[number % cpus.len()]),
+                listeners: std::mem::take(&mut listeners[number]),
+                shared: engine.shared.clone(),
+                ready: ready.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("fw-shard-{number}"))
+                .spawn(move || start.run(reader))
+                .map_err(|error| StartError::System { what: "start a shard's thread", error })?;
+            engine.threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..shards {
+            match started.recv() {
+                Ok(Ok(name)) => engine.driver = name,
+                Ok(Err(error)) => return Err(StartError::System { what: "set up a shard's driver", error }),
+                Err(_) => {
+                    let error = io::Error::other("a shard ended while it started");
+                    return Err(StartError::System { what: "start a shard", error });
+                }
+            }
+        }
+        Ok(engine)
+    }
+
+    /// The addresses listened on, ports filled in.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Which driver runs: `uring` or `epoll`.
+    pub fn driver(&self) -> &str {
+        self.driver
+    }
+
+    /// Why it is not io_uring, where it might have been: errno, likely cause, fix.
+    pub fn driver_notice(&self) -> Option<&str> {
+        self.notice.as_deref()
+    }
+
+    /// The memory sum.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The topic called `name`, made if need be. Waits up to a second for room in the ring.
+    ///
+    /// # Errors
+    /// See [`TopicError`].
+    pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        let shared = &self.shared;
+        let open = || match shared.registry.open_watched(name, &shared.ring, clock::realtime_ns(), true) {
+            Err(TopicError::WouldBlock) => None,
+            other => Some(other),
+        };
+        let (id, is_removed) = shared
+            .ring
+            .retry_timeout(Duration::from_secs(1), open)
+            .unwrap_or(Err(TopicError::WouldBlock))?;
+        Ok(Topic::new(shared.clone(), id, name, is_removed))
+    }
+
+    /// Removes a topic: its logs are freed, its subscribers get no more, publishing to it is refused. `Ok(false)`: there is
+    /// none of this name.
+    ///
+    /// # Errors
+    /// `WouldBlock` or `Stopped`.
+    pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
+        self.shared.registry.remove(name, &self.shared.ring, clock::realtime_ns())
+    }
+
+    /// The event queue, once. `None` if it was taken before, or the configuration asks for no events.
+    pub fn events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    /// Sends a message to one connection, past all topics. Keeps `message` by reference until it is sent.
+    ///
+    /// # Errors
+    /// See [`SendError`]. A connection that is gone by the time its shard looks is no error.
+    pub fn send_to(&self, connection: ConnectionId, kind: Kind, message: Bytes) -> Result<(), SendError> {
+        self.check_message(kind, &message)?;
+        let payload = if message.len() <= 1_024 {
+            self.shared.payloads.copy_from(&message).ok_or(SendError::WouldBlock)?
+        } else {
+            self.shared.payloads.adopt(message).map_err(|_| SendError::WouldBlock)?
+        };
+        self.command(connection, Command::Send { connection, kind, payload })
+    }
+
+    /// [`Engine::send_to`] for memory that is the engine's already, such as a received message: no copy at all.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_payload_to(&self, connection: ConnectionId, kind: Kind, payload: Payload) -> Result<(), SendError> {
+        self.check_message(kind, &payload)?;
+        self.command(connection, Command::Send { connection, kind, payload })
+    }
+
+    fn check_message(&self, kind: Kind, message: &[u8]) -> Result<(), SendError> {
+        let max = self.shared.config.limits.message_bytes_max;
+        if message.len() > max {
+            return Err(SendError::TooLarge { bytes: message.len(), max });
+        }
+        if kind != Kind::Binary && simdutf8::basic::from_utf8(message).is_err() {
+            return Err(SendError::NotUtf8);
+        }
+        Ok(())
+    }
+
+    /// Closes one connection with this code and reason (at most 123 bytes are sent of it).
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), SendError> {
+        self.command(connection, Command::Close { connection, code, reason: reason.to_owned() })
+    }
+
+    fn command(&self, connection: ConnectionId, command: Command) -> Result<(), SendError> {
+        let number = connection.shard() as usize;
+        let mailbox = self.shared.mailboxes.get(number).ok_or(SendError::Gone)?;
+        if mailbox.is_stopped.load(Relaxed) {
+            return Err(SendError::Stopped);
+        }
+        mailbox.commands.push(command).map_err(|_| SendError::WouldBlock)?;
+        self.shared.ring.wake_reader(number);
+        Ok(())
+    }
+
+    /// What was counted so far; at most a second old while a shard sleeps.
+    pub fn stats(&self) -> Stats {
+        let shards: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
+        let mut total = ShardStats::default();
+        for shard in &shards {
+            total += *shard;
+        }
+        // Every shard reads every record: once is enough.
+        total.messages = shards.iter().map(|s| s.messages).max().unwrap_or(0);
+        total.message_bytes = shards.iter().map(|s| s.message_bytes).max().unwrap_or(0);
+        total.topics = shards.iter().map(|s| s.topics).max().unwrap_or(0);
+        Stats {
+            total,
+            shards,
+            ring_bytes: self.shared.ring.used_bytes(),
+            payload_bytes: self.shared.payloads.used_bytes() as u64,
+        }
+    }
+
+    /// True while every shard runs. False after a shutdown, or when a bug has ended a shard.
+    pub fn is_running(&self) -> bool {
+        !self.shared.mailboxes.iter().any(|m| m.is_stopped.load(Relaxed))
+    }
+
+    /// Ends in good order: takes no more connections and messages, delivers all that was published, closes everybody with
+    /// 1001. What is not done after `deadline` is cut off. Blocks up to about `deadline`.
+    pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.shared.ring.close();
+        let within_ns = deadline.as_nanos() as u64;
+        self.order(|| Command::Drain { within_ns });
+        let until = clock::monotonic_ns().saturating_add(within_ns);
+        self.join();
+        let is_in_time = clock::monotonic_ns() <= until;
+        let total = self.stats().total;
+        ShutdownReport { is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 }
+    }
+
+    /// Ends at once.
+    pub fn shutdown_now(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.shared.ring.close();
+        self.order(|| Command::Stop);
+        self.join();
+        self.shared.payloads.reclaim();
+    }
+
+    /// Gives every shard a command, whatever else is queued.
+    fn order(&self, command: impl Fn() -> Command) {
+        for (number, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            // What a full queue loses is a message to one connection, of an engine that ends.
+            mailbox.commands.force_push(command());
+            self.shared.ring.wake_reader(number);
+        }
+    }
+
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            // A shard catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop();
+        }
+    }
+}
+
+fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>), StartError> {
+    if choice == DriverChoice::Epoll {
+        return Ok((choice, None));
+    }
+    match (probe::probe(), choice) {
+        (Ok(_), _) => Ok((DriverChoice::Uring, None)),
+        (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
+        (Err(why), _) => Ok((DriverChoice::Epoll, Some(format!("running on epoll: {why}")))),
+    }
+}
+
+/// One listener for each shard on each address.
+fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+    let mut bound = Vec::new();
+    let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+    for &address in addresses {
+        let failed = |error| StartError::Listen { address, error };
+        let options = |reuse_port| ListenOptions {
+            reuse_port,
+            notsent_lowat: Some(NOTSENT_LOWAT),
+            user_timeout_ms: Some(USER_TIMEOUT_MS),
+            ..ListenOptions::default()
+        };
+        // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
+        let first = socket::listen(address, &options(false)).map_err(failed)?;
+        let actual = socket::local_addr(&first).map_err(failed)?;
+        bound.push(actual);
+        if shards == 1 {
+            listeners[0].push(first);
+            continue;
+        }
+        drop(first);
+        for list in &mut listeners {
+            list.push(socket::listen(actual, &options(true)).map_err(failed)?);
+        }
+    }
+    Ok((bound, listeners))
+}
+
+/// What a shard's thread needs to begin.
+struct ShardStart {
+    number: usize,
+    choice: DriverChoice,
+    cpu: Option<usize>,
+    listeners: Vec<OwnedFd>,
+    shared: Arc<Shared>,
+    ready: mpsc::Sender<io::Result<&'static str>>,
+}
+
+impl ShardStart {
+    fn run(self, reader: Reader) {
+        let shared = self.shared.clone();
+        let number = self.number;
+        // The host's signals are the host's business.
+        let _ = signal::block_all_in_this_thread();
+        if let Some(cpu) = self.cpu
+            && let Err(error) = cpu::pin_this_thread(cpu)
+        {
+            tracing::warn!("shard {number} is not pinned to CPU {cpu}: {error}");
+        }
+        // A bug of ours ends the engine, not the host.
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.serve(reader)));
+        shared.mailboxes[number].is_stopped.store(true, Relaxed);
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!("shard {number} has stopped: {error}");
+                shared.ring.close();
+            }
+            Err(_) => {
+                tracing::error!("shard {number} has stopped because of a bug in fanwire; the engine takes no more messages");
+                shared.ring.close();
+            }
+        }
+    }
+
+    fn serve(self, reader: Reader) -> io::Result<()> {
+        let connections = self.shared.config.connections_max;
+        // Any shard may get most of the connections: each has room for all, as far as descriptors go.
+        let (open_files, _) = limits::open_files();
+        let limits = DriverLimits {
+            slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
+            recv_buffers: RECV_BUFFERS,
+            recv_bytes: RECV_BYTES,
+            events_per_turn: 1_024,
+        };
+        let ready = self.ready.clone();
+        match self.choice {
+            DriverChoice::Epoll => {
+                let options = EpollOptions::default();
+                match EpollDriver::new(&limits, self.listeners, &options) {
+                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                    Err(error) => refuse(error, &ready),
+                }
+            }
+            DriverChoice::Auto | DriverChoice::Uring => {
+                let options = UringOptions::default();
+                match UringDriver::new(&limits, self.listeners, &options) {
+                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                    Err(error) => refuse(error, &ready),
+                }
+            }
+        }
+    }
+}
+
+fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> io::Result<()> {
+    let _ = ready.send(Err(error));
+    Ok(())
+}
+
+fn drive<D: Driver>(
+    driver: D,
+    number: usize,
+    shared: Arc<Shared>,
+    reader: Reader,
+    slots: u32,
+    ready: &mpsc::Sender<io::Result<&'static str>>,
+) -> io::Result<()> {
+    let name = driver.name();
+    let waker = driver.waker();
+    reader.set_waker(Arc::new(move || waker.wake()));
+    let mut shard = Shard::new(number as u8, driver, shared, reader, slots);
+    let _ = ready.send(Ok(name));
+    while shard.turn(true)? == Turned::Going {}
+    Ok(())
+}

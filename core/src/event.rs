@@ -1,0 +1,81 @@
+//! What the engine tells its host, when the host asks.
+
+use std::net::SocketAddr;
+
+use crate::ingest::Payload;
+use crate::types::{ConnectionId, Kind};
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// No subprotocol: each message is one WebSocket message.
+    Raw,
+    /// `fanwire.json.v1`.
+    JsonV1,
+}
+
+impl Protocol {
+    /// The name negotiated as `Sec-WebSocket-Protocol`; empty for raw.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Raw => "",
+            Protocol::JsonV1 => "fanwire.json.v1",
+        }
+    }
+}
+
+/// Something that happened to a connection.
+///
+/// For one connection events come in order, beginning with `Opened` and ending with `Closed`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The upgrade is complete.
+    Opened {
+        /// The connection.
+        connection: ConnectionId,
+        /// The peer's address, where the kernel told it.
+        peer: Option<SocketAddr>,
+        /// What it speaks.
+        protocol: Protocol,
+        /// The request's path.
+        path: String,
+    },
+    /// The connection now gets this topic.
+    Subscribed {
+        /// The connection.
+        connection: ConnectionId,
+        /// The topic's name.
+        topic: String,
+    },
+    /// The connection no longer gets this topic.
+    Unsubscribed {
+        /// The connection.
+        connection: ConnectionId,
+        /// The topic's name.
+        topic: String,
+    },
+    /// A raw connection without a topic sent a message.
+    Message {
+        /// The connection.
+        connection: ConnectionId,
+        /// Text or binary.
+        kind: Kind,
+        /// The whole message, in the engine's memory: drop it soon.
+        payload: Payload,
+    },
+    /// The engine gave up on a client that was too slow or broke a rule; `Closed` follows.
+    Evicted {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why, for a log.
+        reason: &'static str,
+    },
+    /// The connection is gone.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+        /// The close code that ended it; 1006 where it just broke.
+        code: u16,
+    },
+}

@@ -1,0 +1,111 @@
+//! A shard's side of the ring: read what is there, give the room back once per turn, sleep without missing anything.
+//!
+//! Knows when to sleep; must never know what the records mean. A turn looks like this:
+//!
+//! ```text
+//! while let Some(record) = reader.next() { … }     // bounded by the shard
+//! reader.release();
+//! …
+//! if reader.prepare_sleep() { wait for the driver's events or the waker }
+//! reader.cancel_sleep();
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::record::{Position, Record};
+use super::ring::{Cursor, Ring};
+use super::signal::Waker;
+
+/// One reader of the ring: sees every record, in the one order that all readers see.
+///
+/// Dropping it frees what it holds: it keeps no producer waiting. With the last one the ring closes.
+pub struct Reader {
+    cursor: Cursor,
+}
+
+impl Reader {
+    pub(super) fn new(cursor: Cursor) -> Self {
+        Self { cursor }
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> &Arc<Ring> {
+        self.cursor.ring()
+    }
+
+    /// This reader's number, from 0.
+    pub fn index(&self) -> usize {
+        self.cursor.index()
+    }
+
+    /// The next record, or `None` if it is not committed yet. Gives the record before it back to nobody but this
+    /// reader: room is made by [`Reader::release`] alone.
+    ///
+    /// # Panics
+    /// If the ring's memory holds what no producer wrote (a bug of the ring).
+    #[expect(clippy::should_implement_trait, reason = "lends: an Iterator cannot")]
+    #[inline]
+    pub fn next(&mut self) -> Option<Record<'_>> {
+        self.cursor.next()
+    }
+
+    /// Gives the room of all records read so far back to the producers, and wakes those that wait for it. Once per turn: it
+    /// costs a store, a full fence and a load.
+    #[inline]
+    pub fn release(&mut self) {
+        self.cursor.release();
+    }
+
+    /// The position of the next record.
+    pub fn position(&self) -> Position {
+        self.cursor.position()
+    }
+
+    /// Bytes published and not yet read by this reader, heads and padding included.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.cursor.backlog_bytes()
+    }
+
+    /// True if the ring is closed and this reader has read it to its end: nothing will ever come again.
+    pub fn is_finished(&self) -> bool {
+        self.cursor.is_finished()
+    }
+
+    /// Registers how to wake this reader; the first registration stays.
+    pub fn set_waker(&self, waker: Waker) {
+        self.cursor.set_waker(waker);
+    }
+
+    /// Says that this reader is about to sleep. True: it may; every later publish, and [`Ring::close`], calls its waker. False: it
+    /// must not, because there is something to read, the ring is read to its end, or no waker is registered.
+    ///
+    /// Look at other sources that use [`Ring::wake_reader`] after this, before sleeping.
+    pub fn prepare_sleep(&mut self) -> bool {
+        if !self.cursor.announce_sleep() {
+            return false;
+        }
+        // The second look, after the fence in `announce_sleep`.
+        if self.cursor.has_news() || self.cursor.is_finished() {
+            self.cursor.cancel_sleep();
+            return false;
+        }
+        true
+    }
+
+    /// Says that this reader is awake, however it woke. Cheap, and harmless if it never slept.
+    #[inline]
+    pub fn cancel_sleep(&mut self) {
+        self.cursor.cancel_sleep();
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("index", &self.index())
+            .field("position", &self.position())
+            .field("backlog_bytes", &self.backlog_bytes())
+            .finish()
+    }
+}

@@ -1,0 +1,176 @@
+//! What the threads of the ring and of the pool share, from the standard library, or from loom when a model
+//! tries every interleaving (`--cfg loom`). Nothing else in `ingest` names an atomic type.
+
+#[cfg(not(loom))]
+pub(super) use real::*;
+#[cfg(loom)]
+pub(super) use model::*;
+
+#[cfg(not(loom))]
+mod real {
+    pub(in crate::ingest) use crossbeam_queue::ArrayQueue;
+    pub(in crate::ingest) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    use std::time::Duration;
+
+    use crate::sys::futex;
+
+    /// `std::cell::UnsafeCell` with loom's interface.
+    pub(in crate::ingest) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(in crate::ingest) fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline]
+        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            read(self.0.get())
+        }
+
+        #[inline]
+        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            write(self.0.get())
+        }
+    }
+
+    /// Watches plain memory for data races in loom models; here it is nothing.
+    pub(in crate::ingest) struct Watch;
+
+    impl Watch {
+        pub(in crate::ingest) fn new(_cells: usize) -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(in crate::ingest) fn read(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+
+        #[inline(always)]
+        pub(in crate::ingest) fn write(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+    }
+
+    /// When a wait ends.
+    pub(in crate::ingest) use futex::Deadline;
+
+    /// A counter that threads can sleep on.
+    pub(in crate::ingest) struct Bell(AtomicU32);
+
+    impl Bell {
+        pub(in crate::ingest) fn new() -> Self {
+            Self(AtomicU32::new(0))
+        }
+
+        pub(in crate::ingest) fn strikes(&self) -> u32 {
+            self.0.load(Ordering::Acquire)
+        }
+
+        pub(in crate::ingest) fn strike(&self) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+            futex::wake_all(&self.0);
+        }
+
+        /// Sleeps unless there was a strike since `seen`. False: the deadline has passed.
+        pub(in crate::ingest) fn wait(&self, seen: u32, deadline: Deadline) -> bool {
+            futex::wait_until(&self.0, seen, deadline)
+        }
+    }
+
+    /// The deadline `wait` from now.
+    pub(in crate::ingest) fn deadline_after(wait: Duration) -> Deadline {
+        Deadline::after(wait)
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    use std::collections::VecDeque;
+    use std::ops::Range;
+    use std::time::Duration;
+
+    pub(in crate::ingest) use loom::cell::UnsafeCell;
+    pub(in crate::ingest) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    use loom::sync::{Condvar, Mutex};
+
+    /// crossbeam's queue is its own authors' to verify: here a lock stands for it, with the same happens-before.
+    pub(in crate::ingest) struct ArrayQueue<T> {
+        items: Mutex<VecDeque<T>>,
+        capacity: usize,
+    }
+
+    impl<T> ArrayQueue<T> {
+        pub(in crate::ingest) fn new(capacity: usize) -> Self {
+            Self { items: Mutex::new(VecDeque::new()), capacity }
+        }
+
+        pub(in crate::ingest) fn push(&self, item: T) -> Result<(), T> {
+            let mut items = self.items.lock().unwrap();
+            if items.len() == self.capacity {
+                return Err(item);
+            }
+            items.push_back(item);
+            Ok(())
+        }
+
+        pub(in crate::ingest) fn pop(&self) -> Option<T> {
+            self.items.lock().unwrap().pop_front()
+        }
+    }
+
+    /// One loom cell for each cell of plain memory: every access to the memory is told to it.
+    pub(in crate::ingest) struct Watch(Vec<UnsafeCell<()>>);
+
+    impl Watch {
+        pub(in crate::ingest) fn new(cells: usize) -> Self {
+            Self((0..cells).map(|_| UnsafeCell::new(())).collect())
+        }
+
+        pub(in crate::ingest) fn read(&self, cells: impl FnOnce() -> Range<usize>) {
+            for i in cells() {
+                self.0[i % self.0.len()].with(|_| ());
+            }
+        }
+
+        pub(in crate::ingest) fn write(&self, cells: impl FnOnce() -> Range<usize>) {
+            for i in cells() {
+                self.0[i % self.0.len()].with_mut(|_| ());
+            }
+        }
+    }
+
+    /// Models have no clock: a wait ends by a strike or not at all (then loom reports the deadlock).
+    #[derive(Clone, Copy, PartialEq, PartialOrd)]
+    pub(in crate::ingest) struct Deadline;
+
+    pub(in crate::ingest) fn deadline_after(_wait: Duration) -> Deadline {
+        Deadline
+    }
+
+    pub(in crate::ingest) struct Bell {
+        strikes: AtomicU32,
+        lock: Mutex<()>,
+        struck: Condvar,
+    }
+
+    impl Bell {
+        pub(in crate::ingest) fn new() -> Self {
+            Self { strikes: AtomicU32::new(0), lock: Mutex::new(()), struck: Condvar::new() }
+        }
+
+        pub(in crate::ingest) fn strikes(&self) -> u32 {
+            self.strikes.load(Ordering::Acquire)
+        }
+
+        pub(in crate::ingest) fn strike(&self) {
+            self.strikes.fetch_add(1, Ordering::AcqRel);
+            drop(self.lock.lock().unwrap());
+            self.struck.notify_all();
+        }
+
+        pub(in crate::ingest) fn wait(&self, seen: u32, _deadline: Deadline) -> bool {
+            let mut guard = self.lock.lock().unwrap();
+            while self.strikes.load(Ordering::Acquire) == seen {
+                guard = self.struck.wait(guard).unwrap();
+            }
+            true
+        }
+    }
+}

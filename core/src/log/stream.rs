@@ -1,0 +1,525 @@
+//! One log: a byte stream of finished frames over segments, and an index with one entry a frame.
+//!
+//! A segment is a pool block or, for a large payload, that payload by reference. Frames may cross segments, so blocks are
+//! filled to the last byte. Positions in the stream are `u64` byte offsets that never repeat; frames are found by sequence
+//! number. Everything before [`Log::floor_seq`] is forgotten.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use super::pool::{BLOCK_BYTES, Block, BlockPool};
+use crate::ingest::Payload;
+use crate::types::{ConnectionId, Kind};
+
+/// What the index knows of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Sequence number in the lane.
+    pub seq: u64,
+    /// Where the frame begins in the byte stream.
+    pub offset: u64,
+    /// When it was published: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// Who published it.
+    pub origin: ConnectionId,
+    /// Length of the whole frame, header included.
+    pub len: u32,
+    /// Length of the frame's header: the payload is the rest.
+    pub header_len: u16,
+    /// What the payload is.
+    pub kind: Kind,
+}
+
+/// What an index entry costs: charged to the log's budget and to the pool's index allowance.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// A frame to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Sequence number: above every earlier one.
+    pub seq: u64,
+    /// Publication time in nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// Who published it.
+    pub origin: ConnectionId,
+    /// What the payload is.
+    pub kind: Kind,
+    /// Bytes before the payload, header included.
+    pub header: &'a [u8],
+    /// The payload.
+    pub payload: FramePayload<'a>,
+    /// Bytes after the payload (a JSON envelope's end).
+    pub tail: &'a [u8],
+}
+
+/// A frame's payload: to be copied, or to be kept by reference.
+#[derive(Clone, Copy, Debug)]
+pub enum FramePayload<'a> {
+    /// Copied into blocks.
+    Copied(&'a [u8]),
+    /// Kept by reference: becomes a segment of its own.
+    Shared(&'a Payload),
+}
+
+impl FramePayload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            FramePayload::Copied(bytes) => bytes.len(),
+            FramePayload::Shared(payload) => payload.len(),
+        }
+    }
+}
+
+/// Where a sequence number stands in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The log holds this frame.
+    At(Entry),
+    /// The frame is gone (or never was); the next one the log holds is this.
+    Before(Entry),
+    /// Nothing at or after this sequence number is in the log.
+    End,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Block(Block),
+    Shared(Payload),
+}
+
+#[derive(Debug)]
+struct Segment {
+    /// Stream offset of the first byte.
+    start: u64,
+    /// Bytes written.
+    len: usize,
+    memory: Memory,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.start + self.len as u64
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Block(block) => &block.bytes()[..self.len],
+            Memory::Shared(payload) => payload,
+        }
+    }
+
+    fn room(&self) -> usize {
+        match &self.memory {
+            Memory::Block(block) => block.capacity() - self.len,
+            Memory::Shared(_) => 0,
+        }
+    }
+
+    fn charge(&self) -> usize {
+        match &self.memory {
+            Memory::Block(block) => block.capacity(),
+            Memory::Shared(payload) => payload.len(),
+        }
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Log {
+    segments: VecDeque<Segment>,
+    index: VecDeque<Entry>,
+    head: u64,
+    next_seq: u64,
+    charged: usize,
+    budget: usize,
+}
+
+impl Log {
+    /// An empty log whose first frame will have sequence number `next_seq` or more, of at most `budget` bytes
+    /// (a single frame above the budget is kept alone).
+    pub fn new(next_seq: u64, budget: usize) -> Self {
+        Self { segments: VecDeque::new(), index: VecDeque::new(), head: 0, next_seq, charged: 0, budget }
+    }
+
+    /// One past the last sequence number appended or skipped.
+    #[inline]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The oldest sequence number still held; [`Log::next_seq`] if none is.
+    pub fn floor_seq(&self) -> u64 {
+        self.index.front().map_or(self.next_seq, |e| e.seq)
+    }
+
+    /// Stream offset one past the last byte.
+    #[inline]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Memory charged: capacity of all blocks, length of all payloads by reference, and the index.
+    pub fn charged_bytes(&self) -> usize {
+        self.charged
+    }
+
+    /// The budget.
+    pub fn budget_bytes(&self) -> usize {
+        self.budget
+    }
+
+    /// Number of frames held.
+    pub fn frames(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The newest frame.
+    pub fn last(&self) -> Option<Entry> {
+        self.index.back().copied()
+    }
+
+    /// Bytes between the frame `seq` (or the next one held) and the head.
+    pub fn lag_bytes(&self, seq: u64) -> u64 {
+        match self.place(seq) {
+            Place::At(entry) | Place::Before(entry) => self.head - entry.offset,
+            Place::End => 0,
+        }
+    }
+
+    /// Number of frames of which more than `lag` bytes lie between them and the head are below this sequence number:
+    /// the oldest frame at most `lag` bytes behind the head. Never past the newest frame.
+    pub fn seq_at_lag(&self, lag: u64) -> u64 {
+        let from = self.head.saturating_sub(lag);
+        let i = self.index.partition_point(|e| e.offset < from).min(self.index.len().saturating_sub(1));
+        self.index.get(i).map_or(self.next_seq, |e| e.seq)
+    }
+
+    /// Bytes of the rest of frame `seq`, from `partial` on, that lie in blocks: what moving it out would copy.
+    pub fn copied_bytes(&self, seq: u64, partial: u32) -> usize {
+        let Place::At(entry) = self.place(seq) else { return 0 };
+        let mut copied = 0;
+        self.for_each_piece(entry.offset + u64::from(partial), entry.offset + u64::from(entry.len), |bytes, shared, _| {
+            copied += if shared.is_none() { bytes.len() } else { 0 };
+        });
+        copied
+    }
+
+    fn block_class(&self) -> usize {
+        // Small first; never a block above a quarter of the budget, so that forgetting stays fine-grained.
+        let by_use = if self.charged < BLOCK_BYTES[1] {
+            0
+        } else if self.charged < BLOCK_BYTES[2] {
+            1
+        } else {
+            2
+        };
+        let mut class = by_use;
+        while class > 0 && BLOCK_BYTES[class] > self.budget / 4 {
+            class -= 1;
+        }
+        class
+    }
+
+    /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
+    pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
+        self.charged + self.need(frame) + ENTRY_BYTES > self.budget
+    }
+
+    /// True if more is charged than the budget allows: a single frame above it was followed by another.
+    pub fn is_over_budget(&self) -> bool {
+        self.charged > self.budget
+    }
+
+    /// Memory that appending `frame` would newly charge.
+    fn need(&self, frame: &Frame<'_>) -> usize {
+        let room = self.segments.back().map_or(0, Segment::room);
+        let unit = BLOCK_BYTES[self.block_class()];
+        match frame.payload {
+            FramePayload::Copied(bytes) => {
+                let len = frame.header.len() + bytes.len() + frame.tail.len();
+                len.saturating_sub(room).div_ceil(unit) * unit
+            }
+            FramePayload::Shared(payload) => {
+                let head = frame.header.len().saturating_sub(room).div_ceil(unit) * unit;
+                let tail = frame.tail.len().div_ceil(unit) * unit;
+                head + payload.len() + tail
+            }
+        }
+    }
+
+    /// Appends a frame. On a dry pool nothing is changed and `false` is returned: free something, or [`Log::skip`] it.
+    ///
+    /// # Panics
+    /// If `frame.seq` is below [`Log::next_seq`] (sequence numbers only grow).
+    #[must_use]
+    pub fn append(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
+        assert!(frame.seq >= self.next_seq, "sequence numbers only grow");
+        let offset = self.head;
+        let segments_before = self.segments.len();
+        let len_before = self.segments.back().map_or(0, |s| s.len);
+        let written = self.write(frame.header, pool)
+            && match frame.payload {
+                FramePayload::Copied(bytes) => self.write(bytes, pool),
+                FramePayload::Shared(payload) => {
+                    self.refer(payload);
+                    true
+                }
+            }
+            && self.write(frame.tail, pool);
+        if !written || !pool.charge_index(ENTRY_BYTES) {
+            self.roll_back(offset, segments_before, len_before, pool);
+            return false;
+        }
+        let len = frame.header.len() + frame.payload.len() + frame.tail.len();
+        self.index.push_back(Entry {
+            seq: frame.seq,
+            offset,
+            time_ns: frame.time_ns,
+            origin: frame.origin,
+            len: len as u32,
+            header_len: frame.header.len() as u16,
+            kind: frame.kind,
+        });
+        self.charged += ENTRY_BYTES;
+        self.next_seq = frame.seq + 1;
+        true
+    }
+
+    /// Leaves `seq` out: whoever has not had it will be told that it is lost.
+    pub fn skip(&mut self, seq: u64) {
+        assert!(seq >= self.next_seq, "sequence numbers only grow");
+        self.next_seq = seq + 1;
+    }
+
+    fn write(&mut self, mut bytes: &[u8], pool: &mut BlockPool) -> bool {
+        while !bytes.is_empty() {
+            if self.segments.back().is_none_or(|s| s.room() == 0) {
+                let mut class = self.block_class();
+                let block = loop {
+                    if let Some(block) = pool.take(class) {
+                        break block;
+                    }
+                    if class == 0 {
+                        return false;
+                    }
+                    class -= 1;
+                };
+                self.charged += block.capacity();
+                self.segments.push_back(Segment { start: self.head, len: 0, memory: Memory::Block(block) });
+            }
+            let Some(segment) = self.segments.back_mut() else { return false };
+            let Memory::Block(block) = &mut segment.memory else { return false };
+            let n = bytes.len().min(block.capacity() - segment.len);
+            block.bytes_mut()[segment.len..segment.len + n].copy_from_slice(&bytes[..n]);
+            segment.len += n;
+            self.head += n as u64;
+            bytes = &bytes[n..];
+        }
+        true
+    }
+
+    fn refer(&mut self, payload: &Payload) {
+        if payload.is_empty() {
+            return;
+        }
+        self.charged += payload.len();
+        self.segments.push_back(Segment {
+            start: self.head,
+            len: payload.len(),
+            memory: Memory::Shared(payload.clone()),
+        });
+        self.head += payload.len() as u64;
+    }
+
+    fn roll_back(&mut self, head: u64, segments: usize, last_len: usize, pool: &mut BlockPool) {
+        while self.segments.len() > segments {
+            self.release_back(pool);
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.len = last_len;
+        }
+        self.head = head;
+    }
+
+    fn release_back(&mut self, pool: &mut BlockPool) {
+        if let Some(segment) = self.segments.pop_back() {
+            self.charged -= segment.charge();
+            if let Memory::Block(block) = segment.memory {
+                pool.give_back(block);
+            }
+        }
+    }
+
+    /// The first sequence number that would survive [`Log::forget_oldest`], or `None` if that would touch the newest
+    /// frame, which is never forgotten for its budget's sake.
+    ///
+    /// Cursors inside a frame below it must be served from elsewhere first.
+    pub fn survivor_of_forgetting(&self) -> Option<u64> {
+        let end = self.segments.front()?.end();
+        // The newest frame stays, and so does the block that is being written.
+        if self.segments.len() < 2 || self.index.back()?.offset < end {
+            return None;
+        }
+        let i = self.index.partition_point(|e| e.offset < end);
+        self.index.get(i).map(|e| e.seq)
+    }
+
+    /// Forgets the oldest segment with every frame that begins in it.
+    pub fn forget_oldest(&mut self, pool: &mut BlockPool) {
+        if self.survivor_of_forgetting().is_none() {
+            return;
+        }
+        let Some(segment) = self.segments.pop_front() else { return };
+        let end = segment.end();
+        self.charged -= segment.charge();
+        if let Memory::Block(block) = segment.memory {
+            pool.give_back(block);
+        }
+        while self.index.front().is_some_and(|e| e.offset < end) {
+            self.index.pop_front();
+            self.charged -= ENTRY_BYTES;
+            pool.release_index(ENTRY_BYTES);
+        }
+        // What follows may be only the rest of a frame that is now forgotten.
+        if let Some(first) = self.index.front() {
+            let keep_from = first.offset;
+            while self.segments.len() > 1 && self.segments[0].end() <= keep_from {
+                if let Some(segment) = self.segments.pop_front() {
+                    self.charged -= segment.charge();
+                    if let Memory::Block(block) = segment.memory {
+                        pool.give_back(block);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets everything; sequence numbers go on.
+    pub fn clear(&mut self, pool: &mut BlockPool) {
+        while !self.segments.is_empty() {
+            self.release_back(pool);
+        }
+        pool.release_index(self.index.len() * ENTRY_BYTES);
+        self.charged -= self.index.len() * ENTRY_BYTES;
+        self.index.clear();
+        debug_assert_eq!(self.charged, 0);
+    }
+
+    /// Where `seq` stands.
+    #[inline]
+    pub fn place(&self, seq: u64) -> Place {
+        let Some(first) = self.index.front() else { return Place::End };
+        if seq >= self.next_seq {
+            return Place::End;
+        }
+        // Contiguous numbers, the usual case, are found without a search.
+        let guess = seq.saturating_sub(first.seq);
+        if let Some(entry) = self.index.get(guess as usize)
+            && entry.seq == seq
+        {
+            return Place::At(*entry);
+        }
+        let i = self.index.partition_point(|e| e.seq < seq);
+        match self.index.get(i) {
+            Some(entry) if entry.seq == seq => Place::At(*entry),
+            Some(entry) => Place::Before(*entry),
+            None => Place::End,
+        }
+    }
+
+    /// The frame that holds stream offset `offset` (which must be at or above the floor and below the head).
+    pub fn entry_at_offset(&self, offset: u64) -> Option<Entry> {
+        let i = self.index.partition_point(|e| e.offset <= offset);
+        i.checked_sub(1).and_then(|i| self.index.get(i)).copied()
+    }
+
+    /// Frames from `seq` on, oldest first.
+    pub fn entries_from(&self, seq: u64) -> impl Iterator<Item = &Entry> {
+        let i = self.index.partition_point(|e| e.seq < seq);
+        self.index.range(i..)
+    }
+
+    fn segment_at(&self, offset: u64) -> usize {
+        // Most cursors stand in the last segment.
+        match self.segments.back() {
+            Some(last) if offset >= last.start => self.segments.len() - 1,
+            _ => self.segments.partition_point(|s| s.end() <= offset),
+        }
+    }
+
+    /// Appends the memory of `[from, to)` to `parts`, at most `parts_max` parts in all and `bytes_max` bytes; returns the
+    /// number of bytes added.
+    pub fn gather<'a, const N: usize>(
+        &'a self,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+        parts: &mut arrayvec::ArrayVec<IoSlice<'a>, N>,
+    ) -> usize {
+        let mut offset = from;
+        let end = to.min(from + bytes_max as u64);
+        let mut i = self.segment_at(from);
+        while offset < end && !parts.is_full() {
+            let Some(segment) = self.segments.get(i) else { break };
+            let begin = (offset - segment.start) as usize;
+            let stop = ((end - segment.start) as usize).min(segment.len);
+            if begin < stop {
+                parts.push(IoSlice::new(&segment.bytes()[begin..stop]));
+                offset = segment.start + stop as u64;
+            }
+            i += 1;
+        }
+        (offset - from) as usize
+    }
+
+    /// The contiguous memory at `from`, up to `to`: the hot path's single part.
+    pub fn run(&self, from: u64, to: u64, bytes_max: usize) -> &[u8] {
+        let Some(segment) = self.segments.get(self.segment_at(from)) else { return &[] };
+        let begin = (from - segment.start) as usize;
+        let stop = ((to - segment.start) as usize).min(segment.len).min(begin + bytes_max);
+        &segment.bytes()[begin..stop]
+    }
+
+    /// Calls `piece` with the memory of `[from, to)` in order; payloads by reference come with the payload itself.
+    pub fn for_each_piece<'a>(&'a self, from: u64, to: u64, mut piece: impl FnMut(&'a [u8], Option<&'a Payload>, usize)) {
+        let mut offset = from;
+        let mut i = self.segment_at(from);
+        while offset < to {
+            let Some(segment) = self.segments.get(i) else { return };
+            let begin = (offset - segment.start) as usize;
+            let stop = ((to - segment.start) as usize).min(segment.len);
+            if begin < stop {
+                let shared = match &segment.memory {
+                    Memory::Shared(payload) => Some(payload),
+                    Memory::Block(_) => None,
+                };
+                piece(&segment.bytes()[begin..stop], shared, begin);
+                offset = segment.start + stop as u64;
+            }
+            i += 1;
+        }
+    }
+
+    /// The payload of a frame, if it lies in one piece; `scratch` is filled with it otherwise.
+    pub fn payload<'a>(&'a self, entry: &Entry, scratch: &'a mut Vec<u8>) -> (&'a [u8], Option<&'a Payload>) {
+        let from = entry.offset + entry.header_len as u64;
+        let to = entry.offset + entry.len as u64;
+        if from == to {
+            return (&[], None);
+        }
+        if let Some(segment) = self.segments.get(self.segment_at(from))
+            && segment.end() >= to
+        {
+            let begin = (from - segment.start) as usize;
+            let bytes = &segment.bytes()[begin..begin + (to - from) as usize];
+            let shared = match &segment.memory {
+                Memory::Shared(payload) if begin == 0 => Some(payload),
+                _ => None,
+            };
+            return (bytes, shared);
+        }
+        scratch.clear();
+        self.for_each_piece(from, to, |bytes, _, _| scratch.extend_from_slice(bytes));
+        (scratch, None)
+    }
+}

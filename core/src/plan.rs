@@ -1,0 +1,222 @@
+//! The memory sum: every maximum, added up before anything is reserved.
+
+use std::fmt;
+
+use crate::config::Config;
+use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::log::BlockPool;
+use crate::shard;
+
+/// Receive buffers of one shard.
+pub(crate) const RECV_BUFFERS: u16 = 64;
+/// Usable bytes of one receive buffer.
+pub(crate) const RECV_BYTES: u32 = 16 << 10;
+/// Largest message that can be configured.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Connections where the configuration names no number.
+const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Descriptors kept for the engine and its host.
+const OWN_FILES: u64 = 128;
+/// Most shards.
+pub const SHARDS_MAX: usize = 64;
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value}: {problem}")]
+pub struct ConfigError {
+    /// The setting, as a path: `memory.ring_bytes`.
+    pub field: &'static str,
+    /// What it is set to.
+    pub value: String,
+    /// What is wrong with that, and what to do.
+    pub problem: String,
+}
+
+/// One line of the memory sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanLine {
+    /// What the memory is for.
+    pub what: &'static str,
+    /// Most bytes.
+    pub bytes: u64,
+    /// The setting that decides it.
+    pub field: &'static str,
+}
+
+/// The memory sum of a configuration. Its `Display` is a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// What memory goes where.
+    pub lines: Vec<PlanLine>,
+    /// Number of shards that it was made for.
+    pub shards: usize,
+    /// What the machine (or the cgroup) can give, if known.
+    pub available: Option<u64>,
+}
+
+impl MemoryPlan {
+    /// The sum.
+    pub fn total_bytes(&self) -> u64 {
+        self.lines.iter().map(|l| l.bytes).sum()
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "memory, at most ({} shard{}):", self.shards, if self.shards == 1 { "" } else { "s" })?;
+        for line in &self.lines {
+            writeln!(f, "  {:>9}  {:<44} {}", mib(line.bytes), line.what, line.field)?;
+        }
+        write!(f, "  {:>9}  in all", mib(self.total_bytes()))?;
+        if let Some(available) = self.available {
+            write!(f, ", of {} available", mib(available).trim_start())?;
+        }
+        Ok(())
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1u64 << 20) as f64)
+}
+
+impl Config {
+    /// The shards that this configuration comes to on this machine.
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.unwrap_or_else(|| crate::sys::cpu::shards_by_default().min(SHARDS_MAX))
+    }
+
+    /// Fills in what is left to the machine: the number of connections.
+    pub(crate) fn resolved(mut self) -> Self {
+        if self.connections_max == 0 {
+            let (open_files, _) = crate::sys::limits::open_files();
+            self.connections_max = CONNECTIONS_DEFAULT.min(open_files.saturating_sub(OWN_FILES).max(1) as u32);
+        }
+        self
+    }
+
+    /// Refuses more connections than descriptors: with epoll the process's limit counts, with io_uring each shard has its own
+    /// table of that size.
+    pub(crate) fn check_descriptors(&self, shards: usize, is_uring: bool) -> Result<(), Vec<ConfigError>> {
+        let (open_files, _) = crate::sys::limits::open_files();
+        let room = match is_uring {
+            true => (open_files.saturating_sub(u64::from(shard::REFUSAL_SLOTS))) * shards as u64,
+            false => open_files.saturating_sub(OWN_FILES),
+        };
+        if u64::from(self.connections_max) <= room {
+            return Ok(());
+        }
+        Err(vec![ConfigError {
+            field: "connections_max",
+            value: self.connections_max.to_string(),
+            problem: format!("the limit on open files ({open_files}, RLIMIT_NOFILE) leaves room for {room}: raise it, or add shards"),
+        }])
+    }
+
+    /// Checks the configuration and adds up what it may use at most, without starting anything.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one by one; if it does not fit in the machine's memory, every line of the sum.
+    pub fn plan(&self) -> Result<MemoryPlan, Vec<ConfigError>> {
+        self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
+    }
+
+    /// Adds up what this configuration may use at most, with `shards` shards.
+    pub(crate) fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let mut wrong = |field, value: &dyn fmt::Display, problem: String| {
+            errors.push(ConfigError { field, value: value.to_string(), problem });
+        };
+        let memory = &self.memory;
+        let limits = &self.limits;
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            wrong("shards", &shards, format!("1 to {SHARDS_MAX} shards are possible"));
+        }
+        if self.listen.is_empty() {
+            wrong("listen", &"[]", "at least one address is needed".into());
+        }
+        if !memory.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&memory.ring_bytes) {
+            wrong("memory.ring_bytes", &memory.ring_bytes, format!("must be a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}"));
+        }
+        if memory.lane_bytes < 16 << 10 {
+            wrong("memory.lane_bytes", &memory.lane_bytes, "must be at least 16384".into());
+        }
+        if memory.pool_bytes / shards.max(1) < memory.lane_bytes {
+            wrong(
+                "memory.pool_bytes",
+                &memory.pool_bytes,
+                format!("one shard's part must hold at least one lane (memory.lane_bytes = {})", memory.lane_bytes),
+            );
+        }
+        if limits.message_bytes_max == 0 || limits.message_bytes_max > MESSAGE_BYTES_MAX {
+            wrong("limits.message_bytes_max", &limits.message_bytes_max, format!("must be from 1 to {MESSAGE_BYTES_MAX}"));
+        }
+        if memory.payload_bytes < 2 * limits.message_bytes_max {
+            wrong(
+                "memory.payload_bytes",
+                &memory.payload_bytes,
+                format!("must hold two of the largest messages (limits.message_bytes_max = {})", limits.message_bytes_max),
+            );
+        }
+        if !(512..=64 << 10).contains(&limits.request_bytes_max) {
+            wrong("limits.request_bytes_max", &limits.request_bytes_max, "must be from 512 to 65536".into());
+        }
+        if limits.handshake_timeout.is_zero() {
+            wrong("limits.handshake_timeout", &"0", "must be above zero".into());
+        }
+        if self.connections_max == 0 || self.connections_max > 16_000_000 {
+            wrong("connections_max", &self.connections_max, "must be from 1 to 16000000".into());
+        }
+        if self.cursors_max == 0 {
+            wrong("cursors_max", &self.cursors_max, "must be above zero".into());
+        }
+        if self.topics_max == 0 || self.topics_max > 1_000_000 {
+            wrong("topics_max", &self.topics_max, "must be from 1 to 1000000".into());
+        }
+        for topic in &self.topics {
+            if let Err(error) = crate::proto::topic::Pattern::parse(&topic.pattern) {
+                wrong("topics.pattern", &topic.pattern, error.to_string());
+            }
+            if let Some(bytes) = topic.lane_bytes
+                && !(16 << 10..=memory.pool_bytes / shards.max(1)).contains(&bytes)
+            {
+                wrong("topics.lane_bytes", &bytes, "must be from 16384 to one shard's part of memory.pool_bytes".into());
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let shards_u64 = shards as u64;
+        let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
+        let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
+        let plan = MemoryPlan {
+            lines: vec![
+                line("ingest ring", memory.ring_bytes as u64 * 17 / 16, "memory.ring_bytes"),
+                line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
+                line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
+                line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),
+                line("copies of half-sent frames", memory.remainder_bytes as u64, "memory.remainder_bytes"),
+                line(
+                    "receive buffers",
+                    shards_u64 * u64::from(RECV_BUFFERS) * u64::from(RECV_BYTES + crate::driver::RECV_HEADROOM as u32),
+                    "shards",
+                ),
+                line("connections", slots * shard::CONNECTION_BYTES as u64, "connections_max"),
+                line("cursors", u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64, "cursors_max"),
+            ],
+            shards,
+            available,
+        };
+        match available {
+            Some(available) if plan.total_bytes() > available => Err(plan
+                .lines
+                .iter()
+                .map(|l| ConfigError {
+                    field: l.field,
+                    value: mib(l.bytes),
+                    problem: format!("part of {} for {} that do not fit in {}", mib(plan.total_bytes()), l.what, mib(available)),
+                })
+                .collect()),
+            _ => Ok(plan),
+        }
+    }
+}

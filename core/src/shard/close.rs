@@ -1,0 +1,315 @@
+//! Ends: closing one connection, draining all of them, and the deadlines that lead there.
+
+use super::conn::{CONTROL_MAX, Conn, Extra, Phase, connection_id};
+use super::table::NONE;
+use super::{Ending, Shard};
+use crate::driver::{Driver, Slot};
+use crate::event::Event;
+use crate::proto::close::CloseCode;
+use crate::proto::encoder;
+use crate::proto::handshake::Refusal;
+
+impl<D: Driver> Shard<D> {
+    /// Closes a connection in good order: the frame that is half sent is finished, a close frame follows, nothing after it.
+    pub(super) fn begin_close(&mut self, slot: u32, code: u16, reason: &str) {
+        let conn = &mut self.conns[slot as usize];
+        match conn.phase {
+            Phase::Free | Phase::Closing | Phase::Lingering | Phase::Broken => return,
+            Phase::Handshake => {
+                self.doom(slot, CloseCode::ABNORMAL.to_u16());
+                return;
+            }
+            Phase::Open | Phase::Draining => {}
+        }
+        conn.close_code = code;
+        self.leave_all(slot);
+        let frame = encoder::close(Some(CloseCode::new(code)), reason);
+        let extra = self.extra(slot);
+        extra.pong = None;
+        extra.held = None;
+        extra.assembly = None;
+        extra.inbox.clear();
+        // A message to it alone that is half sent must be finished; the others are given up.
+        let keep = usize::from(extra.direct_sent > 0);
+        extra.direct.truncate(keep);
+        extra.control.extend_from_slice(&frame);
+        self.enter_closing(slot);
+    }
+
+    /// The last bytes are queued; they get so much time and no more.
+    fn enter_closing(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        conn.phase = Phase::Closing;
+        conn.flags.has_leftover = true;
+        if conn.flags.is_paused {
+            conn.flags.is_paused = false;
+            self.driver.resume_recv(Slot(slot));
+        }
+        let by = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        self.wheel.arm(slot, by);
+        self.mark_dirty(slot);
+    }
+
+    /// Answers an upgrade request with a refusal and closes.
+    pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        let extra = self.extra(slot);
+        extra.inbox.clear();
+        extra.scanner = None;
+        extra.peer = None;
+        refusal.write(&mut extra.control);
+        debug_assert!(extra.control.len() <= CONTROL_MAX);
+        self.enter_closing(slot);
+    }
+
+    /// Closes with 1013 a client that is too slow for what must not be lost, or that there is no memory for.
+    pub(super) fn evict(&mut self, slot: u32, reason: &'static str) {
+        if !self.conns[slot as usize].is_live() {
+            return;
+        }
+        self.stats.evicted += 1;
+        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+        if self.conns[slot as usize].flags.was_announced {
+            self.tell_host(Event::Evicted { connection, reason });
+        }
+        self.begin_close(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), reason);
+    }
+
+    /// Nothing more can be sent to this connection: it is closed at the end of the turn.
+    pub(super) fn doom(&mut self, slot: u32, code: u16) {
+        let conn = &mut self.conns[slot as usize];
+        if !matches!(conn.phase, Phase::Free | Phase::Broken) {
+            conn.phase = Phase::Broken;
+            self.doomed.push((slot, code));
+        }
+    }
+
+    pub(super) fn close_doomed(&mut self) {
+        while let Some((slot, code)) = self.doomed.pop() {
+            self.close_now(slot, code);
+        }
+    }
+
+    /// Frees the slot and everything that the connection held.
+    pub(super) fn close_now(&mut self, slot: u32, code: u16) {
+        if self.conns[slot as usize].phase == Phase::Free {
+            return;
+        }
+        self.conns[slot as usize].phase = Phase::Broken;
+        self.drop_remainder(slot);
+        self.leave_all(slot);
+        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+        let conn = &mut self.conns[slot as usize];
+        let was_announced = conn.flags.was_announced;
+        let generation = conn.generation;
+        let extra = conn.extra.take();
+        *conn = Conn { generation, ..Conn::vacant() };
+        if let Some(mut extra) = extra
+            && self.stock.len() < super::STOCK_MAX
+        {
+            extra.reset();
+            self.stock.push(extra);
+        }
+        self.wheel.disarm(slot);
+        self.driver.close(Slot(slot));
+        self.open_count -= 1;
+        self.shared.leave();
+        self.stats.closed += 1;
+        if was_announced {
+            self.tell_host(Event::Closed { connection, code });
+        }
+    }
+
+    /// The peer sends no more, or the connection failed.
+    pub(super) fn on_end(&mut self, slot: u32, error: Option<i32>) {
+        let conn = &mut self.conns[slot as usize];
+        conn.flags.has_ended = true;
+        match conn.phase {
+            Phase::Free => {}
+            // The rest of what we owe may still arrive: a half-closed peer reads on.
+            Phase::Closing if error.is_none() => {}
+            Phase::Lingering | Phase::Closing => self.close_now(slot, self.conns[slot as usize].close_code),
+            _ => self.close_now(slot, CloseCode::ABNORMAL.to_u16()),
+        }
+    }
+
+    /// After a connection was served: is anything over?
+    pub(super) fn after_service(&mut self, slot: u32) {
+        let conn = &self.conns[slot as usize];
+        if conn.phase == Phase::Closing && !conn.has_output() && !conn.flags.is_blocked {
+            if conn.flags.has_ended {
+                let code = conn.close_code;
+                self.close_now(slot, code);
+                return;
+            }
+            self.conns[slot as usize].phase = Phase::Lingering;
+            self.driver.shutdown_write(Slot(slot));
+            return;
+        }
+        self.settle(slot);
+        let conn = &self.conns[slot as usize];
+        if conn.is_live()
+            && !conn.flags.is_stuck
+            && let Some(extra) = &conn.extra
+            && extra.held.is_some()
+            && extra.has_control_room()
+        {
+            self.retry_input(slot);
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, slot: u32) {
+        let limits = self.shared.config.limits;
+        let conn = &mut self.conns[slot as usize];
+        match conn.phase {
+            Phase::Free | Phase::Broken => {}
+            Phase::Handshake => {
+                if conn.extra.as_ref().is_some_and(|e| !e.inbox.is_empty()) {
+                    self.stats.upgrades_refused += 1;
+                    self.refuse(slot, &Refusal::timeout());
+                } else {
+                    self.close_now(slot, CloseCode::ABNORMAL.to_u16());
+                }
+            }
+            Phase::Closing | Phase::Lingering => {
+                let code = conn.close_code;
+                self.close_now(slot, code);
+            }
+            Phase::Draining => {}
+            Phase::Open => {
+                let now = self.now_ns;
+                let idle = limits.idle_timeout.as_nanos() as u64;
+                if idle > 0 && now.saturating_sub(conn.message_ns) >= idle {
+                    self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
+                    return;
+                }
+                let every = limits.ping_every.as_nanos() as u64;
+                if every > 0 {
+                    // Liveness is judged only while the socket takes what we send: a ping behind a backlog proves nothing.
+                    if conn.flags.is_blocked {
+                        conn.heard_ns = now;
+                    }
+                    let silent = now.saturating_sub(conn.heard_ns);
+                    if conn.flags.awaits_pong && silent >= 2 * every {
+                        self.stats.pongs_missed += 1;
+                        self.begin_close(slot, CloseCode::INTERNAL_ERROR.to_u16(), "keepalive ping timeout");
+                        return;
+                    }
+                    if silent >= every && !conn.flags.awaits_pong {
+                        conn.flags.awaits_pong = true;
+                        let frame = encoder::ping(&[]);
+                        self.extra(slot).control.extend_from_slice(&frame);
+                        self.settle(slot);
+                        self.mark_dirty(slot);
+                    }
+                }
+                self.arm_liveness(slot);
+            }
+        }
+    }
+
+    /// Sets the deadline at which silence is looked at next.
+    pub(super) fn arm_liveness(&mut self, slot: u32) {
+        let limits = &self.shared.config.limits;
+        let conn = &self.conns[slot as usize];
+        let every = limits.ping_every.as_nanos() as u64;
+        let idle = limits.idle_timeout.as_nanos() as u64;
+        let mut at = u64::MAX;
+        if every > 0 {
+            let rounds = 1 + u64::from(conn.flags.awaits_pong);
+            at = at.min(conn.heard_ns + rounds * every);
+        }
+        if idle > 0 {
+            at = at.min(conn.message_ns + idle);
+        }
+        if at != u64::MAX {
+            self.wheel.arm(slot, at);
+        }
+    }
+
+    /// Stops accepting; everybody gets what is due, then 1001.
+    pub(super) fn begin_drain(&mut self, within_ns: u64) {
+        if self.ending != Ending::No {
+            return;
+        }
+        self.ending = Ending::Draining { deadline_ns: self.now_ns.saturating_add(within_ns) };
+        self.driver.stop_listening();
+        for slot in 0..self.conns.len() as u32 {
+            match self.conns[slot as usize].phase {
+                Phase::Open => {
+                    self.conns[slot as usize].phase = Phase::Draining;
+                    self.conns[slot as usize].flags.has_leftover = true;
+                    self.settle(slot);
+                    self.mark_dirty(slot);
+                }
+                Phase::Handshake => self.refuse(slot, &Refusal::unavailable("the server is shutting down", 1)),
+                _ => {}
+            }
+        }
+    }
+
+    /// While draining: closes whoever has everything, and ends when nobody is left or the time is up.
+    pub(super) fn end_if_drained(&mut self) {
+        let Ending::Draining { deadline_ns } = self.ending else { return };
+        if self.reader.as_ref().is_none_or(|r| r.backlog_bytes() == 0) {
+            for slot in 0..self.conns.len() as u32 {
+                let conn = &self.conns[slot as usize];
+                if conn.phase == Phase::Draining
+                    && !conn.flags.is_blocked
+                    && !conn.flags.is_dirty
+                    && !conn.has_output()
+                    && self.is_caught_up(slot)
+                {
+                    self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
+                }
+            }
+        }
+        if self.open_count == 0 || self.now_ns >= deadline_ns {
+            self.stop();
+        }
+    }
+
+    fn is_caught_up(&self, slot: u32) -> bool {
+        let mut membership = self.conns[slot as usize].memberships;
+        while membership != NONE {
+            let m = &self.memberships[membership];
+            for link in m.links.into_iter().filter(|&l| l != NONE) {
+                let link = &self.links[link];
+                let stream = &self.streams[link.stream];
+                if stream.cursors.subs[link.index as usize].seq != stream.log.next_seq() {
+                    return false;
+                }
+            }
+            membership = m.next;
+        }
+        true
+    }
+
+    /// Closes everything at once.
+    pub(super) fn stop(&mut self) {
+        if self.ending == Ending::No {
+            self.driver.stop_listening();
+        } else {
+            self.stats.cut_off += u64::from(self.open_count);
+        }
+        self.ending = Ending::Ended;
+        for slot in 0..self.conns.len() as u32 {
+            let code = self.conns[slot as usize].close_code;
+            self.close_now(slot, code);
+        }
+    }
+}
+
+impl Extra {
+    /// Makes it as good as new, keeping its memory unless that is large.
+    fn reset(&mut self) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut control = std::mem::take(&mut self.control);
+        *self = Extra::default();
+        if inbox.capacity() <= CONTROL_MAX && control.capacity() <= CONTROL_MAX {
+            inbox.clear();
+            control.clear();
+            self.inbox = inbox;
+            self.control = control;
+        }
+    }
+}

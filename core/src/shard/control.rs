@@ -1,0 +1,284 @@
+//! The control side of the subprotocols: requests of clients, and what the engine has to tell them.
+
+use super::Shard;
+use super::conn::{Direct, Held, Phase, connection_id};
+use super::interest::SubscribeError;
+use super::receive::{Flow, Inbound};
+use super::table::NONE;
+use crate::driver::Driver;
+use crate::event::Protocol;
+use crate::ingest::Payload;
+use crate::proto::encoder;
+use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
+use crate::proto::json;
+use crate::proto::server_message::{Gap, GapReason, Limits, Pong, Subscribed, Unsubscribed, Welcome};
+use crate::proto::subscribe::{self, ClientMessage, ControlError, Id, Publish};
+use crate::registry::TopicError;
+use crate::types::{ConnectionId, Kind, Priority};
+
+/// Messages to one connection alone that may wait for it.
+const DIRECT_MAX: usize = 4_096;
+
+impl<D: Driver> Shard<D> {
+    /// Queues a text frame with what `render` writes.
+    fn queue_text(&mut self, slot: u32, render: impl FnOnce(&mut Vec<u8>)) {
+        let mut text = std::mem::take(&mut self.control_scratch);
+        text.clear();
+        render(&mut text);
+        let mut header = [0; HEADER_BYTES_MAX];
+        let len = encoder::header(&mut header, Opcode::Text, text.len() as u64, false);
+        let extra = self.extra(slot);
+        extra.control.extend_from_slice(&header[..len]);
+        extra.control.extend_from_slice(&text);
+        self.control_scratch = text;
+    }
+
+    fn answer(&mut self, slot: u32, render: impl FnOnce(&mut Vec<u8>)) {
+        self.queue_text(slot, render);
+        self.settle(slot);
+        self.mark_dirty(slot);
+    }
+
+    pub(super) fn welcome(&mut self, slot: u32) {
+        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+        let shared = self.shared.clone();
+        let config = &shared.config;
+        let welcome = Welcome {
+            session: connection.to_string().into(),
+            server: config.server_name.as_str().into(),
+            protocol: Protocol::JsonV1.name().into(),
+            time_us: (shared.wall_ns)() / 1_000,
+            limits: Limits {
+                message_bytes_max: config.limits.message_bytes_max as u64,
+                topics_max: subscribe::TOPICS_MAX as u32,
+                subscriptions_max: config.limits.subscriptions_per_connection_max,
+            },
+        };
+        self.queue_text(slot, |out| json::welcome(out, &welcome));
+    }
+
+    /// A message of a client that speaks a subprotocol.
+    pub(super) fn on_control_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        if !self.extra(slot).has_control_room() {
+            // It does not read its answers: then neither do we read its questions.
+            return self.hold_control(slot, message);
+        }
+        let Some(text) = (kind == Kind::Text).then(|| std::str::from_utf8(message.bytes()).ok()).flatten() else {
+            let error = ControlError {
+                code: subscribe::code::BAD_MESSAGE,
+                message: "fanwire.json.v1 speaks text messages".into(),
+                id: None,
+            };
+            self.answer(slot, |out| json::control_error(out, &error));
+            return Flow::Go;
+        };
+        let result = match subscribe::parse(text) {
+            Ok(ClientMessage::Subscribe { id, topics, .. }) => {
+                let mut result = Ok(());
+                for topic in &topics {
+                    let raw_id = id.as_ref().and_then(Id::as_json).and_then(|raw| std::str::from_utf8(raw).ok());
+                    result = self.subscribe(slot, topic, raw_id).map(drop).map_err(|error| (id, error));
+                    if result.is_err() {
+                        break;
+                    }
+                }
+                result.map_err(|(id, error)| refusal_of(error, id))
+            }
+            Ok(ClientMessage::Unsubscribe { id, topics }) => {
+                for topic in topics {
+                    if self.unsubscribe(slot, &topic) {
+                        self.answer(slot, |out| json::unsubscribed(out, &Unsubscribed { id, topic }));
+                    } else {
+                        let error = ControlError {
+                            code: "not_subscribed",
+                            message: format!("there is no subscription to {topic:?}").into(),
+                            id,
+                        };
+                        self.answer(slot, |out| json::control_error(out, &error));
+                    }
+                }
+                Ok(())
+            }
+            Ok(ClientMessage::Publish(publish)) => self.on_publish(slot, &publish),
+            Ok(ClientMessage::Ping { id }) => {
+                self.answer(slot, |out| json::pong(out, &Pong { id }));
+                Ok(())
+            }
+            Ok(ClientMessage::Unknown) => Ok(()),
+            Err(error) => Err(Some(error)),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Some(error)) => self.answer(slot, |out| json::control_error(out, &error)),
+            // Busy: the same message again later. What it has already done, doing again does not change.
+            Err(None) => return self.hold_control(slot, message),
+        }
+        if self.conns[slot as usize].is_live() { Flow::Go } else { Flow::Stop }
+    }
+
+    fn hold_control(&mut self, slot: u32, message: Inbound<'_>) -> Flow {
+        if !self.conns[slot as usize].is_live() {
+            return Flow::Stop;
+        }
+        let text = match message {
+            Inbound::Own(payload) => payload,
+            Inbound::Lent(bytes) => match self.keep(slot, bytes) {
+                Some(payload) => payload,
+                None => return Flow::Stop,
+            },
+        };
+        self.hold(slot, Held::Control { text })
+    }
+
+    /// `Err(None)`: no room now.
+    fn on_publish<'a>(&mut self, slot: u32, publish: &Publish<'a>) -> Result<(), Option<ControlError<'a>>> {
+        let refuse = |code, message: &'static str| Err(Some(ControlError { code, message: message.into(), id: publish.id }));
+        if !self.conns[slot as usize].flags.may_publish {
+            return refuse(subscribe::code::NOT_ALLOWED, "publishing is not allowed on this connection");
+        }
+        let known = self.topic_names.get(publish.topic.as_ref()).and_then(|&t| self.topics[t as usize].as_ref());
+        let topic = match known {
+            Some(state) => state.id,
+            None => match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+                Ok(id) => id,
+                Err(TopicError::WouldBlock) => return Err(None),
+                Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
+                Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
+                Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
+            },
+        };
+        let mut scratch = std::mem::take(&mut self.payload_scratch);
+        scratch.clear();
+        let kind = match publish.content.as_plain() {
+            Some(_) => Ok(publish.content.kind()),
+            None => publish.content.decode(&mut scratch),
+        };
+        let result = match kind {
+            Ok(kind) => {
+                let bytes = publish.content.as_plain().unwrap_or(&scratch);
+                // What cannot be kept for want of room is parsed again from the held message.
+                match self.publish(slot, topic, publish.priority, kind, Inbound::Lent(bytes)) {
+                    Ok(()) | Err(None) => Ok(()),
+                    Err(Some(_)) => Err(None),
+                }
+            }
+            Err(_) => refuse(subscribe::code::BAD_MESSAGE, "`data` is not base64"),
+        };
+        if scratch.capacity() <= 256 << 10 {
+            self.payload_scratch = scratch;
+        }
+        result
+    }
+
+    /// Renders what is due from the connection's state, as far as there is room: the newest pong, and announcements.
+    pub(super) fn render_due(&mut self, slot: u32) {
+        if let Some(extra) = &mut self.conns[slot as usize].extra
+            && let Some(pong) = extra.pong.take()
+        {
+            extra.control.extend_from_slice(&encoder::pong(&pong));
+        }
+        if self.conns[slot as usize].announce_count == 0 {
+            return;
+        }
+        let mut membership = self.conns[slot as usize].memberships;
+        while membership != NONE && self.extra(slot).has_control_room() {
+            if self.memberships[membership].must_announce {
+                self.announce(slot, membership);
+            }
+            membership = self.memberships[membership].next;
+        }
+        if self.conns[slot as usize].announce_count == 0 {
+            self.forget_literals(slot);
+        }
+    }
+
+    fn announce(&mut self, slot: u32, membership: u32) {
+        let m = self.memberships[membership];
+        self.memberships[membership].must_announce = false;
+        self.conns[slot as usize].announce_count -= 1;
+        let mut seq = [None; 4];
+        for priority in Priority::ALL {
+            let link = m.links[priority as usize];
+            if link != NONE {
+                let link = &self.links[link];
+                // The newest message that this cursor will not bring.
+                seq[priority as usize] =
+                    Some(self.streams[link.stream].cursors.subs[link.index as usize].seq.saturating_sub(1));
+            }
+        }
+        let Some(state) = &self.topics[m.topic as usize] else { return };
+        let (name, topic_id) = (state.name.clone(), state.id.0);
+        let id = self.conns[slot as usize].interests.get(m.interest as usize).and_then(|i| i.id.clone());
+        let epoch = self.shared.epoch;
+        self.queue_text(slot, |out| {
+            let id = id.as_deref().and_then(Id::from_json);
+            json::subscribed(out, &Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq });
+        });
+    }
+
+    /// Names whose topic exists and is announced need no interest record any more.
+    fn forget_literals(&mut self, slot: u32) {
+        let Self { conns, topic_names, .. } = self;
+        for interest in &mut conns[slot as usize].interests {
+            if interest.pattern.is_literal() && topic_names.contains_key(interest.pattern.as_str()) {
+                interest.is_gone = true;
+            }
+        }
+        self.forget_interests(slot);
+    }
+
+    /// Accounts for messages that a cursor has lost, and tells its client where the protocol can. False: no room to tell it
+    /// now, so the cursor must stay where it is.
+    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, from: u64, to: u64) -> bool {
+        let lane = &self.lanes[self.streams[stream].lane];
+        let (topic, priority) = (lane.topic, lane.priority);
+        if self.conns[slot as usize].protocol == Protocol::JsonV1 {
+            if !self.extra(slot).has_control_room() {
+                return false;
+            }
+            let Some(state) = &self.topics[topic as usize] else { return true };
+            let name = state.name.clone();
+            self.queue_text(slot, |out| {
+                json::gap(out, &Gap { topic: name.as_ref().into(), priority, from, to, reason: GapReason::Lag });
+            });
+        }
+        self.stats.gaps += 1;
+        let lost = to - from + 1;
+        match priority {
+            Priority::Critical => self.stats.dropped_critical += lost,
+            Priority::High => self.stats.dropped_high += lost,
+            Priority::Normal => self.stats.dropped_normal += lost,
+            Priority::Low => self.stats.dropped_low += lost,
+        }
+        true
+    }
+
+    /// Queues a message of the host's to one connection.
+    pub(super) fn on_send(&mut self, connection: ConnectionId, kind: Kind, payload: Payload) {
+        let slot = connection.slot();
+        if !self.is_current(connection) || self.conns[slot as usize].phase != Phase::Open {
+            return;
+        }
+        if self.extra(slot).direct.len() >= DIRECT_MAX {
+            self.evict(slot, "too slow for messages to it alone");
+            return;
+        }
+        let opcode = if kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
+        let mut header = [0; HEADER_BYTES_MAX];
+        let len = encoder::header(&mut header, opcode, payload.len() as u64, false);
+        let header = header[..len].iter().copied().collect();
+        self.extra(slot).direct.push_back(Direct { header, payload });
+        self.settle(slot);
+        self.mark_dirty(slot);
+    }
+}
+
+fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<'_>> {
+    let (code, message) = match error {
+        SubscribeError::Busy => return None,
+        SubscribeError::TooMany => ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached"),
+        SubscribeError::Stopped => ("stopped", "the server is shutting down"),
+        SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
+    };
+    Some(ControlError { code, message: message.into(), id })
+}

@@ -1,0 +1,228 @@
+//! From accept to the 101: the upgrade request, and who may come in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Shard;
+use super::conn::{Conn, Phase, connection_id};
+use crate::config::PublishAccess;
+use crate::driver::{Driver, Slot};
+use crate::event::{Event, Protocol};
+use crate::proto::handshake::{Refusal, Upgrade};
+use crate::proto::request::{Request, RequestLimits, RequestScanner};
+use crate::proto::target::{Endpoint, Target};
+use crate::proto::topic::TopicName;
+
+/// Seconds after which a refused client may try again.
+const RETRY_AFTER_S: u32 = 5;
+
+/// What an upgrade request comes to.
+enum Verdict {
+    Refused(Refusal),
+    /// The name registry is busy: look at the request again.
+    Busy,
+    Accepted {
+        response: Vec<u8>,
+        protocol: Protocol,
+        topics: Vec<String>,
+        path: String,
+        may_publish: bool,
+    },
+}
+
+impl<D: Driver> Shard<D> {
+    pub(super) fn on_accepted(&mut self, slot: u32, peer: Option<SocketAddr>) {
+        while self.conns.len() <= slot as usize {
+            self.conns.push(Conn::vacant());
+        }
+        self.conns[slot as usize].open(self.now_ns);
+        self.open_count += 1;
+        self.stats.accepted += 1;
+        let is_within = self.shared.enter();
+        if !is_within || self.ending != super::Ending::No {
+            self.stats.refused += 1;
+            let why = if is_within { "the server is shutting down" } else { "too many connections" };
+            self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
+            return;
+        }
+        let limits = RequestLimits {
+            head_bytes_max: self.shared.config.limits.request_bytes_max,
+            ..RequestLimits::default()
+        };
+        let extra = self.extra(slot);
+        extra.scanner = Some(RequestScanner::new(limits));
+        extra.peer = peer;
+        let by = self.now_ns + self.shared.config.limits.handshake_timeout.as_nanos() as u64;
+        self.wheel.arm(slot, by);
+    }
+
+    /// More of the upgrade request has arrived.
+    pub(super) fn on_request_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        let extra = self.extra(slot);
+        extra.inbox.extend_from_slice(bytes);
+        if extra.request_len > 0 {
+            // Waiting for the registry; what comes meanwhile are the first frames.
+            return;
+        }
+        let Some(scanner) = &mut extra.scanner else { return };
+        match scanner.scan(&extra.inbox) {
+            Ok(None) => {}
+            Ok(Some(len)) => {
+                extra.request_len = len;
+                self.try_upgrade(slot);
+            }
+            Err(error) => {
+                self.stats.upgrades_refused += 1;
+                self.refuse(slot, &Refusal::from(error));
+            }
+        }
+    }
+
+    /// The request is complete: decides.
+    pub(super) fn try_upgrade(&mut self, slot: u32) {
+        let extra = self.extra(slot);
+        let mut inbox = std::mem::take(&mut extra.inbox);
+        let (len, peer) = (extra.request_len, extra.peer);
+        match self.judge(&inbox[..len], peer) {
+            Verdict::Busy => {
+                self.extra(slot).inbox = inbox;
+                self.hold_input(slot);
+            }
+            Verdict::Refused(refusal) => {
+                self.stats.upgrades_refused += 1;
+                self.refuse(slot, &refusal);
+            }
+            Verdict::Accepted { response, protocol, topics, path, may_publish } => {
+                self.release_input(slot);
+                let extra = self.extra(slot);
+                extra.scanner = None;
+                extra.request_len = 0;
+                extra.peer = None;
+                extra.control.extend_from_slice(&response);
+                let conn = &mut self.conns[slot as usize];
+                conn.phase = Phase::Open;
+                conn.protocol = protocol;
+                conn.flags.may_publish = may_publish;
+                conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
+                conn.heard_ns = self.now_ns;
+                conn.message_ns = self.now_ns;
+                self.stats.upgraded += 1;
+                if self.shared.config.events.capacity > 0 {
+                    self.conns[slot as usize].flags.was_announced = true;
+                    let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+                    self.tell_host(Event::Opened { connection, peer, protocol, path });
+                }
+                self.arm_liveness(slot);
+                if protocol == Protocol::JsonV1 {
+                    self.welcome(slot);
+                }
+                for (i, topic) in topics.iter().enumerate() {
+                    match self.subscribe(slot, topic, None) {
+                        Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id,
+                        Ok(_) => {}
+                        // `judge` has opened the topics; only limits are left to fail.
+                        Err(_) => self.evict(slot, "too many subscriptions"),
+                    }
+                }
+                self.conns[slot as usize].flags.has_leftover = true;
+                self.mark_dirty(slot);
+                inbox.drain(..len);
+                if !inbox.is_empty() {
+                    self.on_frames(slot, &mut inbox);
+                }
+            }
+        }
+    }
+
+    fn judge(&self, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
+        let request = match Request::parse(head) {
+            Ok(request) => request,
+            Err(error) => return Verdict::Refused(Refusal::from(error)),
+        };
+        let target = match Target::parse(request.target()) {
+            Ok(target) => target,
+            Err(_) => return Verdict::Refused(Refusal::bad_request("malformed request target")),
+        };
+        let config = &self.shared.config;
+        if target.endpoint == Endpoint::Other {
+            return Verdict::Refused(Refusal::not_found("no such path: connect to / or to /t/TOPIC"));
+        }
+        let upgrade = match Upgrade::check(&request) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return Verdict::Refused(refusal),
+        };
+        let origins = &config.access.allowed_origins;
+        if let Some(origin) = request.origin()
+            && !origins.is_empty()
+            && !origins.iter().any(|o| o == origin)
+        {
+            return Verdict::Refused(Refusal::forbidden("this origin may not connect"));
+        }
+        let protocol = match upgrade.select_protocol(&[Protocol::JsonV1.name()]) {
+            Some(_) => Protocol::JsonV1,
+            None => Protocol::Raw,
+        };
+        if protocol == Protocol::Raw && target.topics.is_empty() && !config.events.messages {
+            return Verdict::Refused(Refusal::not_found(
+                "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
+            ));
+        }
+        for topic in &target.topics {
+            if TopicName::check(topic).is_err() {
+                return Verdict::Refused(Refusal::bad_request("malformed topic name"));
+            }
+            match self.shared.registry.open(topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+                Ok(_) => {}
+                Err(crate::registry::TopicError::WouldBlock) => return Verdict::Busy,
+                Err(_) => {
+                    return Verdict::Refused(Refusal::unavailable("no more topics can be made", RETRY_AFTER_S));
+                }
+            }
+        }
+        let may_publish = match config.access.publish {
+            PublishAccess::Nobody => false,
+            PublishAccess::Everyone => true,
+            PublishAccess::Loopback => {
+                peer.is_some_and(is_loopback) && request.origin().is_none() && !request.is_forwarded()
+            }
+        };
+        let mut response = Vec::with_capacity(256);
+        upgrade.write_response(&mut response, (protocol != Protocol::Raw).then(|| protocol.name()), None);
+        Verdict::Accepted {
+            response,
+            protocol,
+            topics: target.topics.iter().map(|t| t.to_string()).collect(),
+            path: target.path.to_owned(),
+            may_publish,
+        }
+    }
+
+    /// Takes no more input from the connection until [`Shard::release_input`]; tries again soon.
+    pub(super) fn hold_input(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if !conn.flags.is_paused {
+            conn.flags.is_paused = true;
+            self.driver.pause_recv(Slot(slot));
+        }
+        let conn = &mut self.conns[slot as usize];
+        if !conn.flags.is_stuck {
+            conn.flags.is_stuck = true;
+            self.stuck.push(slot);
+        }
+    }
+
+    /// Undoes [`Shard::hold_input`].
+    pub(super) fn release_input(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.flags.is_paused {
+            conn.flags.is_paused = false;
+            self.driver.resume_recv(Slot(slot));
+        }
+    }
+}
+
+fn is_loopback(peer: SocketAddr) -> bool {
+    match peer.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}

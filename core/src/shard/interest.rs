@@ -1,0 +1,398 @@
+//! Who gets what: subscriptions become memberships, memberships get a cursor in every lane.
+
+use super::Shard;
+use super::conn::{Interest, Phase, connection_id};
+use super::table::NONE;
+use super::topics::{Form, Link, Membership, Sub};
+use crate::config::Retention;
+use crate::driver::Driver;
+use crate::event::{Event, Protocol};
+use crate::proto::topic::Pattern;
+use crate::registry::TopicError;
+use crate::types::{Priority, TopicId};
+
+/// Why a subscription did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// The ring or the name registry is busy: the same again later.
+    Busy,
+    /// One of the maxima is reached.
+    TooMany,
+    /// The engine is ending.
+    Stopped,
+    /// The name or pattern is malformed.
+    Malformed,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name.
+    pub(super) fn subscribe(
+        &mut self,
+        slot: u32,
+        text: &str,
+        id: Option<&str>,
+    ) -> Result<Option<TopicId>, SubscribeError> {
+        let pattern = Pattern::parse(text).map_err(|_| SubscribeError::Malformed)?;
+        let is_raw = self.conns[slot as usize].protocol == Protocol::Raw;
+        let limit = self.shared.config.limits.subscriptions_per_connection_max as usize;
+        if !pattern.is_literal() {
+            let number = self.add_interest(slot, pattern, id, limit)?;
+            let matching: Vec<u32> = self.topic_names.iter().filter_map(|(name, &topic)| {
+                self.conns[slot as usize].interests[number as usize].pattern.matches(name).then_some(topic)
+            }).collect();
+            for topic in matching {
+                self.join(slot, topic, number, false)?;
+            }
+            return Ok(None);
+        }
+        let known = self.topic_names.get(text).copied();
+        let topic = match known {
+            Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+            None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
+                |error| match error {
+                    TopicError::WouldBlock => SubscribeError::Busy,
+                    TopicError::TooMany => SubscribeError::TooMany,
+                    TopicError::Stopped => SubscribeError::Stopped,
+                    TopicError::Name(_) => SubscribeError::Malformed,
+                },
+            )?,
+        };
+        if let Some(topic) = known
+            && is_raw
+        {
+            self.join(slot, topic, u16::MAX, true)?;
+        } else {
+            let number = self.add_interest(slot, pattern, id, limit)?;
+            if let Some(topic) = known {
+                self.join(slot, topic, number, true)?;
+            }
+        }
+        Ok(Some(topic))
+    }
+
+    fn add_interest(
+        &mut self,
+        slot: u32,
+        pattern: Pattern,
+        id: Option<&str>,
+        limit: usize,
+    ) -> Result<u16, SubscribeError> {
+        let conn = &mut self.conns[slot as usize];
+        let id: Option<Box<str>> = id.map(Into::into);
+        if let Some(known) = conn.interests.iter().position(|i| !i.is_gone && i.pattern.as_str() == pattern.as_str()) {
+            // The same again: its topics are announced again, under the new id.
+            conn.interests[known].id = id;
+            return Ok(known as u16);
+        }
+        let live = conn.interests.iter().filter(|i| !i.is_gone).count();
+        let literal = self.conns[slot as usize].membership_count as usize;
+        if live + literal >= limit + self.pattern_members(slot) || live >= usize::from(u16::MAX) {
+            return Err(SubscribeError::TooMany);
+        }
+        let conn = &mut self.conns[slot as usize];
+        let interest = Interest { pattern, id, is_gone: false };
+        // Records that nothing names any more are used again.
+        let number = if conn.announce_count == 0 { conn.interests.iter().position(|i| i.is_gone) } else { None };
+        let number = match number {
+            Some(number) => {
+                conn.interests[number] = interest;
+                number
+            }
+            None => {
+                conn.interests.push(interest);
+                conn.interests.len() - 1
+            }
+        };
+        if !conn.flags.is_interested {
+            conn.flags.is_interested = true;
+            let generation = conn.generation;
+            self.interested.push((slot, generation));
+            if self.interested.len() > 2 * self.conns.len() + 64 {
+                let conns = &self.conns;
+                self.interested.retain(|&(s, g)| is_interested(conns, s, g));
+            }
+        }
+        Ok(number as u16)
+    }
+
+    /// Memberships that exist only through a pattern do not count against the connection's limit.
+    fn pattern_members(&self, slot: u32) -> usize {
+        let mut count = 0;
+        let mut membership = self.conns[slot as usize].memberships;
+        while membership != NONE {
+            count += usize::from(!self.memberships[membership].is_literal);
+            membership = self.memberships[membership].next;
+        }
+        count
+    }
+
+    /// Makes the connection a member of a topic (again), with a cursor in each of its lanes.
+    fn join(&mut self, slot: u32, topic: u32, interest: u16, is_literal: bool) -> Result<(), SubscribeError> {
+        let must_announce = self.conns[slot as usize].protocol != Protocol::Raw;
+        if let Some(known) = self.membership_of(slot, topic) {
+            let membership = &mut self.memberships[known];
+            membership.is_literal |= is_literal;
+            membership.interest = interest;
+            if must_announce && !membership.must_announce {
+                membership.must_announce = true;
+                self.conns[slot as usize].announce_count += 1;
+            }
+        } else {
+            let Some(state) = &self.topics[topic as usize] else { return Ok(()) };
+            let lanes = state.lanes.iter().filter(|&&l| l != NONE).count();
+            if self.links.room() < lanes {
+                return Err(SubscribeError::TooMany);
+            }
+            let index = state.members.len() as u32;
+            let conn = &mut self.conns[slot as usize];
+            let record = Membership {
+                next: conn.memberships,
+                interest,
+                must_announce,
+                is_literal,
+                ..Membership::new(slot, topic, index)
+            };
+            let membership = self.memberships.insert(record).ok_or(SubscribeError::TooMany)?;
+            conn.memberships = membership;
+            conn.membership_count += 1;
+            conn.announce_count += u32::from(must_announce);
+            let Some(state) = &mut self.topics[topic as usize] else { return Ok(()) };
+            state.members.push(membership);
+            let retention = state.retention;
+            let lanes = state.lanes;
+            for priority in Priority::ALL {
+                let lane = lanes[priority as usize];
+                if lane == NONE {
+                    continue;
+                }
+                let log = &self.streams[self.lanes[lane].streams[Form::Raw as usize]].log;
+                let first = match (retention, log.last()) {
+                    (Retention::LastValue, Some(last)) => last.seq,
+                    _ => log.next_seq(),
+                };
+                self.link_lane(membership, priority, first);
+            }
+            if self.conns[slot as usize].flags.was_announced && self.shared.config.events.capacity > 0 {
+                let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+                let name = self.topics[topic as usize].as_ref().map_or(String::new(), |t| t.name.to_string());
+                self.tell_host(Event::Subscribed { connection, topic: name });
+            }
+        }
+        self.conns[slot as usize].flags.has_leftover = true;
+        self.settle(slot);
+        self.mark_dirty(slot);
+        Ok(())
+    }
+
+    /// Gives a membership its cursor in the lane of `priority`, before frame `first`.
+    pub(super) fn link_lane(&mut self, membership: u32, priority: Priority, first: u64) {
+        let Membership { slot, topic, .. } = self.memberships[membership];
+        let Some(lane) = self.topics[topic as usize].as_ref().map(|t| t.lanes[priority as usize]) else { return };
+        let form = match self.conns[slot as usize].protocol {
+            Protocol::Raw => Form::Raw,
+            Protocol::JsonV1 => Form::Json,
+        };
+        let Some(id) = self.stream(lane, form) else { return };
+        let tail = self.conns[slot as usize].links[priority as usize];
+        let index = self.streams[id].cursors.subs.len() as u32;
+        let next = if tail == NONE { NONE } else { self.links[tail].next };
+        let Some(link) = self.links.insert(Link { stream: id, index, membership, next }) else {
+            // No cursor to be had: the client gets nothing of this lane, and is told so by being sent away.
+            self.stats.unlogged += 1;
+            self.evict(slot, "no cursor left");
+            return;
+        };
+        if tail == NONE {
+            self.links[link].next = link;
+        } else {
+            self.links[tail].next = link;
+        }
+        let cursors = &mut self.streams[id].cursors;
+        cursors.subs.push(Sub::new(slot, first, true));
+        cursors.links.push(link);
+        self.memberships[membership].links[priority as usize] = link;
+        let conn = &mut self.conns[slot as usize];
+        conn.links[priority as usize] = link;
+        conn.link_count += 1;
+        if conn.link_count == 2 {
+            self.set_all_aside(slot);
+        }
+        self.settle(slot);
+    }
+
+    fn set_all_aside(&mut self, slot: u32) {
+        for tail in self.conns[slot as usize].links.into_iter().filter(|&l| l != NONE) {
+            let mut link = tail;
+            loop {
+                let Link { stream, index, next, .. } = self.links[link];
+                self.streams[stream].cursors.subs[index as usize].set_aside(true);
+                link = next;
+                if link == tail {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// A topic has come to be: whoever asked for its name or for a pattern that it matches gets it.
+    pub(super) fn on_new_topic(&mut self, topic: u32) {
+        let Some(name) = self.topics[topic as usize].as_ref().map(|t| t.name.clone()) else { return };
+        let mut interested = std::mem::take(&mut self.interested);
+        interested.retain(|&(slot, generation)| {
+            if !is_interested(&self.conns, slot, generation) {
+                return false;
+            }
+            let conn = &self.conns[slot as usize];
+            let is_raw = conn.protocol == Protocol::Raw;
+            let found = conn.interests.iter().position(|i| !i.is_gone && i.pattern.matches(&name));
+            if let Some(number) = found {
+                let is_literal = conn.interests[number].pattern.is_literal();
+                if self.join(slot, topic, number as u16, is_literal).is_err() {
+                    self.evict(slot, "no cursor left");
+                }
+                if is_raw && is_literal {
+                    self.conns[slot as usize].interests[number].is_gone = true;
+                    self.forget_interests(slot);
+                }
+            }
+            self.conns[slot as usize].flags.is_interested
+        });
+        interested.append(&mut self.interested);
+        self.interested = interested;
+    }
+
+    /// Drops interest records that nothing needs: names whose topic exists and has been announced.
+    pub(super) fn forget_interests(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.announce_count == 0 && conn.interests.iter().all(|i| i.is_gone) {
+            conn.interests = Vec::new();
+            conn.flags.is_interested = false;
+        }
+    }
+
+    /// Ends a subscription by the name or pattern it was made with. False: there was none.
+    pub(super) fn unsubscribe(&mut self, slot: u32, text: &str) -> bool {
+        let mut was_there = false;
+        if let Some(interest) =
+            self.conns[slot as usize].interests.iter_mut().find(|i| !i.is_gone && i.pattern.as_str() == text)
+        {
+            interest.is_gone = true;
+            was_there = true;
+        }
+        let mut membership = self.conns[slot as usize].memberships;
+        while membership != NONE {
+            let Membership { topic, next, is_literal, .. } = self.memberships[membership];
+            let name: &str = self.topics[topic as usize].as_ref().map_or("", |t| &t.name);
+            let mut keeps_literal = is_literal;
+            if is_literal && name == text {
+                keeps_literal = false;
+                was_there = true;
+            }
+            let by_pattern = self.conns[slot as usize].interests.iter().any(|i| !i.is_gone && i.pattern.matches(name));
+            self.memberships[membership].is_literal = keeps_literal;
+            if !keeps_literal && !by_pattern {
+                self.leave(membership);
+            }
+            membership = next;
+        }
+        self.forget_interests(slot);
+        was_there
+    }
+
+    fn membership_of(&self, slot: u32, topic: u32) -> Option<u32> {
+        let mut membership = self.conns[slot as usize].memberships;
+        while membership != NONE {
+            if self.memberships[membership].topic == topic {
+                return Some(membership);
+            }
+            membership = self.memberships[membership].next;
+        }
+        None
+    }
+
+    /// Ends every membership of a connection.
+    pub(super) fn leave_all(&mut self, slot: u32) {
+        loop {
+            let membership = self.conns[slot as usize].memberships;
+            if membership == NONE {
+                break;
+            }
+            self.leave(membership);
+        }
+        let conn = &mut self.conns[slot as usize];
+        conn.interests = Vec::new();
+        conn.flags.is_interested = false;
+    }
+
+    /// Ends one membership: its cursors go; a frame that one of them is in the middle of moves out first.
+    pub(super) fn leave(&mut self, membership: u32) {
+        let Membership { slot, topic, index, next, links, must_announce, .. } = self.memberships[membership];
+        for (priority, link) in links.into_iter().enumerate() {
+            if link != NONE {
+                self.unlink(slot, priority, link);
+            }
+        }
+        let conn = &mut self.conns[slot as usize];
+        conn.membership_count -= 1;
+        conn.announce_count -= u32::from(must_announce);
+        if conn.memberships == membership {
+            conn.memberships = next;
+        } else {
+            let mut before = conn.memberships;
+            while self.memberships[before].next != membership {
+                before = self.memberships[before].next;
+            }
+            self.memberships[before].next = next;
+        }
+        if let Some(state) = &mut self.topics[topic as usize] {
+            state.members.swap_remove(index as usize);
+            if let Some(&moved) = state.members.get(index as usize) {
+                self.memberships[moved].index = index;
+            }
+            let conn = &self.conns[slot as usize];
+            if conn.flags.was_announced && conn.phase == Phase::Open && self.shared.config.events.capacity > 0 {
+                let connection = connection_id(self.number, slot, conn);
+                let name = self.topics[topic as usize].as_ref().map_or(String::new(), |t| t.name.to_string());
+                self.tell_host(Event::Unsubscribed { connection, topic: name });
+            }
+        }
+        self.memberships.remove(membership);
+        self.settle(slot);
+    }
+
+    fn unlink(&mut self, slot: u32, priority: usize, link: u32) {
+        let Link { stream: id, index, next, .. } = self.links[link];
+        let is_half_sent = self.streams[id].cursors.subs[index as usize].partial() != 0;
+        if is_half_sent && self.conns[slot as usize].phase != Phase::Broken {
+            self.move_rest_out(id, index as usize);
+        }
+        let cursors = &mut self.streams[id].cursors;
+        // Keeps the count of half-sent frames where nothing was moved out.
+        let seq = cursors.subs[index as usize].seq;
+        cursors.place(index as usize, seq, 0);
+        cursors.subs.swap_remove(index as usize);
+        cursors.links.swap_remove(index as usize);
+        if let Some(&moved) = cursors.links.get(index as usize) {
+            self.links[moved].index = index;
+        }
+        let conn = &mut self.conns[slot as usize];
+        conn.link_count -= 1;
+        if next == link {
+            conn.links[priority] = NONE;
+        } else {
+            let mut before = next;
+            while self.links[before].next != link {
+                before = self.links[before].next;
+            }
+            self.links[before].next = next;
+            if conn.links[priority] == link {
+                conn.links[priority] = before;
+            }
+        }
+        self.links.remove(link);
+    }
+}
+
+fn is_interested(conns: &[super::conn::Conn], slot: u32, generation: u32) -> bool {
+    conns.get(slot as usize).is_some_and(|c| c.generation == generation && c.flags.is_interested && c.is_live())
+}

@@ -1,0 +1,285 @@
+//! What clients send: frames, messages, and input that has to wait.
+
+use super::Shard;
+use super::conn::{Held, Phase, connection_id};
+use crate::driver::{Driver, RECV_HEADROOM, RecvBuf};
+use crate::event::{Event, Protocol};
+use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
+use crate::proto::close::CloseCode;
+use crate::proto::decoder::{Decoder, Part, Role};
+use crate::types::{Kind, Priority, TopicId};
+
+/// Whether the next part of the input may be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Yes.
+    Go,
+    /// The connection is closing, or its input waits.
+    Stop,
+}
+
+/// A received message: where it arrived, or in memory of its own.
+pub enum Inbound<'a> {
+    /// In the receive buffer.
+    Lent(&'a [u8]),
+    /// In pool memory.
+    Own(Payload),
+}
+
+impl Inbound<'_> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Inbound::Lent(bytes) => bytes,
+            Inbound::Own(payload) => payload,
+        }
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    pub(super) fn on_received(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let conn = &mut self.conns[slot as usize];
+        conn.heard_ns = self.now_ns;
+        conn.flags.awaits_pong = false;
+        match conn.phase {
+            Phase::Free | Phase::Broken | Phase::Closing | Phase::Lingering => {}
+            Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
+            Phase::Open | Phase::Draining => {
+                if let Some(extra) = &mut conn.extra
+                    && !extra.inbox.is_empty()
+                {
+                    if extra.held.is_some() || extra.inbox.len() > RECV_HEADROOM {
+                        // It waits, and this came before the pause took hold.
+                        extra.inbox.extend_from_slice(buf.filled());
+                        return;
+                    }
+                    buf.put_in_front(&extra.inbox);
+                    extra.inbox.clear();
+                } else if let Some(extra) = &mut conn.extra
+                    && extra.held.is_some()
+                {
+                    extra.inbox.extend_from_slice(buf.filled());
+                    return;
+                }
+                self.on_frames(slot, buf.filled_mut());
+            }
+        }
+    }
+
+    /// Decodes frames; what cannot be consumed yet goes to the inbox.
+    pub(super) fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) {
+        let limit = self.shared.config.limits.message_bytes_max as u64;
+        let mut decoder =
+            std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
+        let mut at = 0;
+        loop {
+            let step = match decoder.next(&mut bytes[at..], limit) {
+                Ok(step) => step,
+                Err(violation) => {
+                    self.stats.violations += 1;
+                    self.begin_close(slot, violation.code.to_u16(), violation.reason);
+                    at = bytes.len();
+                    break;
+                }
+            };
+            at += step.consumed;
+            let Some(part) = step.part else { break };
+            if self.on_part(slot, part) == Flow::Stop {
+                break;
+            }
+        }
+        let conn = &mut self.conns[slot as usize];
+        conn.decoder = decoder;
+        if at < bytes.len() && conn.is_live() {
+            let tail = &bytes[at..];
+            self.extra(slot).inbox.extend_from_slice(tail);
+        }
+        self.settle(slot);
+    }
+
+    fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
+        match part {
+            Part::Ping(payload) => {
+                // Only the newest ping is answered (RFC 6455 section 5.5.3).
+                let pong = payload.iter().copied().collect();
+                self.extra(slot).pong = Some(pong);
+                self.settle(slot);
+                self.mark_dirty(slot);
+                Flow::Go
+            }
+            Part::Pong(_) => Flow::Go,
+            Part::Close { code, .. } => {
+                let code = code.map_or(CloseCode::NO_STATUS, |c| c);
+                self.begin_close(slot, code.to_u16(), "");
+                Flow::Stop
+            }
+            Part::Data { text, first, last, bytes, .. } => {
+                let kind = if text { Kind::Text } else { Kind::Binary };
+                if first && last {
+                    return self.on_client_message(slot, kind, Inbound::Lent(bytes));
+                }
+                if !self.assemble(slot, bytes) {
+                    self.evict(slot, "no memory for this message");
+                    return Flow::Stop;
+                }
+                if !last {
+                    return Flow::Go;
+                }
+                match self.extra(slot).assembly.take() {
+                    Some(claim) => self.on_client_message(slot, kind, Inbound::Own(claim.freeze())),
+                    None => Flow::Go,
+                }
+            }
+        }
+    }
+
+    /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared.
+    fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
+        if self.extra(slot).assembly.is_none() {
+            let Some(claim) = self.shared.payloads.claim_empty(bytes.len()) else { return false };
+            self.extra(slot).assembly = Some(claim);
+        }
+        self.extra(slot).assembly.as_mut().is_some_and(|claim| claim.append(bytes))
+    }
+
+    fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        self.stats.received += 1;
+        self.conns[slot as usize].message_ns = self.now_ns;
+        match self.conns[slot as usize].protocol {
+            Protocol::Raw => self.on_raw_message(slot, kind, message),
+            Protocol::JsonV1 => self.on_control_message(slot, kind, message),
+        }
+    }
+
+    fn on_raw_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        let conn = &self.conns[slot as usize];
+        if conn.flags.is_hosts {
+            return self.hand_to_host(slot, kind, message);
+        }
+        let Some(topic) = conn.publishes_to.filter(|_| conn.flags.may_publish) else {
+            self.begin_close(slot, CloseCode::POLICY.to_u16(), "publishing is not allowed here");
+            return Flow::Stop;
+        };
+        match self.publish(slot, topic, Priority::Normal, kind, message) {
+            Ok(()) => Flow::Go,
+            Err(None) => Flow::Stop,
+            Err(Some(payload)) => self.hold(slot, Held::Raw { kind, payload }),
+        }
+    }
+
+    /// Publishes for a client. `Err(Some(_))`: no room now; `Err(None)`: it was closed or the engine ends.
+    pub(super) fn publish(
+        &mut self,
+        slot: u32,
+        topic: TopicId,
+        priority: Priority,
+        kind: Kind,
+        message: Inbound<'_>,
+    ) -> Result<(), Option<Payload>> {
+        let origin = connection_id(self.number, slot, &self.conns[slot as usize]);
+        let head = Head { time_ns: (self.shared.wall_ns)(), origin, ..Head::message(topic, priority, kind) };
+        let result = match message {
+            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => {
+                match self.shared.ring.try_publish(&head, bytes) {
+                    Err(Refused::Full) => {
+                        return Err(self.keep(slot, bytes));
+                    }
+                    other => other,
+                }
+            }
+            message => {
+                let payload = match message {
+                    Inbound::Own(payload) => payload,
+                    Inbound::Lent(bytes) => match self.keep(slot, bytes) {
+                        Some(payload) => payload,
+                        None => return Err(None),
+                    },
+                };
+                match self.shared.ring.try_publish_shared(&head, payload) {
+                    Err((Refused::Full, payload)) => return Err(Some(payload)),
+                    other => other.map_err(|(refused, _)| refused),
+                }
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
+                Err(None)
+            }
+        }
+    }
+
+    /// Copies a message into pool memory; without memory the connection is closed and `None` comes back.
+    pub(super) fn keep(&mut self, slot: u32, bytes: &[u8]) -> Option<Payload> {
+        let payload = self.shared.payloads.copy_from(bytes);
+        if payload.is_none() {
+            self.evict(slot, "no memory for this message");
+        }
+        payload
+    }
+
+    fn hand_to_host(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        let payload = match message {
+            Inbound::Own(payload) => payload,
+            Inbound::Lent(bytes) => match self.keep(slot, bytes) {
+                Some(payload) => payload,
+                None => return Flow::Stop,
+            },
+        };
+        if !self.host_events.is_empty() {
+            return self.hold(slot, Held::Raw { kind, payload });
+        }
+        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+        let event = Event::Message { connection, kind, payload };
+        match self.shared.mailboxes[self.number as usize].events.push(event) {
+            Ok(()) => {
+                self.rang = true;
+                Flow::Go
+            }
+            Err(Event::Message { payload, .. }) => self.hold(slot, Held::Raw { kind, payload }),
+            Err(_) => Flow::Stop,
+        }
+    }
+
+    /// Sets a message aside and stops reading from its client.
+    pub(super) fn hold(&mut self, slot: u32, held: Held) -> Flow {
+        if self.conns[slot as usize].is_live() {
+            self.extra(slot).held = Some(held);
+            self.hold_input(slot);
+        }
+        Flow::Stop
+    }
+
+    /// Tries again what was set aside, and goes on with what arrived behind it.
+    pub(super) fn retry_input(&mut self, slot: u32) {
+        if self.conns[slot as usize].phase == Phase::Handshake {
+            self.try_upgrade(slot);
+            return;
+        }
+        if !self.conns[slot as usize].is_live() {
+            return;
+        }
+        if let Some(held) = self.extra(slot).held.take() {
+            let flow = match held {
+                Held::Raw { kind, payload } => self.on_raw_message(slot, kind, Inbound::Own(payload)),
+                Held::Control { text } => self.on_control_message(slot, Kind::Text, Inbound::Own(text)),
+            };
+            if flow == Flow::Stop {
+                return;
+            }
+        }
+        let mut inbox = std::mem::take(&mut self.extra(slot).inbox);
+        self.on_frames(slot, &mut inbox);
+        inbox.clear();
+        let extra = self.extra(slot);
+        if extra.inbox.is_empty() {
+            // Keep the memory.
+            extra.inbox = inbox;
+        }
+        if extra.held.is_none() && self.conns[slot as usize].is_live() {
+            self.release_input(slot);
+        }
+        self.settle(slot);
+    }
+}

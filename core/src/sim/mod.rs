@@ -1,0 +1,11 @@
+//! The whole engine under simulation: shards on the `sim` driver, clients that check every byte, a host that publishes.
+//!
+//! Everything runs in one thread under virtual time, in an order drawn from a seed. A run is its seed: a failure
+//! prints it together with the command that repeats it.
+
+mod checks;
+mod client;
+mod frames;
+mod payload;
+mod run;
+mod world;

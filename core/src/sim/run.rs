@@ -1,0 +1,308 @@
+//! Runs of the real engine: shards, ring, registry and mailboxes as in production, on the `sim` driver.
+//!
+//! The only file that knows how a shard is made and stepped.
+
+use std::cell::RefCell;
+use std::panic::catch_unwind;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::checks::Truth;
+use super::world::{Engine, Scenario, Summary, Totals, Way, World};
+use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess};
+use crate::driver::Driver;
+use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
+use crate::event::Event;
+use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
+use crate::registry::Registry;
+use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::types::{ConnectionId, Kind, Priority};
+
+/// The engine's parts without its threads.
+struct Rig {
+    shards: Vec<RefCell<Shard<SimDriver>>>,
+    shared: Arc<Shared>,
+    /// One more reader of the ring: sees what every shard sees.
+    auditor: RefCell<Reader>,
+    open: RefCell<Vec<ConnectionId>>,
+    closes: bool,
+}
+
+impl Engine for Rig {
+    fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn turn(&self, shard: usize, may_wait: bool) -> bool {
+        let turned = self.shards[shard].borrow_mut().turn(may_wait).expect("the sim driver never fails");
+        turned == Turned::Ended
+    }
+
+    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool {
+        let Shared { ring, payloads, registry, .. } = &*self.shared;
+        let time_ns = (self.shared.wall_ns)();
+        let Ok(topic) = registry.open(topic, ring, time_ns, true) else { return false };
+        let head = Head { time_ns, ..Head::message(topic, priority, kind) };
+        let by_reference = match way {
+            Way::Copy if payload.len() <= INLINE_MAX => return ring.try_publish(&head, payload).is_ok(),
+            Way::Copy => payloads.copy_from(payload),
+            Way::Claim => payloads.claim(payload.len()).map(|mut claim| {
+                claim.copy_from_slice(payload);
+                claim.freeze()
+            }),
+            Way::Reference => payloads.adopt(Bytes::copy_from_slice(payload)).ok(),
+        };
+        by_reference.is_some_and(|payload| ring.try_publish_shared(&head, payload).is_ok())
+    }
+
+    fn remove(&self, topic: &str) -> bool {
+        let Shared { ring, registry, .. } = &*self.shared;
+        registry.remove(topic, ring, (self.shared.wall_ns)()).is_ok_and(|was_there| was_there)
+    }
+
+    fn audit(&self, truth: &mut Truth) -> u64 {
+        let mut auditor = self.auditor.borrow_mut();
+        let mut records = 0;
+        while let Some(record) = auditor.next() {
+            records += 1;
+            let Head { topic, priority, payload_kind, .. } = record.head;
+            match record.head.kind {
+                RecordKind::Message => truth.on_message(topic, priority, payload_kind, record.body.bytes()),
+                RecordKind::TopicCreated => {
+                    let name = std::str::from_utf8(record.body.bytes()).expect("a topic's name is UTF-8");
+                    truth.on_created(topic, name);
+                }
+                RecordKind::TopicRemoved => truth.on_removed(topic),
+                RecordKind::TopicPolicy | RecordKind::Epoch => {}
+            }
+        }
+        auditor.release();
+        records
+    }
+
+    fn host_act(&self, rng: &mut Rng) {
+        let mut open = self.open.borrow_mut();
+        for mailbox in &self.shared.mailboxes {
+            for _ in 0..rng.below(20) {
+                match mailbox.events.pop() {
+                    Some(Event::Opened { connection, .. }) => open.push(connection),
+                    Some(Event::Closed { connection, .. }) => {
+                        let place = open.iter().position(|c| *c == connection);
+                        open.swap_remove(place.expect("`Closed` comes after `Opened`, once"));
+                    }
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+        if self.closes && !open.is_empty() && rng.chance(300) {
+            let connection = *rng.pick(&open);
+            let shard = connection.shard() as usize;
+            let close = Command::Close { connection, code: 4321, reason: "the host's wish".into() };
+            if self.shared.mailboxes[shard].commands.push(close).is_ok() {
+                self.shared.ring.wake_reader(shard);
+            }
+        }
+    }
+
+    fn drain(&self, within_ns: u64) {
+        self.shared.ring.close();
+        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            mailbox.commands.force_push(Command::Drain { within_ns });
+            self.shared.ring.wake_reader(shard);
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let stats: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
+        let sum = |count: fn(&ShardStats) -> u64| stats.iter().map(count).sum();
+        Totals {
+            connections: sum(|s| s.connections),
+            dropped: [
+                sum(|s| s.dropped_critical),
+                sum(|s| s.dropped_high),
+                sum(|s| s.dropped_normal),
+                sum(|s| s.dropped_low),
+            ],
+            messages: (
+                stats.iter().map(|s| s.messages).min().unwrap_or(0),
+                stats.iter().map(|s| s.messages).max().unwrap_or(0),
+            ),
+        }
+    }
+}
+
+/// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
+fn random_config(rng: &mut Rng, shards: usize) -> Config {
+    let lane_bytes = *rng.pick(&[16 << 10, 16 << 10, 64 << 10, 1 << 20]);
+    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 2, 8, 40]);
+    let config = Config {
+        shards: Some(shards),
+        connections_max: *rng.pick(&[4, 12, 60]),
+        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000]),
+        topics_max: *rng.pick(&[8, 64]),
+        memory: MemoryConfig {
+            ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
+            pool_bytes,
+            lane_bytes,
+            payload_bytes: *rng.pick(&[512 << 10, 16 << 20]),
+            remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
+            ..MemoryConfig::default()
+        },
+        limits: LimitsConfig {
+            message_bytes_max: 256 << 10,
+            request_bytes_max: *rng.pick(&[1 << 10, 16 << 10]),
+            ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
+            idle_timeout: Duration::ZERO,
+            ..LimitsConfig::default()
+        },
+        events: EventsConfig { capacity: *rng.pick(&[0, 2, 1000]), messages: false },
+        ..Config::default()
+    };
+    assert!(config.access.publish == PublishAccess::Loopback);
+    if let Err(errors) = config.plan_for(shards, None) {
+        panic!("not a legal configuration: {errors:?}");
+    }
+    config
+}
+
+/// One run of the whole engine. Panics where a rule is broken.
+pub fn run_seed(seed: u64, steps: u64) -> Summary {
+    let mut rng = Rng::new(seed);
+    let shards = rng.between(1, 3) as usize;
+    let config = random_config(&mut rng, shards);
+    let scenario = Scenario {
+        steps,
+        clients: *rng.pick(&[3, 10, 30]),
+        leaps: rng.chance(200),
+        removes: false,
+        connections_max: config.connections_max as usize,
+        filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
+        pings: !config.limits.ping_every.is_zero(),
+    };
+    let mut options = SimOptions::seeded(&mut rng);
+    options.limits.slots = config.connections_max + REFUSAL_SLOTS;
+    let net = SimNet::new(rng.next_u64(), options);
+
+    let (ring, mut readers) = Ring::new(config.memory.ring_bytes, shards + 1).expect("a legal ring");
+    let auditor = readers.pop().expect("one reader more than shards");
+    let wall = AtomicU64::new(1_700_000_000_000_000_000);
+    let connections_max = config.connections_max;
+    let shared = Arc::new(Shared {
+        epoch: 1 + rng.below(1 << 50),
+        payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
+        registry: Registry::new(config.topics_max),
+        mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
+        open: AtomicU32::new(0),
+        wall_ns: Box::new(move || wall.fetch_add(1_000, Ordering::Relaxed)),
+        bell: Box::new(|| {}),
+        config,
+        ring,
+    });
+
+    let world: Rc<RefCell<Weak<World>>> = Rc::new(RefCell::new(Weak::new()));
+    let shards = readers
+        .into_iter()
+        .enumerate()
+        .map(|(number, reader)| {
+            let mut driver = net.driver(number);
+            let world = world.clone();
+            driver.on_sleep(Box::new(move |until| {
+                let world = world.borrow().upgrade();
+                world.expect("the world outlives its shards' turns").on_sleep(number, until);
+            }));
+            let waker = driver.waker();
+            reader.set_waker(Arc::new(move || waker.wake()));
+            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
+        })
+        .collect();
+    let rig = Rig {
+        shards,
+        shared,
+        auditor: RefCell::new(auditor),
+        open: RefCell::new(Vec::new()),
+        closes: rng.chance(200),
+    };
+    let whole = World::new(net, Rc::new(rig), scenario, rng.fork());
+    *world.borrow_mut() = Rc::downgrade(&whole);
+    whole.run()
+}
+
+/// The one place where the environment is read.
+#[allow(clippy::disallowed_methods, reason = "tests take their seeds from the environment")]
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+const STEPS: u64 = 1_500;
+
+fn steps() -> u64 {
+    number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)
+}
+
+/// Runs `count` seeds from `first` on, two at a time, and tells every one that fails.
+fn run_seeds(first: u64, count: u64) -> Summary {
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut sum = Summary::default();
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return (sum, failed);
+            }
+            match catch_unwind(|| run_seed(seed, steps())) {
+                Ok(summary) => sum += summary,
+                Err(_) => {
+                    eprintln!(
+                        "seed {seed} failed. To repeat it:\n  FANWIRE_SEED={seed} cargo test -p fanwire --lib sim::run::one_seed -- --nocapture"
+                    );
+                    failed.push(seed);
+                }
+            }
+        }
+    };
+    let mut sum = Summary::default();
+    let mut failed = Vec::new();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        for other in others {
+            let (part, failures) = other.join().expect("failures are caught inside");
+            sum += part;
+            failed.extend(failures);
+        }
+    });
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+    sum
+}
+
+/// `FANWIRE_SEED=123 cargo test -p fanwire --lib sim::run::one_seed -- --nocapture`
+#[test]
+fn one_seed() {
+    let seed = number_from_environment("FANWIRE_SEED").unwrap_or(1);
+    let summary = run_seed(seed, steps());
+    println!("seed {seed}: {summary:?}");
+}
+
+/// `FANWIRE_SEEDS` runs (2,000 unless it is set), beginning with seed `FANWIRE_SEED` (1).
+#[test]
+fn every_client_gets_what_it_is_due_under_every_fault() {
+    let first = number_from_environment("FANWIRE_SEED").unwrap_or(1);
+    let count = number_from_environment("FANWIRE_SEEDS").unwrap_or(2_000);
+    let sum = run_seeds(first, count);
+    println!("{count} seeds: {sum:?}");
+    assert!(count < 100 || (sum.gaps > 0 && sum.holes > 0 && sum.evicted > 0), "the runs are too tame: {sum:?}");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 1..6 {
+        let summaries = [run_seed(seed, 800), run_seed(seed, 800)];
+        assert_eq!(summaries[0], summaries[1], "seed {seed}");
+    }
+}

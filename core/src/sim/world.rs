@@ -1,0 +1,659 @@
+//! One simulated world: an engine, a network, clients and a host, stepped in a seeded order under virtual time.
+//!
+//! A sleeping shard really sleeps here: its driver's wait runs the rest of the world (clients, publishers, time, the other
+//! shards) until something is due for it. So a wake that is not given shows, as it would in production.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use super::checks::Truth;
+use super::client::{Client, Nature, Outcome, Pace};
+use super::payload::Stamp;
+use crate::driver::sim::{Read, Rng, SimNet, SimSocket};
+use crate::types::{Kind, Priority};
+
+/// Topics that the host publishes on; clients publish only on the last two.
+pub const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", "c/0", "c/1"];
+/// Topics that clients publish on.
+pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
+const PATTERNS: [&str; 7] = ["**", "a/*", "*", "*/*", "deep/**", "a/**", "c/*"];
+
+/// Counters of the engine, summed over its shards.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Connections open.
+    pub connections: u64,
+    /// Messages lost by cursors, by priority.
+    pub dropped: [u64; 4],
+    /// Messages read from the ring by the shard that read the fewest and the most.
+    pub messages: (u64, u64),
+}
+
+/// How the host hands over a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Copied.
+    Copy,
+    /// Written in place.
+    Claim,
+    /// By reference.
+    Reference,
+}
+
+/// What the world needs of the engine under test.
+pub trait Engine {
+    /// Number of shards.
+    fn shards(&self) -> usize;
+    /// One turn of one shard. True once it has ended.
+    fn turn(&self, shard: usize, may_wait: bool) -> bool;
+    /// Publishes; false: no room.
+    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool;
+    /// Removes a topic; false: no room, or no such topic.
+    fn remove(&self, topic: &str) -> bool;
+    /// Reads what went through the ring since the last time. Returns the number of records.
+    fn audit(&self, truth: &mut Truth) -> u64;
+    /// Does something else that a host may do at any time.
+    fn host_act(&self, rng: &mut Rng);
+    /// Begins an orderly end.
+    fn drain(&self, within_ns: u64);
+    /// The engine's counters.
+    fn totals(&self) -> Totals;
+}
+
+/// What kind of run this is.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Random steps before the world settles.
+    pub steps: u64,
+    /// Clients at most.
+    pub clients: usize,
+    /// Time may leap by minutes.
+    pub leaps: bool,
+    /// Topics are removed and made again.
+    pub removes: bool,
+    /// Connections that the engine accepts at most.
+    pub connections_max: usize,
+    /// The engine pings, and closes who does not answer.
+    pub pings: bool,
+    /// Longest filling of the host's payloads.
+    pub filling_max: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sleeper {
+    shard: usize,
+    until: u64,
+    /// Ring records when it fell asleep: it has read them all.
+    records: u64,
+}
+
+struct State {
+    rng: Rng,
+    clients: Vec<Client>,
+    vandals: Vec<Vandal>,
+    truth: Truth,
+    records: u64,
+    numbers: BTreeMap<(String, Priority), u64>,
+    peers: u32,
+    leapt: bool,
+}
+
+/// Somebody who connects and does not even try to speak WebSocket.
+struct Vandal {
+    socket: SimSocket,
+    script: Vec<u8>,
+    leaves: bool,
+    ended: bool,
+}
+
+/// See the module's head.
+pub struct World {
+    net: SimNet,
+    engine: Rc<dyn Engine>,
+    scenario: Scenario,
+    state: RefCell<State>,
+    asleep: RefCell<Vec<Sleeper>>,
+    ended: RefCell<Vec<bool>>,
+    steps_left: Cell<u64>,
+    settling: Cell<bool>,
+}
+
+impl World {
+    /// A world around `engine`, whose drivers are on `net`. The drivers' sleep hooks must call [`World::on_sleep`].
+    pub fn new(net: SimNet, engine: Rc<dyn Engine>, scenario: Scenario, rng: Rng) -> Rc<World> {
+        let shards = engine.shards();
+        Rc::new(World {
+            net,
+            engine,
+            state: RefCell::new(State {
+                rng,
+                clients: Vec::new(),
+                vandals: Vec::new(),
+                truth: Truth::default(),
+                records: 0,
+                numbers: BTreeMap::new(),
+                peers: 0,
+                leapt: false,
+            }),
+            asleep: RefCell::new(Vec::new()),
+            ended: RefCell::new(vec![false; shards]),
+            steps_left: Cell::new(scenario.steps),
+            settling: Cell::new(false),
+            scenario,
+        })
+    }
+
+    /// The whole run. Panics where a rule is broken.
+    pub fn run(&self) -> Summary {
+        for shard in 0..self.engine.shards() {
+            self.connect_witness(shard);
+        }
+        while self.steps_left.get() > 0 {
+            self.step();
+        }
+        self.settle();
+        self.check_settled();
+        self.end()
+    }
+
+    /// To be called by a driver that would sleep.
+    pub fn on_sleep(&self, shard: usize, until: u64) {
+        if self.settling.get() {
+            return;
+        }
+        self.audit();
+        let records = self.state.borrow().records;
+        self.asleep.borrow_mut().push(Sleeper { shard, until, records });
+        while self.steps_left.get() > 0 && !self.is_due(shard, until) {
+            let others: Vec<Sleeper> = self.asleep.borrow().clone();
+            let other_is_due = others.iter().any(|s| s.shard != shard && self.is_due(s.shard, s.until));
+            // Whoever lies deeper in the stack must be let out; that ends this sleep early, which a driver may do.
+            if other_is_due && self.state.borrow_mut().rng.chance(700) {
+                break;
+            }
+            self.step();
+        }
+        self.asleep.borrow_mut().retain(|s| s.shard != shard);
+    }
+
+    fn is_due(&self, shard: usize, until: u64) -> bool {
+        self.net.now_ns() >= until || self.net.is_due(shard)
+    }
+
+    /// One step of whatever may happen now.
+    fn step(&self) {
+        self.steps_left.set(self.steps_left.get() - 1);
+        let awake = self.awake();
+        let dice = self.state.borrow_mut().rng.below(1000);
+        match dice {
+            0..400 if !awake.is_empty() => {
+                let (shard, may_wait) = {
+                    let rng = &mut self.state.borrow_mut().rng;
+                    (*rng.pick(&awake), rng.chance(900))
+                };
+                self.turn(shard, may_wait);
+            }
+            0..400 => self.pass_time(),
+            400..750 => self.client_acts(),
+            750..850 => self.host_publishes(),
+            850..860 => self.newcomers(),
+            860..870 => self.vandal_acts(),
+            870..880 => {
+                let mut rng = self.state.borrow_mut().rng.fork();
+                self.engine.host_act(&mut rng);
+            }
+            880..883 if self.scenario.removes => self.host_removes(),
+            _ => self.pass_time(),
+        }
+        self.audit();
+        self.check_wakes();
+    }
+
+    fn awake(&self) -> Vec<usize> {
+        let asleep = self.asleep.borrow();
+        let ended = self.ended.borrow();
+        (0..self.engine.shards()).filter(|s| !ended[*s] && asleep.iter().all(|a| a.shard != *s)).collect()
+    }
+
+    fn turn(&self, shard: usize, may_wait: bool) {
+        if !self.ended.borrow()[shard] {
+            let ended = self.engine.turn(shard, may_wait);
+            self.ended.borrow_mut()[shard] = ended;
+        }
+    }
+
+    fn audit(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { truth, records, .. } = &mut *state;
+        *records += self.engine.audit(truth);
+    }
+
+    /// A record that came while a shard sleeps must have woken it.
+    fn check_wakes(&self) {
+        let records = self.state.borrow().records;
+        for sleeper in self.asleep.borrow().iter() {
+            let has_news = records > sleeper.records;
+            assert!(
+                !has_news || self.net.is_woken(sleeper.shard),
+                "lost wake-up: shard {} sleeps with {} unread records",
+                sleeper.shard,
+                records - sleeper.records
+            );
+        }
+    }
+
+    fn pass_time(&self) {
+        let now = self.net.now_ns();
+        let mut next = u64::MAX;
+        for sleeper in self.asleep.borrow().iter() {
+            next = next.min(sleeper.until).min(self.net.next_due(sleeper.shard).unwrap_or(u64::MAX));
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let by = if self.scenario.leaps && state.rng.chance(5) {
+            state.leapt = true;
+            state.rng.skewed(120_000_000_000)
+        } else if next != u64::MAX && state.rng.chance(100) {
+            next.saturating_sub(now).min(1_000_000_000)
+        } else {
+            state.rng.skewed(2_000_000)
+        };
+        self.net.advance_to(now + by);
+    }
+
+    fn client_acts(&self) {
+        let now = self.net.now_ns();
+        let mut state = self.state.borrow_mut();
+        let State { rng, clients, truth, .. } = &mut *state;
+        for _ in 0..rng.between(1, 4) {
+            if !clients.is_empty() {
+                let client = rng.index(clients.len());
+                clients[client].act(now, truth);
+            }
+        }
+    }
+
+    fn host_publishes(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { rng, numbers, .. } = &mut *state;
+        let topic = *rng.pick(&TOPICS);
+        let priority = *rng.pick(&Priority::ALL);
+        let count = if rng.chance(50) { rng.skewed(200) } else { rng.skewed(8) };
+        for _ in 0..count {
+            let priority = if rng.chance(200) { *rng.pick(&Priority::ALL) } else { priority };
+            let number = numbers.entry((topic.to_owned(), priority)).or_default();
+            let stamp = Stamp {
+                topic: topic.to_owned(),
+                priority,
+                publisher: 0,
+                number: *number + 1,
+                kind: rng.below(3) as u8,
+                filling: rng.skewed(self.scenario.filling_max) as u32,
+            };
+            let way = *rng.pick(&[Way::Copy, Way::Copy, Way::Claim, Way::Reference]);
+            if !self.engine.publish(topic, priority, stamp.kind(), &stamp.render(), way) {
+                break;
+            }
+            *number += 1;
+        }
+    }
+
+    fn host_removes(&self) {
+        let topic = *self.state.borrow_mut().rng.pick(&TOPICS[..TOPICS.len() - CLIENT_TOPICS.len()]);
+        self.engine.remove(topic);
+    }
+
+    fn newcomers(&self) {
+        let (count, vandal) = {
+            let rng = &mut self.state.borrow_mut().rng;
+            (if rng.chance(200) { rng.skewed(8) } else { 1 }, rng.chance(150))
+        };
+        for _ in 0..count {
+            if vandal {
+                self.connect_vandal();
+                continue;
+            }
+            let alive = self.state.borrow().clients.iter().filter(|c| c.is_alive()).count();
+            if alive < self.scenario.clients {
+                self.connect_client();
+            }
+        }
+    }
+
+    fn connect(&self, is_local: bool) -> (SimSocket, u32) {
+        let (shard, number) = {
+            let mut state = self.state.borrow_mut();
+            state.peers += 1;
+            (state.rng.index(self.engine.shards()), state.peers)
+        };
+        (self.connect_to(shard, is_local, number), number)
+    }
+
+    fn connect_to(&self, shard: usize, is_local: bool, number: u32) -> SimSocket {
+        let ip = if is_local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 0, 0, 1) };
+        self.net.connect_from(shard, SocketAddr::new(IpAddr::V4(ip), 1024 + (number % 60_000) as u16))
+    }
+
+    fn connect_witness(&self, shard: usize) {
+        let number = {
+            let mut state = self.state.borrow_mut();
+            state.peers += 1;
+            state.peers
+        };
+        let socket = self.connect_to(shard, true, number);
+        socket.protect();
+        let nature = Nature {
+            json: true,
+            topics: vec!["**".into()],
+            pace: Pace::Eager,
+            publishes: Vec::new(),
+            hostile: false,
+            churns: 0,
+            leaves: 0,
+            witness: true,
+        };
+        let mut state = self.state.borrow_mut();
+        let rng = state.rng.fork();
+        state.clients.push(Client::new(number, nature, socket, rng));
+    }
+
+    fn connect_client(&self) {
+        let nature = random_nature(&mut self.state.borrow_mut().rng);
+        let (socket, number) = self.connect(!nature.hostile);
+        let mut state = self.state.borrow_mut();
+        let rng = state.rng.fork();
+        state.clients.push(Client::new(number, nature, socket, rng));
+    }
+
+    fn connect_vandal(&self) {
+        let (socket, _) = self.connect(true);
+        let mut state = self.state.borrow_mut();
+        let rng = &mut state.rng;
+        let script: Vec<u8> = match rng.below(8) {
+            0 => Vec::new(),
+            1 => b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(),
+            2 => b"GET /t/a HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            3 => b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
+            4 => [&b"GET / HTTP/1.1\r\nX: "[..], &vec![b'x'; rng.skewed(100_000) as usize]].concat(),
+            5 => (0..rng.skewed(3000)).map(|_| rng.next_u64() as u8).collect(),
+            6 => b"GET / HTTP/1.1\r\n".iter().copied().chain(b"A: b\r\n".repeat(10_000)).collect(),
+            _ => b"GET /nothing HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".to_vec(),
+        };
+        let leaves = rng.chance(500);
+        state.vandals.push(Vandal { socket, script, leaves, ended: false });
+    }
+
+    fn vandal_acts(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { rng, vandals, .. } = &mut *state;
+        if !vandals.is_empty() {
+            let i = rng.index(vandals.len());
+            vandals[i].act(rng, 200);
+        }
+    }
+
+    /// No more news, no more faults; everybody reads; until nothing moves any more.
+    fn settle(&self) {
+        self.settling.set(true);
+        self.net.with_options(|options| options.calm_down());
+        for client in &mut self.state.borrow_mut().clients {
+            client.settle();
+        }
+        let mut quiet = 0;
+        for _ in 0..200_000 {
+            let before = self.progress();
+            self.round();
+            let state = self.state.borrow();
+            let is_quiet = state.clients.iter().all(|c| !c.is_alive() || c.is_quiet());
+            quiet = if is_quiet && self.progress() == before { quiet + 1 } else { 0 };
+            if quiet > 30 {
+                return;
+            }
+        }
+        panic!("the world never settles: {:?}", self.stragglers());
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.net.bytes_moved(), self.state.borrow().records)
+    }
+
+    /// Every shard and every client once; a little time passes.
+    fn round(&self) {
+        for shard in 0..self.engine.shards() {
+            self.turn(shard, true);
+        }
+        self.audit();
+        let now = self.net.now_ns();
+        let mut state = self.state.borrow_mut();
+        let State { rng, clients, vandals, truth, .. } = &mut *state;
+        for client in clients.iter_mut() {
+            client.act(now, truth);
+        }
+        for vandal in vandals.iter_mut() {
+            vandal.act(rng, 0);
+        }
+        // What was delayed before the faults ended becomes due: time goes from one such moment to the next.
+        let due = (0..self.engine.shards()).filter_map(|shard| self.net.next_due(shard)).filter(|due| *due > now).min();
+        self.net.advance_to(due.unwrap_or(now).clamp(now + 100_000, now + 50_000_000));
+    }
+
+    fn stragglers(&self) -> Vec<String> {
+        let state = self.state.borrow();
+        let alive = state.clients.iter().filter(|c| c.is_alive() && !c.is_quiet());
+        alive.map(|c| format!("client {} {:?}: {}", c.number, c.nature, c.describe())).collect()
+    }
+
+    fn check_settled(&self) {
+        let state = self.state.borrow();
+        let truth = &state.truth;
+        for client in &state.clients {
+            self.check_outcome(client, &state);
+            if client.is_open() && !client.misbehaved {
+                self.check_complete(client, truth);
+            }
+        }
+        let totals = self.engine.totals();
+        let messages = truth.messages;
+        assert_eq!(totals.messages, (messages, messages), "messages read by the shards");
+        for priority in Priority::ALL {
+            let p = priority as usize;
+            let told = truth.announced[p] + truth.raw_holes[p];
+            assert!(told <= totals.dropped[p], "{priority}: {told} messages missing, {} counted", totals.dropped[p]);
+        }
+        let open = state.clients.iter().filter(|c| c.is_alive()).count();
+        let vandals = state.vandals.iter().filter(|v| !v.ended).count();
+        let connections = totals.connections as usize;
+        assert!(
+            (open..=open + vandals).contains(&connections) || connections < open + vandals + 64,
+            "{connections} connections for {open} clients and {vandals} vandals"
+        );
+    }
+
+    fn check_complete(&self, client: &Client, truth: &Truth) {
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if client.nature.json && client.upgraded {
+                client.json.check_complete(truth, client.errors.iter().any(|code| code == "too_many_subscriptions"));
+            } else if client.upgraded && !self.scenario.removes {
+                client.raw.check_complete(truth);
+            }
+            let published = truth.by_publisher.get(&client.number).copied().unwrap_or(0);
+            if !client.errors.iter().any(|code| code == "not_allowed") {
+                assert_eq!(published, client.handed, "messages published by this client");
+            }
+        }));
+        if let Err(panic) = checked {
+            eprintln!("in the account of client {}, {:?}: {}, errors {:?}", client.number, client.nature, client.describe(), client.errors);
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// A well-behaved client is turned away only for a reason.
+    fn check_outcome(&self, client: &Client, state: &State) {
+        let wrong = |what: &str| panic!("client {} {:?}: {:?}: {what}", client.number, client.nature, client.outcome);
+        for code in &client.errors {
+            let known = ["bad_json", "bad_message", "bad_topic", "not_allowed", "not_subscribed", "too_many_subscriptions"];
+            assert!(known.contains(&&**code), "error {code}");
+        }
+        if client.misbehaved {
+            return;
+        }
+        match client.outcome {
+            Outcome::Alive | Outcome::Left | Outcome::Refused(503) => {}
+            // Only what was too slow.
+            Outcome::Refused(408) if state.leapt || self.net.has_delays() => {}
+            Outcome::Refused(_) => wrong("the request was good"),
+            Outcome::Closed { code: 1013, by_server: true } => {}
+            Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
+            Outcome::Closed { code: 4321, by_server: true } => {}
+            Outcome::Closed { code: 1008, by_server: true } if !client.nature.json && client.handed > 0 => {}
+            Outcome::Closed { by_server: false, .. } => {}
+            Outcome::Closed { .. } => wrong("there is no reason for this"),
+            Outcome::Broken => {
+                let excused = state.leapt || self.net.has_resets() || self.net.has_delays();
+                if client.nature.witness && !excused {
+                    wrong("a witness is never broken off");
+                }
+            }
+        }
+    }
+
+    /// An orderly end right after some last messages: everybody gets them, then 1001.
+    fn end(&self) -> Summary {
+        self.steps_left.set(10);
+        while self.steps_left.get() > 0 {
+            self.steps_left.set(self.steps_left.get() - 1);
+            self.host_publishes();
+        }
+        self.audit();
+        let open: Vec<bool> = self.state.borrow().clients.iter().map(Client::is_open).collect();
+        self.engine.drain(30_000_000_000);
+        for _ in 0..100_000 {
+            self.round();
+            if self.ended.borrow().iter().all(|ended| *ended) {
+                break;
+            }
+        }
+        assert!(self.ended.borrow().iter().all(|ended| *ended), "a shard does not end: {:?}", self.stragglers());
+        for _ in 0..3 {
+            self.round();
+        }
+        let state = self.state.borrow();
+        for (client, was_open) in state.clients.iter().zip(open) {
+            assert!(!client.is_alive(), "client {} was never told of the end", client.number);
+            if !was_open || client.misbehaved {
+                continue;
+            }
+            match client.outcome {
+                Outcome::Closed { code: 1001, by_server: true } => self.check_complete(client, &state.truth),
+                Outcome::Closed { code: 1013, by_server: true } => {}
+                other => panic!("client {} {:?} ended with {other:?}", client.number, client.nature),
+            }
+        }
+        for shard in 0..self.engine.shards() {
+            assert_eq!(self.net.open_slots(shard), 0, "shard {shard} ended with open connections");
+            assert_eq!(self.net.buffers_lent(shard), 0);
+        }
+        assert_eq!(self.engine.totals().connections, 0);
+        let truth = &state.truth;
+        Summary {
+            clients: state.clients.len(),
+            upgraded: state.clients.iter().filter(|c| c.upgraded).count(),
+            messages: truth.messages,
+            deliveries: truth.deliveries,
+            gaps: truth.announced.iter().sum(),
+            holes: truth.raw_holes.iter().sum(),
+            evicted: state.clients.iter().filter(|c| matches!(c.outcome, Outcome::Closed { code: 1013, .. })).count(),
+        }
+    }
+}
+
+/// What happened in a run: to see that runs are worth their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Clients that connected.
+    pub clients: usize,
+    /// Clients that got their 101.
+    pub upgraded: usize,
+    /// Messages through the ring.
+    pub messages: u64,
+    /// Messages received by clients.
+    pub deliveries: u64,
+    /// Messages announced as lost.
+    pub gaps: u64,
+    /// Messages that raw clients missed.
+    pub holes: u64,
+    /// Clients closed with 1013.
+    pub evicted: usize,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Summary) {
+        self.clients += other.clients;
+        self.upgraded += other.upgraded;
+        self.messages += other.messages;
+        self.deliveries += other.deliveries;
+        self.gaps += other.gaps;
+        self.holes += other.holes;
+        self.evicted += other.evicted;
+    }
+}
+
+impl Vandal {
+    fn act(&mut self, rng: &mut Rng, leave: u32) {
+        if self.ended {
+            return;
+        }
+        if !self.script.is_empty() {
+            let n = rng.between(1, self.script.len() as u64) as usize;
+            match self.socket.write(&self.script[..n]) {
+                Some(n) => {
+                    self.script.drain(..n);
+                }
+                None => self.script.clear(),
+            }
+        }
+        let read = self.socket.read(1000, &mut Vec::new());
+        if matches!(read, Read::End | Read::Reset) || (self.leaves && rng.chance(leave)) {
+            self.socket.close();
+            self.ended = true;
+        }
+    }
+}
+
+fn random_nature(rng: &mut Rng) -> Nature {
+    let json = rng.chance(600);
+    let count = rng.between(1, 3);
+    let mut topics: Vec<String> = Vec::new();
+    for _ in 0..count {
+        let topic = if json && rng.chance(500) { *rng.pick(&PATTERNS) } else { *rng.pick(&TOPICS) };
+        if !topics.iter().any(|t| t == topic) {
+            topics.push(topic.to_owned());
+        }
+    }
+    let pace = match rng.below(6) {
+        0 => Pace::Slow(rng.skewed(2000) as usize),
+        1 | 2 => Pace::Stalling(*rng.pick(&[10_000_000, 1_000_000_000, 60_000_000_000])),
+        _ => Pace::Eager,
+    };
+    let hostile = rng.chance(150);
+    let mut publishes = Vec::new();
+    if !hostile && rng.chance(250) {
+        publishes = CLIENT_TOPICS.map(String::from).to_vec();
+        if !json {
+            topics.insert(0, rng.pick(&CLIENT_TOPICS).to_string());
+            topics.dedup();
+        }
+    }
+    Nature {
+        json,
+        topics,
+        pace,
+        publishes,
+        hostile,
+        churns: if rng.chance(300) { 300 } else { 0 },
+        leaves: if rng.chance(300) { 20 } else { 0 },
+        witness: false,
+    }
+}

@@ -1,0 +1,320 @@
+//! The publishing side: topics, publishers, claims.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::shard::Shared;
+use crate::sys::clock;
+use crate::types::{Kind, Priority, TopicId};
+
+/// Why a message was not published. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The ingest ring or the payload pool is full (and stayed so for the time allowed): the slowest shard is behind.
+    #[error("the ingest ring or the payload pool is full: try again, or wait with a time-out")]
+    WouldBlock,
+    /// Larger than [`crate::LimitsConfig::message_bytes_max`].
+    #[error("a message of {bytes} bytes is larger than the {max} allowed (limits.message_bytes_max)")]
+    TooLarge {
+        /// The message.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Published as text or JSON, but not UTF-8.
+    #[error("a text or JSON message must be UTF-8")]
+    NotUtf8,
+    /// The topic was removed.
+    #[error("the topic was removed")]
+    Removed,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+impl From<Refused> for PublishError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Stopped => PublishError::Stopped,
+            Refused::Full | Refused::TooLarge => PublishError::WouldBlock,
+        }
+    }
+}
+
+/// A topic to publish on. Cheap to clone, may be used from any thread, outlives nothing: after the engine's end every call
+/// answers [`PublishError::Stopped`].
+#[derive(Clone)]
+pub struct Topic {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    id: TopicId,
+    name: Box<str>,
+    is_removed: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topic").field("name", &self.inner.name).field("id", &self.inner.id).finish()
+    }
+}
+
+impl Topic {
+    pub(crate) fn new(shared: Arc<Shared>, id: TopicId, name: &str, is_removed: Arc<AtomicBool>) -> Self {
+        Self { inner: Arc::new(Inner { shared, id, name: name.into(), is_removed }) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its number.
+    pub fn id(&self) -> TopicId {
+        self.inner.id
+    }
+
+    /// The epoch in which its sequence numbers count: another one after each start of the engine.
+    pub fn epoch(&self) -> u64 {
+        self.inner.shared.epoch
+    }
+
+    /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` if there is no room now.
+    #[inline]
+    pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
+        let head = self.check(priority, kind, payload)?;
+        if payload.len() <= INLINE_MAX {
+            return Ok(self.inner.shared.ring.try_publish(&head, payload)?);
+        }
+        let payload = self.inner.shared.payloads.copy_from(payload).ok_or(PublishError::WouldBlock)?;
+        self.inner.shared.ring.try_publish_shared(&head, payload).map_err(|(refused, _)| refused.into())
+    }
+
+    /// Publishes one message, waiting up to `wait` for room.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` once the time is over.
+    pub fn publish_timeout(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payload: &[u8],
+        wait: Duration,
+    ) -> Result<Position, PublishError> {
+        let head = self.check(priority, kind, payload)?;
+        let ring = &self.inner.shared.ring;
+        if payload.len() <= INLINE_MAX {
+            return Ok(ring.publish_timeout(&head, payload, wait)?);
+        }
+        let until = clock::monotonic_ns().saturating_add(wait.as_nanos() as u64);
+        let payloads = &self.inner.shared.payloads;
+        let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
+        let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
+        ring.publish_shared_timeout(&head, payload, rest).map_err(|(refused, _)| refused.into())
+    }
+
+    /// Publishes bytes by reference: they are kept, not copied, until the last shard has done with them. Small ones are
+    /// copied all the same, for that is cheaper.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` also when as many bytes are referenced as
+    /// [`crate::MemoryConfig::payload_bytes`] allows.
+    pub fn publish_bytes(&self, priority: Priority, kind: Kind, payload: Bytes) -> Result<Position, PublishError> {
+        if payload.len() <= 1_024 {
+            return self.publish(priority, kind, &payload);
+        }
+        self.check(priority, kind, &payload)?;
+        let payload = self.inner.shared.payloads.adopt(payload).map_err(|_| PublishError::WouldBlock)?;
+        self.publish_payload(priority, kind, payload).map_err(|refused| refused.error)
+    }
+
+    /// Publishes a payload that is in the engine's memory already: one received as an event, or one refused before.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; the payload comes back.
+    pub fn publish_payload(&self, priority: Priority, kind: Kind, payload: Payload) -> Result<Position, RefusedPayload> {
+        let head = match self.check(priority, kind, &payload) {
+            Ok(head) => head,
+            Err(error) => return Err(RefusedPayload { error, payload }),
+        };
+        self.inner
+            .shared
+            .ring
+            .try_publish_shared(&head, payload)
+            .map_err(|(refused, payload)| RefusedPayload { error: refused.into(), payload })
+    }
+
+    /// Publishes messages of one priority and kind, in order, in one step: as many as fit. Returns how many.
+    ///
+    /// # Errors
+    /// See [`PublishError`]: about the first message that was not taken, if not even one was.
+    pub fn publish_many(&self, priority: Priority, kind: Kind, payloads: &[&[u8]]) -> Result<usize, PublishError> {
+        let Some(first) = payloads.first() else { return Ok(0) };
+        let head = self.check(priority, kind, first)?;
+        // What this call can do in one step: up to the first message that is too large or not text.
+        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        if first.len() > INLINE_MAX {
+            return self.publish(priority, kind, first).map(|_| 1);
+        }
+        Ok(self.inner.shared.ring.try_publish_many(&head, &payloads[..=sound])?)
+    }
+
+    /// Memory to write a message of `len` bytes in place (all zero). Publish it with [`Claim::commit`]; dropped, it is
+    /// given back and nobody notices.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Stopped`, or `WouldBlock` if the payload pool is full.
+    pub fn claim(&self, len: usize) -> Result<Claim, PublishError> {
+        let max = self.inner.shared.config.limits.message_bytes_max;
+        if len > max {
+            return Err(PublishError::TooLarge { bytes: len, max });
+        }
+        if self.inner.shared.ring.is_closed() {
+            return Err(PublishError::Stopped);
+        }
+        let buf = self.inner.shared.payloads.claim(len).ok_or(PublishError::WouldBlock)?;
+        Ok(Claim { buf, topic: self.clone() })
+    }
+
+    /// A publisher that always uses this priority and kind.
+    pub fn publisher(&self, priority: Priority, kind: Kind) -> Publisher {
+        Publisher { topic: self.clone(), priority, kind }
+    }
+
+    fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {
+        self.check_payload(kind, payload)?;
+        if self.inner.is_removed.load(Relaxed) {
+            return Err(PublishError::Removed);
+        }
+        Ok(Head { time_ns: clock::realtime_ns(), ..Head::message(self.inner.id, priority, kind) })
+    }
+
+    fn check_payload(&self, kind: Kind, payload: &[u8]) -> Result<(), PublishError> {
+        let max = self.inner.shared.config.limits.message_bytes_max;
+        if payload.len() > max {
+            return Err(PublishError::TooLarge { bytes: payload.len(), max });
+        }
+        if kind != Kind::Binary && simdutf8::basic::from_utf8(payload).is_err() {
+            return Err(PublishError::NotUtf8);
+        }
+        Ok(())
+    }
+}
+
+/// A payload that was not published, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct RefusedPayload {
+    /// Why.
+    #[source]
+    pub error: PublishError,
+    /// The payload, for another try with [`Topic::publish_payload`].
+    pub payload: Payload,
+}
+
+/// A topic with a fixed priority and kind.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    topic: Topic,
+    priority: Priority,
+    kind: Kind,
+}
+
+impl Publisher {
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// See [`Topic::publish`].
+    ///
+    /// # Errors
+    /// See there.
+    #[inline]
+    pub fn publish(&self, payload: &[u8]) -> Result<Position, PublishError> {
+        self.topic.publish(self.priority, self.kind, payload)
+    }
+
+    /// See [`Topic::publish_timeout`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn publish_timeout(&self, payload: &[u8], wait: Duration) -> Result<Position, PublishError> {
+        self.topic.publish_timeout(self.priority, self.kind, payload, wait)
+    }
+
+    /// See [`Topic::publish_bytes`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn publish_bytes(&self, payload: Bytes) -> Result<Position, PublishError> {
+        self.topic.publish_bytes(self.priority, self.kind, payload)
+    }
+
+    /// See [`Topic::publish_many`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn publish_many(&self, payloads: &[&[u8]]) -> Result<usize, PublishError> {
+        self.topic.publish_many(self.priority, self.kind, payloads)
+    }
+
+    /// See [`Topic::claim`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn claim(&self, len: usize) -> Result<Claim, PublishError> {
+        self.topic.claim(len)
+    }
+}
+
+/// Memory of the engine's, to be written and published without a copy.
+pub struct Claim {
+    buf: ClaimBuf,
+    topic: Topic,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("len", &self.buf.len()).field("topic", &self.topic).finish()
+    }
+}
+
+impl Claim {
+    /// Shortens the message.
+    pub fn truncate(&mut self, len: usize) {
+        self.buf.truncate(len);
+    }
+
+    /// Publishes it.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; the payload comes back.
+    pub fn commit(self, priority: Priority, kind: Kind) -> Result<Position, RefusedPayload> {
+        self.topic.publish_payload(priority, kind, self.buf.freeze())
+    }
+}
+
+impl std::ops::Deref for Claim {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buf
+    }
+}
+
+impl std::ops::DerefMut for Claim {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buf
+    }
+}

@@ -1,0 +1,580 @@
+//! Keeps the dependency directions of ARCHITECTURE.md and the list of files that may contain `unsafe`.
+//!
+//! Reads the sources themselves: every path that is named, in a `use` tree or in the code, is resolved to where
+//! it starts (`super::super::driver` is `crate::driver`) and held against the rules of the module it stands in. Comments,
+//! strings and `#[cfg(test)]` items do not count. Knows Rust's tokens as far as that needs; knows nothing of the engine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the modules below `module` must not name, and why.
+struct Rule {
+    module: &'static str,
+    forbidden: &'static [&'static str],
+    /// Exceptions, each of which needs a reason here.
+    allowed: &'static [&'static str],
+    why: &'static str,
+}
+
+const SANS_IO: &[&str] = &[
+    "std::net",
+    "std::os",
+    "std::thread",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "rustix",
+    "libc",
+    "io_uring",
+    "crate::driver",
+    "crate::shard",
+    "crate::sys",
+];
+
+const RULES: &[Rule] = &[
+    Rule {
+        module: "proto",
+        forbidden: SANS_IO,
+        allowed: &[],
+        why: "the protocol is bytes in, actions out: no socket, descriptor, thread or clock",
+    },
+    Rule {
+        module: "log",
+        forbidden: SANS_IO,
+        allowed: &[],
+        why: "a log is memory and positions: no socket, descriptor, thread or clock",
+    },
+    Rule {
+        module: "driver",
+        forbidden: &["crate::proto", "crate::log", "crate::shard", "crate::ingest"],
+        allowed: &[],
+        why: "a driver knows no frames, no topics and no policies",
+    },
+    Rule {
+        module: "shard",
+        forbidden: &[
+            "io_uring",
+            "libc",
+            "rustix",
+            "crate::sys",
+            "crate::driver::uring",
+            "crate::driver::epoll",
+            "crate::driver::sim",
+            "std::thread",
+            "std::time::Instant",
+            "std::time::SystemTime",
+        ],
+        allowed: &[],
+        why: "a shard is generic over its driver and must run in the simulator",
+    },
+    Rule {
+        module: "ingest",
+        forbidden: &["crate::proto", "crate::log", "crate::driver", "crate::shard"],
+        allowed: &[],
+        why: "the ring knows neither connections nor frames",
+    },
+    Rule { module: "sys", forbidden: &["crate"], allowed: &["crate::sys"], why: "sys depends on nothing of ours" },
+];
+
+/// Files (or directories, with a slash at the end) that may contain `unsafe`, relative to the repository.
+const UNSAFE_ALLOWED: &[&str] = &[
+    "core/src/ingest/ring.rs",
+    "core/src/ingest/payload.rs",
+    "core/src/driver/uring/",
+    "core/src/driver/epoll/",
+    "core/src/sys/",
+    "core/tests/allocations.rs",
+];
+
+/// Longest source file: a second noun is the moment to split.
+const LINES_MAX: usize = 900;
+
+/// The word itself, spelled so that this file does not contain it as a token.
+const UNSAFE: &str = concat!("un", "safe");
+
+#[test]
+fn modules_name_only_what_lies_below_them() {
+    let mut faults = Vec::new();
+    let root = repository().join("core/src");
+    for file in rust_files(&root) {
+        let module = module_of(file.strip_prefix(&root).expect("listed below the root"));
+        if is_test_module(&module) {
+            continue;
+        }
+        faults.extend(
+            dependency_faults(&module, &read(&file)).into_iter().map(|fault| {
+                format!("{}:{fault}", file.strip_prefix(repository()).expect("in the repository").display())
+            }),
+        );
+    }
+    assert!(faults.is_empty(), "dependency directions:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_unsafe_keyword_stands_only_in_named_files_that_open_with_their_contract() {
+    let mut faults = Vec::new();
+    for (name, text) in all_sources() {
+        faults.extend(unsafe_fault(&name, &text));
+    }
+    assert!(faults.is_empty(), "{UNSAFE} code:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn no_source_file_is_too_long() {
+    let long: Vec<String> = all_sources()
+        .into_iter()
+        .map(|(name, text)| (text.lines().count(), name))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .map(|(lines, name)| format!("{name}: {lines} lines, at most {LINES_MAX}"))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_module_to_hold() {
+    for rule in RULES {
+        let root = repository().join("core/src");
+        let present = root.join(rule.module).is_dir() || root.join(format!("{}.rs", rule.module)).is_file();
+        assert!(present, "no module {} any more: the rule about it checks nothing", rule.module);
+    }
+}
+
+mod the_checker_itself {
+    use super::*;
+
+    #[test]
+    fn finds_planted_use_lines() {
+        for (module, line) in [
+            ("proto", "use std::net::SocketAddr;"),
+            ("proto", "use std::{fmt, net::SocketAddr};"),
+            ("proto::json", "use std::{fmt, time::{Duration, Instant}};"),
+            ("proto", "use ::std::thread;"),
+            ("proto", "pub(crate) use crate::driver::Slot as S;"),
+            ("proto::json", "use super::super::driver::Slot;"),
+            ("proto", "use core::net::IpAddr;"),
+            ("proto", "use std::os::*;"),
+            ("log", "use crate::{types::Kind, sys::clock};"),
+            ("log", "fn f() { let t = std::time::Instant::now(); }"),
+            ("log", "fn f(s: &dyn Fn(std::net::SocketAddr)) {}"),
+            ("log", "fn f() { crate::shard::turn() }"),
+            ("log", "fn f() { super::shard::turn() }"),
+            ("log", "use rustix as r;"),
+            ("driver::uring", "use crate::proto::header;"),
+            ("driver", "use crate::ingest::{ring, payload};"),
+            ("shard::turn", "use crate::driver::uring::Uring;"),
+            ("shard", "fn f() { libc::getpid(); }"),
+            ("shard", "use crate::{driver::{Driver, epoll}, log};"),
+            ("ingest", "use crate::log;"),
+            ("sys", "use crate::types::Kind;"),
+            ("sys::clock", "use super::super::types::Kind;"),
+            ("proto", "/* a \" in a comment */ use libc::c_int; // \""),
+            ("proto", "const A: char = '\"'; use libc::c_int;"),
+            ("proto", "const A: &str = r#\"\"\"#; use libc::c_int;"),
+            ("proto", "impl<'a> A<'a> {} use libc::c_int;"),
+            ("proto", "#[cfg(not(test))] use libc::c_int;"),
+            ("proto", "#[cfg(test)] mod tests { use std::net; } use libc::c_int;"),
+        ] {
+            assert!(!dependency_faults(module, line).is_empty(), "in {module}: {line}");
+        }
+    }
+
+    #[test]
+    fn lets_good_lines_pass() {
+        for (module, line) in [
+            ("proto", "use std::{fmt, io, time::Duration};"),
+            ("proto", "use crate::types::{Kind, Priority};"),
+            ("proto", "use super::log;"),
+            ("proto", "//! never names std::net::SocketAddr or crate::driver"),
+            ("proto", "/// like [`crate::driver::Slot`]\nfn f() {}"),
+            ("proto", "const HELP: &str = \"use std::net;\";"),
+            ("proto", "#[cfg(test)]\nmod tests {\n use std::thread;\n fn f() { libc::getpid(); }\n}"),
+            ("proto", "#[cfg(all(test, not(loom)))]\nuse std::thread;"),
+            ("proto", "fn driver() { let sys = 1; self.libc.x(); shard::y(); }"),
+            ("log::pool", "use super::driver::x;"),
+            ("driver", "use crate::sys::socket;"),
+            ("sys::clock", "use crate::sys::socket; use super::socket::x;"),
+            ("shard", "use crate::driver::{Driver, Slot};"),
+            ("engine", "use crate::driver::uring; use std::thread;"),
+        ] {
+            assert_eq!(dependency_faults(module, line), Vec::<String>::new(), "in {module}: {line}");
+        }
+    }
+
+    #[test]
+    fn finds_planted_keywords() {
+        let code = format!("{UNSAFE} fn f() {{}}");
+        assert!(unsafe_fault("core/src/log/mod.rs", &code).is_some());
+        assert!(unsafe_fault("server/src/main.rs", &format!("fn f() {{ {UNSAFE} {{ g() }} }}")).is_some());
+        assert!(unsafe_fault("core/src/sys/mod.rs", &code).is_some(), "without a contract");
+        assert!(unsafe_fault("core/src/sys/mod.rs", &format!("//! Syscalls.\n//!\n//! # Contract\n{code}")).is_none());
+        assert!(unsafe_fault("core/src/sys/mod.rs", &format!("// # Contract\n{code}")).is_some(), "not a doc comment");
+        assert!(unsafe_fault("core/src/log/mod.rs", &format!("// {code}\n#![deny({UNSAFE}_code)]")).is_none());
+        assert!(unsafe_fault("core/src/ingest/ring_test.rs", &code).is_some(), "a file name is no prefix");
+    }
+
+    #[test]
+    fn resolves_modules_from_file_names() {
+        for (file, module) in [
+            ("lib.rs", ""),
+            ("types.rs", "types"),
+            ("proto/mod.rs", "proto"),
+            ("proto/json.rs", "proto::json"),
+            ("driver/uring/ring.rs", "driver::uring::ring"),
+        ] {
+            assert_eq!(module_of(Path::new(file)), module);
+        }
+    }
+}
+
+/// `line: fault` for everything in `text` that a file of `module` must not name.
+fn dependency_faults(module: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for rule in RULES.iter().filter(|rule| is_below(module, rule.module)) {
+        for (line, path) in named_paths(module, text) {
+            let hit = |list: &[&str]| list.iter().any(|entry| is_below(&path, entry));
+            if hit(rule.forbidden) && !hit(rule.allowed) {
+                faults.push(format!("{line}: `{}` names `{path}`: {}", rule.module, rule.why));
+            }
+        }
+    }
+    faults
+}
+
+/// The fault of a file (named relative to the repository) as to unsafe code, if it has one.
+fn unsafe_fault(name: &str, text: &str) -> Option<String> {
+    let line = tokens(text).into_iter().find(|token| token.text == UNSAFE)?.line;
+    let listed =
+        UNSAFE_ALLOWED.iter().any(|entry| if entry.ends_with('/') { name.starts_with(entry) } else { name == *entry });
+    if !listed {
+        return Some(format!("{name}:{line}: not one of the files that may contain {UNSAFE} code"));
+    }
+    let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n");
+    let head = head.to_lowercase();
+    if ["contract", "safety", UNSAFE].iter().any(|word| head.contains(word)) {
+        return None;
+    }
+    Some(format!("{name}: contains {UNSAFE} code but its module documentation does not open with the contract"))
+}
+
+/// `#[cfg(test)] mod tests;` in a file of its own: `tests.rs`, `json_tests.rs`.
+fn is_test_module(module: &str) -> bool {
+    module.split("::").any(|part| part == "tests" || part.ends_with("_tests"))
+}
+
+/// True where `path` is `prefix` or lies below it.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Every path of two or more segments in the code, and every `use`d path, with its line, made absolute where it is relative.
+fn named_paths(module: &str, text: &str) -> Vec<(usize, String)> {
+    let tokens = without_test_items(tokens(text));
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if tokens[at].text == "use" {
+            at = use_tree(&tokens, at + 1, &mut Vec::new(), &mut |line, path| found.push((line, path.to_vec())));
+            continue;
+        }
+        if !tokens[at].is_word() {
+            at += 1;
+            continue;
+        }
+        let line = tokens[at].line;
+        let mut path = vec![tokens[at].text.clone()];
+        at += 1;
+        while at + 1 < tokens.len() && tokens[at].text == "::" && tokens[at + 1].is_word() {
+            path.push(tokens[at + 1].text.clone());
+            at += 2;
+        }
+        if path.len() > 1 {
+            found.push((line, path));
+        }
+    }
+    found.into_iter().map(|(line, path)| (line, absolute(module, &path))).collect()
+}
+
+/// Walks one `use` tree from `at`, calls `leaf` for each full path, and returns the position after it.
+fn use_tree(
+    tokens: &[Token],
+    mut at: usize,
+    prefix: &mut Vec<String>,
+    leaf: &mut dyn FnMut(usize, &[String]),
+) -> usize {
+    let depth = prefix.len();
+    while let Some(token) = tokens.get(at) {
+        match token.text.as_str() {
+            "::" => at += 1,
+            "{" => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token.text != "}") {
+                    at = use_tree(tokens, at, prefix, leaf);
+                    if tokens.get(at).is_some_and(|token| token.text == ",") {
+                        at += 1;
+                    }
+                }
+                at += 1;
+                prefix.truncate(depth);
+                return at;
+            }
+            "as" => at += 2,
+            "," | "}" | ";" => {
+                leaf(token.line, prefix);
+                prefix.truncate(depth);
+                return at;
+            }
+            word => {
+                prefix.push(word.to_string());
+                at += 1;
+            }
+        }
+    }
+    prefix.truncate(depth);
+    at
+}
+
+/// `self`, `super` and `core` resolved; everything else as it is.
+fn absolute(module: &str, path: &[String]) -> String {
+    let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
+    let mut rest = path;
+    match path[0].as_str() {
+        "self" => rest = &path[1..],
+        "super" => {
+            while rest.first().is_some_and(|part| part == "super") {
+                base.pop();
+                rest = &rest[1..];
+            }
+        }
+        "core" | "alloc" => return format!("std::{}", path[1..].join("::")),
+        _ => return path.join("::"),
+    }
+    base.insert(0, "crate");
+    base.extend(rest.iter().map(String::as_str));
+    base.join("::")
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    line: usize,
+    text: String,
+}
+
+impl Token {
+    fn is_word(&self) -> bool {
+        self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+    }
+}
+
+/// Words, `::` and single marks of Rust source; comments, strings, characters and lifetimes are left out.
+fn tokens(text: &str) -> Vec<Token> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut found = Vec::new();
+    let mut line = 1;
+    let mut at = 0;
+    let peek = |at: usize| chars.get(at).copied().unwrap_or('\0');
+    while at < chars.len() {
+        let c = chars[at];
+        let begin = at;
+        match c {
+            '/' if peek(at + 1) == '/' => {
+                while at < chars.len() && chars[at] != '\n' {
+                    at += 1;
+                }
+            }
+            '/' if peek(at + 1) == '*' => {
+                let mut depth = 0;
+                while at < chars.len() {
+                    match (chars[at], peek(at + 1)) {
+                        ('/', '*') => (depth, at) = (depth + 1, at + 2),
+                        ('*', '/') => (depth, at) = (depth - 1, at + 2),
+                        _ => at += 1,
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
+            '"' => at = after_string(&chars, at),
+            // A character, or a lifetime: only a character closes with a second quote.
+            '\'' => {
+                if peek(at + 1) == '\\' {
+                    at += 3;
+                    while at < chars.len() && chars[at] != '\'' {
+                        at += 1;
+                    }
+                    at += 1;
+                } else if peek(at + 2) == '\'' {
+                    at += 3;
+                } else {
+                    at += 1;
+                    while peek(at).is_alphanumeric() || peek(at) == '_' {
+                        at += 1;
+                    }
+                }
+            }
+            c if c.is_alphanumeric() || c == '_' => {
+                while peek(at).is_alphanumeric() || peek(at) == '_' {
+                    at += 1;
+                }
+                let word: String = chars[begin..at].iter().collect();
+                let hashes = chars[at..].iter().take_while(|c| **c == '#').count();
+                match word.as_str() {
+                    "r" | "br" | "cr" if peek(at + hashes) == '"' => at = after_raw_string(&chars, at, hashes),
+                    "b" | "c" if peek(at) == '"' => at = after_string(&chars, at),
+                    // A raw identifier: the word follows.
+                    "r" if hashes == 1 => at += 1,
+                    _ => found.push(Token { line, text: word }),
+                }
+            }
+            ':' if peek(at + 1) == ':' => {
+                found.push(Token { line, text: "::".into() });
+                at += 2;
+            }
+            c => {
+                if !c.is_whitespace() {
+                    found.push(Token { line, text: c.into() });
+                }
+                at += 1;
+            }
+        }
+        at = at.min(chars.len());
+        line += chars[begin..at].iter().filter(|c| **c == '\n').count();
+    }
+    found
+}
+
+/// The position after a string that opens at `at`.
+fn after_string(chars: &[char], mut at: usize) -> usize {
+    at += 1;
+    while at < chars.len() && chars[at] != '"' {
+        at += if chars[at] == '\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// The position after a raw string whose `hashes` marks begin at `at`.
+fn after_raw_string(chars: &[char], at: usize, hashes: usize) -> usize {
+    let mut at = at + hashes + 1;
+    while at < chars.len() {
+        let closes = chars[at] == '"' && chars[at + 1..].iter().take_while(|c| **c == '#').count() >= hashes;
+        at += 1;
+        if closes {
+            return at + hashes;
+        }
+    }
+    at
+}
+
+/// Drops what stands behind `#[cfg(test)]`, `#[cfg(all(test, …))]` and the like.
+fn without_test_items(tokens: Vec<Token>) -> Vec<Token> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if tokens[at].text == "#" && tokens.get(at + 1).is_some_and(|token| token.text == "[") {
+            let end = after_group(&tokens, at + 1);
+            if is_test_condition(&tokens[at + 2..end]) {
+                at = after_item(&tokens, end);
+            } else {
+                kept.extend_from_slice(&tokens[at..end]);
+                at = end;
+            }
+            continue;
+        }
+        kept.push(tokens[at].clone());
+        at += 1;
+    }
+    kept
+}
+
+fn is_test_condition(attribute: &[Token]) -> bool {
+    let word = |i: usize| attribute.get(i).map_or("", |token| token.text.as_str());
+    match word(0) {
+        "test" => true,
+        "cfg" => word(2) == "test" || (word(2) == "all" && (4..8).any(|i| word(i) == "test" && word(i - 2) != "not")),
+        _ => false,
+    }
+}
+
+/// The position after the bracket group that opens at `at`.
+fn after_group(tokens: &[Token], mut at: usize) -> usize {
+    let mut depth = 0;
+    while at < tokens.len() {
+        match tokens[at].text.as_str() {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// The position after the item at `at`: its first block, or a semicolon before any.
+fn after_item(tokens: &[Token], mut at: usize) -> usize {
+    while at < tokens.len() {
+        match tokens[at].text.as_str() {
+            "{" => {
+                let end = after_group(tokens, at);
+                // `use a::{b, c};` has its semicolon still to come.
+                return if tokens.get(end).is_some_and(|token| token.text == ";") { end + 1 } else { end };
+            }
+            ";" => return at + 1,
+            "(" | "[" => at = after_group(tokens, at),
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+/// `proto::json` for `proto/json.rs`, the empty string for `lib.rs`.
+fn module_of(file: &Path) -> String {
+    let mut parts: Vec<String> =
+        file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+        parts.pop();
+    }
+    parts.join("::")
+}
+
+/// All Rust sources of the workspace with their names relative to the repository.
+fn all_sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    for part in ["core", "server", "perf", "ffi", "python", "benches"] {
+        for file in rust_files(&repository().join(part)) {
+            let name = file.strip_prefix(repository()).expect("in the repository").to_string_lossy().into_owned();
+            sources.push((name, read(&file)));
+        }
+    }
+    assert!(sources.len() > 3, "no sources found: this test would prove nothing");
+    sources
+}
+
+/// Rust files below `folder` (none where it is missing), build output and test modules of the library left out.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return files };
+    for entry in entries {
+        let path = entry.expect("a readable folder").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("core lies in the repository")
+}

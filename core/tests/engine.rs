@@ -1,0 +1,94 @@
+//! The engine through its public interface, with an independent client (tungstenite), on both drivers.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use fanwire::{Config, DriverChoice, Engine, Kind, Priority};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(driver: DriverChoice, shards: usize) -> Config {
+    Config {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        shards: Some(shards),
+        driver,
+        connections_max: 1_000,
+        ..Config::default()
+    }
+}
+
+fn connect(engine: &Engine, path: &str, protocol: Option<&str>) -> WebSocket<TcpStream> {
+    let address = engine.local_addrs()[0];
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+    if let Some(protocol) = protocol {
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+    }
+    tungstenite::client(request, stream).unwrap().0
+}
+
+fn text(socket: &mut WebSocket<TcpStream>) -> String {
+    match socket.read().unwrap() {
+        Message::Text(text) => text.to_string(),
+        other => panic!("expected text, got {other:?}"),
+    }
+}
+
+fn on_both(test: impl Fn(DriverChoice)) {
+    test(DriverChoice::Epoll);
+    test(DriverChoice::Uring);
+}
+
+#[test]
+fn a_raw_subscriber_gets_messages_verbatim_and_the_last_value_first() {
+    on_both(|driver| {
+        let engine = Engine::start(config(driver, 2)).unwrap();
+        let topic = engine.topic("a/b").unwrap();
+        topic.publish(Priority::Normal, Kind::Text, b"before").unwrap();
+        let mut socket = connect(&engine, "/t/a/b", None);
+        assert_eq!(text(&mut socket), "before");
+        for i in 0..1_000 {
+            topic.publish(Priority::Normal, Kind::Text, format!("message {i}").as_bytes()).unwrap();
+        }
+        for i in 0..1_000 {
+            assert_eq!(text(&mut socket), format!("message {i}"));
+        }
+        let big: Vec<u8> = (0..5_000_000u32).map(|i| (i * 7) as u8).collect();
+        topic.publish(Priority::Normal, Kind::Binary, &big).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::Binary(big.into()));
+    });
+}
+
+#[test]
+fn a_json_subscriber_is_welcomed_and_told_what_it_subscribed() {
+    on_both(|driver| {
+        let engine = Engine::start(config(driver, 1)).unwrap();
+        let mut socket = connect(&engine, "/", Some("fanwire.json.v1"));
+        assert!(text(&mut socket).contains(r#""type":"welcome""#));
+        socket.send(Message::text(r#"{"type":"subscribe","id":7,"topics":["x/*","y"]}"#)).unwrap();
+        let subscribed = text(&mut socket);
+        assert!(subscribed.contains(r#""topic":"y""#) && subscribed.contains(r#""id":7"#), "{subscribed}");
+        let topic = engine.topic("x/1").unwrap();
+        topic.publish(Priority::Critical, Kind::Json, br#"{"v": 1}"#).unwrap();
+        assert!(text(&mut socket).contains(r#""topic":"x/1""#));
+        let message = text(&mut socket);
+        assert!(message.contains(r#""data":{"v": 1}"#) && message.contains(r#""priority":"critical""#), "{message}");
+        socket.send(Message::text(r#"{"type":"publish","topic":"y","data":[1,  2]}"#)).unwrap();
+        assert!(text(&mut socket).contains(r#""data":[1,  2]"#));
+        socket.send(Message::text("{")).unwrap();
+        assert!(text(&mut socket).contains(r#""type":"error""#));
+        socket.send(Message::text(r#"{"type":"ping","id":"p"}"#)).unwrap();
+        assert_eq!(text(&mut socket), r#"{"type":"pong","id":"p"}"#);
+        let report = std::thread::spawn(move || engine.shutdown(PATIENCE));
+        match socket.read().unwrap() {
+            Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1001),
+            other => panic!("expected close, got {other:?}"),
+        }
+        while socket.read().is_ok() {}
+        drop(socket);
+        assert!(report.join().unwrap().is_clean);
+    });
+}

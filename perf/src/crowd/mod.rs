@@ -1,0 +1,148 @@
+//! A crowd: one process, one thread, one epoll, many subscribers that check everything they get.
+//!
+//! `fanwire-perf crowd` is driven by lines of JSON: the [`Spec`] first, then [`Command`]s on stdin, [`Event`]s on stdout. A
+//! process, not a thread, so that several crowds share no lock and no descriptor limit, and so that the cost of
+//! checking is never mixed up with the cost of what is measured.
+
+mod lane;
+mod member;
+mod process;
+mod run;
+
+use serde::{Deserialize, Serialize};
+
+pub use process::Crowd;
+pub use run::run;
+
+use crate::latency::Recorded;
+
+/// What a crowd is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Where the server is: `ADDR:PORT`, IPv4.
+    pub server: std::net::SocketAddrV4,
+    /// Path and query of the upgrade request. `{i}` stands for the member's number.
+    pub target: String,
+    /// Subprotocol; without one the crowd is raw.
+    pub protocol: Option<String>,
+    /// What every member subscribes to, where there is a subprotocol.
+    pub topics: Vec<String>,
+    /// How many members.
+    pub members: usize,
+    /// Number of the first member: source addresses and `{i}` follow it.
+    pub first_member: usize,
+    /// Upgrades under way at once.
+    pub connecting_max: usize,
+    /// Members `0..apart` are reported apart, and leave no latencies: those that will stop reading.
+    pub apart: usize,
+    /// CPU to run on.
+    pub cpu: Option<usize>,
+    /// Whether payloads are this tool's own ([`crate::payload`]): checked, and their latency recorded.
+    pub stamped: bool,
+}
+
+/// What a crowd can be told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Answer with [`Event::Report`]; `new_window` begins latencies and window counts anew.
+    Report {
+        /// Begin a new window.
+        new_window: bool,
+    },
+    /// The members apart stop reading.
+    Stall,
+    /// They read again.
+    Wake,
+}
+
+/// What a crowd says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// All are connected (and subscribed, where that can be told).
+    Ready {
+        /// From the first connect to the last answer.
+        ns: u64,
+    },
+    /// The answer to [`Command::Report`].
+    Report(Box<Report>),
+    /// The crowd cannot go on.
+    Failed(String),
+}
+
+/// What a crowd has seen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Messages that arrived since the window began.
+    pub window_deliveries: u64,
+    /// Bytes received since the window began.
+    pub window_bytes: u64,
+    /// Receive calls since the window began.
+    pub window_receives: u64,
+    /// Latencies of the window, from the intended send time.
+    pub latency: Recorded,
+    /// The members that read all the time.
+    pub healthy: Group,
+    /// The members apart.
+    pub apart: Group,
+    /// First words of trouble: what was wrong with the first few bad things.
+    pub trouble: Vec<String>,
+}
+
+/// Totals over a group of members, over all time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Group {
+    /// Members of the group.
+    pub members: u64,
+    /// Still connected.
+    pub open: u64,
+    /// Messages that arrived.
+    pub deliveries: u64,
+    /// Messages that gap notices said would not come.
+    pub announced: u64,
+    /// Gap notices.
+    pub gap_notices: u64,
+    /// Messages that did not come and were not announced: a fault for `fanwire.json.v1`, the only sign of a loss for raw members.
+    pub holes: u64,
+    /// Messages out of order or seen twice.
+    pub misordered: u64,
+    /// Payloads or frames that are not what was sent.
+    pub corrupt: u64,
+    /// Least delivered + announced of any member.
+    pub least: u64,
+    /// Most delivered + announced of any member.
+    pub most: u64,
+    /// Lowest last payload number of any member (stamped payloads).
+    pub last_least: u64,
+    /// Highest last payload number of any member.
+    pub last_most: u64,
+    /// Close codes received, and how often; 1006 stands for an end without a close frame.
+    pub closes: std::collections::BTreeMap<u16, u64>,
+}
+
+impl Group {
+    /// Adds another crowd's group.
+    pub fn add(&mut self, other: &Group) {
+        if other.members == 0 {
+            return;
+        }
+        let first = self.members == 0;
+        let least = |a: u64, b: u64| if first { b } else { a.min(b) };
+        self.least = least(self.least, other.least);
+        self.last_least = least(self.last_least, other.last_least);
+        self.most = self.most.max(other.most);
+        self.last_most = self.last_most.max(other.last_most);
+        self.members += other.members;
+        self.open += other.open;
+        self.deliveries += other.deliveries;
+        self.announced += other.announced;
+        self.gap_notices += other.gap_notices;
+        self.holes += other.holes;
+        self.misordered += other.misordered;
+        self.corrupt += other.corrupt;
+        for (&code, &count) in &other.closes {
+            *self.closes.entry(code).or_default() += count;
+        }
+    }
+}

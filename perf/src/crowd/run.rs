@@ -1,0 +1,374 @@
+//! The crowd's process: connects its members, then one loop of epoll, receive, check.
+//!
+//! Reads its commands from stdin, which is one more descriptor in the same epoll. No allocation per message: a frame that is cut
+//! off at the end of a receive waits in its member's own buffer, everything else is checked where it lies.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result, bail};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
+
+use super::lane::LaneNames;
+use super::member::{Counts, Ledger, Member, Stage};
+use super::{Command, Event, Group, Report, Spec};
+use crate::payload::Checker;
+use crate::{clock, frames, upgrade};
+
+/// Received at once at most. Large, so that a burst costs few calls; a longer frame makes it grow.
+const BUFFER_BYTES: usize = 512 * 1024;
+/// Marks stdin among the members.
+const STDIN: u64 = u64::MAX;
+/// Members that share one source address: well below the 28,232 ports there are by default.
+const MEMBERS_PER_SOURCE: usize = 20_000;
+
+/// Runs a crowd until stdin ends.
+///
+/// # Errors
+/// When the process itself cannot go on; members' trouble is counted instead.
+pub fn run() -> Result<()> {
+    let mut lines = Lines::default();
+    let spec = loop {
+        if let Some(line) = lines.next() {
+            break serde_json::from_str::<Spec>(&line).context("the first line is no spec")?;
+        }
+        if !lines.fill()? {
+            return Ok(());
+        }
+    };
+    let outcome = CrowdLoop::new(spec).and_then(|mut crowd| {
+        crowd.connect_all()?;
+        crowd.serve(&mut lines)
+    });
+    if let Err(error) = &outcome {
+        say(&Event::Failed(format!("{error:#}")))?;
+    }
+    outcome
+}
+
+fn say(event: &Event) -> Result<()> {
+    let mut line = serde_json::to_string(event)?;
+    line.push('\n');
+    std::io::stdout().write_all(line.as_bytes())?;
+    Ok(std::io::stdout().flush()?)
+}
+
+/// Lines of stdin, read without blocking anything else: only after epoll says that there is something.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    /// One read. False at the end.
+    fn fill(&mut self) -> Result<bool> {
+        let mut chunk = [0; 4096];
+        // Not through std's buffered stdin: what that holds back, epoll does not see.
+        let got = rustix::io::read(std::io::stdin(), &mut chunk)?;
+        self.bytes.extend_from_slice(&chunk[..got]);
+        Ok(got > 0)
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let end = self.bytes.iter().position(|byte| *byte == b'\n')?;
+        let line = String::from_utf8_lossy(&self.bytes[..end]).into_owned();
+        self.bytes.drain(..=end);
+        Some(line)
+    }
+}
+
+struct CrowdLoop {
+    spec: Spec,
+    epoll: OwnedFd,
+    members: Vec<Member>,
+    ledger: Ledger,
+    buffer: Vec<u8>,
+    spare_tails: Vec<Vec<u8>>,
+    pending: usize,
+    stalled: bool,
+    window_bytes: u64,
+    window_receives: u64,
+}
+
+impl CrowdLoop {
+    fn new(spec: Spec) -> Result<Self> {
+        if let Some(cpu) = spec.cpu {
+            crate::procfs::pin_to(cpu)?;
+        }
+        let ledger = Ledger {
+            json: spec.protocol.is_some(),
+            stamped: spec.stamped,
+            checker: Checker::default(),
+            names: LaneNames::default(),
+            latency: Default::default(),
+            window_deliveries: 0,
+            counts: [Counts::default(); 2],
+            trouble: Vec::new(),
+            reply: Vec::new(),
+        };
+        Ok(CrowdLoop {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            members: Vec::with_capacity(spec.members),
+            ledger,
+            buffer: vec![0; BUFFER_BYTES],
+            spare_tails: Vec::new(),
+            pending: 0,
+            stalled: false,
+            window_bytes: 0,
+            window_receives: 0,
+            spec,
+        })
+    }
+
+    fn connect_all(&mut self) -> Result<()> {
+        let began = clock::now_ns();
+        while self.members.len() < self.spec.members || self.pending > 0 {
+            while self.members.len() < self.spec.members && self.pending < self.spec.connecting_max {
+                self.connect_one().with_context(|| format!("member {}", self.members.len()))?;
+            }
+            self.turn(5_000)?;
+            if clock::now_ns() - began > 120_000_000_000 {
+                bail!("{} members are not connected after 120 s; {:?}", self.pending, self.ledger.trouble);
+            }
+            if let Some(dead) = self.members.iter().position(|member| member.stage == Stage::Closed) {
+                bail!("member {dead} was refused: {:?}", self.ledger.trouble);
+            }
+        }
+        say(&Event::Ready { ns: clock::now_ns() - began })
+    }
+
+    fn connect_one(&mut self) -> Result<()> {
+        let number = self.spec.first_member + self.members.len();
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))
+                .context("no more sockets (is `ulimit -n` too low?)")?;
+        if self.spec.server.ip().is_loopback() {
+            let source = Ipv4Addr::new(127, 0, 0, (2 + number / MEMBERS_PER_SOURCE) as u8);
+            rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
+        }
+        rustix::net::connect(&socket, &self.spec.server)?;
+        rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+        let mut request = Vec::new();
+        let target = self.spec.target.replace("{i}", &number.to_string());
+        upgrade::write_request(&mut request, &self.spec.server.to_string(), &target, self.spec.protocol.as_deref());
+        rustix::net::send(&socket, &request, SendFlags::NOSIGNAL)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let index = self.members.len() as u64;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
+        self.members.push(Member { socket: Some(socket), ..Member::default() });
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn serve(&mut self, lines: &mut Lines) -> Result<()> {
+        epoll::add(&self.epoll, std::io::stdin(), epoll::EventData::new_u64(STDIN), epoll::EventFlags::IN)?;
+        loop {
+            while let Some(line) = lines.next() {
+                self.obey(serde_json::from_str(&line).with_context(|| format!("no command: {line}"))?)?;
+            }
+            if self.turn(1_000)? && !lines.fill()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Report { new_window } => {
+                let report = self.report(new_window);
+                say(&Event::Report(Box::new(report)))?;
+            }
+            Command::Stall if !self.stalled => {
+                self.stalled = true;
+                for member in &self.members[..self.spec.apart] {
+                    if let Some(socket) = &member.socket {
+                        epoll::delete(&self.epoll, socket)?;
+                    }
+                }
+            }
+            Command::Wake if self.stalled => {
+                self.stalled = false;
+                for (index, member) in self.members[..self.spec.apart].iter().enumerate() {
+                    if let Some(socket) = &member.socket {
+                        epoll::add(
+                            &self.epoll,
+                            socket,
+                            epoll::EventData::new_u64(index as u64),
+                            epoll::EventFlags::IN,
+                        )?;
+                    }
+                }
+            }
+            Command::Stall | Command::Wake => {}
+        }
+        Ok(())
+    }
+
+    /// One round of events. True if stdin has something.
+    fn turn(&mut self, wait_ms: i64) -> Result<bool> {
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 512];
+        let timeout = rustix::time::Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 };
+        let ready = match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
+            Ok(ready) => ready,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error).context("epoll_wait"),
+        };
+        let mut stdin = false;
+        for event in &events[..ready] {
+            let index = event.data.u64();
+            if index == STDIN {
+                stdin = true;
+            } else {
+                self.receive(index as usize);
+            }
+        }
+        Ok(stdin)
+    }
+
+    fn receive(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        let Some(socket) = &member.socket else { return };
+        let kept = member.tail.len();
+        if kept > 0 {
+            self.buffer[..kept].copy_from_slice(&member.tail);
+            member.tail.clear();
+            self.spare_tails.push(std::mem::take(&mut member.tail));
+        }
+        let end = match rustix::net::recv(socket, &mut self.buffer[kept..], RecvFlags::empty()) {
+            Ok((0, _)) => return self.lose(index, None),
+            Ok((got, _)) => kept + got,
+            Err(Errno::AGAIN | Errno::INTR) => kept,
+            Err(error) => return self.lose(index, Some(error)),
+        };
+        self.window_bytes += (end - kept) as u64;
+        self.window_receives += 1;
+        let now_ns = clock::now_ns();
+        let group = usize::from(index < self.spec.apart);
+        let mut at = 0;
+        if member.stage == Stage::Upgrading {
+            match upgrade::check_response(&self.buffer[..end], self.spec.protocol.as_deref()) {
+                Ok(Some(head)) => {
+                    at = head;
+                    if self.spec.protocol.is_some() {
+                        // A pattern is answered when its first topic comes to be; plain topics can be waited for, and the answer
+                        // to a ping says that the subscription before it was seen.
+                        let plain = self.spec.topics.iter().filter(|topic| !topic.contains('*')).count();
+                        member.stage = Stage::Subscribing(plain + 1);
+                        let subscribe = serde_json::json!({"type": "subscribe", "id": 1, "topics": self.spec.topics});
+                        frames::write_masked(&mut self.ledger.reply, frames::TEXT, subscribe.to_string().as_bytes());
+                        frames::write_masked(&mut self.ledger.reply, frames::TEXT, br#"{"type":"ping","id":2}"#);
+                    } else {
+                        member.stage = Stage::Open;
+                        self.pending -= 1;
+                    }
+                }
+                Ok(None) => return self.keep(index, 0, end),
+                Err(words) => {
+                    self.ledger.trouble(|| words);
+                    return self.lose(index, None);
+                }
+            }
+        }
+        let was_subscribing = matches!(member.stage, Stage::Subscribing(_));
+        loop {
+            match frames::split(&self.buffer[at..end]) {
+                Ok(Some((frame, taken))) => {
+                    member.on_frame(frame, now_ns, group, &mut self.ledger);
+                    at += taken;
+                }
+                Ok(None) => break,
+                Err(words) => {
+                    self.ledger.counts[group].corrupt += 1;
+                    self.ledger.trouble(|| words.into());
+                    return self.lose(index, None);
+                }
+            }
+        }
+        if was_subscribing && member.stage == Stage::Open {
+            self.pending -= 1;
+        }
+        if !self.ledger.reply.is_empty()
+            && let Some(socket) = &member.socket
+        {
+            // A client whose socket does not take a few bytes has bigger trouble, which the server will tell.
+            let _ = rustix::net::send(socket, &self.ledger.reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            self.ledger.reply.clear();
+        }
+        self.keep(index, at, end);
+    }
+
+    /// Keeps the unfinished frame `buffer[at..end]` for the member's next receive.
+    fn keep(&mut self, index: usize, at: usize, end: usize) {
+        if at == end {
+            return;
+        }
+        let mut tail = self.spare_tails.pop().unwrap_or_default();
+        tail.extend_from_slice(&self.buffer[at..end]);
+        let wanted = frames::first_frame_bytes(&tail).unwrap_or(0) + BUFFER_BYTES / 4;
+        if self.buffer.len() < wanted.max(tail.len() + BUFFER_BYTES / 4) {
+            self.buffer.resize(wanted.max(tail.len() + BUFFER_BYTES / 4), 0);
+        }
+        self.members[index].tail = tail;
+    }
+
+    fn lose(&mut self, index: usize, error: Option<Errno>) {
+        let member = &mut self.members[index];
+        if matches!(member.stage, Stage::Upgrading | Stage::Subscribing(_)) {
+            self.pending -= 1;
+        }
+        if member.close.is_none() {
+            member.close = Some(1006);
+            let words = error.map_or("end of stream".to_string(), |error| error.to_string());
+            self.ledger.trouble(|| format!("member {index} ended without a close frame: {words}"));
+        }
+        member.stage = Stage::Closed;
+        member.socket = None;
+    }
+
+    fn report(&mut self, new_window: bool) -> Report {
+        let apart = self.spec.apart;
+        let mut report = Report {
+            window_deliveries: self.ledger.window_deliveries,
+            window_bytes: self.window_bytes,
+            window_receives: self.window_receives,
+            healthy: group(&self.members[apart..], self.ledger.counts[0]),
+            apart: group(&self.members[..apart], self.ledger.counts[1]),
+            trouble: self.ledger.trouble.clone(),
+            ..Report::default()
+        };
+        if new_window {
+            report.latency = self.ledger.latency.take();
+            self.ledger.window_deliveries = 0;
+            self.window_bytes = 0;
+            self.window_receives = 0;
+        }
+        report
+    }
+}
+
+fn group(members: &[Member], counts: Counts) -> Group {
+    let mut group = Group {
+        gap_notices: counts.gap_notices,
+        holes: counts.holes,
+        misordered: counts.misordered,
+        corrupt: counts.corrupt,
+        members: members.len() as u64,
+        least: members.iter().map(|m| m.deliveries + m.announced).min().unwrap_or(0),
+        most: members.iter().map(|m| m.deliveries + m.announced).max().unwrap_or(0),
+        last_least: members.iter().map(|m| m.last_stamp).min().unwrap_or(0),
+        last_most: members.iter().map(|m| m.last_stamp).max().unwrap_or(0),
+        ..Group::default()
+    };
+    for member in members {
+        group.open += u64::from(member.socket.is_some());
+        group.deliveries += member.deliveries;
+        group.announced += member.announced;
+        if let Some(code) = member.close {
+            *group.closes.entry(code).or_default() += 1;
+        }
+    }
+    group
+}

@@ -1,0 +1,140 @@
+//! What /proc says about a process and the host's TCP memory.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Proportional set size.
+    pub pss: u64,
+    /// Resident set size.
+    pub rss: u64,
+    /// The anonymous part of the proportional set size: heap, stacks, pools.
+    pub pss_anon: u64,
+}
+
+/// Memory of `pid` from `smaps_rollup`.
+///
+/// # Errors
+/// When the process is gone or not ours.
+pub fn memory(pid: u32) -> Result<Memory> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).context(path)?;
+    let bytes = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .map_or(0, |kib| kib * 1024)
+    };
+    Ok(Memory { pss: bytes("Pss"), rss: bytes("Rss"), pss_anon: bytes("Pss_Anon") })
+}
+
+/// Nanoseconds that all living threads of `pid` have been on a CPU, kernel workers of its rings included.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_ns(pid: u32) -> Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut sum = 0;
+    for task in fs::read_dir(&folder).with_context(|| folder.clone())? {
+        // A thread may end meanwhile.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+/// Bytes of kernel memory that all TCP sockets of the host hold (accounted in pages, per-CPU reserves included).
+///
+/// # Errors
+/// When `/proc/net/sockstat` is not as it should be.
+pub fn tcp_memory() -> Result<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat")?;
+    let line = text.lines().find(|line| line.starts_with("TCP:")).context("no TCP line in sockstat")?;
+    let mut words = line.split_whitespace();
+    words.find(|word| *word == "mem").context("no mem in sockstat")?;
+    let pages: u64 = words.next().context("no number in sockstat")?.parse()?;
+    Ok(pages * page_bytes()?)
+}
+
+fn page_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/self/smaps")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("KernelPageSize:")).context("no page size in smaps")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+/// Kernel memory of some sockets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketMemory {
+    /// Sockets seen.
+    pub sockets: u64,
+    /// Bytes of receive queues, overhead included.
+    pub receive: u64,
+    /// Bytes of send queues, overhead included.
+    pub send: u64,
+}
+
+/// One end of the connections to a server on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The sockets whose own port is the server's.
+    Server,
+    /// The sockets whose peer's port is the server's.
+    Client,
+}
+
+/// Memory of the `top` fullest established sockets at one end of the connections to `port`, from `ss -tmn`.
+/// `None` where `ss` (iproute2) is missing.
+pub fn socket_memory(end: End, port: u16, top: usize) -> Option<SocketMemory> {
+    let port = match end {
+        End::Server => format!("sport = :{port}"),
+        End::Client => format!("dport = :{port}"),
+    };
+    let output = std::process::Command::new("ss").args(["-tmnH", "state", "established", &port]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut sizes: Vec<(u64, u64)> = text.split("skmem:(").skip(1).map(skmem).collect();
+    sizes.sort_by_key(|(receive, send)| std::cmp::Reverse(receive + send));
+    sizes.truncate(top);
+    Some(SocketMemory {
+        sockets: sizes.len() as u64,
+        receive: sizes.iter().map(|(receive, _)| receive).sum(),
+        send: sizes.iter().map(|(_, send)| send).sum(),
+    })
+}
+
+/// `r123,rb…,t45,tb…,f…,w678,o…,bl…,d…)`: allocated for receiving, and queued for sending.
+fn skmem(text: &str) -> (u64, u64) {
+    let fields = text.split(')').next().unwrap_or_default();
+    let value =
+        |name: &str| fields.split(',').find_map(|field| field.strip_prefix(name)?.parse::<u64>().ok()).unwrap_or(0);
+    (value("r"), value("w"))
+}
+
+/// Pins the calling thread, and what it starts, to one CPU.
+///
+/// # Errors
+/// When the CPU is not ours.
+pub fn pin_to(cpu: usize) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    rustix::thread::sched_setaffinity(None, &set).with_context(|| format!("pinning to CPU {cpu}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skmem_reads_what_ss_prints() {
+        assert_eq!(skmem("r2304,rb131072,t0,tb2626560,f1792,w6656,o0,bl0,d0)\n"), (2304, 6656));
+    }
+
+    #[test]
+    fn this_process_has_memory_and_has_used_a_cpu() {
+        let memory = memory(std::process::id()).unwrap();
+        assert!(memory.pss > 0 && memory.rss >= memory.pss);
+        assert!(cpu_ns(std::process::id()).unwrap() > 0);
+        tcp_memory().unwrap();
+    }
+}

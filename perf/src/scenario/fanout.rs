@@ -1,0 +1,97 @@
+//! One topic to many connections at a steady rate: all get all, what it costs, how long it takes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Bench, CpuMeter, Scenario, add_faults, add_latency, await_all, crowd_spec, report};
+use crate::crowd::Crowd;
+use crate::publisher::{Publisher, PublisherSpec};
+use crate::table::Outcome;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "fanout-10k",
+    about: "10,000 connections on 2 shards, one message a second: all get all",
+    parameters: &[
+        ("n", "10000", "connections"),
+        ("crowds", "1", "client processes that share them (more than 19,900 need several)"),
+        ("protocol", "raw", "raw or json"),
+        ("rate", "1", "messages a second; 0 as fast as the server takes them"),
+        ("seconds", "20", "how long"),
+        ("count", "", "messages, instead of rate times seconds"),
+        ("bytes", "512", "bytes of a payload"),
+        ("shards", "2", "shards of the server"),
+        ("cpus", "", "CPUs to pin the shards to"),
+        ("driver", "auto", "the server's driver"),
+        ("crowd_cpu", "", "CPU to pin crowds and publisher to"),
+        ("server_args", "", "further arguments of the server"),
+    ],
+    run,
+};
+
+fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
+    let parameters = &bench.parameters;
+    let n: usize = parameters.parse("n")?;
+    let crowds: usize = parameters.parse("crowds")?;
+    let rate: f64 = parameters.parse("rate")?;
+    let seconds: f64 = parameters.parse("seconds")?;
+    let count = parameters.optional("count")?.unwrap_or((rate * seconds) as u64);
+    let cpu = parameters.optional("crowd_cpu")?;
+    let protocol = parameters.text("protocol");
+    let server = bench.serve(&[
+        ("max-connections", (n + 16).to_string()),
+        ("shards", parameters.text("shards").into()),
+        ("cpus", parameters.text("cpus").into()),
+        ("driver", parameters.text("driver").into()),
+    ])?;
+    let began = Instant::now();
+    let mut crowds: Vec<Crowd> = (0..crowds)
+        .map(|i| {
+            let (first, end) = (n * i / crowds, n * (i + 1) / crowds);
+            Crowd::start(&crate::crowd::Spec {
+                first_member: first,
+                cpu,
+                ..crowd_spec(&server, protocol, "fanout", end - first)
+            })
+        })
+        .collect::<Result<_>>()?;
+    for crowd in &crowds {
+        crowd.ready()?;
+    }
+    outcome.figure("all connected after", began.elapsed().as_secs_f64() * 1e3, "ms");
+    // What connecting has left to do shall not be booked on the deliveries.
+    std::thread::sleep(Duration::from_millis(500));
+    report(&mut crowds, true)?;
+
+    let meter = CpuMeter::start(&server)?;
+    let published = Publisher::start(&PublisherSpec {
+        server: server.addr(),
+        topic: "fanout".into(),
+        priority: "normal".into(),
+        rate,
+        bytes: parameters.parse("bytes")?,
+        count,
+        after_seq: 0,
+        cpu,
+    })?
+    .finish()?;
+    await_all(&mut crowds, published.sent, Duration::from_secs(5))?;
+    let all = report(&mut crowds, true)?;
+    meter.finish("", all.window_deliveries, outcome)?;
+
+    outcome.exactly("published", published.sent, count);
+    outcome.exactly("publisher's errors", published.errors.len() as u64, 0);
+    outcome.exactly("connections open at the end", all.healthy.open, n as u64);
+    outcome.exactly("deliveries", all.healthy.deliveries, published.sent * n as u64);
+    outcome.exactly("missing at the worst member", published.sent - all.healthy.least.min(published.sent), 0);
+    outcome.exactly("missing in between", all.healthy.holes, 0);
+    outcome.count("announced gaps", all.healthy.announced);
+    add_faults(outcome, "", &all.healthy);
+    outcome.figure("deliveries per second", all.window_deliveries as f64 / (published.ns as f64 / 1e9), "1/s");
+    outcome.figure("messages per receive", all.window_deliveries as f64 / all.window_receives.max(1) as f64, "");
+    add_latency(outcome, "", &all.latency);
+    outcome.figure("publisher late at most", published.late_ns_max as f64 / 1e6, "ms");
+    outcome.figure("server PSS", server.memory()?.pss as f64 / (1024.0 * 1024.0), "MiB");
+    all.trouble.iter().chain(&published.errors).for_each(|words| outcome.note(words));
+    Ok(())
+}

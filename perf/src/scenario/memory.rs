@@ -1,0 +1,83 @@
+//! Memory of an idle subscribed connection, so that no slab hides: the server sized for N and holding N, less the server sized
+//! for 16 and holding none, by N.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Bench, Scenario, crowd_spec};
+use crate::crowd::Crowd;
+use crate::procfs::Memory;
+use crate::publisher::{Publisher, PublisherSpec};
+use crate::server::Server;
+use crate::table::Outcome;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "memory",
+    about: "user-space memory per idle subscribed connection: (PSS sized for and holding N - PSS sized for 16) / N",
+    parameters: &[
+        ("n", "10000", "connections"),
+        ("protocols", "raw,json", "how they subscribe"),
+        ("shards", "2", "shards of the server"),
+        ("driver", "auto", "the server's driver"),
+        ("settle_s", "3", "seconds of idleness before a measurement"),
+        ("most_bytes", "1024", "bound on bytes per connection"),
+        ("server_args", "", "further arguments of the server"),
+    ],
+    run,
+};
+
+fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
+    let n: usize = bench.parameters.parse("n")?;
+    let most: f64 = bench.parameters.parse("most_bytes")?;
+    for protocol in bench.parameters.list("protocols") {
+        let (empty, _) = measure(bench, &protocol, 16, 0)?;
+        let (full, held) = measure(bench, &protocol, n, n)?;
+        let each = |full: u64, empty: u64| (full as f64 - empty as f64) / n as f64;
+        outcome.exactly(format!("{protocol}: connections held"), held, n as u64);
+        outcome.figure(format!("{protocol}: PSS sized for 16, idle"), empty.pss as f64 / 1024.0, "KiB");
+        outcome.figure(format!("{protocol}: PSS sized for and holding n, idle"), full.pss as f64 / 1024.0, "KiB");
+        outcome.figure(
+            format!("{protocol}: anonymous part per connection"),
+            each(full.pss_anon, empty.pss_anon),
+            "bytes",
+        );
+        outcome.at_most(format!("{protocol}: memory per connection"), each(full.pss, empty.pss), most, "bytes");
+    }
+    Ok(())
+}
+
+/// Memory of a server sized for `size` connections and holding `holding` of them, after one message went to all; and how many
+/// of them got it.
+fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result<(Memory, u64)> {
+    let server = bench.serve(&[
+        // The publisher needs a place too.
+        ("max-connections", (size + 1).to_string()),
+        ("shards", bench.parameters.text("shards").into()),
+        ("driver", bench.parameters.text("driver").into()),
+    ])?;
+    let mut crowd = Crowd::start(&crowd_spec(&server, protocol, "idle", holding))?;
+    crowd.ready()?;
+    // A lane comes to be with its first message, and cursors with the lane: an idle connection has had one.
+    publish_one(&server)?;
+    std::thread::sleep(Duration::from_secs_f64(bench.parameters.parse("settle_s")?));
+    let memory = server.memory()?;
+    let report = crowd.report(false)?;
+    Ok((memory, if report.healthy.least >= 1 { report.healthy.open } else { 0 }))
+}
+
+fn publish_one(server: &Server) -> Result<()> {
+    let spec = PublisherSpec {
+        server: server.addr(),
+        topic: "idle".into(),
+        priority: "normal".into(),
+        rate: 0.0,
+        bytes: 128,
+        count: 1,
+        after_seq: 0,
+        cpu: None,
+    };
+    let published = Publisher::start(&spec)?.finish()?;
+    anyhow::ensure!(published.errors.is_empty(), "the publisher: {:?}", published.errors);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
+
+mod fanout;
+mod memory;
+mod px4;
+mod restart;
+mod slow_crowd;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::crowd::{Crowd, Group, Report, Spec};
+use crate::latency::Latency;
+use crate::parameters::{Parameter, Parameters};
+use crate::server::{Server, ServerSpec};
+use crate::table::Outcome;
+
+/// One scenario.
+pub struct Scenario {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+    /// Runs it; figures and verdicts go to the outcome, what keeps it from running is an error.
+    pub run: fn(&Bench, &mut Outcome) -> Result<()>,
+}
+
+/// All scenarios.
+pub const ALL: &[Scenario] =
+    &[memory::SCENARIO, fanout::SCENARIO, px4::SCENARIO, slow_crowd::SCENARIO, restart::SCENARIO];
+
+/// What a scenario runs with.
+pub struct Bench {
+    /// The server's binary.
+    pub binary: PathBuf,
+    /// Its parameters.
+    pub parameters: Parameters,
+}
+
+/// The subprotocol that tells of gaps.
+pub const JSON: &str = "fanwire.json.v1";
+
+impl Bench {
+    /// Starts the server on a free port.
+    pub fn serve(&self, arguments: &[(&str, String)]) -> Result<Server> {
+        self.serve_at(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), arguments)
+    }
+
+    /// Starts the server on this address, with `--NAME VALUE` for each argument that is not empty, and the parameter `server_args`.
+    pub fn serve_at(&self, listen: SocketAddrV4, arguments: &[(&str, String)]) -> Result<Server> {
+        let mut all = Vec::new();
+        for (name, value) in arguments {
+            if !value.is_empty() {
+                all.extend([format!("--{name}"), value.clone()]);
+            }
+        }
+        all.extend(self.parameters.words("server_args"));
+        Server::start(&ServerSpec { binary: self.binary.clone(), arguments: all, listen })
+    }
+}
+
+/// A crowd's spec with the usual settings.
+pub fn crowd_spec(server: &Server, protocol: &str, topic: &str, members: usize) -> Spec {
+    let json = protocol == "json";
+    Spec {
+        server: server.addr(),
+        target: if json { "/".into() } else { format!("/t/{topic}") },
+        protocol: json.then(|| JSON.to_string()),
+        topics: if json { vec![topic.to_string()] } else { Vec::new() },
+        members,
+        first_member: 0,
+        connecting_max: 256,
+        apart: 0,
+        cpu: None,
+        stamped: true,
+    }
+}
+
+/// Several crowds seen as one.
+#[derive(Default)]
+pub struct Sum {
+    /// Healthy members.
+    pub healthy: Group,
+    /// Members apart.
+    pub apart: Group,
+    /// Latencies of the window.
+    pub latency: Latency,
+    /// Deliveries of the window.
+    pub window_deliveries: u64,
+    /// Bytes of the window.
+    pub window_bytes: u64,
+    /// Receive calls of the window.
+    pub window_receives: u64,
+    /// First troubles.
+    pub trouble: Vec<String>,
+}
+
+impl Sum {
+    fn add(&mut self, report: Report) {
+        self.healthy.add(&report.healthy);
+        self.apart.add(&report.apart);
+        self.latency.add(&report.latency);
+        self.window_deliveries += report.window_deliveries;
+        self.window_bytes += report.window_bytes;
+        self.window_receives += report.window_receives;
+        self.trouble.extend(report.trouble);
+    }
+}
+
+/// Asks all crowds.
+pub fn report(crowds: &mut [Crowd], new_window: bool) -> Result<Sum> {
+    let mut sum = Sum::default();
+    for crowd in crowds {
+        sum.add(crowd.report(new_window)?);
+    }
+    Ok(sum)
+}
+
+/// Asks until every member, healthy and apart, accounts for `published` messages (delivered or announced), or `patience` is over
+/// without any progress.
+pub fn await_all(crowds: &mut [Crowd], published: u64, patience: Duration) -> Result<Sum> {
+    let mut last = (0, Instant::now());
+    loop {
+        let sum = report(crowds, false)?;
+        let complete = |group: &Group| group.members == 0 || group.least >= published;
+        let seen = sum.healthy.deliveries + sum.apart.deliveries + sum.healthy.announced + sum.apart.announced;
+        if seen != last.0 {
+            last = (seen, Instant::now());
+        }
+        if (complete(&sum.healthy) && complete(&sum.apart)) || last.1.elapsed() > patience {
+            return Ok(sum);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// CPU time of the server over an interval.
+pub struct CpuMeter<'a> {
+    server: &'a Server,
+    began_ns: u64,
+    began: Instant,
+}
+
+impl<'a> CpuMeter<'a> {
+    /// Begins.
+    pub fn start(server: &'a Server) -> Result<Self> {
+        Ok(CpuMeter { server, began_ns: server.cpu_ns()?, began: Instant::now() })
+    }
+
+    /// Ends, and adds the rows: share of one CPU, and time per delivery.
+    pub fn finish(self, prefix: &str, deliveries: u64, outcome: &mut Outcome) -> Result<()> {
+        let ns = (self.server.cpu_ns()? - self.began_ns) as f64;
+        outcome.figure(format!("{prefix}server CPU"), ns / self.began.elapsed().as_nanos() as f64 * 100.0, "% of one");
+        outcome.figure(format!("{prefix}server CPU per delivery"), ns / deliveries.max(1) as f64, "ns");
+        Ok(())
+    }
+}
+
+/// Rows that every group of checked members gets: faults must be none.
+pub fn add_faults(outcome: &mut Outcome, prefix: &str, group: &Group) {
+    outcome.exactly(format!("{prefix}out of order or twice"), group.misordered, 0);
+    outcome.exactly(format!("{prefix}corrupt"), group.corrupt, 0);
+}
+
+/// The rows of a latency.
+pub fn add_latency(outcome: &mut Outcome, prefix: &str, latency: &Latency) {
+    outcome.count(format!("{prefix}latencies recorded"), latency.count());
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        outcome.figure(format!("{prefix}latency {name}"), latency.ms(share), "ms");
+    }
+    outcome.figure(format!("{prefix}latency max"), latency.max_ms(), "ms");
+}

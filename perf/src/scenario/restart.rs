@@ -1,0 +1,100 @@
+//! The server dies and comes again, hard and in order.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Bench, Scenario, add_faults, crowd_spec, report};
+use crate::crowd::Crowd;
+use crate::publisher::{Publisher, PublisherSpec};
+use crate::server::Server;
+use crate::table::Outcome;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "restart",
+    about: "kill -9 and restart: the port is free at once; SIGTERM under load: all that is queued arrives before close 1001",
+    parameters: &[
+        ("n", "500", "subscribers"),
+        ("kills", "5", "how often it is killed"),
+        ("rate", "2000", "messages a second under which it is ended"),
+        ("bytes", "1024", "bytes of a payload"),
+        ("shards", "2", "shards of the server"),
+        ("driver", "auto", "the server's driver"),
+        ("server_args", "", "further arguments of the server"),
+    ],
+    run,
+};
+
+fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
+    let n: usize = bench.parameters.parse("n")?;
+    let arguments = [
+        ("max-connections", (n + 16).to_string()),
+        ("shards", bench.parameters.text("shards").into()),
+        ("driver", bench.parameters.text("driver").into()),
+    ];
+    // A port of our own choice, as a service has.
+    let std::net::SocketAddr::V4(addr) = TcpListener::bind("127.0.0.1:0")?.local_addr()? else {
+        anyhow::bail!("not IPv4")
+    };
+
+    let mut server = bench.serve_at(addr, &arguments)?;
+    let kills: u32 = bench.parameters.parse("kills")?;
+    let (mut slowest_start, mut slowest_crowd) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..kills {
+        let crowd = Crowd::start(&crowd_spec(&server, "json", "restart", n))?;
+        slowest_crowd = slowest_crowd.max(crowd.ready()?);
+        let load = Publisher::start(&load(bench, &server, 100_000)?)?;
+        std::thread::sleep(Duration::from_millis(300));
+        server.kill()?;
+        // The connections of the dead one are still there: that must not keep the port.
+        server = bench.serve_at(addr, &arguments)?;
+        slowest_start = slowest_start.max(server.started_in());
+        drop((crowd, load));
+    }
+    outcome.exactly("kill -9: restarts on the same port, at once", kills as u64, kills as u64);
+    outcome.figure("kill -9: slowest start to ready line", slowest_start.as_secs_f64() * 1e3, "ms");
+    outcome.figure("kill -9: slowest return of all subscribers", slowest_crowd.as_secs_f64() * 1e3, "ms");
+
+    let mut crowds = vec![Crowd::start(&crowd_spec(&server, "json", "restart", n))?];
+    crowds[0].ready()?;
+    let publisher = Publisher::start(&load(bench, &server, 1_000_000)?)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let began = Instant::now();
+    server.terminate()?;
+    let status = server.wait(Duration::from_secs(15))?;
+    let took = began.elapsed();
+    drop(publisher);
+    // The last bytes may still be on their way through the crowd.
+    let mut end = report(&mut crowds, false)?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while end.healthy.open > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        end = report(&mut crowds, false)?;
+    }
+    outcome.must("SIGTERM: exit status", status.code() == Some(0), format!("{status}"));
+    outcome.figure("SIGTERM: to the end of the process", took.as_secs_f64() * 1e3, "ms");
+    outcome.exactly("SIGTERM: closed with 1001", end.healthy.closes.get(&1001).copied().unwrap_or(0), n as u64);
+    outcome.must("SIGTERM: messages had arrived", end.healthy.least > 0, end.healthy.deliveries.to_string());
+    // Whatever the server had taken before it stopped went to everybody: all have the same last message and nothing less.
+    outcome.exactly("SIGTERM: last message, lowest of all", end.healthy.last_least, end.healthy.last_most);
+    outcome.exactly("SIGTERM: messages, lowest of all", end.healthy.least, end.healthy.last_most);
+    outcome.exactly("SIGTERM: announced gaps", end.healthy.announced, 0);
+    outcome.exactly("SIGTERM: missing", end.healthy.holes, 0);
+    add_faults(outcome, "SIGTERM: ", &end.healthy);
+    end.trouble.iter().for_each(|words| outcome.note(words));
+    Ok(())
+}
+
+fn load(bench: &Bench, server: &Server, count: u64) -> Result<PublisherSpec> {
+    Ok(PublisherSpec {
+        server: server.addr(),
+        topic: "restart".into(),
+        priority: "normal".into(),
+        rate: bench.parameters.parse("rate")?,
+        bytes: bench.parameters.parse("bytes")?,
+        count,
+        after_seq: 0,
+        cpu: None,
+    })
+}

@@ -1,0 +1,190 @@
+//! The measured server: a child process, its ready line, its cost.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::procfs;
+
+/// How the server is started.
+#[derive(Clone, Debug)]
+pub struct ServerSpec {
+    /// The binary.
+    pub binary: PathBuf,
+    /// Its arguments after `serve --listen ADDR`.
+    pub arguments: Vec<String>,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddrV4,
+}
+
+/// A running server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    addr: SocketAddrV4,
+    started_in: Duration,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+}
+
+/// Lines of its log that are kept for the report of a failure.
+const KEPT_LINES: usize = 60;
+
+impl Server {
+    /// Starts it and waits for `listening on ws://ADDR`.
+    ///
+    /// # Errors
+    /// When it ends or says nothing of the kind within 30 s: with its log.
+    pub fn start(spec: &ServerSpec) -> Result<Server> {
+        let began = Instant::now();
+        let mut child = Command::new(&spec.binary)
+            .arg("serve")
+            .args(["--listen", &spec.listen.to_string()])
+            .args(&spec.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", spec.binary.display()))?;
+        let stdout = child.stdout.take().context("the server's stdout")?;
+        let stderr = keep_lines(child.stderr.take().context("the server's stderr")?);
+        let (sender, ready) = channel();
+        std::thread::spawn(move || {
+            // Read to the end, so that the server never waits for us.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(addr) = line.split("listening on ws://").nth(1) {
+                    let _ = sender.send(addr.trim().trim_end_matches('/').parse::<SocketAddrV4>());
+                }
+            }
+        });
+        let heard = ready.recv_timeout(Duration::from_secs(30));
+        let mut server = Server { child, addr: spec.listen, started_in: began.elapsed(), stderr };
+        match heard {
+            Ok(Ok(addr)) => server.addr = addr,
+            _ => {
+                let _ = server.child.kill();
+                let status = server.child.wait();
+                bail!(
+                    "{} serve {} did not get ready ({status:?}):\n{}",
+                    spec.binary.display(),
+                    spec.arguments.join(" "),
+                    server.log()
+                );
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddrV4 {
+        self.addr
+    }
+
+    /// From the start of the process to its ready line.
+    pub fn started_in(&self) -> Duration {
+        self.started_in
+    }
+
+    /// Its memory now.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> Result<procfs::Memory> {
+        procfs::memory(self.child.id())
+    }
+
+    /// CPU time of all its threads so far.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu_ns(&self) -> Result<u64> {
+        procfs::cpu_ns(self.child.id())
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+    }
+
+    /// Sends SIGKILL and collects it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it is still there after `patience`.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("the server is still there after {patience:?}:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The last lines of its log.
+    pub fn log(&self) -> String {
+        let lines = self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a log to its end, keeping the last lines.
+fn keep_lines(stream: impl Read + Send + 'static) -> Arc<Mutex<VecDeque<String>>> {
+    let kept = Arc::new(Mutex::new(VecDeque::new()));
+    let shared = kept.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut lines = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if lines.len() == KEPT_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        }
+    });
+    kept
+}
+
+/// The server's binary: as given, else `fanwire` beside this one (or one folder up, where tests live).
+///
+/// # Errors
+/// When there is none, saying how to get one.
+pub fn find_binary(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path.to_path_buf());
+    }
+    let own = std::env::current_exe()?;
+    own.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("fanwire"))
+        .find(|path| path.is_file())
+        .context("no `fanwire` beside this binary: `cargo build --release --workspace`, or --server PATH")
+}

@@ -1,0 +1,180 @@
+//! Results: rows of a name, a figure and a unit, printed aligned, written as JSON, each with its verdict.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// One row.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    name: String,
+    value: serde_json::Value,
+    unit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass: Option<bool>,
+}
+
+/// What a scenario found.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    scenario: String,
+    parameters: serde_json::Value,
+    rows: Vec<Row>,
+    notes: Vec<String>,
+}
+
+impl Outcome {
+    /// An empty one.
+    pub fn new(scenario: &str, parameters: serde_json::Value) -> Self {
+        Outcome { scenario: scenario.into(), parameters, rows: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
+        self.row(name, value.into(), unit, None, None);
+    }
+
+    /// Adds a count.
+    pub fn count(&mut self, name: impl Into<String>, value: u64) {
+        self.row(name, value.into(), "", None, None);
+    }
+
+    /// Adds a figure that must not exceed `most`.
+    pub fn at_most(&mut self, name: impl Into<String>, value: f64, most: f64, unit: &'static str) {
+        self.row(name, value.into(), unit, Some(format!("<= {most}")), Some(value <= most));
+    }
+
+    /// Adds a count that must be `right`.
+    pub fn exactly(&mut self, name: impl Into<String>, value: u64, right: u64) {
+        self.row(name, value.into(), "", Some(format!("= {right}")), Some(value == right));
+    }
+
+    /// Adds something that must be so.
+    pub fn must(&mut self, name: impl Into<String>, so: bool, shown: impl Into<String>) {
+        self.row(name, shown.into().into(), "", Some("must".into()), Some(so));
+    }
+
+    /// Adds a remark, once.
+    pub fn note(&mut self, words: impl Into<String>) {
+        let words = words.into();
+        if !self.notes.contains(&words) {
+            self.notes.push(words);
+        }
+    }
+
+    /// Whether every bound holds.
+    pub fn passed(&self) -> bool {
+        self.rows.iter().all(|row| row.pass != Some(false))
+    }
+
+    fn row(
+        &mut self,
+        name: impl Into<String>,
+        value: serde_json::Value,
+        unit: &'static str,
+        bound: Option<String>,
+        pass: Option<bool>,
+    ) {
+        self.rows.push(Row { name: name.into(), value, unit, bound, pass });
+    }
+
+    /// Prints the table on stdout.
+    pub fn print(&self) {
+        println!("\n{} {}", self.scenario, self.parameters);
+        let cells: Vec<[String; 4]> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let verdict = match row.pass {
+                    Some(true) => "ok",
+                    Some(false) => "FAILED",
+                    None => "",
+                };
+                let value = format!("{} {}", shown(&row.value), row.unit).trim_end().to_string();
+                [row.name.clone(), value, row.bound.clone().unwrap_or_default(), verdict.into()]
+            })
+            .collect();
+        let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        for row in &cells {
+            let line = format!(
+                "  {:<w0$}  {:>w1$}  {:<w2$}  {}",
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                w0 = width(0),
+                w1 = width(1),
+                w2 = width(2)
+            );
+            println!("{}", line.trim_end());
+        }
+        for note in &self.notes {
+            println!("  note: {note}");
+        }
+        println!("{}: {}", self.scenario, if self.passed() { "passed" } else { "FAILED" });
+    }
+}
+
+/// Writes all outcomes to a file.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
+    let text = serde_json::to_string_pretty(outcomes)? + "\n";
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// Numbers as people read them.
+fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Number(number) if number.is_u64() => {
+            let digits = number.to_string();
+            let mut text = String::new();
+            for (i, digit) in digits.chars().enumerate() {
+                if i > 0 && (digits.len() - i) % 3 == 0 {
+                    text.push(',');
+                }
+                text.push(digit);
+            }
+            text
+        }
+        serde_json::Value::Number(number) => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            let decimals = if number.abs() >= 1000.0 {
+                0
+            } else if number.abs() >= 10.0 {
+                1
+            } else {
+                3
+            };
+            format!("{number:.decimals$}")
+        }
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_broken_bound_fails_the_outcome() {
+        let mut outcome = Outcome::new("x", serde_json::json!({}));
+        outcome.at_most("a", 1.0, 1.0, "ms");
+        outcome.exactly("b", 3, 3);
+        assert!(outcome.passed());
+        outcome.exactly("c", 3, 4);
+        assert!(!outcome.passed());
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(shown(&1234567u64.into()), "1,234,567");
+        assert_eq!(shown(&12u64.into()), "12");
+        assert_eq!(shown(&0.1234f64.into()), "0.123");
+    }
+}

@@ -1,0 +1,371 @@
+//! Job: one WebSocket connection from the client's side, over TCP: connect, upgrade, frames both ways, close.
+//! Knows: `proto`'s client half, sockets, poll. Must never know: what messages mean.
+//!
+//! The socket does not block; whoever uses it calls [`Client::step`] to let bytes move and [`Client::next`] for what arrived. One thread
+//! and no lock: while the server takes nothing, pings are still read and answered.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use fanwire::proto::client::{UpgradeRequest, encode_frame};
+use fanwire::proto::close::CloseCode;
+use fanwire::proto::decoder::{Decoder, Part, Role};
+use fanwire::proto::encoder::close_payload;
+use fanwire::proto::header::{CONTROL_PAYLOAD_BYTES_MAX, Opcode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::url::Url;
+
+/// Largest message accepted: the engine's largest payload, as base64 in an envelope.
+const MESSAGE_BYTES_MAX: u64 = 96 << 20;
+/// Free room wanted in the input buffer before a read: one read then brings many small frames.
+const READ_BYTES: usize = 256 << 10;
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The close code; 1005 where the frame had none, 1006 where there was no close frame.
+    pub code: u16,
+    /// The reason given, or what broke.
+    pub reason: String,
+}
+
+impl Closed {
+    /// True for 1000 and 1001: the server meant it.
+    pub fn is_orderly(&self) -> bool {
+        matches!(self.code, 1000 | 1001)
+    }
+}
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, self.reason.is_empty()) {
+            (1006, true) => f.write_str("the connection broke without a close"),
+            (1006, false) => write!(f, "the connection broke: {}", self.reason),
+            (code, true) => write!(f, "closed with {code} ({})", CloseCode::new(code).name()),
+            (code, false) => write!(f, "closed with {code} ({}): {}", CloseCode::new(code).name(), self.reason),
+        }
+    }
+}
+
+/// What [`Client::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A text message, checked to be UTF-8.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// The connection has ended; nothing follows.
+    Closed(Closed),
+}
+
+/// What [`Client::step`] saw on the other descriptor it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// It can be read (or has ended).
+    pub other: bool,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    /// `input[start..end]` has arrived and is not decoded yet.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Pieces of a message that did not arrive in one.
+    message: Vec<u8>,
+    /// `output[sent..]` has still to be sent.
+    output: Vec<u8>,
+    sent: usize,
+    mask_keys: RandomState,
+    masked: u64,
+    close_sent: bool,
+    closed: Option<Closed>,
+}
+
+enum Found {
+    InPlace { text: bool, range: Range<usize> },
+    Assembled { text: bool },
+}
+
+impl Client {
+    /// Connects to `url`, offering `protocol`, which the server has to choose. Takes at most `timeout`.
+    ///
+    /// # Errors
+    /// Where nobody answers (69) or the answer is not the WebSocket and subprotocol asked for (76).
+    pub fn connect(url: &Url, protocol: &str, timeout: Duration) -> Result<Self, Failure> {
+        let deadline = clock::now() + timeout;
+        let mut stream = dial(url, deadline)?;
+        let keys = RandomState::new();
+        let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
+        let authority = url.authority();
+        let request = UpgradeRequest { host: &authority, target: &url.target, key, protocols: &[protocol], headers: &[] };
+        let mut bytes = Vec::new();
+        let mut connecting = request.write(&mut bytes).map_err(|e| Failure::new(Exit::Unavailable, anyhow::Error::msg(e.to_string())))?;
+        let unanswered = |error: io::Error| {
+            let error = match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => anyhow::anyhow!("no answer to the upgrade request in time"),
+                _ => anyhow::Error::new(error),
+            };
+            Failure::new(Exit::Unavailable, error.context(format!("cannot connect to {url}")))
+        };
+        stream.set_write_timeout(Some(timeout)).map_err(unanswered)?;
+        stream.write_all(&bytes).map_err(unanswered)?;
+        let mut input = vec![0; READ_BYTES];
+        let mut end = 0;
+        let response = loop {
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return Err(unanswered(io::ErrorKind::TimedOut.into()));
+            }
+            stream.set_read_timeout(Some(left)).map_err(unanswered)?;
+            let n = match stream.read(&mut input[end..]) {
+                Ok(0) => return Err(unanswered(io::Error::other("the server closed the connection instead of answering"))),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unanswered(error)),
+            };
+            end += n;
+            let answer = connecting
+                .response(&input[..end])
+                .map_err(|e| Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {e}")))?;
+            match answer {
+                Some(response) => break response,
+                // The codec bounds a head to far less than the buffer.
+                None if end == input.len() => return Err(Failure::message(Exit::Protocol, format!("{url} answers without end"))),
+                None => {}
+            }
+        };
+        if response.protocol.as_deref() != Some(protocol) {
+            return Err(Failure::message(Exit::Protocol, format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?")));
+        }
+        stream.set_nonblocking(true).map_err(unanswered)?;
+        Ok(Client {
+            stream,
+            decoder: Decoder::new(Role::Client, false),
+            input,
+            start: response.head_bytes,
+            end,
+            message: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            mask_keys: keys,
+            masked: 2,
+            close_sent: false,
+            closed: None,
+        })
+    }
+
+    /// Queues a text message. Nothing bounds the queue but the caller: see [`Client::queued_bytes`].
+    pub fn send_text(&mut self, text: &[u8]) {
+        if !self.close_sent {
+            self.queue(Opcode::Text, text);
+        }
+    }
+
+    /// Bytes that are queued and not with the kernel yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Queues a close frame; nothing can be sent after it.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        if !self.close_sent {
+            let mut payload = [0; CONTROL_PAYLOAD_BYTES_MAX];
+            let n = close_payload(&mut payload, Some(code), reason);
+            self.queue(Opcode::Close, &payload[..n]);
+            self.close_sent = true;
+        }
+    }
+
+    /// Lets bytes move: waits until something arrives, room to send what is queued, `other` to read from, or `until`; `None` waits as
+    /// long as it takes, but comes back for signals at least.
+    ///
+    /// # Errors
+    /// Only where polling itself fails; a broken connection comes out of [`Client::next`].
+    pub fn step(&mut self, until: Option<Instant>, other: Option<BorrowedFd<'_>>) -> Result<Ready, Failure> {
+        self.send_queued();
+        let mut interest = PollFlags::empty();
+        if self.closed.is_none() {
+            interest |= PollFlags::IN;
+            if self.queued_bytes() > 0 {
+                interest |= PollFlags::OUT;
+            }
+        }
+        let mut polled = vec![PollFd::new(&self.stream, interest)];
+        if let Some(other) = &other {
+            polled.push(PollFd::new(other, PollFlags::IN));
+        }
+        let left = until.map(|until| until.saturating_duration_since(clock::now()));
+        let timeout = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Failure::new(Exit::Io, anyhow::Error::new(io::Error::from(errno)).context("cannot wait for the connection"))),
+        }
+        let socket = polled[0].revents();
+        let ready = Ready { other: polled.get(1).is_some_and(|p| !p.revents().is_empty()) };
+        drop(polled);
+        if socket.intersects(PollFlags::OUT) {
+            self.send_queued();
+        }
+        if socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            self.receive();
+        }
+        Ok(ready)
+    }
+
+    /// The next message, or how the connection ended; `None` until more has arrived. Pings are answered on the way.
+    pub fn next(&mut self) -> Option<Incoming<'_>> {
+        let found = loop {
+            if self.start == self.end {
+                (self.start, self.end) = (0, 0);
+                return self.closed.clone().map(Incoming::Closed);
+            }
+            let step = match self.decoder.next(&mut self.input[self.start..self.end], MESSAGE_BYTES_MAX) {
+                Ok(step) => step,
+                Err(violation) => {
+                    let what = format!("the server broke the protocol: {}", violation.reason);
+                    (self.start, self.end) = (0, 0);
+                    self.close(violation.code, violation.reason);
+                    self.send_queued();
+                    self.closed = Some(Closed { code: 1006, reason: what });
+                    continue;
+                }
+            };
+            self.start += step.consumed;
+            match step.part {
+                // What is left after the end of the stream will never be whole.
+                None => return self.closed.clone().map(Incoming::Closed),
+                Some(Part::Data { text, first, last, bytes, .. }) => {
+                    if first && last {
+                        // A piece ends where the consumed bytes end.
+                        let range = self.start - bytes.len()..self.start;
+                        break Found::InPlace { text, range };
+                    }
+                    if first {
+                        self.message.clear();
+                    }
+                    self.message.extend_from_slice(bytes);
+                    if last {
+                        break Found::Assembled { text };
+                    }
+                }
+                Some(Part::Ping(payload)) => {
+                    let payload = payload.to_vec();
+                    // A peer that pings without end while it takes nothing gets no more pongs than fit a small queue.
+                    if !self.close_sent && self.queued_bytes() < READ_BYTES {
+                        self.queue(Opcode::Pong, &payload);
+                    }
+                }
+                Some(Part::Pong(_)) => {}
+                Some(Part::Close { code, reason }) => {
+                    let closed = Closed { code: code.unwrap_or(CloseCode::NO_STATUS).to_u16(), reason: reason.to_owned() };
+                    (self.start, self.end) = (0, 0);
+                    self.close(code.unwrap_or(CloseCode::NORMAL), "");
+                    self.send_queued();
+                    self.closed = Some(closed);
+                }
+            }
+        };
+        let (is_text, bytes) = match found {
+            Found::InPlace { text, range } => (text, &self.input[range]),
+            Found::Assembled { text } => (text, &self.message[..]),
+        };
+        Some(match std::str::from_utf8(bytes) {
+            // The decoder lets no text pass that is none.
+            Ok(text) if is_text => Incoming::Text(text),
+            _ => Incoming::Binary(bytes),
+        })
+    }
+
+    fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut hasher = self.mask_keys.build_hasher();
+        hasher.write_u64(self.masked);
+        self.masked += 1;
+        let mask_key = (hasher.finish() as u32).to_ne_bytes();
+        encode_frame(&mut self.output, opcode, true, false, mask_key, payload);
+    }
+
+    fn send_queued(&mut self) {
+        while self.queued_bytes() > 0 {
+            match (&self.stream).write(&self.output[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // What the server said before it went may still wait to be read: reading tells how it ended.
+                    self.output.clear();
+                    self.sent = 0;
+                    return;
+                }
+            }
+        }
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+        } else if self.sent > READ_BYTES {
+            self.output.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    fn receive(&mut self) {
+        if self.closed.is_some() {
+            return;
+        }
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.input.len() == self.end {
+            // Only where the caller has not asked for what arrived: read on later.
+            return;
+        }
+        let broken = match (&self.stream).read(&mut self.input[self.end..]) {
+            Ok(0) => String::new(),
+            Ok(n) => {
+                self.end += n;
+                return;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) => error.to_string(),
+        };
+        self.closed = Some(Closed { code: 1006, reason: broken });
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+fn dial(url: &Url, deadline: Instant) -> Result<TcpStream, Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(format!("cannot connect to {url}")));
+    let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(failed)?;
+    let mut last = io::Error::other("the name has no address");
+    for address in addresses {
+        let left = deadline.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(failed)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}

@@ -1,0 +1,120 @@
+//! Job: `fanwire demo`: an engine, three simulated rovers that publish to it, and a page that shows them.
+//! Knows: which reading goes to which topic, and how often. Must never know: mechanics ([`rover`]), HTTP ([`http`]).
+
+mod fleet;
+mod http;
+mod random;
+mod rover;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::ExitCode;
+
+use fanwire::Engine;
+
+use self::http::{File, Site};
+use crate::args::DemoArgs;
+use crate::engine;
+use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::signals::StopRequests;
+
+/// Ports tried, the usual one included, before it gives up.
+const PORTS_TRIED: u16 = 50;
+
+/// Runs the command until the process is asked to stop.
+///
+/// # Errors
+/// As [`engine::start`], or where no port is free.
+pub fn run(args: &DemoArgs) -> Outcome {
+    let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    let page = bind_near(args.http).or_exit(Exit::Unavailable, || format!("cannot serve the page on {}", args.http))?;
+    let page_address = page.local_addr().or_exit(Exit::Unavailable, || "cannot serve the page".into())?;
+    let listen = free_near(args.listen).or_exit(Exit::Unavailable, || format!("cannot listen on {}", args.listen))?;
+    let engine = engine::start(engine::config(&args.engine, vec![listen]))?;
+    let Some(address) = engine.local_addrs().first().copied() else {
+        return Err(Failure::message(Exit::Software, "the engine listens nowhere"));
+    };
+    http::serve(page, site(&engine, address)).or_exit(Exit::Software, || "cannot start the page's thread".into())?;
+    let fleet = fleet::start(&engine, args.seed)?;
+    engine::announce(&engine);
+    engine::say(&format!("page at http://{page_address}/"));
+    stop.wait();
+    tracing::info!("{}: stopping", stop.name());
+    fleet.stop();
+    engine::stop(engine, args.shutdown_timeout.0);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A listener on `address`, or on the next free port after it.
+fn bind_near(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut tried = address;
+    loop {
+        match TcpListener::bind(tried) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() != 0 => match tried.port().checked_add(1) {
+                Some(next) if next - address.port() < PORTS_TRIED => tried.set_port(next),
+                _ => return Err(error),
+            },
+            other => return other,
+        }
+    }
+}
+
+/// The address that the engine can have: tried with a listener that, unlike the engine's own, shares its port with nobody.
+fn free_near(address: SocketAddr) -> io::Result<SocketAddr> {
+    if address.port() == 0 {
+        return Ok(address);
+    }
+    bind_near(address)?.local_addr()
+}
+
+/// The page, told where its data are.
+fn site(engine: &Engine, address: SocketAddr) -> Site {
+    // An address that stands for all of them is no place to connect to: the page then takes the host it came from.
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => String::new(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let settings = serde_json::json!({
+        "host": host,
+        "port": address.port(),
+        "driver": engine.driver(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "rovers": fleet::ROVERS,
+        "motor_amperes_max": rover::MOTOR_AMPERES_MAX,
+        "charge_low": rover::CHARGE_LOW,
+        "charge_critical": rover::CHARGE_CRITICAL,
+    });
+    let file = |path, media, content: &str| File { path, media, content: content.to_owned() };
+    Site {
+        files: vec![
+            file("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+            file("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+            file("/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
+            file("/plots.js", "text/javascript; charset=utf-8", include_str!("page/plots.js")),
+            file("/stream.js", "text/javascript; charset=utf-8", include_str!("page/stream.js")),
+            file("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+            file("/settings.json", "application/json", &settings.to_string()),
+        ],
+        // Nothing from elsewhere; the engine is another origin only by its port.
+        policy: format!("default-src 'self'; connect-src 'self' ws://*:{}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", address.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_gives_the_next_free_one() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        if address.port() > u16::MAX - PORTS_TRIED {
+            return;
+        }
+        let next = bind_near(address).unwrap().local_addr().unwrap();
+        assert!(next.port() > address.port() && next.port() - address.port() < PORTS_TRIED);
+        assert_eq!(next.ip(), address.ip());
+        assert_eq!(free_near("127.0.0.1:0".parse().unwrap()).unwrap().port(), 0);
+    }
+}

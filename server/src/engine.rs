@@ -1,0 +1,117 @@
+//! Job: an engine for a command: configured from arguments, started, stopped, with what its operator has to read.
+//! Knows: the engine's public API, the process's limits. Must never know: which command it is for.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::args::{Driver, EngineArgs, Publish};
+use crate::exit::{Exit, Failure};
+use crate::units::grouped;
+
+/// The configuration that the arguments ask for.
+pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
+    let usual = Config::default();
+    Config {
+        listen,
+        shards: args.shards.map(Into::into),
+        cpus: args.cpus.as_ref().map(|list| list.0.clone()),
+        driver: match args.driver {
+            Driver::Auto => DriverChoice::Auto,
+            Driver::Uring => DriverChoice::Uring,
+            Driver::Epoll => DriverChoice::Epoll,
+        },
+        connections_max: args.max_connections.get(),
+        cursors_max: args.max_cursors.get(),
+        topics_max: args.max_topics.get(),
+        memory: MemoryConfig {
+            ring_bytes: args.ring_bytes.to_usize(),
+            pool_bytes: args.pool_bytes.to_usize(),
+            lane_bytes: args.lane_bytes.to_usize(),
+            payload_bytes: args.payload_bytes.to_usize(),
+            lock_memory: args.lock_memory,
+            ..usual.memory
+        },
+        limits: LimitsConfig {
+            message_bytes_max: args.max_message_bytes.to_usize(),
+            handshake_timeout: args.handshake_timeout.0,
+            ping_every: args.ping_every.0,
+            idle_timeout: args.idle_timeout.0,
+            ..usual.limits
+        },
+        access: AccessConfig {
+            publish: match args.publish {
+                Publish::Loopback => PublishAccess::Loopback,
+                Publish::Everyone => PublishAccess::Everyone,
+                Publish::Nobody => PublishAccess::Nobody,
+            },
+            allowed_origins: args.allow_origin.clone(),
+        },
+        ..usual
+    }
+}
+
+/// Starts an engine: raises the limit of open files, logs the memory sum, refuses what cannot fit.
+///
+/// # Errors
+/// 78 for a configuration that cannot be had here, with every reason on its own line; 69 for an address that is taken; what the engine
+/// says otherwise.
+pub fn start(config: Config) -> Result<Engine, Failure> {
+    raise_file_limit();
+    match config.plan() {
+        Ok(plan) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
+        Err(errors) => {
+            let mut text = "this configuration cannot be had:".to_owned();
+            for error in errors {
+                text.push_str(&format!("\n  - {error}"));
+            }
+            return Err(Failure::message(Exit::Config, text));
+        }
+    }
+    let engine = Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: anyhow::Error::new(error) })?;
+    // The library says it through tracing too, at WARN: an operator who silenced that still has to know.
+    if let Some(notice) = engine.driver_notice()
+        && !tracing::enabled!(tracing::Level::WARN)
+    {
+        eprintln!("fanwire: {notice}");
+    }
+    Ok(engine)
+}
+
+/// Says on stdout where the engine can be connected to.
+pub fn announce(engine: &Engine) {
+    for address in engine.local_addrs() {
+        say(&format!("listening on ws://{address}"));
+    }
+}
+
+/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure.
+pub fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.
+pub fn stop(engine: Engine, deadline: Duration) {
+    let report = engine.shutdown(deadline);
+    if report.clean {
+        tracing::info!("stopped: every subscriber got everything");
+    } else {
+        tracing::warn!("stopped at the deadline: not every subscriber got everything");
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: a connection may need one.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped)),
+        Err(errno) => tracing::warn!("cannot raise the limit of open files: {errno}"),
+    }
+}

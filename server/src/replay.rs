@@ -1,0 +1,262 @@
+//! Job: `fanwire replay`: a recording becomes messages again, in its own time.
+//! Knows: recordings, pacing, both ways to publish. Must never know: the protocol.
+
+use std::collections::{HashMap, HashSet};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanwire::proto::topic::TopicName;
+use fanwire::{Config, ConnectionId, Engine, Event, Kind, Priority, PublishError, Topic};
+
+use crate::args::ReplayArgs;
+use crate::clock;
+use crate::engine;
+use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::ndjson::{self, Place, Record, Recording};
+use crate::pace::{Pace, Speed};
+use crate::progress::Progress;
+use crate::signals::StopRequests;
+use crate::units::grouped;
+use crate::uplink::Uplink;
+
+/// How long one attempt to publish waits for room in the ring; between two it looks for signals.
+const PUBLISH_WAIT: Duration = Duration::from_millis(250);
+/// After so long without room it says what it waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Events that may wait while subscribers are counted.
+const EVENTS: usize = 1 << 16;
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the recording cannot be read or is wrong, or the target cannot be had.
+pub fn run(args: &ReplayArgs) -> Outcome {
+    let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    let recording = Recording::at(&args.file)?;
+    if args.repeat && !recording.is_repeatable() {
+        return Err(Failure::message(Exit::NoInput, format!("{} can be read only once: no --loop", recording.name())));
+    }
+    match (&args.to, args.listen) {
+        (Some(url), _) => {
+            let mut target = Uplink::connect(url, args.timeout.0, stop.clone())?;
+            let played = play(args, &recording, &mut target, &stop)?;
+            let published = target.finish(args.timeout.0)?;
+            finish(&played, &stop)?;
+            if published.refused > 0 {
+                let text = format!("the server refused {} of {} messages", published.refused, published.messages);
+                return Err(Failure::message(Exit::Failed, text));
+            }
+        }
+        (None, Some(address)) => {
+            let mut config = engine::config(&args.engine, vec![address]);
+            if args.wait_for_subscribers > 0 {
+                config.events.capacity = EVENTS;
+            }
+            let mut target = Embedded::start(config, stop.clone())?;
+            if args.wait_for_subscribers > 0 {
+                target.wait_for_subscribers(args.wait_for_subscribers, &recording)?;
+            }
+            let played = play(args, &recording, &mut target, &stop);
+            // Also after a wrong line: what was published before it arrives.
+            engine::stop(target.engine, args.shutdown_timeout.0);
+            finish(&played?, &stop)?;
+        }
+        // clap demands one of the two.
+        (None, None) => return Err(Failure::message(Exit::Software, "neither --to nor --listen")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where messages go. Both calls answer false once the process was asked to stop.
+trait Target {
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure>;
+    fn wait_until(&mut self, due: Instant) -> Result<bool, Failure>;
+}
+
+/// What was played.
+struct Played {
+    messages: u64,
+    bytes: u64,
+    took: Duration,
+}
+
+fn finish(played: &Played, stop: &StopRequests) -> Result<(), Failure> {
+    let seconds = played.took.as_secs_f64();
+    tracing::info!(
+        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
+        grouped(played.messages),
+        grouped(played.bytes),
+        grouped((played.messages as f64 / seconds.max(1e-6)) as u64)
+    );
+    match stop.is_asked() {
+        true => Err(Failure { code: stop.exit_code().into(), error: anyhow::anyhow!("{}: stopped before the end", stop.name()) }),
+        false => Ok(()),
+    }
+}
+
+fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop: &StopRequests) -> Result<Played, Failure> {
+    let mut progress = Progress::new(recording.size);
+    let start = clock::now();
+    let mut pace = Pace::new(args.speed, args.max_silence.0, start);
+    let mut bytes = 0;
+    'rounds: loop {
+        let before = progress.messages();
+        let mut lines = recording.open(progress.read_bytes())?;
+        while let Some((line, place)) = lines.next_line()? {
+            let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
+            let topic = topic_of(&record, place)?;
+            if let Some(due) = due(&record, place, &mut pace, args.speed)? {
+                if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
+                    progress.show();
+                }
+                if !target.wait_until(due)? {
+                    break 'rounds;
+                }
+            }
+            let payload = record.data.get().as_bytes();
+            let priority = record.priority.map_or(args.priority.into(), Into::into);
+            if !target.publish(topic, priority, payload).map_err(|failure| at(failure, place))? {
+                break 'rounds;
+            }
+            bytes += payload.len() as u64;
+            progress.on_message();
+        }
+        if !args.repeat || stop.is_asked() {
+            break;
+        }
+        if progress.messages() == before {
+            return Err(Failure::message(Exit::Data, format!("{} holds no messages", recording.name())));
+        }
+        pace.restart();
+    }
+    progress.clear();
+    Ok(Played { messages: progress.messages(), bytes, took: clock::now().saturating_duration_since(start) })
+}
+
+fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failure> {
+    let topic = record.topic.as_deref().ok_or_else(|| place.wrong("missing field `topic`"))?;
+    TopicName::check(topic).map_err(|error| place.wrong(error))?;
+    Ok(topic)
+}
+
+fn due(record: &Record<'_>, place: &Place, pace: &mut Pace, speed: Speed) -> Result<Option<Instant>, Failure> {
+    if speed == Speed::Max {
+        return Ok(None);
+    }
+    let t_us = record.t_us.ok_or_else(|| place.wrong("missing field `t_us`: only --speed max does without"))?;
+    let (due, shortened) = pace.due(t_us);
+    if let Some(shortened) = shortened {
+        let seconds = Duration::from_micros(shortened.silence_us).as_secs_f64();
+        tracing::info!("line {}: a silence of {seconds:.1} s is shortened (--max-silence 0 keeps it)", place.line);
+    }
+    Ok(due)
+}
+
+/// Says which line was to be published; only a fault of the line itself is one of the input.
+fn at(failure: Failure, place: &Place) -> Failure {
+    if failure.code == Exit::Data as i32 { place.wrong(failure.error) } else { failure }
+}
+
+impl Target for Uplink {
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
+        Uplink::publish(self, topic, priority, Kind::Json, payload)
+    }
+
+    fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
+        Uplink::wait_until(self, due)
+    }
+}
+
+/// An engine of our own.
+struct Embedded {
+    engine: Engine,
+    topics: HashMap<String, Topic>,
+    stop: StopRequests,
+}
+
+impl Embedded {
+    fn start(config: Config, stop: StopRequests) -> Result<Self, Failure> {
+        let engine = engine::start(config)?;
+        engine::announce(&engine);
+        Ok(Embedded { engine, topics: HashMap::new(), stop })
+    }
+
+    fn topic(&mut self, name: &str) -> Result<Topic, Failure> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic.clone());
+        }
+        let topic = self.engine.topic(name).map_err(|error| Failure::new(Exit::Data, anyhow::Error::new(error)))?;
+        self.topics.insert(name.to_owned(), topic.clone());
+        Ok(topic)
+    }
+
+    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them: so the recording's topics
+    /// are made first.
+    fn wait_for_subscribers(&mut self, wanted: usize, recording: &Recording) -> Result<(), Failure> {
+        if recording.is_repeatable() {
+            self.make_topics(recording)?;
+        }
+        let Some(mut events) = self.engine.events() else {
+            return Err(Failure::message(Exit::Software, "the engine has no events"));
+        };
+        let mut subscribed: HashSet<ConnectionId> = HashSet::new();
+        tracing::info!("waiting for {wanted} subscribers");
+        while subscribed.len() < wanted && !self.stop.is_asked() {
+            while let Some(event) = events.next() {
+                match event {
+                    Event::Subscribed { connection, .. } => {
+                        subscribed.insert(connection);
+                    }
+                    Event::Closed { connection, .. } => {
+                        subscribed.remove(&connection);
+                    }
+                    _ => {}
+                }
+            }
+            if subscribed.len() < wanted {
+                events.wait(PUBLISH_WAIT);
+            }
+        }
+        tracing::info!("{} subscribers: beginning", subscribed.len());
+        Ok(())
+    }
+
+    fn make_topics(&mut self, recording: &Recording) -> Result<(), Failure> {
+        let mut lines = recording.open(Arc::default())?;
+        while let Some((line, place)) = lines.next_line()? {
+            let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
+            let name = topic_of(&record, place)?;
+            if !self.topics.contains_key(name) {
+                self.topic(name).map_err(|failure| at(failure, place))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target for Embedded {
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
+        let topic = self.topic(topic)?;
+        let begin = clock::now();
+        let mut is_told = false;
+        loop {
+            match topic.publish_timeout(priority, Kind::Json, payload, PUBLISH_WAIT) {
+                Ok(_) => return Ok(true),
+                Err(PublishError::WouldBlock) if self.stop.is_asked() => return Ok(false),
+                Err(PublishError::WouldBlock) => {
+                    if !is_told && clock::now().saturating_duration_since(begin) > PATIENCE {
+                        is_told = true;
+                        tracing::warn!("the engine has taken nothing for {} s: still waiting", PATIENCE.as_secs());
+                    }
+                }
+                Err(error @ PublishError::TooLarge { .. }) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+                Err(error) => return Err(Failure::new(Exit::Software, anyhow::Error::new(error))),
+            }
+        }
+    }
+
+    fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
+        Ok(!self.stop.wait_until(due))
+    }
+}

@@ -1,0 +1,146 @@
+//! Job: `ws://HOST:PORT[/path]` taken apart.
+//! Knows: the part of RFC 3986 that RFC 6455 section 3 uses. Must never know: sockets, names being looked up.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a WebSocket server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// 80 where the URL has none.
+    pub port: u16,
+    /// Path and query: never empty, begins with `/`.
+    pub target: String,
+}
+
+impl Url {
+    /// What belongs into the `Host` header: brackets around IPv6, the port unless it is 80.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => {
+                return Err("wss:// needs TLS, which this tool does not speak: put a TLS proxy between, and use ws://".into());
+            }
+            Some((scheme, _)) => return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT")),
+            None => return Err(format!("`{text}` is not a WebSocket URL: write ws://HOST:PORT")),
+        };
+        if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace()) {
+            return Err(format!("{bad:?} cannot stand in a URL"));
+        }
+        if !text.is_ascii() {
+            return Err("a URL is ASCII: percent-encode what is not".into());
+        }
+        if rest.contains('#') {
+            return Err("a WebSocket URL has no #fragment (RFC 6455 section 3)".into());
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err("a user name or password in the URL is not supported".into());
+        }
+        let (host, port) = split_port(authority)?;
+        if host.is_empty() {
+            return Err("the URL names no host: write ws://HOST:PORT".into());
+        }
+        let target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Url { host: host.to_owned(), port, target })
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, u16), String> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or("the IPv6 address lacks its closing bracket")?;
+        if !host.contains(':') {
+            return Err(format!("`[{host}]` is no IPv6 address"));
+        }
+        match after.strip_prefix(':') {
+            Some(port) => (host, port),
+            None if after.is_empty() => (host, ""),
+            None => return Err(format!("`{after}` after the address is no port")),
+        }
+    } else {
+        match authority.split_once(':') {
+            Some((_, port)) if port.contains(':') => return Err("an IPv6 address stands in brackets: ws://[::1]:9001".into()),
+            Some(parts) => parts,
+            None => (authority, ""),
+        }
+    };
+    if port.is_empty() {
+        return Ok((host, 80));
+    }
+    match port.parse::<u16>() {
+        Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok((host, number)),
+        _ => Err(format!("`{port}` is no port: 1 to 65535")),
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}{}", self.authority(), if self.target == "/" { "" } else { &self.target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> (String, u16, String) {
+        let url: Url = text.parse().unwrap();
+        (url.host, url.port, url.target)
+    }
+
+    #[test]
+    fn hosts_ports_and_paths_are_taken_apart() {
+        let own = |h: &str, p, t: &str| (h.to_owned(), p, t.to_owned());
+        assert_eq!(parts("ws://127.0.0.1:9001"), own("127.0.0.1", 9001, "/"));
+        assert_eq!(parts("ws://localhost:9001/"), own("localhost", 9001, "/"));
+        assert_eq!(parts("WS://rover.local/t/a/b?topic=c"), own("rover.local", 80, "/t/a/b?topic=c"));
+        assert_eq!(parts("ws://h:1?x=1"), own("h", 1, "/?x=1"));
+        assert_eq!(parts("ws://[::1]:9001/x"), own("::1", 9001, "/x"));
+        assert_eq!(parts("ws://[::1]"), own("::1", 80, "/"));
+    }
+
+    #[test]
+    fn it_is_shown_as_it_can_be_typed() {
+        for text in ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "ws://rover/t/a?topic=b"] {
+            assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_websocket_url_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("", "ws://HOST:PORT"),
+            ("localhost:9001", "ws://HOST:PORT"),
+            ("http://h:1", "http://"),
+            ("wss://h:1", "TLS"),
+            ("ws://", "no host"),
+            ("ws://:9001", "no host"),
+            ("ws://h:0", "no port"),
+            ("ws://h:65536", "no port"),
+            ("ws://h:+1", "no port"),
+            ("ws://::1:9001", "brackets"),
+            ("ws://[::1", "closing bracket"),
+            ("ws://[::1]x", "no port"),
+            ("ws://u:p@h:1", "password"),
+            ("ws://h:1/a b", "cannot stand"),
+            ("ws://h:1/a\r\nX: y", "cannot stand"),
+            ("ws://h:1/#x", "fragment"),
+            ("ws://h\u{fc}:1/", "ASCII"),
+        ] {
+            let error = text.parse::<Url>().unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}
