@@ -128,6 +128,7 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            unlogged: sum(|s| s.unlogged),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
