@@ -295,7 +295,8 @@ impl Client {
         encode_frame(&mut self.output, opcode, true, false, mask_key, payload);
     }
 
-    fn send_queued(&mut self) {
+    /// Gives the kernel what it takes now of what is queued; never waits.
+    pub fn send_queued(&mut self) {
         while self.queued_bytes() > 0 {
             match (&self.stream).write(&self.output[self.sent..]) {
                 Ok(n) => self.sent += n,

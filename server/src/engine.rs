@@ -117,9 +117,9 @@ pub fn say(line: &str) {
 pub fn stop(engine: Engine, deadline: Duration) {
     let report = engine.shutdown(deadline);
     if report.is_clean {
-        tracing::info!("stopped: every subscriber got everything");
+        tracing::info!("stopped: everything queued was delivered");
     } else {
-        tracing::warn!("stopped at the deadline: not every subscriber got everything");
+        tracing::warn!("stopped at the deadline: some subscribers had not taken everything");
     }
 }
 

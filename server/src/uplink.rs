@@ -67,6 +67,9 @@ impl Uplink {
     /// # Errors
     /// Where the server ended the connection.
     pub fn publish(&mut self, topic: &str, priority: Priority, kind: Kind, payload: &[u8]) -> Result<bool, Failure> {
+        if self.client.queued_bytes() >= QUEUE_BYTES {
+            self.client.send_queued();
+        }
         while self.client.queued_bytes() >= QUEUE_BYTES {
             if self.is_stopped() {
                 return Ok(false);
