@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess, StartError};
@@ -24,7 +25,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             Driver::Uring => DriverChoice::Uring,
             Driver::Epoll => DriverChoice::Epoll,
         },
-        connections_max: args.max_connections.get(),
+        connections_max: args.max_connections.map_or(usual.connections_max, NonZeroU32::get),
         cursors_max: args.max_cursors.get(),
         topics_max: args.max_topics.get(),
         memory: MemoryConfig {
@@ -130,7 +131,9 @@ fn raise_file_limit() {
         return;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        Ok(()) => tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped)),
+        Ok(()) => {
+            tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped))
+        }
         Err(errno) => tracing::warn!("cannot raise the limit of open files: {errno}"),
     }
 }

@@ -80,12 +80,20 @@ trait Target {
 /// Fails where the recording was not played to its end because the process was asked to stop.
 fn interrupted(stop: &StopRequests) -> Result<(), Failure> {
     match stop.is_asked() {
-        true => Err(Failure { code: stop.exit_code().into(), error: anyhow::anyhow!("{}: stopped before the end", stop.name()) }),
+        true => Err(Failure {
+            code: stop.exit_code().into(),
+            error: anyhow::anyhow!("{}: stopped before the end", stop.name()),
+        }),
         false => Ok(()),
     }
 }
 
-fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop: &StopRequests) -> Result<(), Failure> {
+fn play(
+    args: &ReplayArgs,
+    recording: &Recording,
+    target: &mut impl Target,
+    stop: &StopRequests,
+) -> Result<(), Failure> {
     let mut progress = Progress::new(recording.size);
     let start = clock::now();
     let mut pace = Pace::new(args.speed, args.max_silence.0, start);
@@ -198,8 +206,8 @@ impl Embedded {
         Ok(topic)
     }
 
-    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them: so the recording's topics
-    /// are made first.
+    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them:
+    /// so the recording's topics are made first.
     fn wait_for_subscribers(&mut self, wanted: usize, recording: &Recording) -> Result<(), Failure> {
         if recording.is_repeatable() {
             self.make_topics(recording)?;
@@ -262,7 +270,9 @@ impl Target for Embedded {
                         tracing::warn!("the engine has taken nothing for {} s: still waiting", PATIENCE.as_secs());
                     }
                 }
-                Err(error @ PublishError::TooLarge { .. }) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    return Err(Failure::new(Exit::Data, anyhow::Error::new(error)));
+                }
                 Err(error) => return Err(Failure::new(Exit::Software, anyhow::Error::new(error))),
             }
         }
