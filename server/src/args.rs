@@ -76,7 +76,8 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", help_heading = "Engine")]
     pub shards: Option<NonZeroUsize>,
 
-    /// CPUs to pin the shards to, in this order, such as 0,1 or 2-5 [default: those this process may use]
+    /// CPUs to pin the shards to, in this order, such as 0,1 or 2-5; `none` pins nothing, better where other programs keep
+    /// all CPUs busy [default: those this process may use]
     #[arg(long, value_name = "LIST", help_heading = "Engine")]
     pub cpus: Option<CpuList>,
 

@@ -36,6 +36,7 @@ fn a_signal_closes_subscribers_with_1001_and_ends_with_0() {
         let mut subscriber = Subscriber::connect(address, "a/**", None);
         server.signal(signal);
         assert_eq!(subscriber.close_code(), 1001);
+        drop(subscriber);
         let (code, _, log) = server.finish();
         assert_eq!(code, 0, "{log}");
     }
