@@ -16,7 +16,9 @@ pub struct Config {
     pub cpus: Option<Vec<usize>>,
     /// Which kernel interface to use.
     pub driver: DriverChoice,
-    /// Connections of the whole engine, spread over the shards. One more is answered with 503.
+    /// Connections of the whole engine, spread over the shards. One more is answered with 503. 0 (the default): 10,000, or as
+    /// many as the limit on open files allows if that is less. A number that the limit does not allow is refused at start
+    /// (with io_uring the limit holds for each shard by itself).
     pub connections_max: u32,
     /// Cursors (a connection's place in one lane) of the whole engine.
     pub cursors_max: u32,
@@ -43,7 +45,7 @@ impl Default for Config {
             shards: None,
             cpus: None,
             driver: DriverChoice::Auto,
-            connections_max: 10_000,
+            connections_max: 0,
             cursors_max: 1_000_000,
             topics_max: 65_536,
             memory: MemoryConfig::default(),

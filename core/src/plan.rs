@@ -13,6 +13,10 @@ pub(crate) const RECV_BUFFERS: u16 = 64;
 pub(crate) const RECV_BYTES: u32 = 16 << 10;
 /// Largest message that can be configured.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Connections where the configuration names no number.
+const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Descriptors kept for the engine and its host.
+const OWN_FILES: u64 = 128;
 /// Most shards.
 pub const SHARDS_MAX: usize = 64;
 
@@ -81,12 +85,39 @@ impl Config {
         self.shards.unwrap_or_else(|| crate::sys::cpu::shards_by_default().min(SHARDS_MAX))
     }
 
+    /// Fills in what is left to the machine: the number of connections.
+    pub(crate) fn resolved(mut self) -> Self {
+        if self.connections_max == 0 {
+            let (open_files, _) = crate::sys::limits::open_files();
+            self.connections_max = CONNECTIONS_DEFAULT.min(open_files.saturating_sub(OWN_FILES).max(1) as u32);
+        }
+        self
+    }
+
+    /// Refuses more connections than descriptors: with epoll the process's limit counts, with io_uring each shard has its own
+    /// table of that size.
+    pub(crate) fn check_descriptors(&self, shards: usize, is_uring: bool) -> Result<(), Vec<ConfigError>> {
+        let (open_files, _) = crate::sys::limits::open_files();
+        let room = match is_uring {
+            true => (open_files.saturating_sub(u64::from(shard::REFUSAL_SLOTS))) * shards as u64,
+            false => open_files.saturating_sub(OWN_FILES),
+        };
+        if u64::from(self.connections_max) <= room {
+            return Ok(());
+        }
+        Err(vec![ConfigError {
+            field: "connections_max",
+            value: self.connections_max.to_string(),
+            problem: format!("the limit on open files ({open_files}, RLIMIT_NOFILE) leaves room for {room}: raise it, or add shards"),
+        }])
+    }
+
     /// Checks the configuration and adds up what it may use at most, without starting anything.
     ///
     /// # Errors
     /// Everything that is wrong with it, one by one; if it does not fit in the machine's memory, every line of the sum.
     pub fn plan(&self) -> Result<MemoryPlan, Vec<ConfigError>> {
-        self.plan_for(self.shard_count(), crate::sys::limits::memory_available())
+        self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
     }
 
     /// Adds up what this configuration may use at most, with `shards` shards.

@@ -20,8 +20,9 @@ Examples:
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
 
-Exit codes: 0 all went well, 1 not all of it, 2 wrong usage, 65 bad input, 66 no such input, 69 cannot connect or listen,
-74 reading or writing failed, 76 not the protocol, 78 this machine cannot do what was asked for.";
+Exit codes: 0 all went well, 1 not all of it, 2 wrong usage, 65 bad input, 66 no such input, 69 cannot connect or serve,
+71 the system refused (an address in use), 74 reading or writing failed, 76 not the protocol, 78 this machine cannot do
+what was asked for.";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]

@@ -58,11 +58,6 @@ impl Progress {
         }
     }
 
-    /// Says something instead of the number of messages.
-    pub fn say(&self, what: String) {
-        self.bar.set_message(what);
-    }
-
     /// Messages counted.
     pub fn messages(&self) -> u64 {
         self.messages

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanwire::proto::topic::TopicName;
-use fanwire::{Config, ConnectionId, Engine, Event, Kind, Priority, PublishError, Topic};
+use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, Priority, PublishError, Topic, TopicError};
 
 use crate::args::ReplayArgs;
 use crate::clock;
@@ -26,6 +26,8 @@ const PUBLISH_WAIT: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Events that may wait while subscribers are counted.
 const EVENTS: usize = 1 << 16;
+/// Messages between two looks at the events while there is no time to wait.
+const EVENTS_EVERY: u64 = 1 << 10;
 
 /// Runs the command.
 ///
@@ -172,21 +174,31 @@ impl Target for Uplink {
 struct Embedded {
     engine: Engine,
     topics: HashMap<String, Topic>,
+    /// Taken out now and then: events that nobody takes hold up their connections.
+    events: Option<Events>,
+    published: u64,
     stop: StopRequests,
 }
 
 impl Embedded {
     fn start(config: Config, stop: StopRequests) -> Result<Self, Failure> {
-        let engine = engine::start(config)?;
+        let mut engine = engine::start(config)?;
         engine::announce(&engine);
-        Ok(Embedded { engine, topics: HashMap::new(), stop })
+        let events = engine.events();
+        Ok(Embedded { engine, topics: HashMap::new(), events, published: 0, stop })
     }
 
     fn topic(&mut self, name: &str) -> Result<Topic, Failure> {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic.clone());
         }
-        let topic = self.engine.topic(name).map_err(|error| Failure::new(Exit::Data, anyhow::Error::new(error)))?;
+        let topic = loop {
+            match self.engine.topic(name) {
+                Ok(topic) => break topic,
+                Err(TopicError::WouldBlock) if !self.stop.is_asked() => {}
+                Err(error) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+            }
+        };
         self.topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
     }
@@ -197,29 +209,30 @@ impl Embedded {
         if recording.is_repeatable() {
             self.make_topics(recording)?;
         }
-        let Some(mut events) = self.engine.events() else {
+        let Some(events) = &mut self.events else {
             return Err(Failure::message(Exit::Software, "the engine has no events"));
         };
         let mut subscribed: HashSet<ConnectionId> = HashSet::new();
         tracing::info!("waiting for {wanted} subscribers");
         while subscribed.len() < wanted && !self.stop.is_asked() {
-            while let Some(event) = events.next() {
-                match event {
-                    Event::Subscribed { connection, .. } => {
-                        subscribed.insert(connection);
-                    }
-                    Event::Closed { connection, .. } => {
-                        subscribed.remove(&connection);
-                    }
-                    _ => {}
+            match events.wait(PUBLISH_WAIT) {
+                Some(Event::Subscribed { connection, .. }) => {
+                    subscribed.insert(connection);
                 }
-            }
-            if subscribed.len() < wanted {
-                events.wait(PUBLISH_WAIT);
+                Some(Event::Closed { connection, .. }) => {
+                    subscribed.remove(&connection);
+                }
+                _ => {}
             }
         }
         tracing::info!("{} subscribers: beginning", subscribed.len());
         Ok(())
+    }
+
+    fn forget_events(&mut self) {
+        if let Some(events) = &mut self.events {
+            while events.next().is_some() {}
+        }
     }
 
     fn make_topics(&mut self, recording: &Recording) -> Result<(), Failure> {
@@ -238,6 +251,10 @@ impl Embedded {
 impl Target for Embedded {
     fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
         let topic = self.topic(topic)?;
+        self.published += 1;
+        if self.published.is_multiple_of(EVENTS_EVERY) {
+            self.forget_events();
+        }
         let begin = clock::now();
         let mut is_told = false;
         loop {
@@ -257,6 +274,7 @@ impl Target for Embedded {
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
+        self.forget_events();
         Ok(!self.stop.wait_until(due))
     }
 }

@@ -73,12 +73,12 @@ fn a_taken_port_is_named() {
     let (_server, url) = serve("");
     let address = url.trim_start_matches("ws://");
     let (code, out, log) = run(&["serve", "--listen", address], b"");
-    assert_eq!(code, 69, "{log}");
+    assert_eq!(code, 71, "{log}");
     assert!(out.is_empty());
     assert!(log.contains(address) && log.contains("in use"), "{log}");
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, log) = run(&["serve", "--listen", &foreign.local_addr().unwrap().to_string()], b"");
-    assert_eq!(code, 69, "{log}");
+    assert_eq!(code, 71, "{log}");
     assert!(log.contains("in use"), "{log}");
 }
 

@@ -22,5 +22,5 @@ pub struct Unavailable;
 /// # Errors
 /// Why not.
 pub fn probe() -> Result<(), Unavailable> {
-    Err(Unavailable)
+    Ok(())
 }

@@ -43,7 +43,7 @@ use super::payload::Payload;
 use super::reader::Reader;
 use super::record::{Body, Form, HEAD_BYTES, Head, Position, Record, Words};
 use super::signal::{Room, Sleepers, Waker};
-use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence};
+use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence, store_release};
 
 /// Largest payload that is copied into the ring; a larger one must be shared.
 pub const INLINE_MAX: usize = 16 << 10;
@@ -502,7 +502,7 @@ impl Ring {
         let body = unsafe { head.add(HEAD_BYTES) };
         // SAFETY: as above; `payload` is a live slice, hence not in a range that is reserved for writing.
         unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), body.as_ptr(), payload.len()) };
-        self.mark(offset).store(self.lap(start), Ordering::Release);
+        store_release(self.mark(offset), self.lap(start));
     }
 
     #[inline]

@@ -23,6 +23,10 @@ impl<D: Driver> Shard<D> {
         }
         conn.close_code = code;
         self.leave_all(slot);
+        if self.conns[slot as usize].phase == Phase::Broken {
+            // The rest of its half-sent frame could not be kept: there is no frame boundary to close at.
+            return;
+        }
         let frame = encoder::close(Some(CloseCode::new(code)), reason);
         let extra = self.extra(slot);
         extra.pong = None;

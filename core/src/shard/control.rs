@@ -201,9 +201,11 @@ impl<D: Driver> Shard<D> {
             let link = m.links[priority as usize];
             if link != NONE {
                 let link = &self.links[link];
-                // The newest message that this cursor will not bring.
-                seq[priority as usize] =
-                    Some(self.streams[link.stream].cursors.subs[link.index as usize].seq.saturating_sub(1));
+                // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
+                // before this announcement.
+                let sub = self.streams[link.stream].cursors.subs[link.index as usize];
+                let next = sub.seq + u64::from(sub.partial() != 0);
+                seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }
         let Some(state) = &self.topics[m.topic as usize] else { return };

@@ -37,9 +37,12 @@ impl<D: Driver> Shard<D> {
         let limit = self.shared.config.limits.subscriptions_per_connection_max as usize;
         if !pattern.is_literal() {
             let number = self.add_interest(slot, pattern, id, limit)?;
-            let matching: Vec<u32> = self.topic_names.iter().filter_map(|(name, &topic)| {
-                self.conns[slot as usize].interests[number as usize].pattern.matches(name).then_some(topic)
-            }).collect();
+            // In the order of their numbers, so that equal shards do equal things.
+            let pattern = &self.conns[slot as usize].interests[number as usize].pattern;
+            let matching: Vec<u32> = (0..)
+                .zip(&self.topics)
+                .filter_map(|(index, topic)| topic.as_ref().is_some_and(|t| pattern.matches(&t.name)).then_some(index))
+                .collect();
             for topic in matching {
                 self.join(slot, topic, number, false)?;
             }
@@ -246,7 +249,9 @@ impl<D: Driver> Shard<D> {
             let is_raw = conn.protocol == Protocol::Raw;
             let found = conn.interests.iter().position(|i| !i.is_gone && i.pattern.matches(&name));
             if let Some(number) = found {
-                let is_literal = conn.interests[number].pattern.is_literal();
+                // A pattern may be found first, and the name have been asked for all the same.
+                let is_literal =
+                    conn.interests.iter().any(|i| !i.is_gone && i.pattern.is_literal() && i.pattern.matches(&name));
                 if self.join(slot, topic, number as u16, is_literal).is_err() {
                     self.evict(slot, "no cursor left");
                 }

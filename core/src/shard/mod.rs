@@ -80,7 +80,6 @@ pub struct Shard<D: Driver> {
     driver: D,
     shared: Arc<Shared>,
     reader: Option<Reader>,
-    connections_max: u32,
 
     conns: Vec<Conn>,
     open_count: u32,
@@ -126,16 +125,14 @@ pub struct Shard<D: Driver> {
 }
 
 impl<D: Driver> Shard<D> {
-    /// A shard that reads `reader` and serves what `driver` accepts, up to `connections_max` at once.
-    pub fn new(number: u8, mut driver: D, shared: Arc<Shared>, reader: Reader, connections_max: u32) -> Self {
+    /// A shard that reads `reader` and serves what `driver` accepts, up to `slots` connections at once, refusals included.
+    pub fn new(number: u8, mut driver: D, shared: Arc<Shared>, reader: Reader, slots: u32) -> Self {
         let now_ns = driver.now_ns();
         let shards = shared.mailboxes.len();
-        let slots = connections_max + REFUSAL_SLOTS;
         driver.accept_while_below(slots);
         let cursors = shared.config.cursors_max / shards as u32 + 1;
         Self {
             number,
-            connections_max,
             conns: Vec::with_capacity(slots as usize),
             open_count: 0,
             wheel: Wheel::new(slots, now_ns),

@@ -245,6 +245,9 @@ impl<D: Driver> Shard<D> {
             // Evicted just now: its cursors are gone, the rest of a frame has moved, and nothing follows the close frame.
             return self.plan(slot);
         }
+        if self.conns[slot as usize].phase == Phase::Broken {
+            return None;
+        }
         // A plan of nothing but an empty control queue is no plan.
         let has_control = self.conns[slot as usize].extra.as_ref().is_some_and(|e| !e.control.is_empty());
         (plan.items.len() > 1 || has_control).then_some(plan)

@@ -297,6 +297,11 @@ impl Client {
             }
             ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
             ServerMessage::Error(m) => {
+                if m.code == "not_subscribed" {
+                    assert!(self.errors.iter().any(|code| code == "too_many_subscriptions"), "{}", m.message);
+                    let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
+                    self.json.asked.remove(&refused);
+                }
                 self.errors.push(m.code.into_owned());
             }
             ServerMessage::Pong(m) => {

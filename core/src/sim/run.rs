@@ -128,6 +128,7 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            unlogged: sum(|s| s.unlogged),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
@@ -217,7 +218,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
             }));
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max))
+            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
         })
         .collect();
     let rig = Rig {

@@ -27,6 +27,8 @@ pub struct Totals {
     pub connections: u64,
     /// Messages lost by cursors, by priority.
     pub dropped: [u64; 4],
+    /// Frames for which there was no log memory at all.
+    pub unlogged: u64,
     /// Messages read from the ring by the shard that read the fewest and the most.
     pub messages: (u64, u64),
 }
@@ -472,11 +474,13 @@ impl World {
     }
 
     fn check_complete(&self, client: &Client, truth: &Truth) {
+        let memory_sufficed = self.engine.totals().unlogged == 0;
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if client.nature.json && client.upgraded {
-                client.json.check_complete(truth, client.errors.iter().any(|code| code == "too_many_subscriptions"));
+                let was_refused = client.errors.iter().any(|code| code == "too_many_subscriptions");
+                client.json.check_complete(truth, was_refused, memory_sufficed);
             } else if client.upgraded && !self.scenario.removes {
-                client.raw.check_complete(truth);
+                client.raw.check_complete(truth, memory_sufficed);
             }
             let published = truth.by_publisher.get(&client.number).copied().unwrap_or(0);
             if !client.errors.iter().any(|code| code == "not_allowed") {

@@ -115,6 +115,8 @@ pub struct Rover {
     /// Seconds for which rocks hide the sky.
     hidden_for: f64,
     has_fix: bool,
+    /// How far off the reported position is, metres: it wanders without a fix.
+    drift: [f64; 2],
     satellites: u32,
     elapsed: f64,
 }
@@ -144,6 +146,7 @@ impl Rover {
             is_tilted: false,
             hidden_for: 0.0,
             has_fix: true,
+            drift: [0.0; 2],
             satellites: 14,
             elapsed: number as f64 * 100.0,
             random,
@@ -172,9 +175,8 @@ impl Rover {
 
     /// What the receiver says.
     pub fn gps(&mut self) -> Gps {
-        let scatter = if self.has_fix { 0.08 } else { 0.9 };
-        let east = self.position[0] + self.random.noise() * scatter;
-        let north = self.position[1] + self.random.noise() * scatter;
+        let east = self.position[0] + self.drift[0] + self.random.noise() * 0.05;
+        let north = self.position[1] + self.drift[1] + self.random.noise() * 0.05;
         Gps {
             latitude: ORIGIN_LATITUDE + north / METRES_PER_DEGREE,
             longitude: ORIGIN_LONGITUDE + east / (METRES_PER_DEGREE * ORIGIN_LATITUDE.to_radians().cos()),
@@ -297,6 +299,11 @@ impl Rover {
         let is_hidden = self.hidden_for > 0.0;
         if self.random.happens(2.0, dt) {
             self.satellites = if is_hidden { 2 } else { 12 + (self.random.unit() * 5.0) as u32 };
+        }
+        for axis in 0..2 {
+            let wander = if self.has_fix { 0.0 } else { self.random.noise() * 0.9 * dt.sqrt() };
+            let recover = if self.has_fix { self.drift[axis] * dt * 2.0 } else { 0.0 };
+            self.drift[axis] += wander - recover;
         }
         let has_fix = self.satellites >= 4;
         if has_fix != self.has_fix {

@@ -208,7 +208,11 @@ impl Subscriber {
     pub fn close_code(&mut self) -> u16 {
         loop {
             match self.socket.read().expect("a close frame") {
-                Message::Close(frame) => return frame.map_or(1005, |f| f.code.into()),
+                Message::Close(frame) => {
+                    // Lets the reply go out: the server waits for it.
+                    let _ = self.socket.flush();
+                    return frame.map_or(1005, |f| f.code.into());
+                }
                 _ => {}
             }
         }
