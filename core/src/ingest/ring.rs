@@ -553,6 +553,15 @@ impl Ring {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Ring {
+    /// The age of the oldest mark, in laps.
+    pub(super) fn oldest_mark_laps(&self) -> u32 {
+        let lap = self.lap(self.tail.load(Ordering::Relaxed));
+        self.marks.iter().map(|mark| lap.wrapping_sub(mark.load(Ordering::Relaxed))).max().unwrap_or(0)
+    }
+}
+
 /// Bytes of a record with a payload of this length.
 #[inline]
 const fn span(payload: usize) -> u64 {
