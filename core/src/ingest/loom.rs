@@ -142,9 +142,8 @@ fn two_producers_share_the_last_room() {
         for topic in [1, 2, 3] {
             publish(&ring, topic, 4);
         }
-        let producers = [4, 5].map(|topic| {
-            with_ring(&ring, move |ring| ring.try_publish(&head(topic), &[topic as u8; 4]).is_ok())
-        });
+        let producers =
+            [4, 5].map(|topic| with_ring(&ring, move |ring| ring.try_publish(&head(topic), &[topic as u8; 4]).is_ok()));
         assert_eq!(reader.read(1), [1]);
         let accepted = producers.map(join);
         // There was room for one before the release, and for two after it.
@@ -331,10 +330,7 @@ fn adopted_bytes_are_reclaimed_once() {
         let adopt = || pool.adopt(bytes::Bytes::from_owner(Owner(Arc::clone(&drops)))).unwrap();
         let (first, second) = (adopt(), adopt());
         let third = second.clone();
-        let threads = [
-            thread::spawn(move || drop(first)),
-            thread::spawn(move || drop(second)),
-        ];
+        let threads = [thread::spawn(move || drop(first)), thread::spawn(move || drop(second))];
         pool.reclaim();
         drop(third);
         pool.reclaim();

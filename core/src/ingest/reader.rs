@@ -44,7 +44,6 @@ impl Reader {
     ///
     /// # Panics
     /// If the ring's memory holds what no producer wrote (a bug of the ring).
-    #[expect(clippy::should_implement_trait, reason = "lends: an Iterator cannot")]
     #[inline]
     pub fn next(&mut self) -> Option<Record<'_>> {
         self.cursor.next()
