@@ -123,7 +123,7 @@ fn a_full_ring_wraps_without_a_race() {
 
 #[test]
 fn the_slower_of_two_readers_decides_when_bytes_are_overwritten() {
-    explore(3, || {
+    explore(2, || {
         let (ring, [mut first, mut second]) = ring(0);
         publish(&ring, 1, 60);
         publish(&ring, 2, 60);
@@ -154,6 +154,20 @@ fn two_producers_share_the_last_room() {
         rest.sort_unstable();
         let expected = [(true, 2), (true, 3), (accepted[0], 4), (accepted[1], 5)];
         assert_eq!(rest, expected.iter().filter(|(taken, _)| *taken).map(|&(_, topic)| topic).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_producer_may_use_room_that_another_one_found() {
+    explore(3, || {
+        let (ring, [mut reader]) = ring(0);
+        assert_eq!(ring.try_publish_many(&head(1), &[&[1], &[1], &[1], &[1]]), Ok(4));
+        let producers =
+            [4, 5].map(|topic| with_ring(&ring, move |ring| ring.try_publish(&head(topic), &[topic as u8]).is_ok()));
+        assert_eq!(reader.read(2), [1, 1]);
+        let accepted = producers.map(join);
+        let count = accepted.iter().filter(|&&taken| taken).count();
+        assert_eq!(reader.read(2 + count).len(), 2 + count);
     });
 }
 

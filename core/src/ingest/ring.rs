@@ -236,6 +236,8 @@ impl Ring {
         let gone = owners & !self.live.load(Ordering::Relaxed);
         if gone != 0 {
             self.shared.give_up(slot, gone);
+            // Perhaps that freed the slot, after the reader told the waiting producers that it is gone.
+            self.room.announce();
         }
         Ok(Position(start))
     }
