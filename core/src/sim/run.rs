@@ -155,7 +155,7 @@ impl Engine for Rig {
 
 /// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
 fn random_config(rng: &mut Rng, shards: usize) -> Config {
-    let lane_bytes: usize = *rng.pick(&[16 << 10, 16 << 10, 64 << 10, 1 << 20]);
+    let lane_bytes: usize = *rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]);
     let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
     let config = Config {
         shards: Some(shards),
@@ -202,6 +202,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         leaps: rng.chance(200),
         removes: rng.chance(200),
         connections_max: config.connections_max as usize,
+        burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         pings: !config.limits.ping_every.is_zero(),
     };
@@ -267,7 +268,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-const STEPS: u64 = 1_500;
+const STEPS: u64 = 3_000;
 
 fn steps() -> u64 {
     number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)

@@ -87,6 +87,8 @@ pub struct Scenario {
     pub connections_max: usize,
     /// The engine pings, and closes who does not answer.
     pub pings: bool,
+    /// Messages published in one burst at most.
+    pub burst_max: u64,
     /// Longest filling of the host's payloads.
     pub filling_max: u64,
 }
@@ -206,8 +208,8 @@ impl World {
                 self.turn(shard, may_wait);
             }
             0..400 => self.pass_time(),
-            400..750 => self.client_acts(),
-            750..850 => self.host_publishes(),
+            400..800 => self.client_acts(),
+            800..850 => self.host_publishes(),
             850..860 => self.newcomers(),
             860..870 => self.vandal_acts(),
             870..880 => {
@@ -278,7 +280,7 @@ impl World {
         let now = self.net.now_ns();
         let mut state = self.state.borrow_mut();
         let State { rng, clients, truth, .. } = &mut *state;
-        for _ in 0..rng.between(1, 4) {
+        for _ in 0..rng.between(1, 8) {
             if !clients.is_empty() {
                 let client = rng.index(clients.len());
                 clients[client].act(now, truth);
@@ -291,7 +293,7 @@ impl World {
         let State { rng, numbers, .. } = &mut *state;
         let topic = *rng.pick(&TOPICS);
         let priority = *rng.pick(&Priority::ALL);
-        let count = if rng.chance(50) { rng.skewed(200) } else { rng.skewed(8) };
+        let count = if rng.chance(50) { rng.skewed(self.scenario.burst_max) } else { rng.skewed(8) };
         for _ in 0..count {
             let priority = if rng.chance(200) { *rng.pick(&Priority::ALL) } else { priority };
             let number = numbers.entry((topic.to_owned(), priority)).or_default();
