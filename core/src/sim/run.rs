@@ -178,8 +178,8 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             ..LimitsConfig::default()
         },
         topics: vec![
-            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, lane_bytes: None },
-            TopicConfig { pattern: "a/*".into(), retention: Retention::LastValue, lane_bytes: Some(16 << 10) },
+            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
+            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
         ],
         events: EventsConfig { capacity: *rng.pick(&[0, 2, 1000]), messages: false },
         ..Config::default()
