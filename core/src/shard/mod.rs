@@ -90,6 +90,7 @@ pub struct Shard<D: Driver> {
     conns: Vec<Conn>,
     open_count: u32,
     wheel: Wheel,
+    #[expect(clippy::vec_box, reason = "a connection holds the box: the whole box is what is kept")]
     stock: Vec<Box<Extra>>,
 
     topics: Vec<Option<TopicState>>,

@@ -178,8 +178,8 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             ..LimitsConfig::default()
         },
         topics: vec![
-            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, lane_bytes: None },
-            TopicConfig { pattern: "a/*".into(), retention: Retention::LastValue, lane_bytes: Some(16 << 10) },
+            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
+            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
         ],
         events: EventsConfig { capacity: *rng.pick(&[0, 2, 1000]), messages: false },
         ..Config::default()
@@ -201,7 +201,6 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         clients: *rng.pick(&[3, 10, 30]),
         leaps: rng.chance(200),
         removes: rng.chance(200),
-        connections_max: config.connections_max as usize,
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         pings: !config.limits.ping_every.is_zero(),
     };

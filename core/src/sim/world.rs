@@ -83,8 +83,6 @@ pub struct Scenario {
     pub leaps: bool,
     /// Topics are removed and made again.
     pub removes: bool,
-    /// Connections that the engine accepts at most.
-    pub connections_max: usize,
     /// The engine pings, and closes who does not answer.
     pub pings: bool,
     /// Longest filling of the host's payloads.
