@@ -141,11 +141,6 @@ impl Registry {
         Ok(true)
     }
 
-    /// Number of topics.
-    pub fn len(&self) -> usize {
-        self.names.lock().unwrap_or_else(|poison| poison.into_inner()).by_name.len()
-    }
-
     fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {
         Head { kind, time_ns, ..Head::message(topic, Priority::Normal, Kind::Text) }
     }

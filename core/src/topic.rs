@@ -210,6 +210,26 @@ impl Topic {
         Ok(self.inner.shared.ring.try_publish_many(&head, &payloads[..=sound])?)
     }
 
+    /// [`Topic::publish_many`], waiting up to `wait` for room for all of them. Returns how many were published.
+    ///
+    /// # Errors
+    /// See [`PublishError`]: about the first message that was not taken, if not even one was.
+    pub fn publish_many_timeout(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payloads: &[&[u8]],
+        wait: Duration,
+    ) -> Result<usize, PublishError> {
+        let Some(first) = payloads.first() else { return Ok(0) };
+        let head = self.check(priority, kind, first)?;
+        if first.len() > INLINE_MAX {
+            return self.publish_timeout(priority, kind, first, wait).map(|_| 1);
+        }
+        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        Ok(self.inner.shared.ring.publish_many_timeout(&head, &payloads[..=sound], wait)?)
+    }
+
     /// Memory to write a message of `len` bytes in place (all zero). Publish it with [`Claim::commit`]; dropped, it is
     /// given back and nobody notices.
     ///
@@ -332,6 +352,13 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Claim {
+    /// Makes the message `len` bytes long if it is shorter, the new bytes zero; may move it. False: the payload pool is full, and
+    /// nothing has changed.
+    #[must_use]
+    pub fn grow(&mut self, len: usize) -> bool {
+        len <= self.topic.inner.shared.config.limits.message_bytes_max && self.buf.grow(len)
+    }
+
     /// Shortens the message.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate(len);

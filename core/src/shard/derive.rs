@@ -217,7 +217,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Appends what is rendered behind the room for the header, compressed where that pays.
-    fn pack_and_append(&mut self, id: u32, opcode: Opcode, meta: &Meta, rendered: &mut Vec<u8>, packed: &mut Vec<u8>) {
+    fn pack_and_append(&mut self, id: u32, opcode: Opcode, meta: &Meta, rendered: &mut [u8], packed: &mut Vec<u8>) {
         let body = &rendered[HEADER_BYTES_MAX..];
         if self.streams[id].form.packing() == Packing::Deflate
             && let Some(effort) =

@@ -250,7 +250,7 @@ impl<D: Driver> Shard<D> {
         };
         match since {
             // It knows the topic, but had nothing of this lane yet: everything is news to it.
-            Some((epoch, seq)) if epoch == self.shared.epoch => {
+            Some((epoch, seq)) if epoch == self.epoch_of(lane) => {
                 let wanted = (seq.unwrap_or(0) + 1).min(head);
                 Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
             }
@@ -258,6 +258,10 @@ impl<D: Driver> Shard<D> {
             Some(_) => Start { seq: 1, floor, reason: GapReason::Epoch },
             None => Start { seq: last_value, floor: last_value, reason: GapReason::Lag },
         }
+    }
+
+    fn epoch_of(&self, lane: u32) -> u64 {
+        self.topics[self.lanes[lane].topic as usize].as_ref().map_or(self.shared.epoch, |t| t.epoch)
     }
 
     /// Gives a membership its cursor in the lane of `priority`.

@@ -236,7 +236,7 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
             pool_bytes,
             lane_bytes,
-            payload_bytes: *rng.pick(&[512 << 10, 16 << 20]),
+            payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
             remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
             ..MemoryConfig::default()
         },
@@ -275,7 +275,6 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         clients: *rng.pick(&[3, 10, 30]),
         leaps: rng.chance(200),
         removes: rng.chance(200),
-        connections_max: config.connections_max as usize,
         burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         host_listens: config.events.messages,

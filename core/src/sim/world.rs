@@ -87,8 +87,6 @@ pub struct Scenario {
     pub leaps: bool,
     /// Topics are removed and made again.
     pub removes: bool,
-    /// Connections that the engine accepts at most.
-    pub connections_max: usize,
     /// Raw connections without a topic talk to the host.
     pub host_listens: bool,
     /// The engine pings, and closes who does not answer.

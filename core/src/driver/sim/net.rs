@@ -14,7 +14,7 @@ use super::conn::{ClientEnd, Conn, ECONNRESET, EPIPE, ETIMEDOUT, EndNews, ShardE
 use super::options::SimOptions;
 use super::rng::Rng;
 use super::socket::SimSocket;
-use crate::driver::{DriverCounters, Event, RECV_HEADROOM, RecvBuf, Sent, Slot, Wait};
+use crate::driver::{DriverCounters, Event, RECV_HEADROOM, RecvBuf, Sent, Slot};
 
 /// What received memory is filled with before and after it is lent, so that stale reads show.
 const POISON: u8 = 0xdd;
@@ -56,7 +56,6 @@ pub(super) struct ShardSide {
     pub buffer_addresses: Vec<usize>,
     pub lent: Vec<bool>,
     pub woken: Arc<AtomicBool>,
-    pub last_wait: Option<Wait>,
     pub counters: DriverCounters,
     pub alive: bool,
 }
@@ -100,7 +99,6 @@ impl SimNet {
             lent: vec![false; buffers.len()],
             buffers,
             woken: Arc::new(AtomicBool::new(false)),
-            last_wait: None,
             counters: DriverCounters::default(),
             alive: true,
         });
@@ -130,11 +128,6 @@ impl SimNet {
     pub fn advance_to(&self, t: u64) {
         let mut net = self.state_mut();
         net.now_ns = net.now_ns.max(t);
-    }
-
-    /// The wait that the shard asked for in its last turn, if it had one.
-    pub fn last_wait(&self, shard: usize) -> Option<Wait> {
-        self.state().shards[shard].last_wait
     }
 
     /// The earliest instant at which the shard's driver has an event to report, if nobody acts.
@@ -198,7 +191,7 @@ impl NetState {
         let peer = if self.rng.chance(self.options.peer_unknown) { None } else { Some(peer) };
         let due = delayed(self.now_ns, &mut self.rng, &self.options);
         let ends_while_paused = self.rng.chance(500);
-        let mut conn = Conn::new(shard, peer, due, ends_while_paused);
+        let mut conn = Conn::new(peer, due, ends_while_paused);
         let side = &mut self.shards[shard];
         let index = self.conns.len();
         if side.listening && !side.stopping && side.alive && side.backlog.len() < self.options.backlog {
@@ -277,11 +270,10 @@ impl NetState {
         open.unwrap_or_else(|| panic!("shard {shard}: {what} on the closed slot {}", slot.0))
     }
 
-    pub(super) fn turn(&mut self, shard: usize, wait: Wait, events: &mut Vec<Event>) {
+    pub(super) fn turn(&mut self, shard: usize, events: &mut Vec<Event>) {
         let lent = self.shards[shard].lent.iter().filter(|lent| **lent).count();
         assert_eq!(lent, 0, "shard {shard}: {lent} receive buffers not given back before the next turn");
         let side = &mut self.shards[shard];
-        side.last_wait = Some(wait);
         side.counters.syscalls += 1;
         let events_max = events.len() + self.options.limits.events_per_turn;
 
