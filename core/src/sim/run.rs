@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::checks::{DIRECT, Truth, UNRETAINED};
+use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::{Engine, Scenario, Summary, Totals, Way, World};
+use super::world::World;
 use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
@@ -331,7 +332,13 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
             }));
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
+            RefCell::new(Shard::new(
+                number as u8,
+                driver,
+                shared.clone(),
+                reader,
+                connections_max + crate::shard::REFUSAL_SLOTS,
+            ))
         })
         .collect();
     let rig = Rig {
