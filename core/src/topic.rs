@@ -46,6 +46,29 @@ impl From<Refused> for PublishError {
     }
 }
 
+/// What may be said of a message beyond its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Its importance.
+    pub priority: Priority,
+    /// What the payload is.
+    pub kind: Kind,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// What it replaces, where a topic's policy is to keep only the newest message of each key.
+    pub key: Option<&'a str>,
+    /// After so long (at most 49 days) it is worth nothing: a subscriber that lags does not get it any more.
+    pub ttl: Option<Duration>,
+}
+
+/// A key as the engine compares it: FNV-1a, never 0.
+pub(crate) fn key_number(key: &str) -> u64 {
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.max(1)
+}
+
 /// A topic to publish on. Cheap to clone, may be used from any thread, outlives nothing: after the engine's end every call
 /// answers [`PublishError::Stopped`].
 #[derive(Clone)]
@@ -92,7 +115,20 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     #[inline]
     pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
-        let head = self.check(priority, kind, payload)?;
+        self.publish_message(&Message { priority, kind, payload, key: None, ttl: None })
+    }
+
+    /// Publishes one message with a key or an expiry. Copies it once; never waits.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` if there is no room now.
+    pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
+        let Message { priority, kind, payload, key, ttl } = *message;
+        let head = Head {
+            key: key.map_or(0, key_number),
+            ttl_ms: ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32),
+            ..self.check(priority, kind, payload)?
+        };
         if payload.len() <= INLINE_MAX {
             return Ok(self.inner.shared.ring.try_publish(&head, payload)?);
         }

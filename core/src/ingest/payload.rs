@@ -106,7 +106,7 @@ impl fmt::Debug for PayloadPool {
 
 impl PayloadPool {
     /// A pool of at most `limit` bytes, headers and spare buffers included; a quarter of it may lie spare. Allocates
-    /// only its queues (under 400 KiB).
+    /// only its queues (under 1 MiB).
     pub fn new(limit: usize) -> Self {
         let retained_max = limit / 4;
         let classes = (0..)

@@ -39,12 +39,13 @@ impl Reader {
         self.cursor.index()
     }
 
-    /// The next record, or `None` if it is not committed yet. Gives the record before it back to nobody but this
-    /// reader: room is made by [`Reader::release`] alone.
+    /// The next record, or `None` if it is not committed yet. A load of its mark (shared with the producers), then the
+    /// record's own lines.
+    ///
+    /// A shared payload is given up by the next call; the room in the ring only by [`Reader::release`].
     ///
     /// # Panics
     /// If the ring's memory holds what no producer wrote (a bug of the ring).
-    #[expect(clippy::should_implement_trait, reason = "lends: an Iterator cannot")]
     #[inline]
     pub fn next(&mut self) -> Option<Record<'_>> {
         self.cursor.next()

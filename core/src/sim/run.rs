@@ -128,6 +128,7 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            evicted: sum(|s| s.evicted),
             unlogged: sum(|s| s.unlogged),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
