@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::driver::probe::DriverChoice;
+use crate::ingest::{POOL_BYTES_DEFAULT, RING_BYTES_DEFAULT};
 
 /// Everything [`crate::Engine::start`] needs. `Config::default()` runs; change what matters.
 #[derive(Clone, Debug)]
@@ -81,10 +82,10 @@ pub struct MemoryConfig {
 impl Default for MemoryConfig {
     fn default() -> Self {
         Self {
-            ring_bytes: 16 << 20,
+            ring_bytes: RING_BYTES_DEFAULT,
             pool_bytes: 256 << 20,
             lane_bytes: 8 << 20,
-            payload_bytes: 256 << 20,
+            payload_bytes: POOL_BYTES_DEFAULT,
             remainder_bytes: 16 << 20,
             lock_memory: false,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::registry::Opened;
 use crate::shard::Shared;
 use crate::sys::clock;
 use crate::types::{Kind, Priority, TopicId};
@@ -79,6 +80,7 @@ pub struct Topic {
 struct Inner {
     shared: Arc<Shared>,
     id: TopicId,
+    epoch: u64,
     name: Box<str>,
     is_removed: Arc<AtomicBool>,
 }
@@ -90,8 +92,10 @@ impl std::fmt::Debug for Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(shared: Arc<Shared>, id: TopicId, name: &str, is_removed: Arc<AtomicBool>) -> Self {
-        Self { inner: Arc::new(Inner { shared, id, name: name.into(), is_removed }) }
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
+        let Opened { id, number, is_removed } = opened;
+        let epoch = shared.epoch + number;
+        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed }) }
     }
 
     /// Its name.
@@ -104,9 +108,10 @@ impl Topic {
         self.inner.id
     }
 
-    /// The epoch in which its sequence numbers count: another one after each start of the engine.
+    /// The epoch in which its sequence numbers count: another one after each start of the engine, and when the topic is made
+    /// again after its removal.
     pub fn epoch(&self) -> u64 {
-        self.inner.shared.epoch
+        self.inner.epoch
     }
 
     /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.
@@ -203,6 +208,26 @@ impl Topic {
             return self.publish(priority, kind, first).map(|_| 1);
         }
         Ok(self.inner.shared.ring.try_publish_many(&head, &payloads[..=sound])?)
+    }
+
+    /// [`Topic::publish_many`], waiting up to `wait` for room for all of them. Returns how many were published.
+    ///
+    /// # Errors
+    /// See [`PublishError`]: about the first message that was not taken, if not even one was.
+    pub fn publish_many_timeout(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payloads: &[&[u8]],
+        wait: Duration,
+    ) -> Result<usize, PublishError> {
+        let Some(first) = payloads.first() else { return Ok(0) };
+        let head = self.check(priority, kind, first)?;
+        if first.len() > INLINE_MAX {
+            return self.publish_timeout(priority, kind, first, wait).map(|_| 1);
+        }
+        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        Ok(self.inner.shared.ring.publish_many_timeout(&head, &payloads[..=sound], wait)?)
     }
 
     /// Memory to write a message of `len` bytes in place (all zero). Publish it with [`Claim::commit`]; dropped, it is
@@ -327,6 +352,13 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Claim {
+    /// Makes the message `len` bytes long if it is shorter, the new bytes zero; may move it. False: the payload pool is full, and
+    /// nothing has changed.
+    #[must_use]
+    pub fn grow(&mut self, len: usize) -> bool {
+        len <= self.topic.inner.shared.config.limits.message_bytes_max && self.buf.grow(len)
+    }
+
     /// Shortens the message.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate(len);

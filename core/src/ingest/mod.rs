@@ -21,8 +21,7 @@ mod loom;
 mod tests;
 
 pub use error::{Refused, RingError};
-pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool, PoolFull};
+pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool};
 pub use reader::Reader;
-pub use record::{Body, Head, Numbering, Position, Record, RecordKind};
-pub use ring::{INLINE_MAX, READERS_MAX, RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
-pub use signal::Waker;
+pub use record::{Body, Head, Position, Record, RecordKind};
+pub use ring::{INLINE_MAX, RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Ring};

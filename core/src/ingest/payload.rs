@@ -193,6 +193,7 @@ impl PayloadPool {
     }
 
     /// Bytes that lie spare for the next claims: at most a quarter of the limit.
+    #[cfg(test)]
     pub fn spare_bytes(&self) -> usize {
         self.shared.retained.load(Ordering::Relaxed)
     }

@@ -11,10 +11,9 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::record::{Position, Record};
-use super::ring::{Cursor, Ring};
+use super::ring::Cursor;
 use super::signal::Waker;
 
 /// One reader of the ring: sees every record, in the one order that all readers see.
@@ -27,11 +26,6 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(cursor: Cursor) -> Self {
         Self { cursor }
-    }
-
-    /// The ring.
-    pub fn ring(&self) -> &Arc<Ring> {
-        self.cursor.ring()
     }
 
     /// This reader's number, from 0.

@@ -496,10 +496,6 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn ring(&self) -> &Arc<Ring> {
-        &self.ring
-    }
-
     pub(super) fn index(&self) -> usize {
         self.index
     }

@@ -218,9 +218,8 @@ impl<D: Driver> Shard<D> {
             }
         }
         let Some(state) = &self.topics[m.topic as usize] else { return };
-        let (name, topic_id) = (state.name.clone(), state.id.0);
+        let (name, topic_id, epoch) = (state.name.clone(), state.id.0, state.epoch);
         let id = self.conns[slot as usize].interests.get(m.interest as usize).and_then(|i| i.id.clone());
-        let epoch = self.shared.epoch;
         let is_msgpack = self.conns[slot as usize].protocol == Protocol::MsgpackV1;
         let id = id.as_deref().and_then(|raw| match is_msgpack {
             true => Id::from_msgpack(raw),

@@ -237,6 +237,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+        let epoch = self.shared.epoch + self.topics_created;
+        self.topics_created += 1;
         let Ok(name) = std::str::from_utf8(name) else { return };
         let index = topic_index(id);
         let settings = self.settings(name);
@@ -250,6 +252,7 @@ impl<D: Driver> Shard<D> {
         self.topics[index as usize] = Some(TopicState {
             id,
             name: name.into(),
+            epoch,
             escaped: escaped.into(),
             packed: packed.into(),
             lanes: [NONE; 4],
@@ -275,7 +278,11 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(&membership) = self.topics[index as usize].as_ref().and_then(|t| t.members.last()) {
+            let (slot, is_literal) = (self.memberships[membership].slot, self.memberships[membership].is_literal);
             self.leave(membership);
+            if is_literal {
+                self.await_topic(slot, index);
+            }
         }
         let Some(state) = self.topics[index as usize].take() else { return };
         self.topic_names.remove(&state.name);

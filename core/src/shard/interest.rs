@@ -141,6 +141,16 @@ impl<D: Driver> Shard<D> {
         Ok(number as u16)
     }
 
+    /// A topic goes that the connection asked for by its name: it gets the topic again should that be made again.
+    pub(super) fn await_topic(&mut self, slot: u32, topic: u32) {
+        let name = self.topics[topic as usize].as_ref().map(|t| Pattern::parse(&t.name));
+        if let Some(Ok(pattern)) = name {
+            // It was counted as a subscription before, so no limit is looked at.
+            let wishes = self.membership_of(slot, topic).map_or(Wishes::default(), |m| self.memberships[m].wishes);
+            let _ = self.add_interest(slot, pattern, None, wishes, usize::MAX / 2);
+        }
+    }
+
     /// Memberships that exist only through a pattern do not count against the connection's limit.
     fn pattern_members(&self, slot: u32) -> usize {
         let mut count = 0;
@@ -241,7 +251,7 @@ impl<D: Driver> Shard<D> {
         };
         match since {
             // It knows the topic, but had nothing of this lane yet: everything is news to it.
-            Some((epoch, seq)) if epoch == self.shared.epoch => {
+            Some((epoch, seq)) if epoch == self.epoch_of(lane) => {
                 let wanted = (seq.unwrap_or(0) + 1).min(head);
                 Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
             }
@@ -249,6 +259,10 @@ impl<D: Driver> Shard<D> {
             Some(_) => Start { seq: 1, floor, reason: GapReason::Epoch },
             None => Start { seq: last_value, floor: last_value, reason: GapReason::Lag },
         }
+    }
+
+    fn epoch_of(&self, lane: u32) -> u64 {
+        self.topics[self.lanes[lane].topic as usize].as_ref().map_or(self.shared.epoch, |t| t.epoch)
     }
 
     /// Gives a membership its cursor in the lane of `priority`.

@@ -25,7 +25,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-pub use shared::{Command, Counters, Mailbox, ShardStats, Shared};
+pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
@@ -94,6 +94,8 @@ pub struct Shard<D: Driver> {
 
     topics: Vec<Option<TopicState>>,
     topic_names: HashMap<Box<str>, u32>,
+    /// Topics ever made, the same on all shards at the same place in the ring.
+    topics_created: u64,
     lanes: Table<Lane>,
     streams: Table<Stream>,
     memberships: Table<Membership>,
@@ -156,6 +158,7 @@ impl<D: Driver> Shard<D> {
             stock: Vec::new(),
             topics: Vec::new(),
             topic_names: HashMap::new(),
+            topics_created: 0,
             lanes: Table::new(u32::MAX - 1),
             streams: Table::new(u32::MAX - 1),
             memberships: Table::new(cursors),

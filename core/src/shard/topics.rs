@@ -271,6 +271,8 @@ pub struct TopicState {
     pub id: TopicId,
     /// Its name.
     pub name: Box<str>,
+    /// The epoch of its numbering.
+    pub epoch: u64,
     /// Its name as a JSON string, quotes included.
     pub escaped: Box<[u8]>,
     /// Its name as a MessagePack string.

@@ -27,6 +27,10 @@ pub struct Totals {
     pub connections: u64,
     /// Messages lost by cursors, by priority.
     pub dropped: [u64; 4],
+    /// Cursors in use.
+    pub cursors: u64,
+    /// Copies of half-sent frames, bytes.
+    pub remainder_bytes: u64,
     /// Connections given up for want of memory or for being too slow.
     pub evicted: u64,
     /// Frames for which there was no log memory at all.
@@ -62,6 +66,8 @@ pub trait Engine {
     fn host_act(&self, rng: &mut Rng);
     /// Begins an orderly end.
     fn drain(&self, within_ns: u64);
+    /// Panics if the engine holds more memory than it may.
+    fn check_memory(&self);
     /// The engine's counters.
     fn totals(&self) -> Totals;
 }
@@ -213,6 +219,7 @@ impl World {
         }
         self.audit();
         self.check_wakes();
+        self.engine.check_memory();
     }
 
     fn awake(&self) -> Vec<usize> {
@@ -445,7 +452,7 @@ impl World {
 
     fn stragglers(&self) -> Vec<String> {
         let state = self.state.borrow();
-        let alive = state.clients.iter().filter(|c| c.is_alive() && !c.is_quiet());
+        let alive = state.clients.iter().filter(|c| c.is_alive());
         alive.map(|c| format!("client {} {:?}: {}", c.number, c.nature, c.describe())).collect()
     }
 
@@ -561,7 +568,8 @@ impl World {
             assert_eq!(self.net.open_slots(shard), 0, "shard {shard} ended with open connections");
             assert_eq!(self.net.buffers_lent(shard), 0);
         }
-        assert_eq!(self.engine.totals().connections, 0);
+        let totals = self.engine.totals();
+        assert_eq!((totals.connections, totals.cursors, totals.remainder_bytes), (0, 0, 0), "left over at the end");
         let truth = &state.truth;
         Summary {
             clients: state.clients.len(),

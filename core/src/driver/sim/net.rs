@@ -3,7 +3,7 @@
 //! Everything happens in one thread; every random choice comes from one seeded generator. So a run is its seed.
 
 use std::cell::{Ref, RefCell, RefMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(super) struct ShardSide {
     pub backlog: VecDeque<usize>,
     /// Connection by slot.
     pub slots: Vec<Option<usize>>,
+    /// Slots in use.
+    pub used: BTreeSet<u32>,
     /// Free slots; the last freed is the last.
     pub free: Vec<u32>,
     /// Receive buffers not on loan.
@@ -61,7 +63,7 @@ pub(super) struct ShardSide {
 
 impl ShardSide {
     fn open(&self) -> u32 {
-        (self.slots.len() - self.free.len()) as u32
+        self.used.len() as u32
     }
 }
 
@@ -92,6 +94,7 @@ impl SimNet {
             stopping: false,
             backlog: VecDeque::new(),
             slots: vec![None; limits.slots as usize],
+            used: BTreeSet::new(),
             free: (0..limits.slots).rev().collect(),
             buffer_addresses: buffers.iter().map(|(_, bytes)| bytes.as_ptr() as usize).collect(),
             lent: vec![false; buffers.len()],
@@ -285,9 +288,7 @@ impl NetState {
         if side.woken.swap(false, Ordering::AcqRel) || self.rng.chance(self.options.spurious_woken) {
             events.push(Event::Woken);
         }
-        let mut slots: Vec<u32> = (0..self.shards[shard].slots.len() as u32)
-            .filter(|slot| self.shards[shard].slots[*slot as usize].is_some())
-            .collect();
+        let mut slots: Vec<u32> = self.shards[shard].used.iter().copied().collect();
         let start = if slots.is_empty() { 0 } else { self.rng.index(slots.len()) };
         slots.rotate_left(start);
         let shuffled = self.rng.chance(self.options.shuffle);
@@ -396,6 +397,7 @@ impl NetState {
             let slot = side.free.remove(at);
             assert!(side.slots[slot as usize].is_none());
             side.slots[slot as usize] = Some(index);
+            side.used.insert(slot);
             let conn = &mut self.conns[index];
             conn.server = ShardEnd::Open(slot);
             events.push(Event::Accepted { slot: Slot(slot), peer: conn.peer });
@@ -451,8 +453,8 @@ impl NetState {
         {
             sooner(at);
         }
-        for index in side.slots.iter().flatten() {
-            if let Some(at) = self.conns[*index].next_due() {
+        for index in side.used.iter().filter_map(|slot| side.slots[*slot as usize]) {
+            if let Some(at) = self.conns[index].next_due() {
                 sooner(at);
             }
         }
@@ -541,6 +543,7 @@ impl NetState {
         conn.inbound = VecDeque::new();
         let side = &mut self.shards[shard];
         side.slots[slot.0 as usize] = None;
+        side.used.remove(&slot.0);
         side.free.push(slot.0);
     }
 
@@ -562,10 +565,8 @@ impl NetState {
 
     /// The shard's driver is dropped: the kernel closes everything it had.
     pub(super) fn shard_gone(&mut self, shard: usize) {
-        for slot in 0..self.shards[shard].slots.len() as u32 {
-            if self.shards[shard].slots[slot as usize].is_some() {
-                self.close(shard, Slot(slot));
-            }
+        while let Some(&slot) = self.shards[shard].used.first() {
+            self.close(shard, Slot(slot));
         }
         let side = &mut self.shards[shard];
         side.alive = false;
