@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::table::NONE;
-use super::topics::{FORMS, Form, Lane, Stream, TopicState};
+use super::topics::{FORMS, Form, Lane, Membership, Stream, TopicState};
 use super::{RECORD_BYTES_PER_TURN, RECORDS_PER_TURN};
 use crate::config::{SlowPolicy, TopicConfig};
 use crate::driver::Driver;
@@ -278,10 +278,10 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(&membership) = self.topics[index as usize].as_ref().and_then(|t| t.members.last()) {
-            let (slot, is_literal) = (self.memberships[membership].slot, self.memberships[membership].is_literal);
+            let Membership { slot, is_literal, wishes, .. } = self.memberships[membership];
             self.leave(membership);
             if is_literal {
-                self.await_topic(slot, index);
+                self.await_topic(slot, index, wishes);
             }
         }
         let Some(state) = self.topics[index as usize].take() else { return };

@@ -142,11 +142,10 @@ impl<D: Driver> Shard<D> {
     }
 
     /// A topic goes that the connection asked for by its name: it gets the topic again should that be made again.
-    pub(super) fn await_topic(&mut self, slot: u32, topic: u32) {
+    pub(super) fn await_topic(&mut self, slot: u32, topic: u32, wishes: Wishes) {
         let name = self.topics[topic as usize].as_ref().map(|t| Pattern::parse(&t.name));
         if let Some(Ok(pattern)) = name {
             // It was counted as a subscription before, so no limit is looked at.
-            let wishes = self.membership_of(slot, topic).map_or(Wishes::default(), |m| self.memberships[m].wishes);
             let _ = self.add_interest(slot, pattern, None, wishes, usize::MAX / 2);
         }
     }

@@ -12,6 +12,9 @@ use crate::types::{Kind, Priority, TopicId};
 /// Topics that begin with this keep nothing for new subscribers.
 pub const UNRETAINED: &str = "deep/";
 
+/// The topic in the stamps of messages between the host and one connection, past all topics.
+pub const DIRECT: &str = "$direct";
+
 /// A message's identity, whatever its number in the lane: publisher and its own count.
 type Message = (u32, u64);
 
@@ -185,16 +188,23 @@ pub struct RawView {
     pub topics: Vec<String>,
     /// The last message by topic and priority.
     last: BTreeMap<(String, Priority), (TopicId, u64)>,
+    /// Messages to this connection alone.
+    direct: u64,
 }
 
 impl RawView {
     /// The account of a connection to `topics`.
     pub fn new(topics: Vec<String>) -> Self {
-        RawView { topics, last: BTreeMap::new() }
+        RawView { topics, last: BTreeMap::new(), direct: 0 }
     }
 
     /// A message.
     pub fn on_message(&mut self, stamp: &Stamp, truth: &mut Truth) {
+        if stamp.topic == DIRECT {
+            self.direct += 1;
+            assert_eq!(stamp.number, self.direct, "messages to one connection come in order and all of them");
+            return;
+        }
         let asked = self.topics.iter().any(|pattern| matches(pattern, &stamp.topic));
         assert!(asked, "a message of another topic: {stamp:?}, asked for {:?}", self.topics);
         let (id, seq) = truth.place(stamp);

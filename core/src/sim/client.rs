@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::checks::{JsonView, RawView, Truth};
+use super::checks::{DIRECT, JsonView, RawView, Truth};
 use super::frames::{Incoming, Wire};
 use super::payload::Stamp;
 use crate::driver::sim::{Rng, SimSocket};
@@ -32,7 +32,7 @@ pub enum Pace {
 pub struct Nature {
     /// `fanwire.json.v1`, or raw on `topics`.
     pub json: bool,
-    /// Raw: the topics of its target. JSON: what it subscribes to at first.
+    /// Raw: the topics of its target (none: it talks to the host). JSON: what it subscribes to at first.
     pub topics: Vec<String>,
     /// How it reads.
     pub pace: Pace,
@@ -94,6 +94,8 @@ pub struct Client {
     sent_close: bool,
     close_code: Option<Option<u16>>,
     stalled_until: u64,
+    /// When it first had a go, and when it ended.
+    pub lived_ns: (u64, u64),
     next_id: u64,
     /// Pings (WebSocket) out; the server may answer only the newest.
     pings: VecDeque<Vec<u8>>,
@@ -130,6 +132,7 @@ impl Client {
             sent_close: false,
             close_code: None,
             stalled_until: 0,
+            lived_ns: (0, 0),
             next_id: 1,
             pings: VecDeque::new(),
             json_pings: VecDeque::new(),
@@ -188,6 +191,10 @@ impl Client {
         if !self.is_alive() {
             return;
         }
+        if self.lived_ns.0 == 0 {
+            self.lived_ns.0 = now_ns;
+        }
+        self.lived_ns.1 = now_ns;
         self.wire.write_some(&mut self.rng);
         if now_ns >= self.stalled_until {
             let max = match self.nature.pace {
@@ -395,7 +402,11 @@ impl Client {
     }
 
     fn publish(&mut self) {
-        let topic = if self.nature.json { self.rng.pick(&self.nature.publishes).clone() } else { self.nature.topics[0].clone() };
+        let topic = match self.nature.topics.first() {
+            _ if self.nature.json => self.rng.pick(&self.nature.publishes).clone(),
+            Some(topic) => topic.clone(),
+            None => DIRECT.to_owned(),
+        };
         let priority = if self.nature.json { *self.rng.pick(&Priority::ALL) } else { Priority::Normal };
         let kind = match self.rng.below(3) {
             // A raw client cannot say that its text is JSON.
@@ -467,14 +478,15 @@ impl Client {
     }
 }
 
-/// `/t/TOPIC?topic=…`, percent-encoded.
+/// `/t/TOPIC?topic=…`, percent-encoded; `/` without a topic.
 fn raw_target(topics: &[String]) -> String {
     let encode = |topic: &str, keep_slash: bool| -> String {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~*".contains(&b) || (keep_slash && b == b'/');
         topic.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
     };
-    let mut target = format!("/t/{}", encode(&topics[0], true));
-    for (i, topic) in topics[1..].iter().enumerate() {
+    let [first, others @ ..] = topics else { return "/".to_owned() };
+    let mut target = format!("/t/{}", encode(first, true));
+    for (i, topic) in others.iter().enumerate() {
         target.push(if i == 0 { '?' } else { '&' });
         target.push_str("topic=");
         target.push_str(&encode(topic, false));
