@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess, StartError};
@@ -24,7 +25,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             Driver::Uring => DriverChoice::Uring,
             Driver::Epoll => DriverChoice::Epoll,
         },
-        connections_max: args.max_connections.get(),
+        connections_max: args.max_connections.map_or(usual.connections_max, NonZeroU32::get),
         cursors_max: args.max_cursors.get(),
         topics_max: args.max_topics.get(),
         memory: MemoryConfig {
@@ -117,9 +118,9 @@ pub fn say(line: &str) {
 pub fn stop(engine: Engine, deadline: Duration) {
     let report = engine.shutdown(deadline);
     if report.is_clean {
-        tracing::info!("stopped: every subscriber got everything");
+        tracing::info!("stopped: everything queued was delivered");
     } else {
-        tracing::warn!("stopped at the deadline: not every subscriber got everything");
+        tracing::warn!("stopped at the deadline: some subscribers had not taken everything");
     }
 }
 
@@ -130,7 +131,9 @@ fn raise_file_limit() {
         return;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        Ok(()) => tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped)),
+        Ok(()) => {
+            tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped))
+        }
         Err(errno) => tracing::warn!("cannot raise the limit of open files: {errno}"),
     }
 }

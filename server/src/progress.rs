@@ -24,7 +24,11 @@ pub struct Progress {
 impl Progress {
     /// A bar for a file of `size` bytes (`None`: a spinner), shown only where stderr is a terminal.
     pub fn new(size: Option<u64>) -> Self {
-        let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(size, target);
         let template = match size {
             Some(_) => "{wide_bar:.cyan/238} {percent:>3} %  {msg}  {elapsed_precise}",

@@ -42,9 +42,9 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     match (&args.to, args.listen) {
         (Some(url), _) => {
             let mut target = Uplink::connect(url, args.timeout.0, stop.clone())?;
-            let played = play(args, &recording, &mut target, &stop)?;
+            play(args, &recording, &mut target, &stop)?;
             let published = target.finish(args.timeout.0)?;
-            finish(&played, &stop)?;
+            interrupted(&stop)?;
             if published.refused > 0 {
                 let text = format!("the server refused {} of {} messages", published.refused, published.messages);
                 return Err(Failure::message(Exit::Failed, text));
@@ -62,7 +62,8 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             let played = play(args, &recording, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
             engine::stop(target.engine, args.shutdown_timeout.0);
-            finish(&played?, &stop)?;
+            played?;
+            interrupted(&stop)?;
         }
         // clap demands one of the two.
         (None, None) => return Err(Failure::message(Exit::Software, "neither --to nor --listen")),
@@ -76,28 +77,23 @@ trait Target {
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure>;
 }
 
-/// What was played.
-struct Played {
-    messages: u64,
-    bytes: u64,
-    took: Duration,
-}
-
-fn finish(played: &Played, stop: &StopRequests) -> Result<(), Failure> {
-    let seconds = played.took.as_secs_f64();
-    tracing::info!(
-        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
-        grouped(played.messages),
-        grouped(played.bytes),
-        grouped((played.messages as f64 / seconds.max(1e-6)) as u64)
-    );
+/// Fails where the recording was not played to its end because the process was asked to stop.
+fn interrupted(stop: &StopRequests) -> Result<(), Failure> {
     match stop.is_asked() {
-        true => Err(Failure { code: stop.exit_code().into(), error: anyhow::anyhow!("{}: stopped before the end", stop.name()) }),
+        true => Err(Failure {
+            code: stop.exit_code().into(),
+            error: anyhow::anyhow!("{}: stopped before the end", stop.name()),
+        }),
         false => Ok(()),
     }
 }
 
-fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop: &StopRequests) -> Result<Played, Failure> {
+fn play(
+    args: &ReplayArgs,
+    recording: &Recording,
+    target: &mut impl Target,
+    stop: &StopRequests,
+) -> Result<(), Failure> {
     let mut progress = Progress::new(recording.size);
     let start = clock::now();
     let mut pace = Pace::new(args.speed, args.max_silence.0, start);
@@ -133,7 +129,14 @@ fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop
         pace.restart();
     }
     progress.clear();
-    Ok(Played { messages: progress.messages(), bytes, took: clock::now().saturating_duration_since(start) })
+    let seconds = clock::now().saturating_duration_since(start).as_secs_f64();
+    tracing::info!(
+        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
+        grouped(progress.messages()),
+        grouped(bytes),
+        grouped((progress.messages() as f64 / seconds.max(1e-6)) as u64)
+    );
+    Ok(())
 }
 
 fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failure> {
@@ -203,8 +206,8 @@ impl Embedded {
         Ok(topic)
     }
 
-    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them: so the recording's topics
-    /// are made first.
+    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them:
+    /// so the recording's topics are made first.
     fn wait_for_subscribers(&mut self, wanted: usize, recording: &Recording) -> Result<(), Failure> {
         if recording.is_repeatable() {
             self.make_topics(recording)?;
@@ -267,7 +270,9 @@ impl Target for Embedded {
                         tracing::warn!("the engine has taken nothing for {} s: still waiting", PATIENCE.as_secs());
                     }
                 }
-                Err(error @ PublishError::TooLarge { .. }) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    return Err(Failure::new(Exit::Data, anyhow::Error::new(error)));
+                }
                 Err(error) => return Err(Failure::new(Exit::Software, anyhow::Error::new(error))),
             }
         }
