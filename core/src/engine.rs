@@ -260,11 +260,11 @@ impl Engine {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
-        let (id, is_removed) = shared
+        let opened = shared
             .ring
             .retry_timeout(Duration::from_secs(1), open)
             .unwrap_or(Err(TopicError::WouldBlock))?;
-        Ok(Topic::new(shared.clone(), id, name, is_removed))
+        Ok(Topic::new(shared.clone(), opened, name))
     }
 
     /// Removes a topic: its logs are freed, its subscribers get no more, publishing to it is refused. `Ok(false)`: there is

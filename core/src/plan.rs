@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::ingest::{PayloadPool, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use crate::log::BlockPool;
 use crate::shard;
 
@@ -150,7 +150,7 @@ impl Config {
         if limits.message_bytes_max == 0 || limits.message_bytes_max > MESSAGE_BYTES_MAX {
             wrong("limits.message_bytes_max", &limits.message_bytes_max, format!("must be from 1 to {MESSAGE_BYTES_MAX}"));
         }
-        if memory.payload_bytes < 2 * limits.message_bytes_max {
+        if memory.payload_bytes < 2 * PayloadPool::footprint(limits.message_bytes_max.min(MESSAGE_BYTES_MAX)) {
             wrong(
                 "memory.payload_bytes",
                 &memory.payload_bytes,
@@ -190,7 +190,7 @@ impl Config {
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let plan = MemoryPlan {
             lines: vec![
-                line("ingest ring", memory.ring_bytes as u64 * 17 / 16, "memory.ring_bytes"),
+                line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
                 line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
                 line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),

@@ -1,6 +1,7 @@
 //! What every real driver promises, proved on loopback for each of them by the same tests.
 //!
 //! Clients are plain `std` sockets. Waiting is bounded by a watchdog that only a hang can reach.
+#![allow(clippy::disallowed_methods, reason = "test threads sleep to let the kernel or another thread get ahead")]
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

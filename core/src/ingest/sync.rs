@@ -1,10 +1,10 @@
 //! What the threads of the ring and of the pool share, from the standard library, or from loom when a model
 //! tries every interleaving (`--cfg loom`). Nothing else in `ingest` names an atomic type.
 
-#[cfg(not(loom))]
-pub(super) use real::*;
 #[cfg(loom)]
 pub(super) use model::*;
+#[cfg(not(loom))]
+pub(super) use real::*;
 
 #[cfg(not(loom))]
 mod real {

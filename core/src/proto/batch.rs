@@ -136,7 +136,14 @@ impl BatchEncoder {
     ///
     /// # Errors
     /// Why it cannot join; nothing is then written.
-    pub fn push(&mut self, out: &mut Vec<u8>, seq: u64, kind: Kind, timestamp_ns: u64, payload: &[u8]) -> Result<(), MustClose> {
+    pub fn push(
+        &mut self,
+        out: &mut Vec<u8>,
+        seq: u64,
+        kind: Kind,
+        timestamp_ns: u64,
+        payload: &[u8],
+    ) -> Result<(), MustClose> {
         self.admits(out, seq, kind, payload.len())?;
         out.reserve(RECORD_HEAD_BYTES + payload.len());
         out.extend_from_slice(&timestamp_ns.to_le_bytes());
@@ -181,7 +188,12 @@ impl BatchEncoder {
     ///
     /// `compress` appends the LZ4 form of its first argument to its second, or returns `false` if it cannot or need not (the
     /// block is below a threshold). `scratch` is cleared and reused. Returns whether the block is compressed.
-    pub fn finish_lz4(self, out: &mut Vec<u8>, scratch: &mut Vec<u8>, compress: impl FnOnce(&[u8], &mut Vec<u8>) -> bool) -> bool {
+    pub fn finish_lz4(
+        self,
+        out: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+        compress: impl FnOnce(&[u8], &mut Vec<u8>) -> bool,
+    ) -> bool {
         let start = self.start;
         self.finish(out);
         let Some(block) = out.get(start + HEAD_BYTES..) else { return false };
@@ -217,6 +229,27 @@ pub fn control_finish(out: &mut [u8], start: usize) {
     let block = out.len().saturating_sub(start + HEAD_BYTES) as u32;
     if let Some(size) = out.get_mut(start + 16..start + 20) {
         size.copy_from_slice(&block.to_le_bytes());
+    }
+}
+
+/// The JSON object of a client's control frame; `None` for a kind that this version does not know.
+///
+/// # Errors
+/// What is wrong with the frame.
+pub fn control_of(frame: &[u8]) -> Result<Option<&str>, BatchError> {
+    if frame.len() >= HEAD_BYTES && frame[0] == VERSION && frame[1] == KIND_CONTROL && frame[2] & FLAG_LZ4 == 0 {
+        let object = &frame[HEAD_BYTES..];
+        let declared = Cursor(&frame[16..]).u32();
+        if declared.is_none_or(|size| size as usize != object.len()) {
+            return Err(BatchError::Sizes);
+        }
+        return std::str::from_utf8(object).map(Some).map_err(|_| BatchError::Control);
+    }
+    match frame {
+        [VERSION, KIND_DATA | KIND_CONTROL, ..] => Err(BatchError::Control),
+        [VERSION, _, ..] if frame.len() >= HEAD_BYTES => Ok(None),
+        [VERSION, ..] | [] => Err(BatchError::Short { bytes: frame.len() }),
+        [version, ..] => Err(BatchError::Version(*version)),
     }
 }
 

@@ -9,7 +9,9 @@
 //! client sends may use any window, because inflating with the largest one understands all. The first acceptable
 //! offer is taken, none is no error.
 
+use arrayvec::ArrayString;
 use std::fmt;
+use std::fmt::Write as _;
 use thiserror::Error;
 
 /// The extension's registered name.
@@ -19,6 +21,9 @@ pub const WINDOW_BITS_MAX: u8 = 15;
 /// Smallest window that the server agrees to send with.
 pub const WINDOW_BITS_MIN: u8 = 9;
 
+/// Longest response, in bytes.
+pub const RESPONSE_BYTES_MAX: usize = 101;
+
 /// The header violates its grammar (RFC 6455 section 9.1): the handshake is to be refused with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("malformed Sec-WebSocket-Extensions at byte {at}")]
@@ -27,7 +32,7 @@ pub struct MalformedExtensions {
     pub at: usize,
 }
 
-/// What was agreed. Its `Display` is the value of the response's `Sec-WebSocket-Extensions`.
+/// What was agreed. Its `Display` is its [`Agreement::response`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
     /// No match in what the server sends may reach back further than 2 to this power: 9 to 15.
@@ -39,14 +44,12 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Appends the value of the response's `Sec-WebSocket-Extensions`: at most 101 bytes.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(EXTENSION.as_bytes());
-        out.extend_from_slice(b"; server_no_context_takeover; client_no_context_takeover");
-        if self.server_window_asked {
-            out.extend_from_slice(b"; server_max_window_bits=");
-            super::json::decimal(out, self.server_window_bits.into());
-        }
+    /// The value of the response's `Sec-WebSocket-Extensions`. No allocation.
+    pub fn response(&self) -> ArrayString<RESPONSE_BYTES_MAX> {
+        let mut response = ArrayString::new();
+        // Cannot fail: the longest response has exactly `RESPONSE_BYTES_MAX` bytes.
+        let _ = write!(response, "{self}");
+        response
     }
 }
 

@@ -13,9 +13,11 @@
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::num::NonZeroI32;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
 use rustix::net::SocketFlags;
@@ -134,6 +136,8 @@ struct Connection {
     room_armed: bool,
     /// Operations with completions still to come.
     in_kernel: u8,
+    /// Why the kernel would not watch the connection any more (out of memory): its last bytes are read, then it has failed.
+    watch_error: Option<NonZeroI32>,
 }
 
 /// What is known of a connection's sending side.
@@ -147,6 +151,9 @@ enum Outlet {
     /// It does again; the event is to be reported.
     Due,
 }
+
+/// Slots that a batch of accepts is to fill.
+type Targets = ArrayVec<u32, ACCEPTS_PER_TURN>;
 
 struct Read {
     slot: u32,
@@ -333,6 +340,10 @@ impl UringDriver {
         let is_last = !completion.is_more();
         self.in_kernel -= usize::from(is_last);
         match token.op {
+            // Without its wakes or connections a driver is of no use, and to ask again and again would spin.
+            Op::Waker | Op::Listener if completion.result < 0 && completion.result != -libc::ECANCELED => {
+                self.ring.fail(-completion.result);
+            }
             Op::Waker => {
                 self.waker_armed &= !is_last;
                 self.waker.on_signal();
@@ -370,8 +381,10 @@ impl UringDriver {
                     if connection.inlet.on_ready(hangup) {
                         self.readable.push(slot);
                     }
-                    // Every end re-arms, good ones too: an overflow ends polls with a good result.
-                    if is_last {
+                    if result < 0 {
+                        connection.watch_error = NonZeroI32::new(-result);
+                    } else if is_last {
+                        // Every good end re-arms: an overflow of completions ends polls that way.
                         self.unwatched.push(slot);
                     }
                 }
@@ -464,34 +477,36 @@ impl UringDriver {
         };
         // What comes in from here on is news, also if the poll reports it while the batch is under way.
         self.listeners[index].ready = false;
-        // The gate's room is at most the free slots, of which the last ones are asked for.
-        let first = self.free.len() - count;
+        // The gate's room is at most the free slots.
+        let targets: Targets = (0..count).filter_map(|_| self.free.pop()).collect();
         if self.accept_by_syscall {
-            self.accept_into_table(index, first, count);
+            self.accept_into_table(index, &targets);
         } else {
-            self.submit_accepts(fd, first, count);
+            self.submit_accepts(fd, &targets);
         }
 
         let (mut empty, mut exhausted) = (false, false);
         let mut used = 0;
-        // From the back, so that taking a slot out of the free list moves none that is still to be looked at.
-        for attempt in (0..count).rev() {
+        for (attempt, &slot) in targets.iter().enumerate() {
             let result = self.answers.results[attempt].result;
             if result >= 0 {
-                let slot = self.free.swap_remove(first + attempt);
                 used += 1;
                 self.on_accepted(slot, attempt, events);
-            } else if result == -libc::EINVAL && !self.accept_by_syscall {
-                // The flag is not known here (before 6.10). Nothing was accepted: try the other way.
-                self.accept_by_syscall = true;
-                return 0;
-            } else {
-                match AcceptTrouble::of(-result) {
-                    AcceptTrouble::Empty => empty = true,
-                    AcceptTrouble::Lost => used += 1,
-                    AcceptTrouble::Exhausted => exhausted = true,
-                }
+                continue;
             }
+            if result == -libc::EINVAL && !self.accept_by_syscall {
+                // Before 6.10 the kernel knows no accept that does not wait. Nothing was accepted: the other way.
+                self.accept_by_syscall = true;
+                continue;
+            }
+            match AcceptTrouble::of(-result) {
+                AcceptTrouble::Empty => empty = true,
+                AcceptTrouble::Lost => used += 1,
+                AcceptTrouble::Exhausted => exhausted = true,
+            }
+        }
+        for (_, &slot) in targets.iter().enumerate().rev().filter(|&(i, _)| self.answers.results[i].result < 0) {
+            self.free.push(slot);
         }
         if exhausted {
             self.counters.accept_exhausted += 1;
@@ -502,11 +517,11 @@ impl UringDriver {
         used
     }
 
-    /// Accepts straight into the table's slots `free[first..]`, all with one call.
-    fn submit_accepts(&mut self, listener: i32, first: usize, count: usize) {
+    /// Accepts straight into the table's slots `targets`, all with one call.
+    fn submit_accepts(&mut self, listener: i32, targets: &[u32]) {
         self.answers.begin();
-        for attempt in 0..count {
-            let target = DestinationSlot::try_from_slot_target(self.free[first + attempt]).ok();
+        for (attempt, &slot) in targets.iter().enumerate() {
+            let target = DestinationSlot::try_from_slot_target(slot).ok();
             let addr = &mut self.addrs[attempt];
             *addr = RawAddr::EMPTY;
             let room = &raw mut addr.len;
@@ -521,13 +536,12 @@ impl UringDriver {
     }
 
     /// The same with system calls: accept, move the socket into the table, forget its number.
-    fn accept_into_table(&mut self, index: usize, first: usize, count: usize) {
-        self.answers.begin();
+    fn accept_into_table(&mut self, index: usize, targets: &[u32]) {
         let mut error = 0;
-        for attempt in 0..count {
+        for (attempt, &slot) in targets.iter().enumerate() {
             // After one error the rest would only repeat it.
             if error == 0 {
-                match self.accept_one_into_table(index, self.free[first + attempt]) {
+                match self.accept_one_into_table(index, slot) {
                     Ok(addr) => self.addrs[attempt] = addr,
                     Err(errno) => error = -errno.raw_os_error(),
                 }
@@ -633,7 +647,14 @@ impl UringDriver {
                 }
                 return;
             }
-            AGAIN => connection.inlet.on_nothing(),
+            AGAIN => {
+                connection.inlet.on_nothing();
+                if let Some(errno) = connection.watch_error
+                    && connection.inlet.on_end()
+                {
+                    events.push(Event::End { slot: slot_id, error: Some(errno.get()) });
+                }
+            }
             INTERRUPTED => {
                 if connection.inlet.on_ready(false) {
                     self.readable.push(slot);

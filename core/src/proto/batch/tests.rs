@@ -1,7 +1,12 @@
 use super::*;
 use proptest::prelude::*;
 
-const HEAD: BatchHead = BatchHead { topic_id: TopicId(0x0403_0201), priority: Priority::Low, kind: Kind::Json, first_seq: 0x1122_3344_5566_7788 };
+const HEAD: BatchHead = BatchHead {
+    topic_id: TopicId(0x0403_0201),
+    priority: Priority::Low,
+    kind: Kind::Json,
+    first_seq: 0x1122_3344_5566_7788,
+};
 
 fn no_lz4(_: &[u8], _: usize, _: &mut Vec<u8>) -> bool {
     panic!("nothing is compressed");
@@ -17,7 +22,10 @@ fn encode(head: BatchHead, payloads: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn decode_plain(frame: &[u8]) -> Result<(BatchHead, Vec<(u64, u64, Vec<u8>)>), BatchError> {
+/// Sequence number, timestamp, payload.
+type Messages = Vec<(u64, u64, Vec<u8>)>;
+
+fn decode_plain(frame: &[u8]) -> Result<(BatchHead, Messages), BatchError> {
     match decode(frame, 1 << 20, &mut Vec::new(), no_lz4)? {
         Frame::Data(batch) => {
             let messages: Vec<_> = batch.messages().map(|m| (m.seq, m.timestamp_ns, m.payload.to_vec())).collect();
@@ -198,10 +206,13 @@ fn blocks_are_compressed_only_when_that_helps() {
     assert_eq!(decode(frame, 1 << 20, &mut Vec::new(), |_, _, _| false), Err(BatchError::Lz4));
     assert_eq!(decode(frame, 1 << 20, &mut Vec::new(), |_, _, _| true), Err(BatchError::Lz4));
 
-    for compress in [|_: &[u8], _: &mut Vec<u8>| false, |block: &[u8], out: &mut Vec<u8>| {
-        out.extend_from_slice(block);
-        true
-    }] {
+    for compress in [
+        |_: &[u8], _: &mut Vec<u8>| false,
+        |block: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(block);
+            true
+        },
+    ] {
         let mut plain = Vec::new();
         let mut batch = BatchEncoder::begin(&mut plain, HEAD, BatchLimits::default());
         batch.push(&mut plain, HEAD.first_seq, Kind::Json, 1000, b"{}").expect("fits");
