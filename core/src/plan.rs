@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::ingest::{PayloadPool, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
+use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use crate::log::BlockPool;
 use crate::shard;
 
@@ -160,7 +160,7 @@ impl Config {
                 format!("must be from 1 to {MESSAGE_BYTES_MAX}"),
             );
         }
-        if memory.payload_bytes < 2 * PayloadPool::footprint(limits.message_bytes_max.min(MESSAGE_BYTES_MAX)) {
+        if memory.payload_bytes / 2 < limits.message_bytes_max {
             wrong(
                 "memory.payload_bytes",
                 &memory.payload_bytes,

@@ -128,6 +128,7 @@ impl PayloadPool {
 
     /// What a claim of `len` bytes takes from the pool: the next power of two (at least 256) and a header; `usize::MAX` for
     /// more than 1 GiB, which no pool gives.
+    #[cfg(test)]
     pub const fn footprint(len: usize) -> usize {
         if len > CLASS_BYTES_MAX {
             return usize::MAX;

@@ -22,6 +22,8 @@ const RENDERED_BLOCK_MAX: usize = 64 << 10;
 const SCRATCH_KEPT: usize = 256 << 10;
 /// Payload bytes rendered for one stream in one turn at most (and one message more).
 const DERIVE_BYTES_PER_TURN: usize = 512 << 10;
+/// A larger message is sent as it is: compressing a MiB takes about 5 ms, in which the shard does nothing else.
+const DEFLATE_BYTES_MAX: usize = 1 << 20;
 /// The full window of permessage-deflate: narrower clients are served uncompressed.
 const WINDOW_BITS: u8 = 15;
 
@@ -220,6 +222,7 @@ impl<D: Driver> Shard<D> {
     fn pack_and_append(&mut self, id: u32, opcode: Opcode, meta: &Meta, rendered: &mut [u8], packed: &mut Vec<u8>) {
         let body = &rendered[HEADER_BYTES_MAX..];
         if self.streams[id].form.packing() == Packing::Deflate
+            && body.len() <= DEFLATE_BYTES_MAX
             && let Some(effort) = self.streams[id].advisor.advise(body)
         {
             packed.clear();
