@@ -10,7 +10,7 @@ mod advisor;
 mod blocks;
 
 pub use advisor::{Advisor, THRESHOLD};
-use blocks::{Blocks, SLACK};
+use blocks::{Blocks, Padding, SLACK};
 use libdeflater::{CompressionLvl, Compressor};
 
 /// How much work a compression may cost.
@@ -96,20 +96,17 @@ impl Deflater {
         payload_len + SLACK
     }
 
-    /// The sync-flush form of a payload in at most `room` bytes and a tail byte; `None`, with `out` in disorder, when it
-    /// does not fit.
+    /// Appends the sync-flush form of a payload, made in at most `room` bytes and a tail byte, and returns its length;
+    /// `None`, with `out` in disorder, when it does not fit.
     fn sync_flushed(&mut self, payload: &[u8], effort: Effort, room: usize, out: &mut Vec<u8>) -> Option<usize> {
         let start = out.len();
         out.resize(start + room + SLACK, 0);
         let len = self.compressor(effort).deflate_compress(payload, &mut out[start..start + room]).ok()?;
-        let Some(last) = self.blocks.last(&out[start..start + len + SLACK]) else {
-            debug_assert!(false, "libdeflate wrote a stream that we cannot read");
-            return None;
-        };
+        out.truncate(start + len + SLACK);
+        let form = self.blocks.open_end(&mut out[start..]);
+        debug_assert!(form.is_some(), "libdeflate wrote a stream that we cannot read");
         out.truncate(start + len);
-        out[start + last.header / 8] &= !(1 << (last.header % 8));
-        // The three header bits of the empty stored block are zeros: they may lie in the padding, if it is that long.
-        if !matches!(last.end % 8, 1..=5) {
+        if form? == Padding::Short {
             out.push(0x00);
         }
         Some(out.len() - start)
@@ -123,3 +120,8 @@ impl Deflater {
         slot.get_or_insert_with(|| Compressor::new(CompressionLvl::new(effort.level()).unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

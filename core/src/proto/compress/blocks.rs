@@ -20,11 +20,20 @@ const PRECODE_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3,
 
 /// The last block of a stream, in bits from the stream's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastBlock {
+struct LastBlock {
     /// Where its header begins: the bit is BFINAL, and set.
-    pub header: usize,
+    header: usize,
     /// One past its last bit.
-    pub end: usize,
+    end: usize,
+}
+
+/// What the last byte of a stream has left behind the stream's last bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// Three zero bits or more: they are the header of an empty stored block already.
+    Long,
+    /// Less: an empty stored block's header needs another byte, 0x00.
+    Short,
 }
 
 /// The walker's tables: about 5 KiB, reused from stream to stream; allocates nothing.
@@ -67,11 +76,19 @@ enum Coding {
 }
 
 impl Blocks {
-    /// The last block of the stream that is all of `padded` but its last [`SLACK`] bytes.
+    /// Clears BFINAL in the last block of the stream that is all of `padded` but its last [`SLACK`] bytes, and says what an
+    /// empty stored block behind it would begin with. `None`, and nothing changed, when that is no whole stream.
     ///
     /// O(compressed length) for streams of several blocks; O(1), that is the code lengths alone, for nearly every stream of
-    /// one. `None` when the stream is not whole, or something follows it.
-    pub fn last(&mut self, padded: &[u8]) -> Option<LastBlock> {
+    /// one.
+    pub fn open_end(&mut self, padded: &mut [u8]) -> Option<Padding> {
+        let last = self.last(padded)?;
+        padded[last.header / 8] &= !(1 << (last.header % 8));
+        Some(if matches!(last.end % 8, 1..=5) { Padding::Long } else { Padding::Short })
+    }
+
+    /// The last block; `None` also when something follows it.
+    fn last(&mut self, padded: &[u8]) -> Option<LastBlock> {
         let len = padded.len().checked_sub(SLACK)?;
         let mut bits = Bits { padded, at: 0 };
         loop {
@@ -381,3 +398,7 @@ impl<const SYMBOLS: usize> Code<SYMBOLS> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "blocks_tests.rs"]
+mod tests;
