@@ -122,6 +122,4 @@ impl Deflater {
 }
 
 #[cfg(test)]
-mod samples;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

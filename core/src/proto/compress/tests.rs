@@ -1,6 +1,7 @@
 //! What clients make of what we send: inflaters of every window, three messages in a row.
 
-use super::samples;
+pub(crate) mod samples;
+
 use super::*;
 use flate2::{Decompress, FlushDecompress, Status};
 
