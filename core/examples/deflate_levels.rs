@@ -140,9 +140,7 @@ fn rows() -> Vec<Row> {
     ));
     rows.push((
         "the advice to a new lane".into(),
-        Box::new(move |message| {
-            if black_box(Advisor::new(0).advise(message)).is_some() { 0 } else { message.len() }
-        }),
+        Box::new(move |message| if black_box(Advisor::new(0).advise(message)).is_some() { 0 } else { message.len() }),
     ));
     let (mut lz4, mut out) = (Lz4::new(), Vec::new());
     rows.push((

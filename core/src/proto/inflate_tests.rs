@@ -94,8 +94,8 @@ fn table() -> Vec<Row> {
     const FINAL_STORED_HELLO: [u8; 10] = [0x01, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
     const EMPTY_STORED: [u8; 5] = [0x00, 0x00, 0x00, 0xff, 0xff];
     const DYNAMIC: [u8; 45] = [
-        0x05, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0x56, 0xff, 0x13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0x05, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0x56, 0xff, 0x13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ];
     vec![
         // Legal.
@@ -132,11 +132,29 @@ fn table() -> Vec<Row> {
             cat(&[&(0..60).flat_map(|_| final_hello().bytes).collect::<Vec<_>>(), &[0]]),
             repeated(b"Hello", 60),
         ),
-        ("as long as allowed", cat(&[&(0..200).flat_map(|_| cat(&[&HELLO, &TAIL])).collect::<Vec<_>>(), &[0]]), repeated(b"Hello", 200)),
+        (
+            "as long as allowed",
+            cat(&[&(0..200).flat_map(|_| cat(&[&HELLO, &TAIL])).collect::<Vec<_>>(), &[0]]),
+            repeated(b"Hello", 200),
+        ),
         ("no data", vec![], Ok(vec![])),
         // Not.
-        ("one byte too long", cat(&[&(0..200).flat_map(|_| cat(&[&HELLO, &TAIL])).collect::<Vec<_>>(), &Writer::default().fixed(false).literals(b"x").end_of_block().message()]), Err(TooBig)),
-        ("small bomb", (0..40).fold(Writer::default().fixed(false).literals(b"x"), |w, _| w.match_258_at_1()).end_of_block().message(), Err(TooBig)),
+        (
+            "one byte too long",
+            cat(&[
+                &(0..200).flat_map(|_| cat(&[&HELLO, &TAIL])).collect::<Vec<_>>(),
+                &Writer::default().fixed(false).literals(b"x").end_of_block().message(),
+            ]),
+            Err(TooBig),
+        ),
+        (
+            "small bomb",
+            (0..40)
+                .fold(Writer::default().fixed(false).literals(b"x"), |w, _| w.match_258_at_1())
+                .end_of_block()
+                .message(),
+            Err(TooBig),
+        ),
         ("empty blocks for ever", EMPTY_STORED.repeat(1000), Err(TooBig)),
         ("final blocks for ever", [0x03, 0x00].repeat(1000), Err(Invalid)),
         ("final block, and no more", FINAL_HELLO.to_vec(), Err(Invalid)),
@@ -148,13 +166,29 @@ fn table() -> Vec<Row> {
         ("stored block, cut", STORED_HELLO[..8].to_vec(), Err(Invalid)),
         ("stored block that the tail would fill", STORED_HELLO[..6].to_vec(), Err(Invalid)),
         ("stored block that the tail would fill in part", STORED_HELLO[..7].to_vec(), Err(Invalid)),
-        ("stored block, length and complement differ", vec![0x00, 0x05, 0x00, 0x05, 0x00, 1, 2, 3, 4, 5, 0], Err(Invalid)),
+        (
+            "stored block, length and complement differ",
+            vec![0x00, 0x05, 0x00, 0x05, 0x00, 1, 2, 3, 4, 5, 0],
+            Err(Invalid),
+        ),
         ("stored block of 65,535 that never come", vec![0x00, 0xff, 0xff, 0x00, 0x00, 1, 2], Err(Invalid)),
         ("reserved block type", vec![0x06, 0x00], Err(Invalid)),
         ("reserved block type, final", vec![0x07, 0x00], Err(Invalid)),
-        ("match before the beginning", Writer::default().fixed(false).match_5_at_5().end_of_block().message(), Err(Invalid)),
-        ("match before the beginning, by one", Writer::default().fixed(false).literals(b"Hell").match_5_at_5().message(), Err(Invalid)),
-        ("reserved length symbol 286", Writer::default().fixed(false).literals(b"x").code(0xC6, 8).message(), Err(Invalid)),
+        (
+            "match before the beginning",
+            Writer::default().fixed(false).match_5_at_5().end_of_block().message(),
+            Err(Invalid),
+        ),
+        (
+            "match before the beginning, by one",
+            Writer::default().fixed(false).literals(b"Hell").match_5_at_5().message(),
+            Err(Invalid),
+        ),
+        (
+            "reserved length symbol 286",
+            Writer::default().fixed(false).literals(b"x").code(0xC6, 8).message(),
+            Err(Invalid),
+        ),
         ("reserved distance symbol 30", hello().fixed(false).code(3, 7).code(30, 5).message(), Err(Invalid)),
         ("dynamic block, more lengths than symbols", DYNAMIC.to_vec(), Err(Invalid)),
         ("dynamic block without codes", vec![0x04, 0x00, 0x00, 0x00, 0x00], Err(Invalid)),
@@ -171,7 +205,10 @@ fn in_pieces<'a>(
 ) -> Result<Vec<u8>, InflateError> {
     let mut out = b"before".to_vec();
     inflater.begin(max, &out);
-    let len = pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut out)).and_then(|()| inflater.finish(&mut out));
+    let len = pieces
+        .into_iter()
+        .try_for_each(|piece| inflater.feed(piece, &mut out))
+        .and_then(|()| inflater.finish(&mut out));
     assert!(out.len() <= 6 + max + 1 && out.starts_with(b"before"));
     assert_eq!(len.unwrap_or(out.len() - 6), out.len() - 6);
     len.map(|_| out.split_off(6))

@@ -2,6 +2,30 @@
 //!
 //! Knows a message's length, a sample of its bytes and how the lane's last messages came out. Never compresses, and knows
 //! no clock: its memory is counted in messages.
+//!
+//! The rules come from this table, made by `cargo run --release --example deflate_levels -- 100` on one CPU of a shared
+//! 2-core VM (PX4: a recorded flight as JSON lines; OpenSSH, Zookeeper: real logs). Compressed size in per cent, µs a message:
+//!
+//! | message | `Fast` (level 1) | `Thorough` (6) | level 9 | zlib-rs 3, `Z_SYNC_FLUSH` | LZ4 |
+//! | --- | --- | --- | --- | --- | --- |
+//! | JSON, numbers vary, 1,200 B | 34.4 %, 10 | 32.9 %, 16 | 32.9 %, 16 | 34.1 %, 18 | 54 %, 2 |
+//! | 4 KiB | 29.9 %, 23 | 27.1 %, 40 | 26.7 %, 65 | 29.5 %, 39 | 50 %, 8 |
+//! | 64 KiB | 28.0 %, 274 | 23.9 %, 717 | 23.1 %, 3,440 | 27.3 %, 462 | 41 %, 136 |
+//! | 1 MiB | 27.7 %, 4,830 | 23.3 %, 12,300 | 22.3 %, 62,700 | 26.9 %, 6,550 | 40 %, 2,240 |
+//! | PX4, one line, 1,700 B | 28.6 %, 9 | 26.9 %, 14 | 26.8 %, 22 | 28.6 %, 17 | 43 %, 2 |
+//! | PX4, 16 KiB of lines | 3.3 %, 21 | 2.2 %, 32 | 2.2 %, 38 | 3.4 %, 29 | 3.3 %, 3 |
+//! | PX4, 300 KB of lines | 7.5 %, 620 | 6.9 %, 867 | 6.6 %, 4,000 | 7.5 %, 761 | 12 %, 230 |
+//! | OpenSSH, 1,200 B | 29.2 %, 10 | 28.9 %, 13 | 28.8 %, 12 | 29.2 %, 18 | 39 %, 2 |
+//! | OpenSSH, 16 KiB | 11.1 %, 37 | 10.0 %, 74 | 9.8 %, 145 | 11.1 %, 61 | 17 %, 15 |
+//! | Zookeeper, 16 KiB | 8.4 %, 32 | 7.2 %, 49 | 6.6 %, 89 | 8.2 %, 48 | 12 %, 11 |
+//! | base64 of noise, 4 KiB | 75.7 %, 16 | 75.7 %, 26 | 75.7 %, 26 | 75.7 %, 39 | 100 %, 1 |
+//! | `f32` points, 12 KiB | 91.6 %, 57 | 92.0 %, 102 | 91.9 %, 90 | 91.6 %, 133 | 100 %, 2 |
+//! | noise, 4 KiB | 100 %, 15 | 100 %, 25 | 100 %, 26 | 100 %, 44 | 100 %, 1 |
+//!
+//! More effort saves a tenth and more where level 1 leaves less than 30 %, and next to nothing elsewhere; level 9 costs too
+//! much for what it adds, and 12 (not shown) costs a hundred times as much. Levels 2–5 lie between 1 and 6 in both. The sample
+//! costs 0.2 µs. Of the `Fast` times, opening the end of the stream is about 1 µs for messages of one block (decompressing and
+//! comparing instead: 3 to 4 µs at 1,200 B) and a quarter to a third for those of several.
 
 use super::{Compressed, Effort};
 
@@ -24,7 +48,7 @@ const WEIGHT_BITS: u32 = 2;
 /// A message's bytes that are looked at: every third of the first KiB, so that no width of number is in step with it.
 const SAMPLE_STEP: usize = 3;
 const SAMPLE_BYTES: usize = 1024;
-/// A sample with more distinct bytes than this is taken for noise: see [`looks_like_noise`].
+/// A sample with fewer than this many times the equal pairs of noise is taken for noise: see [`looks_like_noise`].
 const COLLISIONS_IN_NOISE: u32 = 2;
 
 /// Per cent of the whole, in 1/65,536.
@@ -120,3 +144,7 @@ fn looks_like_noise(payload: &[u8]) -> bool {
     }
     pairs * 512 < COLLISIONS_IN_NOISE * sampled * sampled.saturating_sub(1)
 }
+
+#[cfg(test)]
+#[path = "advisor_tests.rs"]
+mod tests;

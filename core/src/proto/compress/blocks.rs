@@ -11,6 +11,8 @@ pub(super) const SLACK: usize = 8;
 /// Codes up to this length are decoded with one look-up, short ones several at once; longer ones, rare by construction, bit
 /// by bit.
 const TABLE_BITS: u32 = 11;
+/// Joining short codes costs some 2 µs for a block: worth it in streams from this many bytes on.
+const JOIN_FROM: usize = 4 << 10;
 /// The longest code of RFC 1951 (section 3.2.7).
 const CODE_BITS_MAX: usize = 15;
 const LITLEN_SYMBOLS: usize = 288;
@@ -122,11 +124,8 @@ impl Blocks {
                 self.lengths.read(&mut bits)?;
             }
             let is_last = word & 1 == 1;
-            let known_end = if is_last && coding == Coding::Dynamic {
-                end_by_padding(&self.lengths, &padded[..len])
-            } else {
-                None
-            };
+            let known_end =
+                if is_last && coding == Coding::Dynamic { end_by_padding(&self.lengths, &padded[..len]) } else { None };
             match known_end {
                 Some(end) => bits.at = end,
                 None => self.skip(coding, &mut bits)?,
@@ -157,7 +156,9 @@ impl Blocks {
             }
             Coding::Dynamic => {
                 self.litlen.build(self.lengths.litlen(), litlen_entry)?;
-                self.litlen.join_literals();
+                if bits.padded.len() >= JOIN_FROM {
+                    self.litlen.join_literals();
+                }
                 self.offset.build(self.lengths.offset(), offset_entry)?;
             }
         }
@@ -256,8 +257,7 @@ impl Lengths {
                     return None;
                 }
                 self.all[filled..end].fill(value);
-                self.litlen_counts[usize::from(value)] +=
-                    end.min(self.litlen_count).saturating_sub(filled) as u16;
+                self.litlen_counts[usize::from(value)] += end.min(self.litlen_count).saturating_sub(filled) as u16;
                 filled = end;
                 bits.at += usize::from(len) + extra_bits;
                 if filled == total {

@@ -122,6 +122,19 @@ fn what_is_appended_is_smaller_than_the_message_and_needs_only_the_stated_capaci
     }
 }
 
+/// A derived log may be thrown away and built again under a subscriber that has half a frame.
+#[test]
+fn the_same_message_gives_the_same_bytes_whatever_came_before() {
+    let mut used = Deflater::new();
+    for effort in EFFORTS {
+        for (name, payload) in samples::made(5000).into_iter().chain(samples::made(200_000)) {
+            let fresh = always(&mut Deflater::new(), &payload, effort);
+            assert!(fresh == always(&mut used, &payload, effort), "{name}");
+            assert!(fresh == always(&mut used, &payload, effort), "{name}, twice");
+        }
+    }
+}
+
 #[test]
 fn the_empty_message_is_the_one_byte_of_the_rfc() {
     let mut out = Vec::new();
