@@ -17,10 +17,11 @@ use crossbeam_utils::CachePadded;
 use crate::config::Config;
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
+use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverLimits};
 use crate::events::Events;
 use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
-use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES, SHARDS_MAX};
+use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
 use crate::registry::{Registry, TopicError};
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::sys::socket::{self, ListenOptions};
@@ -153,9 +154,11 @@ impl Engine {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: Config) -> Result<Engine, StartError> {
-        let shards = config.shards.unwrap_or_else(|| cpu::shards_by_default().min(SHARDS_MAX));
-        let plan = config.plan_for(shards, limits::memory_available()).map_err(StartError::Config)?;
+        let config = config.resolved();
+        let shards = config.shard_count();
+        let plan = config.plan().map_err(StartError::Config)?;
         let (choice, notice) = choose_driver(config.driver)?;
+        config.check_descriptors(shards, choice != DriverChoice::Epoll).map_err(StartError::Config)?;
         if let Some(notice) = &notice {
             tracing::warn!("{notice}");
         }
@@ -257,11 +260,11 @@ impl Engine {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
-        let (id, is_removed) = shared
+        let opened = shared
             .ring
             .retry_timeout(Duration::from_secs(1), open)
             .unwrap_or(Err(TopicError::WouldBlock))?;
-        Ok(Topic::new(shared.clone(), id, name, is_removed))
+        Ok(Topic::new(shared.clone(), opened, name))
     }
 
     /// Removes a topic: its logs are freed, its subscribers get no more, publishing to it is refused. `Ok(false)`: there is
@@ -483,8 +486,10 @@ impl ShardStart {
 
     fn serve(self, reader: Reader) -> io::Result<()> {
         let connections = self.shared.config.connections_max;
+        // Any shard may get most of the connections: each has room for all, as far as descriptors go.
+        let (open_files, _) = limits::open_files();
         let limits = DriverLimits {
-            slots: connections + REFUSAL_SLOTS,
+            slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
             recv_buffers: RECV_BUFFERS,
             recv_bytes: RECV_BYTES,
             events_per_turn: 1_024,
@@ -494,14 +499,14 @@ impl ShardStart {
             DriverChoice::Epoll => {
                 let options = EpollOptions::default();
                 match EpollDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, connections, &ready),
+                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
                     Err(error) => refuse(error, &ready),
                 }
             }
             DriverChoice::Auto | DriverChoice::Uring => {
-                let options = EpollOptions::default();
-                match EpollDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, connections, &ready),
+                let options = UringOptions::default();
+                match UringDriver::new(&limits, self.listeners, &options) {
+                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
                     Err(error) => refuse(error, &ready),
                 }
             }
@@ -519,13 +524,13 @@ fn drive<D: Driver>(
     number: usize,
     shared: Arc<Shared>,
     reader: Reader,
-    connections: u32,
+    slots: u32,
     ready: &mpsc::Sender<io::Result<&'static str>>,
 ) -> io::Result<()> {
     let name = driver.name();
     let waker = driver.waker();
     reader.set_waker(Arc::new(move || waker.wake()));
-    let mut shard = Shard::new(number as u8, driver, shared, reader, connections);
+    let mut shard = Shard::new(number as u8, driver, shared, reader, slots);
     let _ = ready.send(Ok(name));
     while shard.turn(true)? == Turned::Going {}
     Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::ingest::{PayloadPool, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use crate::log::BlockPool;
 use crate::shard;
 
@@ -13,6 +13,10 @@ pub(crate) const RECV_BUFFERS: u16 = 64;
 pub(crate) const RECV_BYTES: u32 = 16 << 10;
 /// Largest message that can be configured.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Connections where the configuration names no number.
+const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Descriptors kept for the engine and its host.
+const OWN_FILES: u64 = 128;
 /// Most shards.
 pub const SHARDS_MAX: usize = 64;
 
@@ -76,6 +80,46 @@ fn mib(bytes: u64) -> String {
 }
 
 impl Config {
+    /// The shards that this configuration comes to on this machine.
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.unwrap_or_else(|| crate::sys::cpu::shards_by_default().min(SHARDS_MAX))
+    }
+
+    /// Fills in what is left to the machine: the number of connections.
+    pub(crate) fn resolved(mut self) -> Self {
+        if self.connections_max == 0 {
+            let (open_files, _) = crate::sys::limits::open_files();
+            self.connections_max = CONNECTIONS_DEFAULT.min(open_files.saturating_sub(OWN_FILES).max(1) as u32);
+        }
+        self
+    }
+
+    /// Refuses more connections than descriptors: with epoll the process's limit counts, with io_uring each shard has its own
+    /// table of that size.
+    pub(crate) fn check_descriptors(&self, shards: usize, is_uring: bool) -> Result<(), Vec<ConfigError>> {
+        let (open_files, _) = crate::sys::limits::open_files();
+        let room = match is_uring {
+            true => (open_files.saturating_sub(u64::from(shard::REFUSAL_SLOTS))) * shards as u64,
+            false => open_files.saturating_sub(OWN_FILES),
+        };
+        if u64::from(self.connections_max) <= room {
+            return Ok(());
+        }
+        Err(vec![ConfigError {
+            field: "connections_max",
+            value: self.connections_max.to_string(),
+            problem: format!("the limit on open files ({open_files}, RLIMIT_NOFILE) leaves room for {room}: raise it, or add shards"),
+        }])
+    }
+
+    /// Checks the configuration and adds up what it may use at most, without starting anything.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, one by one; if it does not fit in the machine's memory, every line of the sum.
+    pub fn plan(&self) -> Result<MemoryPlan, Vec<ConfigError>> {
+        self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
+    }
+
     /// Adds up what this configuration may use at most, with `shards` shards.
     pub(crate) fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
         let mut errors = Vec::new();
@@ -106,7 +150,7 @@ impl Config {
         if limits.message_bytes_max == 0 || limits.message_bytes_max > MESSAGE_BYTES_MAX {
             wrong("limits.message_bytes_max", &limits.message_bytes_max, format!("must be from 1 to {MESSAGE_BYTES_MAX}"));
         }
-        if memory.payload_bytes < 2 * limits.message_bytes_max {
+        if memory.payload_bytes < 2 * PayloadPool::footprint(limits.message_bytes_max.min(MESSAGE_BYTES_MAX)) {
             wrong(
                 "memory.payload_bytes",
                 &memory.payload_bytes,
@@ -146,7 +190,7 @@ impl Config {
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let plan = MemoryPlan {
             lines: vec![
-                line("ingest ring", memory.ring_bytes as u64 * 17 / 16, "memory.ring_bytes"),
+                line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
                 line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
                 line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),

@@ -40,18 +40,24 @@ pub enum TopicError {
 
 #[derive(Debug, Default)]
 struct Names {
-    by_name: HashMap<Box<str>, Named>,
+    by_name: HashMap<Box<str>, Opened>,
+    /// Topics ever made.
+    created: u64,
     /// Index count ever used.
     used: u32,
     /// Indexes free for reuse once every shard has read past the position.
     retired: VecDeque<(u32, u64)>,
 }
 
-#[derive(Debug)]
-struct Named {
-    id: TopicId,
-    /// Shared with the host's handles.
-    is_removed: Arc<AtomicBool>,
+/// A topic that exists.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its number, used again after its end.
+    pub id: TopicId,
+    /// How many topics were made before it: added to the engine's epoch it tells this life of the name from any other.
+    pub number: u64,
+    /// Set when it is removed.
+    pub is_removed: Arc<AtomicBool>,
 }
 
 /// See the module's head.
@@ -72,7 +78,7 @@ impl Registry {
     /// # Errors
     /// See [`TopicError`].
     pub fn open(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<TopicId, TopicError> {
-        self.open_watched(name, ring, time_ns, may_wait).map(|(id, _)| id)
+        self.open_watched(name, ring, time_ns, may_wait).map(|opened| opened.id)
     }
 
     /// [`Registry::open`], and the mark that is set when the topic is removed.
@@ -85,7 +91,7 @@ impl Registry {
         ring: &Ring,
         time_ns: u64,
         may_wait: bool,
-    ) -> Result<(TopicId, Arc<AtomicBool>), TopicError> {
+    ) -> Result<Opened, TopicError> {
         TopicName::check(name)?;
         let mut names = if may_wait {
             self.names.lock().unwrap_or_else(|poison| poison.into_inner())
@@ -93,7 +99,7 @@ impl Registry {
             self.names.try_lock().map_err(|_| TopicError::WouldBlock)?
         };
         if let Some(named) = names.by_name.get(name) {
-            return Ok((named.id, named.is_removed.clone()));
+            return Ok(named.clone());
         }
         if names.by_name.len() >= self.topics_max as usize {
             return Err(TopicError::TooMany);
@@ -111,9 +117,11 @@ impl Registry {
         } else {
             names.used += 1;
         }
-        let is_removed = Arc::new(AtomicBool::new(false));
-        names.by_name.insert(name.into(), Named { id, is_removed: is_removed.clone() });
-        Ok((id, is_removed))
+        // Under the lock, hence in the order of the records: shards count the same.
+        let opened = Opened { id, number: names.created, is_removed: Arc::new(AtomicBool::new(false)) };
+        names.created += 1;
+        names.by_name.insert(name.into(), opened.clone());
+        Ok(opened)
     }
 
     /// Forgets a topic: its logs go, its subscribers get no more, publishing to it does nothing. `Ok(false)`: no such topic.
@@ -131,11 +139,6 @@ impl Registry {
         }
         names.retired.push_back((id.0, position.0));
         Ok(true)
-    }
-
-    /// Number of topics.
-    pub fn len(&self) -> usize {
-        self.names.lock().unwrap_or_else(|poison| poison.into_inner()).by_name.len()
     }
 
     fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {

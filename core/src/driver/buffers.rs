@@ -26,11 +26,6 @@ impl RecvBuffers {
         RecvBuffers { free: (0..limits.recv_buffers.max(1)).rev().map(buffer).collect(), recv_bytes }
     }
 
-    /// Usable bytes of each buffer.
-    pub fn recv_bytes(&self) -> usize {
-        self.recv_bytes
-    }
-
     /// Buffers that can be lent now.
     pub fn available(&self) -> usize {
         self.free.len()

@@ -1,6 +1,7 @@
 //! What every real driver promises, proved on loopback for each of them by the same tests.
 //!
 //! Clients are plain `std` sockets. Waiting is bounded by a watchdog that only a hang can reach.
+#![allow(clippy::disallowed_methods, reason = "test threads sleep to let the kernel or another thread get ahead")]
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -322,8 +323,8 @@ pub fn room_made_before_the_request_is_not_missed<M: Make>() {
         let mut idle = 0;
         while idle < 10 {
             match client.read(&mut sink) {
-                Ok(_) => idle = 0,
-                Err(_) => {
+                Ok(count) if count > 0 => idle = 0,
+                _ => {
                     idle += 1;
                     rig.turn();
                 }
@@ -465,6 +466,7 @@ pub fn a_full_table_leaves_the_rest_in_the_backlog<M: Make>() {
     });
     seen.sort_unstable();
     assert_eq!(seen, (0..100).collect::<Vec<u8>>());
+    rig.turn_for(Wait::No);
     for mut client in clients {
         client.set_nonblocking(false).unwrap();
         assert_closed(&mut client);
@@ -886,14 +888,14 @@ pub fn running_out_of_descriptors_is_survived<M: Make>() {
         turns += 1;
     }
     let counters = rig.driver.counters();
-    if rig.driver.name() == "epoll" {
+    if counters.accept_exhausted > 0 {
         assert_eq!(rig.accepted.len(), 1);
         assert!((1..=6).contains(&counters.accept_exhausted), "{counters:?}");
         assert!(turns < 20, "{turns} turns in 300 ms is spinning");
         assert!(counters.syscalls - turns_before < 60);
     } else {
         // Direct descriptors are not counted against the limit.
-        assert_eq!(rig.accepted.len(), 21);
+        assert_eq!((rig.driver.name(), rig.accepted.len()), ("uring", 21));
     }
     // Those that are open go on.
     assert_eq!(rig.send(first.1, b"x"), Sent::Bytes(1));

@@ -56,6 +56,11 @@ impl Inlet {
         !std::mem::replace(&mut self.ended, true)
     }
 
+    /// True once the end was reported.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Stops reading.
     pub fn pause(&mut self) {
         self.paused = true;

@@ -106,7 +106,7 @@ impl fmt::Debug for PayloadPool {
 
 impl PayloadPool {
     /// A pool of at most `limit` bytes, headers and spare buffers included; a quarter of it may lie spare. Allocates
-    /// only its queues (under 400 KiB).
+    /// only its queues (under 1 MiB).
     pub fn new(limit: usize) -> Self {
         let retained_max = limit / 4;
         let classes = (0..)
@@ -193,6 +193,7 @@ impl PayloadPool {
     }
 
     /// Bytes that lie spare for the next claims: at most a quarter of the limit.
+    #[cfg(test)]
     pub fn spare_bytes(&self) -> usize {
         self.shared.retained.load(Ordering::Relaxed)
     }

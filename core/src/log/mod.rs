@@ -5,6 +5,8 @@
 
 mod pool;
 mod stream;
+#[cfg(test)]
+mod tests;
 
-pub use pool::{Block, BlockPool};
+pub use pool::BlockPool;
 pub use stream::{Entry, Frame, FramePayload, Log, Place};

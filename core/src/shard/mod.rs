@@ -11,6 +11,7 @@ mod derive;
 mod handshake;
 mod intake;
 mod interest;
+mod pick;
 mod receive;
 mod remainder;
 mod send;
@@ -19,22 +20,27 @@ mod table;
 mod timer;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-pub use shared::{Command, Counters, Mailbox, ShardStats, Shared};
+pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
+use self::derive::Scratch;
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
-use self::topics::{Lane, Link, Membership, Stream, Sub, TopicState};
+use self::topics::{Lane, Link, Membership, Special, Stream, Sub, TopicState};
 use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;
 use crate::ingest::Reader;
 use crate::log::BlockPool;
+use crate::proto::compress::Deflater;
+use crate::proto::inflate::Inflater;
 use crate::proto::json::JsonCheck;
+use crate::proto::lz4::Lz4;
 
 /// Ring records read in one turn at most.
 const RECORDS_PER_TURN: usize = 1_024;
@@ -80,26 +86,38 @@ pub struct Shard<D: Driver> {
     driver: D,
     shared: Arc<Shared>,
     reader: Option<Reader>,
-    connections_max: u32,
 
     conns: Vec<Conn>,
     open_count: u32,
     wheel: Wheel,
+    #[expect(clippy::vec_box, reason = "a connection holds the box: the whole box is what is kept")]
     stock: Vec<Box<Extra>>,
 
     topics: Vec<Option<TopicState>>,
     topic_names: HashMap<Box<str>, u32>,
+    /// Topics ever made, the same on all shards at the same place in the ring.
+    topics_created: u64,
     lanes: Table<Lane>,
     streams: Table<Stream>,
     memberships: Table<Membership>,
     links: Table<Link>,
+    specials: Table<Special>,
     /// Connections with interests: asked about every new topic.
     interested: Vec<(u32, u32)>,
 
     pool: BlockPool,
     remainder_bytes: usize,
     json: JsonCheck,
-    scratch: Vec<u8>,
+    derive_scratch: Scratch,
+    deflater: Deflater,
+    lz4: Lz4,
+    inflater: Inflater,
+    inflated: Vec<u8>,
+    batch_buffers: Vec<Vec<u8>>,
+    /// Open batches: when each is to be closed, and its stream. May name batches that are closed already.
+    open_batches: Vec<(u64, u32)>,
+    /// Cursors that wait for their time: when, connection, generation.
+    paced: BinaryHeap<Reverse<(u64, u32, u32)>>,
     control_scratch: Vec<u8>,
     payload_scratch: Vec<u8>,
 
@@ -107,6 +125,7 @@ pub struct Shard<D: Driver> {
     active: [Vec<u32>; 4],
     /// Lanes whose source grew this turn.
     grown: Vec<u32>,
+    still_growing: Vec<u32>,
     /// This turn's news by connection: (link, next position).
     news: Vec<(u32, u32)>,
     dirty: Vec<u32>,
@@ -126,35 +145,43 @@ pub struct Shard<D: Driver> {
 }
 
 impl<D: Driver> Shard<D> {
-    /// A shard that reads `reader` and serves what `driver` accepts, up to `connections_max` at once.
-    pub fn new(number: u8, mut driver: D, shared: Arc<Shared>, reader: Reader, connections_max: u32) -> Self {
+    /// A shard that reads `reader` and serves what `driver` accepts, up to `slots` connections at once, refusals included.
+    pub fn new(number: u8, mut driver: D, shared: Arc<Shared>, reader: Reader, slots: u32) -> Self {
         let now_ns = driver.now_ns();
         let shards = shared.mailboxes.len();
-        let slots = connections_max + REFUSAL_SLOTS;
         driver.accept_while_below(slots);
         let cursors = shared.config.cursors_max / shards as u32 + 1;
         Self {
             number,
-            connections_max,
             conns: Vec::with_capacity(slots as usize),
             open_count: 0,
             wheel: Wheel::new(slots, now_ns),
             stock: Vec::new(),
             topics: Vec::new(),
             topic_names: HashMap::new(),
+            topics_created: 0,
             lanes: Table::new(u32::MAX - 1),
             streams: Table::new(u32::MAX - 1),
             memberships: Table::new(cursors),
             links: Table::new(cursors),
+            specials: Table::new(cursors),
             interested: Vec::new(),
             pool: BlockPool::new(shared.config.memory.pool_bytes / shards),
             remainder_bytes: 0,
             json: JsonCheck::new(),
-            scratch: Vec::new(),
+            derive_scratch: Scratch::default(),
+            deflater: Deflater::new(),
+            lz4: Lz4::new(),
+            inflater: Inflater::new(),
+            inflated: Vec::new(),
+            batch_buffers: Vec::new(),
+            open_batches: Vec::new(),
+            paced: BinaryHeap::new(),
             control_scratch: Vec::new(),
             payload_scratch: Vec::new(),
             active: Default::default(),
             grown: Vec::new(),
+            still_growing: Vec::new(),
             news: Vec::new(),
             dirty: Vec::new(),
             next_dirty: Vec::new(),
@@ -200,6 +227,7 @@ impl<D: Driver> Shard<D> {
         self.take_commands();
         self.read_ring();
         self.derive_grown();
+        self.resume_paced();
         self.retry_stuck();
         self.send_news();
         self.close_doomed();
@@ -214,7 +242,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn has_no_work(&self) -> bool {
-        self.dirty.is_empty() && self.doomed.is_empty() && self.ending != Ending::Ended
+        self.dirty.is_empty() && self.doomed.is_empty() && self.grown.is_empty() && self.ending != Ending::Ended
     }
 
     /// Says that this shard sleeps, then looks once more: whoever publishes after that look sees the flag and wakes us.
@@ -229,6 +257,8 @@ impl<D: Driver> Shard<D> {
             return Wait::No;
         }
         let mut until = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
+        until = until.min(self.next_batch_due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns } = self.ending {
             until = until.min(deadline_ns);
         }
@@ -299,6 +329,24 @@ impl<D: Driver> Shard<D> {
         }
         // Just set.
         conn.extra.get_or_insert_default()
+    }
+
+    /// Serves the cursors whose time has come.
+    fn resume_paced(&mut self) {
+        while let Some(&Reverse((due, slot, generation))) = self.paced.peek()
+            && due <= self.now_ns
+        {
+            self.paced.pop();
+            let conn = &mut self.conns[slot as usize];
+            if conn.generation == generation && conn.is_live() {
+                conn.flags.has_leftover = true;
+                self.mark_dirty(slot);
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending != Ending::No
     }
 
     fn take_commands(&mut self) {

@@ -1,6 +1,7 @@
 //! Simulated clients: what they speak, how they read, what they do wrong on purpose, and how their connections end.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -200,7 +201,11 @@ impl Client {
                 }
             };
             for incoming in self.wire.read_some(max) {
-                self.on_incoming(incoming, truth);
+                let checked = catch_unwind(AssertUnwindSafe(|| self.on_incoming(incoming, truth)));
+                if let Err(panic) = checked {
+                    eprintln!("at client {}, {:?}: {}", self.number, self.nature, self.describe());
+                    resume_unwind(panic);
+                }
             }
             self.wire.check_silence();
         }
@@ -297,6 +302,12 @@ impl Client {
             }
             ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
             ServerMessage::Error(m) => {
+                self.json.was_refused |= m.code == "too_many_subscriptions";
+                if m.code == "not_subscribed" {
+                    assert!(self.json.was_refused, "{}", m.message);
+                    let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
+                    self.json.asked.remove(&refused);
+                }
                 self.errors.push(m.code.into_owned());
             }
             ServerMessage::Pong(m) => {

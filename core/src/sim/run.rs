@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::checks::Truth;
+use super::checks::{Truth, UNRETAINED};
 use super::world::{Engine, Scenario, Summary, Totals, Way, World};
-use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess};
+use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::event::Event;
@@ -117,6 +117,19 @@ impl Engine for Rig {
         }
     }
 
+    fn check_memory(&self) {
+        let memory = &self.shared.config.memory;
+        let shards = self.shards.len();
+        for mailbox in &self.shared.mailboxes {
+            let stats = mailbox.counters.read();
+            assert!(stats.log_bytes as usize <= memory.pool_bytes / shards, "{} bytes of log memory", stats.log_bytes);
+            let remainders = stats.remainder_bytes as usize;
+            assert!(remainders <= memory.remainder_bytes / shards, "{remainders} bytes of half-sent frames");
+        }
+        let payloads = &self.shared.payloads;
+        assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
+    }
+
     fn totals(&self) -> Totals {
         let stats: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
         let sum = |count: fn(&ShardStats) -> u64| stats.iter().map(count).sum();
@@ -128,6 +141,10 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            cursors: sum(|s| s.cursors),
+            remainder_bytes: sum(|s| s.remainder_bytes),
+            evicted: sum(|s| s.evicted),
+            unlogged: sum(|s| s.unlogged),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
@@ -138,12 +155,12 @@ impl Engine for Rig {
 
 /// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
 fn random_config(rng: &mut Rng, shards: usize) -> Config {
-    let lane_bytes = *rng.pick(&[16 << 10, 16 << 10, 64 << 10, 1 << 20]);
-    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 2, 8, 40]);
+    let lane_bytes: usize = *rng.pick(&[16 << 10, 16 << 10, 64 << 10, 1 << 20]);
+    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
     let config = Config {
         shards: Some(shards),
         connections_max: *rng.pick(&[4, 12, 60]),
-        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000]),
+        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
         topics_max: *rng.pick(&[8, 64]),
         memory: MemoryConfig {
             ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
@@ -160,11 +177,15 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             idle_timeout: Duration::ZERO,
             ..LimitsConfig::default()
         },
+        topics: vec![
+            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
+            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
+        ],
         events: EventsConfig { capacity: *rng.pick(&[0, 2, 1000]), messages: false },
         ..Config::default()
     };
     assert!(config.access.publish == PublishAccess::Loopback);
-    if let Err(errors) = config.plan() {
+    if let Err(errors) = config.plan_for(shards, None) {
         panic!("not a legal configuration: {errors:?}");
     }
     config
@@ -179,8 +200,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         steps,
         clients: *rng.pick(&[3, 10, 30]),
         leaps: rng.chance(200),
-        removes: false,
-        connections_max: config.connections_max as usize,
+        removes: rng.chance(200),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         pings: !config.limits.ping_every.is_zero(),
     };
@@ -217,19 +237,26 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
             }));
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max))
+            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
         })
         .collect();
     let rig = Rig {
         shards,
-        shared,
+        shared: shared.clone(),
         auditor: RefCell::new(auditor),
         open: RefCell::new(Vec::new()),
         closes: rng.chance(200),
     };
     let whole = World::new(net, Rc::new(rig), scenario, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
-    whole.run()
+    let summary = whole.run();
+    drop(whole);
+    let payloads = shared.payloads.clone();
+    drop(shared);
+    payloads.reclaim();
+    let kept = payloads.used_bytes();
+    assert_eq!(kept, 0, "{kept} bytes of payloads outlive their engine");
+    summary
 }
 
 /// The one place where the environment is read.

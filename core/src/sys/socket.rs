@@ -124,8 +124,8 @@ impl RawAddr {
     pub const EMPTY: RawAddr = RawAddr { bytes: [0; 32], len: 32 };
 
     /// The address, if it is one of the two families.
-    pub fn to_socket_addr(&self) -> Option<SocketAddr> {
-        let bytes = &self.bytes;
+    pub fn to_socket_addr(self) -> Option<SocketAddr> {
+        let bytes = self.bytes;
         let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
         let port = u16::from_be_bytes([bytes[2], bytes[3]]);
         if family == libc::AF_INET as u16 && self.len >= 16 {
@@ -140,6 +140,29 @@ impl RawAddr {
         } else {
             None
         }
+    }
+}
+
+impl From<SocketAddr> for RawAddr {
+    fn from(addr: SocketAddr) -> Self {
+        let mut raw = RawAddr::EMPTY;
+        let family = match addr {
+            SocketAddr::V4(v4) => {
+                raw.bytes[4..8].copy_from_slice(&v4.ip().octets());
+                raw.len = 16;
+                libc::AF_INET
+            }
+            SocketAddr::V6(v6) => {
+                raw.bytes[4..8].copy_from_slice(&v6.flowinfo().to_be_bytes());
+                raw.bytes[8..24].copy_from_slice(&v6.ip().octets());
+                raw.bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
+                raw.len = 28;
+                libc::AF_INET6
+            }
+        };
+        raw.bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+        raw.bytes[2..4].copy_from_slice(&addr.port().to_be_bytes());
+        raw
     }
 }
 
@@ -185,24 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn raw_addresses_are_read_as_std_reads_them() {
+    fn raw_addresses_round_trip() {
         for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%3]:8"] {
             let addr: SocketAddr = text.parse().unwrap();
-            let mut raw = RawAddr::EMPTY;
-            match addr {
-                SocketAddr::V4(v4) => {
-                    raw.bytes[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-                    raw.bytes[4..8].copy_from_slice(&v4.ip().octets());
-                    raw.len = 16;
-                }
-                SocketAddr::V6(v6) => {
-                    raw.bytes[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
-                    raw.bytes[8..24].copy_from_slice(&v6.ip().octets());
-                    raw.bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
-                    raw.len = 28;
-                }
-            }
-            raw.bytes[2..4].copy_from_slice(&addr.port().to_be_bytes());
+            let raw = RawAddr::from(addr);
+            assert_eq!(raw.bytes[2..4], addr.port().to_be_bytes());
             assert_eq!(raw.to_socket_addr(), Some(addr));
         }
         assert_eq!(RawAddr::EMPTY.to_socket_addr(), None);

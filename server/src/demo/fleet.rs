@@ -127,7 +127,8 @@ impl Vehicle {
     fn publish_imu(&mut self, t_us: u64) {
         let imu = self.rover.imu();
         let ([ax, ay, az], [gx, gy, gz]) = (imu.acceleration, imu.rotation);
-        let json = format_args!(r#"{{"t_us":{t_us},"acc":[{ax:.3},{ay:.3},{az:.3}],"gyro":[{gx:.2},{gy:.2},{gz:.2}]}}"#);
+        let json =
+            format_args!(r#"{{"t_us":{t_us},"acc":[{ax:.3},{ay:.3},{az:.3}],"gyro":[{gx:.2},{gy:.2},{gz:.2}]}}"#);
         publish(&mut self.text, &self.imu, Priority::Low, json);
     }
 
