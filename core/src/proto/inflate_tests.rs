@@ -16,7 +16,7 @@ impl Writer {
     /// A number, its lowest bit first.
     fn number(mut self, value: u32, bits: usize) -> Self {
         for bit in 0..bits {
-            if self.len % 8 == 0 {
+            if self.len.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             self.bytes[self.len / 8] |= ((value >> bit & 1) as u8) << (self.len % 8);
@@ -56,7 +56,7 @@ impl Writer {
     }
 
     /// Padding after a final block.
-    fn to_byte(mut self) -> Self {
+    fn padded(mut self) -> Self {
         self.len = self.bytes.len() * 8;
         self
     }
@@ -72,7 +72,7 @@ fn hello() -> Writer {
 }
 
 fn final_hello() -> Writer {
-    Writer::default().fixed(true).literals(b"Hello").end_of_block().to_byte()
+    Writer::default().fixed(true).literals(b"Hello").end_of_block().padded()
 }
 
 fn cat(parts: &[&[u8]]) -> Vec<u8> {
@@ -124,7 +124,7 @@ fn table() -> Vec<Row> {
         ),
         (
             "match back over two final blocks",
-            final_hello().fixed(true).end_of_block().to_byte().fixed(false).match_5_at_5().end_of_block().message(),
+            final_hello().fixed(true).end_of_block().padded().fixed(false).match_5_at_5().end_of_block().message(),
             repeated(b"Hello", 2),
         ),
         (

@@ -139,7 +139,9 @@ mod tests {
     fn hand_made_blocks_get_the_right_verdict() {
         let invalid = Err(Lz4Error::Invalid);
         let hello = |last: &[u8]| [b"\x50Hello", last].concat();
-        let rows: &[(&str, Vec<u8>, usize, usize, Result<(), Lz4Error>)] = &[
+        /// Name, block, raw size, maximum, verdict.
+        type Row = (&'static str, Vec<u8>, usize, usize, Result<(), Lz4Error>);
+        let rows: &[Row] = &[
             ("literals", hello(b""), 5, 5, Ok(())),
             ("match of 10 and an end", [b"\x16a\x01\x00\x50".to_vec(), b"bcdef".to_vec()].concat(), 16, 16, Ok(())),
             ("empty", vec![0], 0, 0, Ok(())),

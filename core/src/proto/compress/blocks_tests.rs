@@ -98,7 +98,9 @@ fn the_padding_tells_the_same_end_as_decoding_does() {
 /// RFC 1951 by hand: all three kinds of block, with every tail a last byte can leave.
 #[test]
 fn hand_made_streams_open_to_the_bit() {
-    let rows: &[(&str, &[u8], Option<(usize, Padding)>)] = &[
+    /// Name, stream, where its last header begins and what its padding is.
+    type Row = (&'static str, &'static [u8], Option<(usize, Padding)>);
+    let rows: &[Row] = &[
         ("empty fixed block", &[0x03, 0x00], Some((0, Padding::Long))),
         ("Hello, fixed", &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], Some((0, Padding::Long))),
         ("empty stored block", &[0x01, 0x00, 0x00, 0xff, 0xff], Some((0, Padding::Short))),
