@@ -71,8 +71,8 @@ impl<D: Driver> Shard<D> {
 
     /// A message of a client that speaks a subprotocol.
     pub(super) fn on_control_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
-        if !self.extra(slot).has_control_room() {
-            // It does not read its answers: then neither do we read its questions.
+        if !self.extra(slot).has_control_room() || !self.host_keeps_up() {
+            // It does not read its answers, or the host does not hear of them: then neither do we read its questions.
             return self.hold_control(slot, kind, message);
         }
         let protocol = self.conns[slot as usize].protocol;

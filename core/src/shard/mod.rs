@@ -142,6 +142,10 @@ pub struct Shard<D: Driver> {
 
     stats: ShardStats,
     ending: Ending,
+    /// New connections are accepted.
+    admits: bool,
+    /// Connections that the driver may have open.
+    conn_slots: u32,
     rang: bool,
     now_ns: u64,
 }
@@ -196,6 +200,8 @@ impl<D: Driver> Shard<D> {
             host_events: VecDeque::new(),
             stats: ShardStats::default(),
             ending: Ending::No,
+            admits: true,
+            conn_slots: slots,
             rang: false,
             now_ns,
             driver,
@@ -235,6 +241,7 @@ impl<D: Driver> Shard<D> {
         self.close_doomed();
         self.expire_deadlines();
         self.flush_host_events();
+        self.admit();
         self.end_if_drained();
         self.publish_counters();
         if let Some(reader) = &mut self.reader {
@@ -398,6 +405,20 @@ impl<D: Driver> Shard<D> {
             self.host_events.push_back(event);
         }
         self.rang = true;
+    }
+
+    /// True while the host takes its events. While it does not, nobody new comes in and no request is looked at, for each
+    /// would add events: so what waits stays bounded by what the open connections have still to say.
+    fn host_keeps_up(&self) -> bool {
+        self.host_events.len() <= self.shared.config.events.capacity
+    }
+
+    fn admit(&mut self) {
+        let admits = self.host_keeps_up();
+        if admits != self.admits && self.ending == Ending::No {
+            self.admits = admits;
+            self.driver.accept_while_below(if admits { self.conn_slots } else { 0 });
+        }
     }
 
     fn flush_host_events(&mut self) {

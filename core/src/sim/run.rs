@@ -195,6 +195,13 @@ impl Engine for Rig {
             let remainders = stats.remainder_bytes as usize;
             assert!(remainders <= memory.remainder_bytes / shards, "{remainders} bytes of half-sent frames");
         }
+        for mailbox in &self.shared.mailboxes {
+            // What may still be said: of each connection its opening, its end, and what one request brought it.
+            let config = &self.shared.config;
+            let most = config.events.capacity as u64 + 40 * u64::from(config.connections_max + REFUSAL_SLOTS);
+            let waiting = mailbox.counters.read().events_waiting;
+            assert!(waiting <= most, "{waiting} events wait for the host, more than {most}");
+        }
         let payloads = &self.shared.payloads;
         assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
     }
@@ -236,7 +243,7 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
             pool_bytes,
             lane_bytes,
-            payload_bytes: *rng.pick(&[512 << 10, 16 << 20]),
+            payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
             remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
             ..MemoryConfig::default()
         },
