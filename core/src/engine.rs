@@ -260,10 +260,7 @@ impl Engine {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
-        let opened = shared
-            .ring
-            .retry_timeout(Duration::from_secs(1), open)
-            .unwrap_or(Err(TopicError::WouldBlock))?;
+        let opened = shared.ring.retry_timeout(Duration::from_secs(1), open).unwrap_or(Err(TopicError::WouldBlock))?;
         Ok(Topic::new(shared.clone(), opened, name))
     }
 
@@ -478,7 +475,9 @@ impl ShardStart {
                 shared.ring.close();
             }
             Err(_) => {
-                tracing::error!("shard {number} has stopped because of a bug in fanwire; the engine takes no more messages");
+                tracing::error!(
+                    "shard {number} has stopped because of a bug in fanwire; the engine takes no more messages"
+                );
                 shared.ring.close();
             }
         }

@@ -33,11 +33,8 @@ impl Lz4 {
         if block.len() < THRESHOLD {
             return false;
         }
-        let table = if block.len() < LARGE {
-            &mut self.small
-        } else {
-            self.large.get_or_insert_with(CompressTable::large)
-        };
+        let table =
+            if block.len() < LARGE { &mut self.small } else { self.large.get_or_insert_with(CompressTable::large) };
         let start = out.len();
         out.resize(start + Self::spare(block.len()), 0);
         match compress_into_with_table(block, &mut out[start..], table) {

@@ -220,8 +220,7 @@ impl<D: Driver> Shard<D> {
     fn pack_and_append(&mut self, id: u32, opcode: Opcode, meta: &Meta, rendered: &mut [u8], packed: &mut Vec<u8>) {
         let body = &rendered[HEADER_BYTES_MAX..];
         if self.streams[id].form.packing() == Packing::Deflate
-            && let Some(effort) =
-                self.streams[id].advisor.advise(body)
+            && let Some(effort) = self.streams[id].advisor.advise(body)
         {
             packed.clear();
             packed.resize(HEADER_BYTES_MAX, 0);
@@ -267,13 +266,8 @@ impl<D: Driver> Shard<D> {
             if self.streams[id].open.is_none() {
                 let mut bytes = self.batch_buffers.pop().unwrap_or_default();
                 let encoder = BatchEncoder::begin(&mut bytes, head, BatchLimits::default());
-                self.streams[id].open = Some(Box::new(OpenBatch {
-                    encoder,
-                    bytes,
-                    first_seq: entry.seq,
-                    first: *entry,
-                    due_ns,
-                }));
+                self.streams[id].open =
+                    Some(Box::new(OpenBatch { encoder, bytes, first_seq: entry.seq, first: *entry, due_ns }));
                 self.open_batches.push((due_ns, id));
             }
             let mut open = self.streams[id].open.take();

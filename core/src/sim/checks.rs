@@ -63,7 +63,11 @@ impl Truth {
             // Too late: the topic was removed just before. Nobody gets this.
             return;
         }
-        assert_eq!((&stamp.topic, stamp.priority, stamp.kind()), (name, priority, kind), "{stamp:?} is in the wrong lane");
+        assert_eq!(
+            (&stamp.topic, stamp.priority, stamp.kind()),
+            (name, priority, kind),
+            "{stamp:?} is in the wrong lane"
+        );
         let lane = self.lanes.entry((id, priority)).or_default();
         let message = (stamp.publisher, stamp.number);
         lane.push(message);
@@ -123,7 +127,11 @@ impl JsonView {
         let mut has_begun = [false; 4];
         if let Some(before) = self.topics.remove(topic).filter(|view| view.id == id) {
             let goes_on = next == before.next || self.was_refused;
-            assert!(goes_on, "{topic}: `subscribed` again, and the lanes go on at {next:?} instead of {:?}", before.next);
+            assert!(
+                goes_on,
+                "{topic}: `subscribed` again, and the lanes go on at {next:?} instead of {:?}",
+                before.next
+            );
             has_begun = before.has_begun;
         }
         self.topics.insert(topic.to_owned(), TopicView { id, next, has_begun });
@@ -176,7 +184,10 @@ impl JsonView {
                 assert_eq!(next, count + 1, "{topic} {priority}: {count} messages, and the client waits for {next}");
                 // At least the last value was due.
                 let nothing_due = count == 0 || !memory_sufficed || topic.starts_with(UNRETAINED);
-                assert!(nothing_due || view.has_begun[priority as usize], "{topic} {priority}: not even the last value");
+                assert!(
+                    nothing_due || view.has_begun[priority as usize],
+                    "{topic} {priority}: not even the last value"
+                );
             }
         }
     }
@@ -213,7 +224,12 @@ impl RawView {
         let Some((last_id, last_seq)) = last.filter(|last| last.0 == id) else { return };
         assert!(last_seq < seq, "{stamp:?}, seq {seq} of {last_id:?}, came after seq {last_seq}");
         if seq > last_seq + 1 {
-            assert!(stamp.priority != Priority::Critical, "critical messages {} to {} are missing", last_seq + 1, seq - 1);
+            assert!(
+                stamp.priority != Priority::Critical,
+                "critical messages {} to {} are missing",
+                last_seq + 1,
+                seq - 1
+            );
             truth.raw_holes[stamp.priority as usize] += seq - last_seq - 1;
         }
     }

@@ -356,7 +356,14 @@ impl Client {
                 self.json_pings.push_back(id);
             }
             2 if self.nature.json => {
-                let wrong = *self.rng.pick(&[r#"{"type":"#, "[]", r#"{"type":"subscribe","topics":["a//b"]}"#, "\u{1}", "", "null"]);
+                let wrong = *self.rng.pick(&[
+                    r#"{"type":"#,
+                    "[]",
+                    r#"{"type":"subscribe","topics":["a//b"]}"#,
+                    "\u{1}",
+                    "",
+                    "null",
+                ]);
                 self.send_json(wrong);
             }
             3 => self.wire.send_frame(Opcode::Pong, true, b"unasked", &mut self.rng),
@@ -422,11 +429,15 @@ impl Client {
         if self.nature.json {
             let (data, encoding) = match stamp.kind() {
                 Kind::Json => (String::from_utf8(payload).expect("JSON"), ""),
-                Kind::Text => (serde_json::to_string(std::str::from_utf8(&payload).expect("text")).expect("a string"), r#","encoding":"text""#),
+                Kind::Text => (
+                    serde_json::to_string(std::str::from_utf8(&payload).expect("text")).expect("a string"),
+                    r#","encoding":"text""#,
+                ),
                 Kind::Binary => (format!("\"{}\"", STANDARD.encode(&payload)), r#","encoding":"base64""#),
             };
             let (topic, priority) = (&stamp.topic, stamp.priority.name());
-            let text = format!(r#"{{"type":"publish","topic":"{topic}","priority":"{priority}","data":{data}{encoding}}}"#);
+            let text =
+                format!(r#"{{"type":"publish","topic":"{topic}","priority":"{priority}","data":{data}{encoding}}}"#);
             self.wire.send_message(Opcode::Text, text.as_bytes(), fragments, &mut self.rng);
         } else {
             let opcode = if stamp.kind() == Kind::Binary { Opcode::Binary } else { Opcode::Text };

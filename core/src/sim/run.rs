@@ -313,7 +313,13 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
             }));
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
+            RefCell::new(Shard::new(
+                number as u8,
+                driver,
+                shared.clone(),
+                reader,
+                connections_max + crate::shard::REFUSAL_SLOTS,
+            ))
         })
         .collect();
     let rig = Rig {

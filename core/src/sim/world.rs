@@ -423,7 +423,8 @@ impl World {
             let before = self.progress();
             self.round();
             let state = self.state.borrow();
-            let is_quiet = self.engine.totals().events_waiting == 0 && state.clients.iter().all(|c| !c.is_alive() || c.is_quiet());
+            let is_quiet =
+                self.engine.totals().events_waiting == 0 && state.clients.iter().all(|c| !c.is_alive() || c.is_quiet());
             quiet = if is_quiet && self.progress() == before { quiet + 1 } else { 0 };
             if quiet > 30 {
                 return;
@@ -507,7 +508,13 @@ impl World {
             }
         }));
         if let Err(panic) = checked {
-            eprintln!("in the account of client {}, {:?}: {}, errors {:?}", client.number, client.nature, client.describe(), client.errors);
+            eprintln!(
+                "in the account of client {}, {:?}: {}, errors {:?}",
+                client.number,
+                client.nature,
+                client.describe(),
+                client.errors
+            );
             std::panic::resume_unwind(panic);
         }
     }
@@ -516,7 +523,8 @@ impl World {
     fn check_outcome(&self, client: &Client, state: &State) {
         let wrong = |what: &str| panic!("client {} {:?}: {:?}: {what}", client.number, client.nature, client.outcome);
         for code in &client.errors {
-            let known = ["bad_json", "bad_message", "bad_topic", "not_allowed", "not_subscribed", "too_many_subscriptions"];
+            let known =
+                ["bad_json", "bad_message", "bad_topic", "not_allowed", "not_subscribed", "too_many_subscriptions"];
             assert!(known.contains(&&**code), "error {code}");
         }
         if client.misbehaved {
@@ -536,7 +544,8 @@ impl World {
             Outcome::Closed { .. } => wrong("there is no reason for this"),
             Outcome::Broken => {
                 // Also where the rest of a half-sent frame could not be kept; that is counted.
-                let excused = self.engine.totals().evicted > 0 || state.leapt || self.net.has_resets() || self.net.has_delays();
+                let excused =
+                    self.engine.totals().evicted > 0 || state.leapt || self.net.has_resets() || self.net.has_delays();
                 if client.nature.witness && !excused {
                     wrong("a witness is never broken off");
                 }

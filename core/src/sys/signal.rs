@@ -2,6 +2,8 @@
 //!
 //! The library installs no handler and changes no mask outside the threads it starts itself.
 //!
+//! Safety: each call is given initialised memory of its own for the time of the call.
+//!
 //! Safety: two calls on a signal set that is a live local.
 #![allow(unsafe_code)]
 

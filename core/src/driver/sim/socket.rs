@@ -83,7 +83,6 @@ impl SimSocket {
     pub fn is_accepted(&self) -> bool {
         self.net.state().conns[self.index].slot().is_some()
     }
-
 }
 
 impl Drop for SimSocket {

@@ -178,10 +178,7 @@ impl UringDriver {
             waker: Arc::new(EventWaker::new()?),
             waker_armed: false,
             woken: false,
-            listeners: listeners
-                .into_iter()
-                .map(|fd| Listener { fd: Some(fd), ready: true, armed: false })
-                .collect(),
+            listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true, armed: false }).collect(),
             gate: Gate::new(limits.slots),
             connections: vec![Connection::default(); limits.slots as usize].into_boxed_slice(),
             free: (0..limits.slots).rev().collect(),
@@ -229,7 +226,9 @@ impl UringDriver {
 
     fn report_writable(&mut self, most: usize, events: &mut Vec<Event>) {
         let mut left = most;
-        while left > 0 && let Some(slot) = self.writable.pop() {
+        while left > 0
+            && let Some(slot) = self.writable.pop()
+        {
             let connection = &mut self.connections[slot as usize];
             if connection.state == State::Open && connection.outlet == Outlet::Due {
                 connection.outlet = Outlet::Idle;
