@@ -371,6 +371,7 @@ impl Retired<'_> {
         // SAFETY: the list was taken whole, so its nodes are ours.
         let carrier = unsafe { &mut *node.as_ptr() };
         self.first = carrier.next;
+        carrier.watch.write(|| 0..1);
         let bytes = carrier.adopted.take()?;
         self.pool.held.fetch_sub(bytes.len(), Ordering::Relaxed);
         self.pool.give_back(node);
