@@ -84,6 +84,8 @@ pub struct Client {
     pub handed: u64,
     /// It did something that the server may close it for.
     pub misbehaved: bool,
+    /// It was frozen at some time.
+    pub was_frozen: bool,
     /// Upgraded at some time.
     pub upgraded: bool,
     /// Errors the server told it of, by code.
@@ -124,6 +126,7 @@ impl Client {
             raw,
             handed: 0,
             misbehaved: false,
+            was_frozen: false,
             upgraded: false,
             errors: Vec::new(),
             wire,
@@ -169,6 +172,12 @@ impl Client {
         self.stalled_until = 0;
     }
 
+    /// Neither reads nor writes until it settles again.
+    pub fn freeze(&mut self) {
+        self.was_frozen = true;
+        self.stalled_until = u64::MAX;
+    }
+
     /// What it is waiting for, for a failure's message.
     pub fn describe(&self) -> String {
         let Client { outcome, upgraded, misbehaved, sent_close, close_code, .. } = self;
@@ -188,7 +197,7 @@ impl Client {
 
     /// One go: write some, read some, perhaps do something.
     pub fn act(&mut self, now_ns: u64, truth: &mut Truth) {
-        if !self.is_alive() {
+        if !self.is_alive() || self.stalled_until == u64::MAX {
             return;
         }
         if self.lived_ns.0 == 0 {

@@ -83,6 +83,17 @@ impl Host {
     }
 }
 
+impl Rig {
+    /// As the engine does it.
+    fn order(&self, command: impl Fn() -> Command) {
+        self.shared.ring.close();
+        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            mailbox.commands.force_push(command());
+            self.shared.ring.wake_reader(shard);
+        }
+    }
+}
+
 impl Engine for Rig {
     fn shards(&self) -> usize {
         self.shards.len()
@@ -179,11 +190,11 @@ impl Engine for Rig {
     }
 
     fn drain(&self, within_ns: u64) {
-        self.shared.ring.close();
-        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
-            mailbox.commands.force_push(Command::Drain { within_ns });
-            self.shared.ring.wake_reader(shard);
-        }
+        self.order(|| Command::Drain { within_ns });
+    }
+
+    fn stop(&self) {
+        self.order(|| Command::Stop);
     }
 
     fn check_memory(&self) {

@@ -20,6 +20,9 @@ pub const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late",
 pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
 const PATTERNS: [&str; 7] = ["**", "a/*", "*", "*/*", "deep/**", "a/**", "c/*"];
 
+/// Time that an orderly end gets.
+const DRAIN_NS: u64 = 30_000_000_000;
+
 /// Counters of the engine, summed over its shards.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
@@ -70,6 +73,8 @@ pub trait Engine {
     fn heard(&self, client: u32) -> u64;
     /// Begins an orderly end.
     fn drain(&self, within_ns: u64);
+    /// Ends it at once.
+    fn stop(&self);
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
     /// The engine's counters.
@@ -456,7 +461,7 @@ impl World {
         }
         // What was delayed before the faults ended becomes due: time goes from one such moment to the next.
         let due = (0..self.engine.shards()).filter_map(|shard| self.net.next_due(shard)).filter(|due| *due > now).min();
-        self.net.advance_to(due.unwrap_or(now).clamp(now + 100_000, now + 50_000_000));
+        self.net.advance_to(due.unwrap_or(now + 5_000_000).clamp(now + 100_000, now + 50_000_000));
     }
 
     fn stragglers(&self) -> Vec<String> {
@@ -562,7 +567,22 @@ impl World {
         }
         self.audit();
         let open: Vec<bool> = self.state.borrow().clients.iter().map(Client::is_open).collect();
-        self.engine.drain(30_000_000_000);
+        let (at_once, stubborn) = {
+            let rng = &mut self.state.borrow_mut().rng;
+            (rng.chance(100), rng.chance(200))
+        };
+        if stubborn {
+            // Some never read again: the deadline ends them.
+            let mut state = self.state.borrow_mut();
+            let State { rng, clients, .. } = &mut *state;
+            clients.iter_mut().filter(|_| rng.chance(300)).for_each(Client::freeze);
+        }
+        let began_ns = self.net.now_ns();
+        if at_once {
+            self.engine.stop();
+        } else {
+            self.engine.drain(DRAIN_NS);
+        }
         for _ in 0..100_000 {
             self.round();
             if self.ended.borrow().iter().all(|ended| *ended) {
@@ -570,13 +590,18 @@ impl World {
             }
         }
         assert!(self.ended.borrow().iter().all(|ended| *ended), "a shard does not end: {:?}", self.stragglers());
+        let took_ns = self.net.now_ns() - began_ns;
+        assert!(took_ns < DRAIN_NS + 1_000_000_000, "the end took {took_ns} ns");
+        for client in &mut self.state.borrow_mut().clients {
+            client.settle();
+        }
         for _ in 0..3 {
             self.round();
         }
         let state = self.state.borrow();
         for (client, was_open) in state.clients.iter().zip(open) {
             assert!(!client.is_alive(), "client {} was never told of the end", client.number);
-            if !was_open || client.misbehaved {
+            if !was_open || client.misbehaved || at_once || client.was_frozen {
                 continue;
             }
             match client.outcome {
