@@ -28,7 +28,11 @@ fn run(scenario: &str, driver: &str, settings: &[&str]) {
 
 /// Says that the current test cannot run here; `./test` counts it as skipped.
 fn skip(reason: &str) {
-    let line = format!("{}: {}", std::thread::current().name().unwrap_or("a scenario"), reason.lines().next().unwrap_or_default());
+    let line = format!(
+        "{}: {}",
+        std::thread::current().name().unwrap_or("a scenario"),
+        reason.lines().next().unwrap_or_default()
+    );
     println!("SKIPPED {line}");
     if let Some(path) = std::env::var_os("FANWIRE_TEST_SKIPS") {
         use std::io::Write as _;

@@ -134,7 +134,11 @@ impl CrowdLoop {
                 bail!("{} members are not connected after 120 s; {:?}", self.pending, self.ledger.trouble);
             }
             if let Some(dead) = self.members.iter().position(|member| member.stage == Stage::Closed) {
-                bail!("member {dead} was refused or closed ({:?}): {:?}", self.members[dead].close, self.ledger.trouble);
+                bail!(
+                    "member {dead} was refused or closed ({:?}): {:?}",
+                    self.members[dead].close,
+                    self.ledger.trouble
+                );
             }
         }
         say(&Event::Ready { ns: clock::now_ns() - began })

@@ -57,7 +57,10 @@ fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result
         ("shards", bench.parameters.text("shards").into()),
         ("driver", bench.parameters.text("driver").into()),
     ])?;
-    let spec = Spec { connecting_max: bench.parameters.parse("connecting")?, ..crowd_spec(&server, protocol, "idle", holding) };
+    let spec = Spec {
+        connecting_max: bench.parameters.parse("connecting")?,
+        ..crowd_spec(&server, protocol, "idle", holding)
+    };
     let mut crowd = Crowd::start(&spec)?;
     crowd.ready()?;
     // A lane comes to be with its first message, and cursors with the lane: an idle connection has had one.
