@@ -260,10 +260,7 @@ impl Engine {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
-        let opened = shared
-            .ring
-            .retry_timeout(Duration::from_secs(1), open)
-            .unwrap_or(Err(TopicError::WouldBlock))?;
+        let opened = shared.ring.retry_timeout(Duration::from_secs(1), open).unwrap_or(Err(TopicError::WouldBlock))?;
         Ok(Topic::new(shared.clone(), opened, name))
     }
 
@@ -412,11 +409,23 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
     if choice == DriverChoice::Epoll {
         return Ok((choice, None));
     }
-    match (probe::probe(), choice) {
+    match (probe_apart()?, choice) {
         (Ok(_), _) => Ok((DriverChoice::Uring, None)),
         (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
         (Err(why), _) => Ok((DriverChoice::Epoll, Some(format!("running on epoll: {why}")))),
     }
+}
+
+/// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end
+/// with `EINTR`) until the ring is gone, and this thread is the host's.
+fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
+    let failed = |error| StartError::System { what: "start the io_uring probe", error };
+    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| {
+        // Signals are the host's business.
+        let _ = signal::block_all_in_this_thread();
+        probe::probe().map(drop)
+    });
+    probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 
 /// One listener for each shard on each address.
@@ -478,7 +487,9 @@ impl ShardStart {
                 shared.ring.close();
             }
             Err(_) => {
-                tracing::error!("shard {number} has stopped because of a bug in fanwire; the engine takes no more messages");
+                tracing::error!(
+                    "shard {number} has stopped because of a bug in fanwire; the engine takes no more messages"
+                );
                 shared.ring.close();
             }
         }

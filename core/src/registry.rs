@@ -5,9 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::proto::topic::{TopicName, TopicNameError};
@@ -85,13 +85,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`TopicError`].
-    pub fn open_watched(
-        &self,
-        name: &str,
-        ring: &Ring,
-        time_ns: u64,
-        may_wait: bool,
-    ) -> Result<Opened, TopicError> {
+    pub fn open_watched(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<Opened, TopicError> {
         TopicName::check(name)?;
         let mut names = if may_wait {
             self.names.lock().unwrap_or_else(|poison| poison.into_inner())
@@ -111,7 +105,8 @@ impl Registry {
             _ => return Err(TopicError::WouldBlock),
         };
         let id = TopicId(id);
-        ring.try_publish(&Self::head(RecordKind::TopicCreated, id, time_ns), name.as_bytes()).map_err(to_topic_error)?;
+        ring.try_publish(&Self::head(RecordKind::TopicCreated, id, time_ns), name.as_bytes())
+            .map_err(to_topic_error)?;
         if reusable {
             names.retired.pop_front();
         } else {
@@ -131,9 +126,8 @@ impl Registry {
     pub fn remove(&self, name: &str, ring: &Ring, time_ns: u64) -> Result<bool, TopicError> {
         let mut names = self.names.lock().unwrap_or_else(|poison| poison.into_inner());
         let Some(id) = names.by_name.get(name).map(|named| named.id) else { return Ok(false) };
-        let position = ring
-            .try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[])
-            .map_err(to_topic_error)?;
+        let position =
+            ring.try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[]).map_err(to_topic_error)?;
         if let Some(named) = names.by_name.remove(name) {
             named.is_removed.store(true, Relaxed);
         }

@@ -64,9 +64,9 @@ pub struct Message<'a> {
 
 /// A key as the engine compares it: FNV-1a, never 0.
 pub(crate) fn key_number(key: &str) -> u64 {
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash.max(1)
 }
 
@@ -183,7 +183,12 @@ impl Topic {
     ///
     /// # Errors
     /// See [`PublishError`]; the payload comes back.
-    pub fn publish_payload(&self, priority: Priority, kind: Kind, payload: Payload) -> Result<Position, RefusedPayload> {
+    pub fn publish_payload(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payload: Payload,
+    ) -> Result<Position, RefusedPayload> {
         let head = match self.check(priority, kind, &payload) {
             Ok(head) => head,
             Err(error) => return Err(RefusedPayload { error, payload }),
@@ -203,7 +208,8 @@ impl Topic {
         let Some(first) = payloads.first() else { return Ok(0) };
         let head = self.check(priority, kind, first)?;
         // What this call can do in one step: up to the first message that is too large or not text.
-        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        let sound =
+            payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
         if first.len() > INLINE_MAX {
             return self.publish(priority, kind, first).map(|_| 1);
         }
@@ -226,7 +232,8 @@ impl Topic {
         if first.len() > INLINE_MAX {
             return self.publish_timeout(priority, kind, first, wait).map(|_| 1);
         }
-        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        let sound =
+            payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
         Ok(self.inner.shared.ring.publish_many_timeout(&head, &payloads[..=sound], wait)?)
     }
 

@@ -173,7 +173,7 @@ fn a_producer_may_use_room_that_another_one_found() {
 
 #[test]
 fn a_batch_is_not_interleaved() {
-    explore(3, || {
+    explore(2, || {
         let (ring, [mut reader]) = ring(192);
         let other = with_ring(&ring, |ring| publish(ring, 9, 4));
         let batch = with_ring(&ring, |ring| {

@@ -128,6 +128,7 @@ impl PayloadPool {
 
     /// What a claim of `len` bytes takes from the pool: the next power of two (at least 256) and a header; `usize::MAX` for
     /// more than 1 GiB, which no pool gives.
+    #[cfg(test)]
     pub const fn footprint(len: usize) -> usize {
         if len > CLASS_BYTES_MAX {
             return usize::MAX;
@@ -370,6 +371,7 @@ impl Retired<'_> {
         // SAFETY: the list was taken whole, so its nodes are ours.
         let carrier = unsafe { &mut *node.as_ptr() };
         self.first = carrier.next;
+        carrier.watch.write(|| 0..1);
         let bytes = carrier.adopted.take()?;
         self.pool.held.fetch_sub(bytes.len(), Ordering::Relaxed);
         self.pool.give_back(node);

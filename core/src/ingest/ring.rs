@@ -229,7 +229,8 @@ impl Ring {
                 return Err((refused, payload));
             }
         };
-        let owners = self.live.load(Ordering::Acquire);
+        // Relaxed: a reader too many is found out below.
+        let owners = self.live.load(Ordering::Relaxed);
         // SAFETY: the slot was just taken and no record names it yet.
         unsafe { self.shared.fill(slot, payload, owners) };
         self.pad(from, start);
@@ -622,7 +623,7 @@ impl Drop for Cursor {
             self.ring.close();
         } else {
             self.ring.released[self.index].store(GONE, Ordering::Release);
-            fence(Ordering::SeqCst);
+            // Unconditional, so no fence: who misses the stored position has not seen this strike either.
             self.ring.room.announce();
         }
     }

@@ -221,9 +221,13 @@ impl Log {
     pub fn copied_bytes(&self, seq: u64, partial: u32) -> usize {
         let Place::At(entry) = self.place(seq) else { return 0 };
         let mut copied = 0;
-        self.for_each_piece(entry.offset + u64::from(partial), entry.offset + u64::from(entry.len), |bytes, shared, _| {
-            copied += if shared.is_none() { bytes.len() } else { 0 };
-        });
+        self.for_each_piece(
+            entry.offset + u64::from(partial),
+            entry.offset + u64::from(entry.len),
+            |bytes, shared, _| {
+                copied += if shared.is_none() { bytes.len() } else { 0 };
+            },
+        );
         copied
     }
 
@@ -520,7 +524,12 @@ impl Log {
     }
 
     /// Calls `piece` with the memory of `[from, to)` in order; payloads by reference come with the payload itself.
-    pub fn for_each_piece<'a>(&'a self, from: u64, to: u64, mut piece: impl FnMut(&'a [u8], Option<&'a Payload>, usize)) {
+    pub fn for_each_piece<'a>(
+        &'a self,
+        from: u64,
+        to: u64,
+        mut piece: impl FnMut(&'a [u8], Option<&'a Payload>, usize),
+    ) {
         let mut offset = from;
         let mut i = self.segment_at(from);
         while offset < to {

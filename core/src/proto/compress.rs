@@ -10,15 +10,15 @@ mod advisor;
 mod blocks;
 
 pub use advisor::{Advisor, THRESHOLD};
-use blocks::{Blocks, SLACK};
+use blocks::{Blocks, Padding, SLACK};
 use libdeflater::{CompressionLvl, Compressor};
 
 /// How much work a compression may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Effort {
-    /// libdeflate's level 1.
+    /// libdeflate's level 1: some 4 ns for each byte of JSON, 200 KiB of memory.
     Fast,
-    /// libdeflate's level 6.
+    /// libdeflate's level 6: about twice the time, 656 KiB of memory.
     Thorough,
 }
 
@@ -43,7 +43,7 @@ pub enum Compressed {
     BeyondWindow,
 }
 
-/// A shard's compressor. Allocates when an effort is used for the first time, and never again.
+/// A shard's compressor: 5 KiB of its own, and what [`Effort`] says from an effort's first use on; allocates nothing later.
 pub struct Deflater {
     fast: Option<Compressor>,
     thorough: Option<Compressor>,
@@ -70,9 +70,10 @@ impl Deflater {
 
     /// Compresses a message of which nothing was sent before, and appends it to `out`.
     ///
-    /// `window_bits` is the agreed `server_max_window_bits`, 9–15 (RFC 7692 section 7.1.2.1); 15 where none was agreed.
-    /// `out` grows by less than the payload's length, and needs [`Deflater::spare`] bytes of spare capacity not to
-    /// reallocate. An empty payload becomes one byte (RFC 7692 section 7.2.3.6).
+    /// The same payload and effort give the same bytes, whatever was compressed before. `window_bits` is the agreed
+    /// `server_max_window_bits`, 9–15 (RFC 7692 section 7.1.2.1); 15 where none was agreed. `out` grows by less than the
+    /// payload's length, and needs [`Deflater::spare`] bytes of spare capacity not to reallocate. An empty payload becomes
+    /// one byte (RFC 7692 section 7.2.3.6).
     pub fn compress(&mut self, payload: &[u8], effort: Effort, window_bits: u8, out: &mut Vec<u8>) -> Compressed {
         if payload.is_empty() {
             out.push(0x00);
@@ -96,20 +97,17 @@ impl Deflater {
         payload_len + SLACK
     }
 
-    /// The sync-flush form of a payload in at most `room` bytes and a tail byte; `None`, with `out` in disorder, when it
-    /// does not fit.
+    /// Appends the sync-flush form of a payload, made in at most `room` bytes and a tail byte, and returns its length;
+    /// `None`, with `out` in disorder, when it does not fit.
     fn sync_flushed(&mut self, payload: &[u8], effort: Effort, room: usize, out: &mut Vec<u8>) -> Option<usize> {
         let start = out.len();
         out.resize(start + room + SLACK, 0);
         let len = self.compressor(effort).deflate_compress(payload, &mut out[start..start + room]).ok()?;
-        let Some(last) = self.blocks.last(&out[start..start + len + SLACK]) else {
-            debug_assert!(false, "libdeflate wrote a stream that we cannot read");
-            return None;
-        };
+        out.truncate(start + len + SLACK);
+        let form = self.blocks.open_end(&mut out[start..]);
+        debug_assert!(form.is_some(), "libdeflate wrote a stream that we cannot read");
         out.truncate(start + len);
-        out[start + last.header / 8] &= !(1 << (last.header % 8));
-        // The three header bits of the empty stored block are zeros: they may lie in the padding, if it is that long.
-        if !matches!(last.end % 8, 1..=5) {
+        if form? == Padding::Short {
             out.push(0x00);
         }
         Some(out.len() - start)
@@ -123,3 +121,6 @@ impl Deflater {
         slot.get_or_insert_with(|| Compressor::new(CompressionLvl::new(effort.level()).unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -16,11 +16,11 @@ const CHUNK: usize = 16 << 10;
 /// What a match may reach back.
 const WINDOW: usize = 32 << 10;
 /// Final blocks in a message that cost nothing but themselves; beyond, one in [`FINAL_BLOCK_BYTES`].
-const FINAL_BLOCKS_FREE: u64 = 64;
+const FINAL_BLOCKS_FREE: usize = 64;
 /// Each final block costs a copy of the window. This many bytes of input have to come for each.
-const FINAL_BLOCK_BYTES: u64 = 512;
-/// What a compressed message may be longer than the longest message: stored blocks have headers.
-const COMPRESSED_EXTRA: u64 = 1024;
+const FINAL_BLOCK_BYTES: usize = 512;
+/// A compressed message may be twice as long as the longest message (blocks have headers, some are empty) and this much.
+const COMPRESSED_EXTRA: usize = 1024;
 
 /// Why a message could not be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +60,10 @@ struct Message {
     start: usize,
     /// Its maximum length.
     max_out: usize,
-    /// Compressed bytes so far.
-    bytes_in: u64,
+    /// Compressed bytes that were read so far.
+    bytes_in: usize,
     /// Blocks with BFINAL set so far.
-    final_blocks: u64,
+    final_blocks: usize,
     /// Such a block ended with the last byte read: the stream goes on in a new one, if there is more.
     has_ended: bool,
 }
@@ -96,18 +96,18 @@ impl Inflater {
         self.message = Message { start: out.len(), max_out, ..Message::default() };
     }
 
-    /// Inflates the next piece of the message. Until it is finished, only [`Inflater`] may change `out`.
+    /// Inflates the next piece of the message. Until it is finished, only the inflater may change `out`.
+    ///
+    /// Costs O(piece and its output), at worst some 100 ns for each byte of the piece: feed what was received, as it is received.
     ///
     /// # Errors
     /// As soon as the maximum is passed or the data cannot be continued to a valid message. Nothing but
     /// [`Inflater::begin`] makes sense then. What was inflated before the fault is left in `out`.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), InflateError> {
-        self.message.bytes_in += piece.len() as u64;
-        let max_out = self.message.max_out as u64;
-        if self.message.bytes_in > max_out.saturating_add(max_out / 8 + COMPRESSED_EXTRA) {
-            return Err(InflateError::TooBig);
-        }
-        self.advance(piece, out)
+        let compressed_max = self.message.max_out.saturating_mul(2).saturating_add(COMPRESSED_EXTRA);
+        let allowed = &piece[..piece.len().min(compressed_max.saturating_sub(self.message.bytes_in))];
+        self.advance(allowed, out)?;
+        if allowed.len() < piece.len() { Err(InflateError::TooBig) } else { Ok(()) }
     }
 
     /// Ends the message and returns its length.
@@ -115,9 +115,16 @@ impl Inflater {
     /// # Errors
     /// When the message lacks its end, and as [`Inflater::feed`].
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<usize, InflateError> {
+        let len = out.len() - self.message.start;
+        // No data at all is what some senders make of an empty message that follows an empty message.
+        if self.message.bytes_in == 0 {
+            return Ok(0);
+        }
         self.advance(&TAIL, out)?;
         self.advance(&END, out)?;
-        if self.message.has_ended { Ok(out.len() - self.message.start) } else { Err(InflateError::Invalid) }
+        // What came out of these was not theirs to give: they fell into a block that is not whole.
+        let is_whole = self.message.has_ended && out.len() - self.message.start == len;
+        if is_whole { Ok(len) } else { Err(InflateError::Invalid) }
     }
 
     fn advance(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), InflateError> {
@@ -138,10 +145,11 @@ impl Inflater {
             let read = (self.stream.total_in() - read) as usize;
             let written = (self.stream.total_out() - written) as usize;
             out.truncate(before + written);
-            let status = status.map_err(|_| InflateError::Invalid)?;
             if written == left {
                 return Err(InflateError::TooBig);
             }
+            let status = status.map_err(|_| InflateError::Invalid)?;
+            self.message.bytes_in += read;
             input = input.get(read..).unwrap_or_default();
             match status {
                 Status::StreamEnd => self.message.has_ended = true,
@@ -180,3 +188,7 @@ fn grow(out: &mut Vec<u8>, room: usize, left: usize) {
     }
     out.resize(len + room, 0);
 }
+
+#[cfg(test)]
+#[path = "inflate_tests.rs"]
+mod tests;

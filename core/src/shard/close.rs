@@ -141,7 +141,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn after_service(&mut self, slot: u32) {
         let conn = &self.conns[slot as usize];
         if conn.phase == Phase::Closing && !conn.has_output() && !conn.flags.is_blocked {
-            if conn.flags.has_ended {
+            if conn.flags.has_ended || conn.flags.has_said_close {
                 let code = conn.close_code;
                 self.close_now(slot, code);
                 return;

@@ -59,6 +59,8 @@ pub struct Flags {
     pub is_paused: bool,
     /// The peer will send no more.
     pub has_ended: bool,
+    /// Its close frame has arrived: once ours is sent, nothing is left to wait for.
+    pub has_said_close: bool,
     /// It may publish.
     pub may_publish: bool,
     /// Messages of this raw connection go to the host.

@@ -14,8 +14,8 @@ use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::proto::server_message::{
     ErrorMessage, Gap, GapReason, Limits, Pong, ServerMessage, Subscribed, Unsubscribed, Welcome,
 };
-use crate::proto::{batch, json, msgpack};
 use crate::proto::subscribe::{self, ClientMessage, ControlError, Id, Publish};
+use crate::proto::{batch, json, msgpack};
 use crate::registry::TopicError;
 use crate::types::{ConnectionId, Kind, Priority};
 
@@ -137,20 +137,23 @@ impl<D: Driver> Shard<D> {
 
     /// `Err(None)`: no room now.
     fn on_publish<'a>(&mut self, slot: u32, publish: &Publish<'a>) -> Result<(), Option<ControlError<'a>>> {
-        let refuse = |code, message: &'static str| Err(Some(ControlError { code, message: message.into(), id: publish.id }));
+        let refuse =
+            |code, message: &'static str| Err(Some(ControlError { code, message: message.into(), id: publish.id }));
         if !self.conns[slot as usize].flags.may_publish {
             return refuse(subscribe::code::NOT_ALLOWED, "publishing is not allowed on this connection");
         }
         let known = self.topic_names.get(publish.topic.as_ref()).and_then(|&t| self.topics[t as usize].as_ref());
         let topic = match known {
             Some(state) => state.id,
-            None => match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
-                Ok(id) => id,
-                Err(TopicError::WouldBlock) => return Err(None),
-                Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
-                Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
-                Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
-            },
+            None => {
+                match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+                    Ok(id) => id,
+                    Err(TopicError::WouldBlock) => return Err(None),
+                    Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
+                    Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
+                    Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
+                }
+            }
         };
         let mut scratch = std::mem::take(&mut self.payload_scratch);
         scratch.clear();
@@ -225,7 +228,10 @@ impl<D: Driver> Shard<D> {
             true => Id::from_msgpack(raw),
             false => std::str::from_utf8(raw).ok().and_then(Id::from_json),
         });
-        self.tell(slot, &ServerMessage::Subscribed(Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq }));
+        self.tell(
+            slot,
+            &ServerMessage::Subscribed(Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq }),
+        );
     }
 
     /// Names whose topic exists and is announced need no interest record any more.
@@ -329,11 +335,8 @@ fn render(out: &mut Vec<u8>, protocol: Protocol, object: &ServerMessage<'_>) -> 
 
 /// Reads a request as `protocol` has it.
 fn parse(protocol: Protocol, kind: Kind, bytes: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
-    let wrong = |message: &'static str| ControlError {
-        code: subscribe::code::BAD_MESSAGE,
-        message: message.into(),
-        id: None,
-    };
+    let wrong =
+        |message: &'static str| ControlError { code: subscribe::code::BAD_MESSAGE, message: message.into(), id: None };
     match (protocol, kind) {
         (Protocol::MsgpackV1, Kind::Binary) => msgpack::request::parse(bytes),
         (Protocol::MsgpackV1, _) => Err(wrong("fanwire.msgpack.v1 speaks binary messages")),
@@ -354,7 +357,9 @@ fn parse(protocol: Protocol, kind: Kind, bytes: &[u8]) -> Result<ClientMessage<'
 fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<'_>> {
     let (code, message) = match error {
         SubscribeError::Busy => return None,
-        SubscribeError::TooMany => ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached"),
+        SubscribeError::TooMany => {
+            ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached")
+        }
         SubscribeError::Stopped => ("stopped", "the server is shutting down"),
         SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
     };

@@ -22,6 +22,8 @@ const RENDERED_BLOCK_MAX: usize = 64 << 10;
 const SCRATCH_KEPT: usize = 256 << 10;
 /// Payload bytes rendered for one stream in one turn at most (and one message more).
 const DERIVE_BYTES_PER_TURN: usize = 512 << 10;
+/// A larger message is sent as it is: compressing a MiB takes about 5 ms, in which the shard does nothing else.
+const DEFLATE_BYTES_MAX: usize = 1 << 20;
 /// The full window of permessage-deflate: narrower clients are served uncompressed.
 const WINDOW_BITS: u8 = 15;
 
@@ -220,8 +222,8 @@ impl<D: Driver> Shard<D> {
     fn pack_and_append(&mut self, id: u32, opcode: Opcode, meta: &Meta, rendered: &mut [u8], packed: &mut Vec<u8>) {
         let body = &rendered[HEADER_BYTES_MAX..];
         if self.streams[id].form.packing() == Packing::Deflate
-            && let Some(effort) =
-                self.streams[id].advisor.advise(body)
+            && body.len() <= DEFLATE_BYTES_MAX
+            && let Some(effort) = self.streams[id].advisor.advise(body)
         {
             packed.clear();
             packed.resize(HEADER_BYTES_MAX, 0);
@@ -267,13 +269,8 @@ impl<D: Driver> Shard<D> {
             if self.streams[id].open.is_none() {
                 let mut bytes = self.batch_buffers.pop().unwrap_or_default();
                 let encoder = BatchEncoder::begin(&mut bytes, head, BatchLimits::default());
-                self.streams[id].open = Some(Box::new(OpenBatch {
-                    encoder,
-                    bytes,
-                    first_seq: entry.seq,
-                    first: *entry,
-                    due_ns,
-                }));
+                self.streams[id].open =
+                    Some(Box::new(OpenBatch { encoder, bytes, first_seq: entry.seq, first: *entry, due_ns }));
                 self.open_batches.push((due_ns, id));
             }
             let mut open = self.streams[id].open.take();

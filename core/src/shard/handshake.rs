@@ -11,8 +11,8 @@ use crate::event::{Event, Protocol};
 use crate::proto::decoder::{Decoder, Role};
 use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
-use crate::proto::subscribe::SinceList;
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
+use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 
@@ -51,10 +51,8 @@ impl<D: Driver> Shard<D> {
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
-        let limits = RequestLimits {
-            head_bytes_max: self.shared.config.limits.request_bytes_max,
-            ..RequestLimits::default()
-        };
+        let limits =
+            RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
         let extra = self.extra(slot);
         extra.scanner = Some(RequestScanner::new(limits));
         extra.peer = peer;

@@ -14,8 +14,8 @@ use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::log::{Frame, FramePayload, Log};
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
-use crate::proto::{json, msgpack};
 use crate::proto::topic::Pattern;
+use crate::proto::{json, msgpack};
 use crate::registry::topic_index;
 use crate::types::{Kind, Priority, TopicId};
 

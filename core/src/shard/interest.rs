@@ -70,17 +70,18 @@ impl<D: Driver> Shard<D> {
             return Ok(None);
         }
         let known = self.topic_names.get(text).copied();
-        let topic = match known {
-            Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
-            None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-                |error| match error {
-                    TopicError::WouldBlock => SubscribeError::Busy,
-                    TopicError::TooMany => SubscribeError::TooMany,
-                    TopicError::Stopped => SubscribeError::Stopped,
-                    TopicError::Name(_) => SubscribeError::Malformed,
-                },
-            )?,
-        };
+        let topic =
+            match known {
+                Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+                None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
+                    |error| match error {
+                        TopicError::WouldBlock => SubscribeError::Busy,
+                        TopicError::TooMany => SubscribeError::TooMany,
+                        TopicError::Stopped => SubscribeError::Stopped,
+                        TopicError::Name(_) => SubscribeError::Malformed,
+                    },
+                )?,
+            };
         if let Some(topic) = known
             && is_raw
         {
@@ -242,9 +243,8 @@ impl<D: Driver> Shard<D> {
             Retention::Last { messages, bytes, age } => {
                 let by_count = messages.map_or(0, |n| head.saturating_sub(n));
                 let by_bytes = bytes.map_or(0, |n| log.seq_at_lag(n));
-                let by_age = age.map_or(0, |age| {
-                    log.seq_at_time((self.shared.wall_ns)().saturating_sub(age.as_nanos() as u64))
-                });
+                let by_age =
+                    age.map_or(0, |age| log.seq_at_time((self.shared.wall_ns)().saturating_sub(age.as_nanos() as u64)));
                 log.floor_seq().max(by_count).max(by_bytes).max(by_age).min(head)
             }
         };
@@ -290,7 +290,8 @@ impl<D: Driver> Shard<D> {
         let tail = self.conns[slot as usize].links[priority as usize];
         let index = self.streams[id].cursors.subs.len() as u32;
         let next = if tail == NONE { NONE } else { self.links[tail].next };
-        let Some(link) = self.links.insert(Link { stream: id, index, membership, next, special, was_warned: false }) else {
+        let Some(link) = self.links.insert(Link { stream: id, index, membership, next, special, was_warned: false })
+        else {
             // No cursor to be had: the client gets nothing of this lane, and is told so by being sent away.
             self.stats.unlogged += 1;
             self.evict(slot, "no cursor left");

@@ -76,7 +76,9 @@ pub enum Turned {
 enum Ending {
     No,
     /// Flushing; what is left at the deadline is reset.
-    Draining { deadline_ns: u64 },
+    Draining {
+        deadline_ns: u64,
+    },
     Ended,
 }
 

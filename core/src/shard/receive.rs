@@ -56,7 +56,8 @@ impl<D: Driver> Shard<D> {
         conn.heard_ns = self.now_ns;
         conn.flags.awaits_pong = false;
         match conn.phase {
-            Phase::Free | Phase::Broken | Phase::Closing | Phase::Lingering => {}
+            Phase::Free | Phase::Broken => {}
+            Phase::Closing | Phase::Lingering => self.on_last_frames(slot, buf),
             Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
             Phase::Open | Phase::Draining => {
                 if let Some(extra) = &mut conn.extra
@@ -80,11 +81,24 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// After our close frame only the client's matters (RFC 6455 section 7.1.1: the server closes the connection first).
+    fn on_last_frames(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let inbox = std::mem::take(&mut self.extra(slot).inbox);
+        if inbox.len() <= RECV_HEADROOM {
+            buf.put_in_front(&inbox);
+        }
+        self.on_frames(slot, buf.filled_mut());
+        let conn = &self.conns[slot as usize];
+        if conn.phase == Phase::Lingering && conn.flags.has_said_close {
+            let code = conn.close_code;
+            self.close_now(slot, code);
+        }
+    }
+
     /// Decodes frames; what cannot be consumed yet goes to the inbox.
     pub(super) fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) {
         let limit = self.shared.config.limits.message_bytes_max as u64;
-        let mut decoder =
-            std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
+        let mut decoder = std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
         let mut at = 0;
         loop {
             let step = match decoder.next(&mut bytes[at..], limit) {
@@ -104,7 +118,7 @@ impl<D: Driver> Shard<D> {
         }
         let conn = &mut self.conns[slot as usize];
         conn.decoder = decoder;
-        if at < bytes.len() && conn.is_live() {
+        if at < bytes.len() && !matches!(conn.phase, Phase::Free | Phase::Broken) {
             let tail = &bytes[at..];
             self.extra(slot).inbox.extend_from_slice(tail);
         }
@@ -112,7 +126,13 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
+        let is_closing = !self.conns[slot as usize].is_live();
         match part {
+            Part::Close { .. } if is_closing => {
+                self.conns[slot as usize].flags.has_said_close = true;
+                Flow::Stop
+            }
+            _ if is_closing => Flow::Go,
             Part::Ping(payload) => {
                 // Only the newest ping is answered (RFC 6455 section 5.5.3).
                 let pong = payload.iter().copied().collect();
@@ -124,6 +144,7 @@ impl<D: Driver> Shard<D> {
             Part::Pong(_) => Flow::Go,
             Part::Close { code, .. } => {
                 let code = code.map_or(CloseCode::NO_STATUS, |c| c);
+                self.conns[slot as usize].flags.has_said_close = true;
                 self.begin_close(slot, code.to_u16(), "");
                 Flow::Stop
             }
@@ -243,14 +264,12 @@ impl<D: Driver> Shard<D> {
             ..Head::message(topic, priority, kind)
         };
         let result = match message {
-            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => {
-                match self.shared.ring.try_publish(&head, bytes) {
-                    Err(Refused::Full) => {
-                        return Err(self.keep(slot, bytes));
-                    }
-                    other => other,
+            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => match self.shared.ring.try_publish(&head, bytes) {
+                Err(Refused::Full) => {
+                    return Err(self.keep(slot, bytes));
                 }
-            }
+                other => other,
+            },
             message => {
                 let payload = match message {
                     Inbound::Own(payload) => payload,

@@ -39,7 +39,11 @@ pub(super) enum Item {
     /// Only the rest of the first of them.
     DirectRest,
     /// A run of its cursor's stream.
-    Run { link: u32, from: u64, to: u64 },
+    Run {
+        link: u32,
+        from: u64,
+        to: u64,
+    },
 }
 
 /// What one connection is to be sent.
@@ -367,7 +371,8 @@ impl<D: Driver> Shard<D> {
             return Standing::AtHead;
         }
         let is_critical = self.lanes[stream.lane].priority == Priority::Critical;
-        let policy = self.topics[self.lanes[stream.lane].topic as usize].as_ref().map_or(SlowPolicy::DropOldest, |t| t.policy);
+        let policy =
+            self.topics[self.lanes[stream.lane].topic as usize].as_ref().map_or(SlowPolicy::DropOldest, |t| t.policy);
         let high = log.budget_bytes() as u64 * LAG_HIGH_PERCENT / 100;
         let low = log.budget_bytes() as u64 * LAG_LOW_PERCENT / 100;
         let lag = log.lag_bytes(sub.seq);

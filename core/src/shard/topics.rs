@@ -6,10 +6,10 @@
 use super::table::NONE;
 use crate::config::{Retention, SlowPolicy};
 use crate::event::Protocol;
+use crate::log::{Entry, Log};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
 use crate::proto::server_message::GapReason;
-use crate::log::{Entry, Log};
 use crate::types::{Priority, TopicId};
 use std::collections::HashMap;
 

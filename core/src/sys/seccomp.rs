@@ -1,4 +1,6 @@
 //! A system call filter as containers have it, for tests of what we do under one.
+//!
+//! Safety: two `prctl`, the second with a program that lives to its end.
 #![allow(unsafe_code)]
 
 use std::io;

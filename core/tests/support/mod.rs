@@ -75,7 +75,7 @@ pub fn config(driver: DriverChoice) -> Config {
         ..Config::default()
     };
     config.memory.pool_bytes = 64 << 20;
-    config.memory.payload_bytes = 128 << 20;
+    config.memory.payload_bytes = 160 << 20;
     config
 }
 

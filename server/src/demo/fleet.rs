@@ -119,9 +119,11 @@ impl Vehicle {
         if turn.is_multiple_of(BATTERY_EVERY) {
             self.publish_battery(t_us);
         }
-        while let Some(alarm) = self.alarms.pop() {
+        let mut alarms = std::mem::take(&mut self.alarms);
+        for alarm in alarms.drain(..) {
             self.publish_alarm(t_us, alarm);
         }
+        self.alarms = alarms;
     }
 
     fn publish_imu(&mut self, t_us: u64) {

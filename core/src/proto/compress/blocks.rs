@@ -8,8 +8,11 @@
 /// not matter.
 pub(super) const SLACK: usize = 8;
 
-/// Codes up to this length are decoded with one look-up; longer ones, rare by construction, bit by bit.
-const TABLE_BITS: u32 = 10;
+/// Codes up to this length are decoded with one look-up, short ones several at once; longer ones, rare by construction, bit
+/// by bit.
+const TABLE_BITS: u32 = 11;
+/// Joining short codes costs some 2 µs for a block: worth it in streams from this many bytes on.
+const JOIN_FROM: usize = 4 << 10;
 /// The longest code of RFC 1951 (section 3.2.7).
 const CODE_BITS_MAX: usize = 15;
 const LITLEN_SYMBOLS: usize = 288;
@@ -20,14 +23,23 @@ const PRECODE_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3,
 
 /// The last block of a stream, in bits from the stream's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastBlock {
+struct LastBlock {
     /// Where its header begins: the bit is BFINAL, and set.
-    pub header: usize,
+    header: usize,
     /// One past its last bit.
-    pub end: usize,
+    end: usize,
 }
 
-/// The walker's tables: about 5 KiB, reused from stream to stream; allocates nothing.
+/// What the last byte of a stream has left behind the stream's last bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// Three zero bits or more: they are the header of an empty stored block already.
+    Long,
+    /// Less: an empty stored block's header needs another byte, 0x00.
+    Short,
+}
+
+/// The walker's tables: about 7 KiB, reused from stream to stream; allocates nothing.
 #[derive(Default)]
 pub(super) struct Blocks {
     litlen: Code<LITLEN_SYMBOLS>,
@@ -40,11 +52,13 @@ struct Lengths {
     all: [u8; LITLEN_SYMBOLS + OFFSET_SYMBOLS],
     litlen_count: usize,
     offset_count: usize,
+    /// How many literal and length symbols have codes of each length.
+    litlen_counts: [u16; 16],
 }
 
 impl Default for Lengths {
     fn default() -> Self {
-        Self { all: [0; LITLEN_SYMBOLS + OFFSET_SYMBOLS], litlen_count: 0, offset_count: 0 }
+        Self { all: [0; _], litlen_count: 0, offset_count: 0, litlen_counts: [0; _] }
     }
 }
 
@@ -55,6 +69,17 @@ impl Lengths {
 
     fn offset(&self) -> &[u8] {
         &self.all[self.litlen_count..self.litlen_count + self.offset_count]
+    }
+
+    /// The code of the end-of-block symbol (RFC 1951 section 3.2.2).
+    fn end_of_block_code(&self) -> Option<u32> {
+        let len = self.all[END_OF_BLOCK];
+        if len == 0 {
+            return None;
+        }
+        let first = self.litlen_counts[1..usize::from(len)].iter().fold(0, |code, &n| (code + u32::from(n)) << 1);
+        let before: u32 = self.all[..END_OF_BLOCK].iter().map(|&other| u32::from(other == len)).sum();
+        Some(first + before)
     }
 }
 
@@ -67,11 +92,19 @@ enum Coding {
 }
 
 impl Blocks {
-    /// The last block of the stream that is all of `padded` but its last [`SLACK`] bytes.
+    /// Clears BFINAL in the last block of the stream that is all of `padded` but its last [`SLACK`] bytes, and says what an
+    /// empty stored block behind it would begin with. `None`, and nothing changed, when that is no whole stream.
     ///
     /// O(compressed length) for streams of several blocks; O(1), that is the code lengths alone, for nearly every stream of
-    /// one. `None` when the stream is not whole, or something follows it.
-    pub fn last(&mut self, padded: &[u8]) -> Option<LastBlock> {
+    /// one.
+    pub fn open_end(&mut self, padded: &mut [u8]) -> Option<Padding> {
+        let last = self.last(padded)?;
+        padded[last.header / 8] &= !(1 << (last.header % 8));
+        Some(if matches!(last.end % 8, 1..=5) { Padding::Long } else { Padding::Short })
+    }
+
+    /// The last block; `None` also when something follows it.
+    fn last(&mut self, padded: &[u8]) -> Option<LastBlock> {
         let len = padded.len().checked_sub(SLACK)?;
         let mut bits = Bits { padded, at: 0 };
         loop {
@@ -91,11 +124,8 @@ impl Blocks {
                 self.lengths.read(&mut bits)?;
             }
             let is_last = word & 1 == 1;
-            let known_end = if is_last && coding == Coding::Dynamic {
-                end_by_padding(self.lengths.litlen(), &padded[..len])
-            } else {
-                None
-            };
+            let known_end =
+                if is_last && coding == Coding::Dynamic { end_by_padding(&self.lengths, &padded[..len]) } else { None };
             match known_end {
                 Some(end) => bits.at = end,
                 None => self.skip(coding, &mut bits)?,
@@ -126,6 +156,9 @@ impl Blocks {
             }
             Coding::Dynamic => {
                 self.litlen.build(self.lengths.litlen(), litlen_entry)?;
+                if bits.padded.len() >= JOIN_FROM {
+                    self.litlen.join_literals();
+                }
                 self.offset.build(self.lengths.offset(), offset_entry)?;
             }
         }
@@ -152,27 +185,14 @@ impl Blocks {
 /// A stream ends in its end-of-block code and then in padding, all zeros. The last 1 bit is therefore the last 1 bit of
 /// that code, and the code's own trailing zeros say how far behind it the block ends. Codes stand with their highest bit
 /// first (RFC 1951 section 3.1.1), so these are the code's lowest bits. `None` for a code of zeros alone.
-fn end_by_padding(litlen_lengths: &[u8], stream: &[u8]) -> Option<usize> {
-    let code = canonical_code(litlen_lengths, END_OF_BLOCK)?;
+fn end_by_padding(lengths: &Lengths, stream: &[u8]) -> Option<usize> {
+    let code = lengths.end_of_block_code()?;
     if code == 0 {
         return None;
     }
     let last = stream.iter().rposition(|&byte| byte != 0)?;
     let last_one = last * 8 + stream[last].ilog2() as usize;
     Some(last_one + 1 + code.trailing_zeros() as usize)
-}
-
-/// The code of one symbol, from the lengths of all (RFC 1951 section 3.2.2).
-fn canonical_code(lengths: &[u8], symbol: usize) -> Option<u32> {
-    let len = *lengths.get(symbol)?;
-    if len == 0 {
-        return None;
-    }
-    let mut first = 0u32;
-    for shorter in 1..len {
-        first = (first + lengths.iter().filter(|&&l| l == shorter).count() as u32) << 1;
-    }
-    Some(first + lengths[..symbol].iter().filter(|&&l| l == len).count() as u32)
 }
 
 /// A place in a stream.
@@ -215,26 +235,36 @@ impl Lengths {
         bits.at += 3 * if precode_count > 16 { precode_count - 16 } else { precode_count };
         let table = precode_table(&precode)?;
 
+        self.litlen_counts = [0; _];
         let mut filled = 0;
         while filled < total {
-            let word = bits.peek()?;
-            let (symbol, len) = table[(word & 127) as usize];
-            if len == 0 {
-                return None;
+            let mut word = bits.peek()?;
+            // Each takes at most 7 + 7 bits: four fit a peek.
+            for _ in 0..4 {
+                let (symbol, len) = table[(word & 127) as usize];
+                if len == 0 {
+                    return None;
+                }
+                let extra = word >> len;
+                let (value, repeat, extra_bits) = match symbol {
+                    16 => (*self.all[..filled].last()?, 3 + (extra & 3) as usize, 2),
+                    17 => (0, 3 + (extra & 7) as usize, 3),
+                    18 => (0, 11 + (extra & 127) as usize, 7),
+                    length => (length, 1, 0),
+                };
+                let end = filled + repeat;
+                if end > total {
+                    return None;
+                }
+                self.all[filled..end].fill(value);
+                self.litlen_counts[usize::from(value)] += end.min(self.litlen_count).saturating_sub(filled) as u16;
+                filled = end;
+                bits.at += usize::from(len) + extra_bits;
+                if filled == total {
+                    break;
+                }
+                word = extra >> extra_bits;
             }
-            let extra = word >> len;
-            let (value, repeat, extra_bits) = match symbol {
-                16 => (*self.all[..filled].last()?, 3 + (extra & 3) as usize, 2),
-                17 => (0, 3 + (extra & 7) as usize, 3),
-                18 => (0, 11 + (extra & 127) as usize, 7),
-                len => (len, 1, 0),
-            };
-            bits.at += usize::from(len) + extra_bits;
-            if filled + repeat > total {
-                return None;
-            }
-            self.all[filled..filled + repeat].fill(value);
-            filled += repeat;
         }
         Some(())
     }
@@ -354,7 +384,23 @@ impl<const SYMBOLS: usize> Code<SYMBOLS> {
         Some(())
     }
 
-    /// The symbol that these bits begin with.
+    /// Makes one entry of literals that fit the table's index together, and of what follows them.
+    fn join_literals(&mut self) {
+        for index in 1..self.table.len() {
+            let first = self.table[index];
+            if first.kind() != Entry::LITERAL || first == Entry::NONE {
+                continue;
+            }
+            // What stands there may have been joined already. It counts if all its bits are bits of this index.
+            let next = self.table[index >> first.bits()];
+            let bits = first.bits() + next.bits();
+            if next != Entry::LONG && next != Entry::NONE && bits <= TABLE_BITS as usize {
+                self.table[index] = Entry::new(bits as u8, next.kind());
+            }
+        }
+    }
+
+    /// The symbol, or joined symbols, that these bits begin with.
     #[inline]
     fn entry(&self, word: u64) -> Option<Entry> {
         let entry = self.table[word as usize & ((1 << TABLE_BITS) - 1)];
@@ -381,3 +427,7 @@ impl<const SYMBOLS: usize> Code<SYMBOLS> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "blocks_tests.rs"]
+mod tests;

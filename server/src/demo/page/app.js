@@ -170,16 +170,17 @@ function showAlarm(rover, alarm, timeUs, priority) {
   const isRaised = alarm.state === 'raised';
   const time = new Date(timeUs / 1000).toTimeString().slice(0, 8);
   const label = isRaised ? priority : 'cleared';
-  list.prepend(
-    element(
-      'li',
-      { class: isRaised && priority === 'critical' ? 'new' : isRaised ? '' : 'cleared' },
-      element('time', {}, time),
-      element('span', { class: `chip ${isRaised ? priority : ''}` }, label),
-      element('span', { class: 'who' }, swatch(rover), `R${rover.number}`),
-      element('span', { class: 'what' }, alarm.text),
-    ),
+  const row = element(
+    'li',
+    { class: isRaised && priority === 'critical' ? 'new' : isRaised ? '' : 'cleared', 'data-time': timeUs },
+    element('time', {}, time),
+    element('span', { class: `chip ${isRaised ? priority : ''}` }, label),
+    element('span', { class: 'who' }, swatch(rover), `R${rover.number}`),
+    element('span', { class: 'what' }, alarm.text),
   );
+  // Priorities overtake each other, and the first ones are each lane's last: the list goes by time.
+  const older = [...list.children].find((other) => Number(other.dataset.time) <= timeUs);
+  list.insertBefore(row, older ?? null);
   while (list.children.length > ALARMS_KEPT) list.lastChild.remove();
   if (isRaised) {
     alarmCounts[priority] = (alarmCounts[priority] ?? 0) + 1;
