@@ -52,6 +52,8 @@ pub trait Engine {
     fn host_act(&self, rng: &mut Rng, settling: bool);
     /// Messages that one client sent to the host and the host has taken.
     fn heard(&self, client: u32) -> u64;
+    /// Whether the host's commands wait for this shard.
+    fn has_commands(&self, shard: usize) -> bool;
     /// Begins an orderly end.
     fn drain(&self, within_ns: u64);
     /// Ends it at once.

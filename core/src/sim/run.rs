@@ -190,6 +190,10 @@ impl Engine for Rig {
         self.host.borrow().heard.get(&client).copied().unwrap_or(0)
     }
 
+    fn has_commands(&self, shard: usize) -> bool {
+        !self.shared.mailboxes[shard].commands.is_empty()
+    }
+
     fn drain(&self, within_ns: u64) {
         self.order(|| Command::Drain { within_ns });
     }
@@ -367,7 +371,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-const STEPS: u64 = 3_000;
+const STEPS: u64 = 5_000;
 
 fn steps() -> u64 {
     number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)

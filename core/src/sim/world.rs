@@ -46,6 +46,8 @@ pub struct World {
     scenario: Scenario,
     state: RefCell<State>,
     asleep: RefCell<Vec<Sleeper>>,
+    /// Ring records at the end of each shard's last turn.
+    seen: RefCell<Vec<u64>>,
     ended: RefCell<Vec<bool>>,
     steps_left: Cell<u64>,
     settling: Cell<bool>,
@@ -69,6 +71,7 @@ impl World {
                 leapt: false,
             }),
             asleep: RefCell::new(Vec::new()),
+            seen: RefCell::new(vec![0; shards]),
             ended: RefCell::new(vec![false; shards]),
             steps_left: Cell::new(scenario.steps),
             settling: Cell::new(false),
@@ -96,6 +99,9 @@ impl World {
         }
         self.audit();
         let records = self.state.borrow().records;
+        let seen = self.seen.borrow()[shard];
+        assert_eq!(seen, records, "shard {shard} falls asleep over records that came after its last turn");
+        assert!(!self.engine.has_commands(shard), "shard {shard} falls asleep over commands");
         self.asleep.borrow_mut().push(Sleeper { shard, until, records });
         while self.steps_left.get() > 0 && !self.is_due(shard, until) {
             let others: Vec<Sleeper> = self.asleep.borrow().clone();
@@ -153,6 +159,8 @@ impl World {
         if !self.ended.borrow()[shard] {
             let ended = self.engine.turn(shard, may_wait);
             self.ended.borrow_mut()[shard] = ended;
+            self.audit();
+            self.seen.borrow_mut()[shard] = self.state.borrow().records;
         }
     }
 
@@ -166,10 +174,10 @@ impl World {
     fn check_wakes(&self) {
         let records = self.state.borrow().records;
         for sleeper in self.asleep.borrow().iter() {
-            let has_news = records > sleeper.records;
+            let has_news = records > sleeper.records || self.engine.has_commands(sleeper.shard);
             assert!(
                 !has_news || self.net.is_woken(sleeper.shard),
-                "lost wake-up: shard {} sleeps with {} unread records",
+                "lost wake-up: shard {} sleeps with {} unread records, or commands",
                 sleeper.shard,
                 records - sleeper.records
             );
