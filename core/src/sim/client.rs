@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::checks::{DIRECT, JsonView, RawView, Truth};
 use super::frames::{Incoming, Wire};
+use super::nature::{Nature, Pace};
 use super::payload::Stamp;
 use crate::driver::sim::{Rng, SimSocket};
 use crate::proto::header::Opcode;
@@ -15,38 +16,6 @@ use crate::proto::json::{self, PROTOCOL};
 use crate::proto::server_message::ServerMessage;
 use crate::proto::subscribe::Content;
 use crate::types::{Kind, Priority};
-
-/// How a client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// All there is.
-    Eager,
-    /// At most so many bytes each time.
-    Slow(usize),
-    /// Eagerly, but for pauses of up to this many nanoseconds.
-    Stalling(u64),
-}
-
-/// What a client is like.
-#[derive(Clone, Debug)]
-pub struct Nature {
-    /// `fanwire.json.v1`, or raw on `topics`.
-    pub json: bool,
-    /// Raw: the topics of its target (none: it talks to the host). JSON: what it subscribes to at first.
-    pub topics: Vec<String>,
-    /// How it reads.
-    pub pace: Pace,
-    /// Publishes on these topics (raw: on its first topic).
-    pub publishes: Vec<String>,
-    /// Breaks the protocol sooner or later.
-    pub hostile: bool,
-    /// Subscribes and unsubscribes all the time, in per mille of its acts.
-    pub churns: u32,
-    /// Leaves by itself, in per mille of its acts.
-    pub leaves: u32,
-    /// Never leaves, never reset by the network.
-    pub witness: bool,
-}
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

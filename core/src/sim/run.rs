@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::checks::{DIRECT, Truth, UNRETAINED};
+use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::{Engine, Scenario, Summary, Totals, Way, World};
+use super::world::World;
 use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
