@@ -30,6 +30,8 @@ use crate::sys::{clock, cpu, limits, memory, signal};
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
+/// How long an address may still be held by a process that was killed.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 /// Unacknowledged data is given up after so long: a peer that is gone without a word.
@@ -441,7 +443,7 @@ fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr
             ..ListenOptions::default()
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
-        let first = socket::listen(address, &options(false)).map_err(failed)?;
+        let first = listen_patiently(address, &options(false)).map_err(failed)?;
         let actual = socket::local_addr(&first).map_err(failed)?;
         bound.push(actual);
         if shards == 1 {
@@ -454,6 +456,20 @@ fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr
         }
     }
     Ok((bound, listeners))
+}
+
+/// Listens, trying for a while where the address is taken: the kernel gives up the rings of a process that was killed, and with
+/// them its listeners, a little after the process itself is gone.
+fn listen_patiently(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
+    let until = clock::monotonic_ns() + LISTEN_PATIENCE.as_nanos() as u64;
+    loop {
+        match socket::listen(address, options) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::monotonic_ns() < until => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// What a shard's thread needs to begin.
