@@ -65,7 +65,7 @@ pub struct Client {
     sent_close: bool,
     close_code: Option<Option<u16>>,
     stalled_until: u64,
-    /// When it first had a go, and when it ended.
+    /// When it connected, and when it ended.
     pub lived_ns: (u64, u64),
     next_id: u64,
     /// Pings (WebSocket) out; the server may answer only the newest.
@@ -79,8 +79,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has just connected.
-    pub fn new(number: u32, nature: Nature, socket: SimSocket, mut rng: Rng) -> Self {
+    /// A client that connects now.
+    pub fn new(number: u32, nature: Nature, socket: SimSocket, now_ns: u64, mut rng: Rng) -> Self {
         let wire = if nature.json {
             Wire::new(socket, "/", &["other", PROTOCOL], &[], &mut rng)
         } else {
@@ -104,7 +104,7 @@ impl Client {
             sent_close: false,
             close_code: None,
             stalled_until: 0,
-            lived_ns: (0, 0),
+            lived_ns: (now_ns, now_ns),
             next_id: 1,
             pings: VecDeque::new(),
             json_pings: VecDeque::new(),
@@ -168,9 +168,6 @@ impl Client {
     pub fn act(&mut self, now_ns: u64, truth: &mut Truth) {
         if !self.is_alive() || self.stalled_until == u64::MAX {
             return;
-        }
-        if self.lived_ns.0 == 0 {
-            self.lived_ns.0 = now_ns;
         }
         self.lived_ns.1 = now_ns;
         self.wire.write_some(&mut self.rng);

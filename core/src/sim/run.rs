@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::checks::{DIRECT, Truth, UNRETAINED};
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::World;
+use super::world::{HANDSHAKE_NS, World};
 use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
@@ -268,6 +268,7 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             request_bytes_max: *rng.pick(&[1 << 10, 16 << 10]),
             ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
             idle_timeout: Duration::ZERO,
+            handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
             ..LimitsConfig::default()
         },
         topics: vec![

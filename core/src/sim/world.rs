@@ -17,6 +17,9 @@ use super::vandal::Vandal;
 use crate::driver::sim::{Rng, SimNet, SimSocket};
 use crate::types::Priority;
 
+/// Time from accept to a complete upgrade request.
+pub const HANDSHAKE_NS: u64 = 10_000_000_000;
+
 /// Time that an orderly end gets.
 const DRAIN_NS: u64 = 30_000_000_000;
 
@@ -296,7 +299,7 @@ impl World {
         };
         let mut state = self.state.borrow_mut();
         let rng = state.rng.fork();
-        state.clients.push(Client::new(number, nature, socket, rng));
+        state.clients.push(Client::new(number, nature, socket, self.net.now_ns(), rng));
     }
 
     fn connect_client(&self) {
@@ -304,7 +307,7 @@ impl World {
         let (socket, number) = self.connect(!nature.hostile);
         let mut state = self.state.borrow_mut();
         let rng = state.rng.fork();
-        state.clients.push(Client::new(number, nature, socket, rng));
+        state.clients.push(Client::new(number, nature, socket, self.net.now_ns(), rng));
     }
 
     fn connect_vandal(&self) {
@@ -445,7 +448,7 @@ impl World {
         match client.outcome {
             Outcome::Alive | Outcome::Left | Outcome::Refused(503) => {}
             // Only what was too slow.
-            Outcome::Refused(408) if client.lived_ns.1 - client.lived_ns.0 > 5_000_000_000 || state.leapt => {}
+            Outcome::Refused(408) if client.lived_ns.1 - client.lived_ns.0 >= HANDSHAKE_NS => {}
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
