@@ -205,7 +205,10 @@ impl Client {
                     self.subscribe_at_first();
                 }
             }
-            Incoming::Refused(status) => self.outcome = Outcome::Refused(status),
+            Incoming::Refused(status) => {
+                self.outcome = Outcome::Refused(status);
+                self.wire.close();
+            }
             Incoming::Text(message) if self.nature.json => {
                 let text = std::str::from_utf8(&message).expect("the decoder checks UTF-8");
                 self.on_json(text, truth);

@@ -11,6 +11,8 @@ pub struct Totals {
     pub connections: u64,
     /// Messages lost by cursors, by priority.
     pub dropped: [u64; 4],
+    /// Messages of clients that the host has taken.
+    pub heard: u64,
     /// Events that wait for room in the host's queue.
     pub events_waiting: u64,
     /// Cursors in use.

@@ -233,6 +233,7 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            heard: self.host.borrow().heard.values().sum(),
             events_waiting: sum(|s| s.events_waiting),
             cursors: sum(|s| s.cursors),
             remainder_bytes: sum(|s| s.remainder_bytes),

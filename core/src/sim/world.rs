@@ -337,19 +337,24 @@ impl World {
         for _ in 0..200_000 {
             let before = self.progress();
             self.round();
-            let state = self.state.borrow();
-            let is_quiet =
-                self.engine.totals().events_waiting == 0 && state.clients.iter().all(|c| !c.is_alive() || c.is_quiet());
+            let is_quiet = self.engine.totals().events_waiting == 0
+                && self.state.borrow().clients.iter().all(|c| !c.is_alive() || c.is_quiet());
             quiet = if is_quiet && self.progress() == before { quiet + 1 } else { 0 };
             if quiet > 30 {
+                // Connections that linger after their close frame are given up after five seconds.
+                let until = self.net.now_ns() + 6_000_000_000;
+                while self.net.now_ns() < until {
+                    self.net.advance_to(self.net.now_ns() + 50_000_000);
+                    self.round();
+                }
                 return;
             }
         }
         panic!("the world never settles: {:?}", self.stragglers());
     }
 
-    fn progress(&self) -> (u64, u64) {
-        (self.net.bytes_moved(), self.state.borrow().records)
+    fn progress(&self) -> (u64, u64, u64) {
+        (self.net.bytes_moved(), self.state.borrow().records, self.engine.totals().heard)
     }
 
     /// Every shard and every client once; a little time passes.
@@ -401,7 +406,7 @@ impl World {
         let vandals = state.vandals.iter().filter(|v| !v.ended).count();
         let connections = totals.connections as usize;
         assert!(
-            (open..=open + vandals).contains(&connections) || connections < open + vandals + 64,
+            (open..=open + vandals).contains(&connections),
             "{connections} connections for {open} clients and {vandals} vandals"
         );
     }
@@ -488,6 +493,7 @@ impl World {
             clients.iter_mut().filter(|_| rng.chance(300)).for_each(Client::freeze);
         }
         let began_ns = self.net.now_ns();
+        let evicted_before = self.engine.totals().evicted;
         if at_once {
             self.engine.stop();
         } else {
@@ -508,6 +514,7 @@ impl World {
         for _ in 0..3 {
             self.round();
         }
+        let totals = self.engine.totals();
         let state = self.state.borrow();
         for (client, was_open) in state.clients.iter().zip(open) {
             assert!(!client.is_alive(), "client {} was never told of the end", client.number);
@@ -517,6 +524,8 @@ impl World {
             match client.outcome {
                 Outcome::Closed { code: 1001, by_server: true } => self.check_complete(client, &state.truth),
                 Outcome::Closed { code: 1013, by_server: true } => {}
+                // The rest of a half-sent frame could not be kept; that is counted.
+                Outcome::Broken if totals.evicted > evicted_before => {}
                 other => panic!("client {} {:?} ended with {other:?}", client.number, client.nature),
             }
         }
@@ -524,7 +533,6 @@ impl World {
             assert_eq!(self.net.open_slots(shard), 0, "shard {shard} ended with open connections");
             assert_eq!(self.net.buffers_lent(shard), 0);
         }
-        let totals = self.engine.totals();
         assert_eq!((totals.connections, totals.cursors, totals.remainder_bytes), (0, 0, 0), "left over at the end");
         let truth = &state.truth;
         Summary {
