@@ -134,10 +134,8 @@ impl Conn {
         if self.end != EndNews::Told {
             self.end = EndNews::Due(delayed(now, rng, options), Some(errno));
         }
-        // A waiting sender is told by Writable or by End; where End was told already only Writable is left.
-        if self.want && self.writable_due.is_none() && (self.end == EndNews::Told || rng.chance(500)) {
-            self.writable_due = Some(delayed(now, rng, options));
-        }
+        // A waiting sender is always told (EPOLLERR comes with EPOLLOUT): the end may be held back while receiving is paused.
+        self.arm_writable(now, rng, options);
     }
 
     /// Sets the time of a wanted Writable if there is room (or nothing left to wait for).
