@@ -26,6 +26,7 @@ on_both_drivers![
     an_abandoned_claim_stalls_nobody,
     clients_publish_to_each_other,
     large_messages_arrive_whole,
+    raw_clients_that_come_together_for_new_topics_are_all_served,
 ];
 
 /// Publishes, waiting where the ring is full.
@@ -405,5 +406,34 @@ fn large_messages_arrive_whole(driver: DriverChoice) {
     }
     let beyond = vec![0; (64 << 20) + 1];
     assert!(matches!(topic.publish(Priority::Normal, Kind::Binary, &beyond), Err(PublishError::TooLarge { .. })));
+    engine.shutdown_now();
+}
+
+fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverChoice) {
+    let mut two = config(driver);
+    two.shards = Some(2);
+    let engine = start(two);
+    let addr = addr(&engine);
+    // Each topic is asked for by several at once, on both shards, before any shard knows it.
+    for round in 0..40 {
+        let path = format!("/t/fresh/{round}");
+        let requests = upgrade_request(&path, None);
+        let mut clients: Vec<Bare> = (0..24).map(|_| Bare::connect(addr)).collect();
+        clients.iter_mut().for_each(|client| client.send(requests.as_bytes()));
+        for client in &mut clients {
+            let head = client.response_head();
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head:?}");
+        }
+        publish(&engine.topic(&format!("fresh/{round}")).expect("a sound topic"), Priority::Normal, b"hello");
+        for client in &mut clients {
+            let frame = client.frame().expect("a frame");
+            assert_eq!(
+                (frame.first, &frame.payload[..]),
+                (0x81, &b"hello"[..]),
+                "in round {round}: {}",
+                frame.payload.escape_ascii()
+            );
+        }
+    }
     engine.shutdown_now();
 }

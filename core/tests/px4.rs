@@ -3,6 +3,7 @@
 //! Run A, small budgets: for every client and lane, what is delivered and what is announced as lost is what was published, in
 //! order, byte for byte. Run B, 64 MiB budgets: nothing is lost.
 #![allow(clippy::disallowed_methods, reason = "a test that must end reads the clock, and its environment")]
+#![allow(clippy::disallowed_types, reason = "the tests of this file take turns")]
 
 mod support;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fanwire::{DriverChoice, Engine, Kind, Priority};
@@ -20,6 +22,9 @@ use support::{Client, addr, config, start, subscribe};
 use tungstenite::Message;
 
 on_both_drivers![run_a_default_budgets_deliver_or_announce_everything, run_b_large_budgets_lose_nothing];
+
+/// Each of these loads the whole machine: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const CLIENTS: usize = 100;
 const THREADS: usize = 2;
@@ -51,6 +56,7 @@ fn two_shards(driver: DriverChoice) -> fanwire::Config {
 
 /// Publishes the whole recording to all clients; fails if any of them sees anything that is not right.
 fn replay(recording: &Recording, config: fanwire::Config) -> Vec<Seen> {
+    let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = start(config);
     let mut clients: Vec<Subscriber> = (0..CLIENTS).map(|_| Subscriber::connect(&engine, recording)).collect();
     std::thread::scope(|scope| {

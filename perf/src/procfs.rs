@@ -45,6 +45,38 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Nanoseconds of CPU time of this process and its children, those included that have ended and been waited for.
+///
+/// # Errors
+/// When /proc is not as it should be.
+pub fn own_cpu_ns() -> Result<u64> {
+    let mut sum = cpu_ns(std::process::id())?;
+    for task in fs::read_dir("/proc/self/task")? {
+        let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            sum += cpu_ns(pid).unwrap_or(0);
+        }
+    }
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // After the name in brackets: state is field 3, cutime and cstime are 16 and 17, in hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ended: u64 = fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(sum + ended * 10_000_000)
+}
+
+/// Nanoseconds of CPU time that everything on the host has used, what a hypervisor took away included.
+///
+/// # Errors
+/// When `/proc/stat` is not as it should be.
+pub fn host_cpu_ns() -> Result<u64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no cpu line in /proc/stat")?;
+    let ticks: Vec<u64> = line.split_whitespace().filter_map(|ticks| ticks.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guest time is part of user.
+    let busy: u64 = ticks.iter().take(8).enumerate().filter(|(i, _)| ![3, 4].contains(i)).map(|(_, ticks)| ticks).sum();
+    Ok(busy * 10_000_000)
+}
+
 /// Bytes of kernel memory that all TCP sockets of the host hold (accounted in pages, per-CPU reserves included).
 ///
 /// # Errors
@@ -135,6 +167,8 @@ mod tests {
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.pss > 0 && memory.rss >= memory.pss);
         assert!(cpu_ns(std::process::id()).unwrap() > 0);
+        assert!(own_cpu_ns().unwrap() > 0);
+        assert!(host_cpu_ns().unwrap() > own_cpu_ns().unwrap());
         tcp_memory().unwrap();
     }
 }

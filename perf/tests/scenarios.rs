@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Scenarios measure, so they take turns.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs one scenario on one driver; every bound must hold.
 fn run(scenario: &str, driver: &str, settings: &[&str]) {
@@ -16,7 +20,9 @@ fn run(scenario: &str, driver: &str, settings: &[&str]) {
     for setting in settings {
         command.args(["--set", setting]);
     }
+    let turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = command.output().expect("fanwire-perf starts");
+    drop(turn);
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     if driver == "uring" && errors.contains("io_uring") && std::env::var("CI").as_deref() != Ok("true") {

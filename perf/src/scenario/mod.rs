@@ -15,6 +15,7 @@ use anyhow::Result;
 use crate::crowd::{Crowd, Group, Report, Spec};
 use crate::latency::Latency;
 use crate::parameters::{Parameter, Parameters};
+use crate::procfs;
 use crate::server::{Server, ServerSpec};
 use crate::table::Outcome;
 
@@ -139,24 +140,44 @@ pub fn await_all(crowds: &mut [Crowd], published: u64, patience: Duration) -> Re
     }
 }
 
-/// CPU time of the server over an interval.
+/// CPU time of the server over an interval, and of what else ran on the host.
 pub struct CpuMeter<'a> {
     server: &'a Server,
-    began_ns: u64,
+    server_ns: u64,
+    own_ns: u64,
+    host_ns: u64,
     began: Instant,
 }
+
+/// Percent of one CPU, used by other programs, from which on latencies are theirs as much as the server's.
+const DISTURBED_PERCENT: f64 = 10.0;
 
 impl<'a> CpuMeter<'a> {
     /// Begins.
     pub fn start(server: &'a Server) -> Result<Self> {
-        Ok(CpuMeter { server, began_ns: server.cpu_ns()?, began: Instant::now() })
+        Ok(CpuMeter {
+            server,
+            server_ns: server.cpu_ns()?,
+            own_ns: procfs::own_cpu_ns()?,
+            host_ns: procfs::host_cpu_ns()?,
+            began: Instant::now(),
+        })
     }
 
-    /// Ends, and adds the rows: share of one CPU, and time per delivery.
+    /// Ends, and adds the rows: share of one CPU, time per delivery, and how much others disturbed.
     pub fn finish(self, prefix: &str, deliveries: u64, outcome: &mut Outcome) -> Result<()> {
-        let ns = (self.server.cpu_ns()? - self.began_ns) as f64;
-        outcome.figure(format!("{prefix}server CPU"), ns / self.began.elapsed().as_nanos() as f64 * 100.0, "% of one");
-        outcome.figure(format!("{prefix}server CPU per delivery"), ns / deliveries.max(1) as f64, "ns");
+        let passed = self.began.elapsed().as_nanos() as f64;
+        let server = (self.server.cpu_ns()? - self.server_ns) as f64;
+        let own = procfs::own_cpu_ns()?.saturating_sub(self.own_ns) as f64;
+        let host = procfs::host_cpu_ns()?.saturating_sub(self.host_ns) as f64;
+        // The host's clock ticks in hundredths of a second, so a quiet host may come out below zero.
+        let others = ((host - own) / passed * 100.0).max(0.0);
+        outcome.figure(format!("{prefix}server CPU"), server / passed * 100.0, "% of one");
+        outcome.figure(format!("{prefix}server CPU per delivery"), server / deliveries.max(1) as f64, "ns");
+        outcome.figure(format!("{prefix}other programs' CPU"), others, "% of one");
+        if others > DISTURBED_PERCENT {
+            outcome.note("other programs were busy on this host: latencies, and ratios of them, are not to be trusted");
+        }
         Ok(())
     }
 }
