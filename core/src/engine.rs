@@ -295,6 +295,16 @@ impl Engine {
         self.command(connection, Command::Send { connection, kind, payload })
     }
 
+    /// [`Engine::send_to`] for memory that the caller keeps: one copy, whatever the size.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_copy_to(&self, connection: ConnectionId, kind: Kind, message: &[u8]) -> Result<(), SendError> {
+        self.check_message(kind, message)?;
+        let payload = self.shared.payloads.copy_from(message).ok_or(SendError::WouldBlock)?;
+        self.command(connection, Command::Send { connection, kind, payload })
+    }
+
     /// [`Engine::send_to`] for memory that is the engine's already, such as a received message: no copy at all.
     ///
     /// # Errors
@@ -361,6 +371,12 @@ impl Engine {
     /// Ends in good order: takes no more connections and messages, delivers all that was published, closes everybody with
     /// 1001. What is not done after `deadline` is cut off. Blocks up to about `deadline`.
     pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.drain(deadline)
+    }
+
+    /// [`Engine::shutdown`] for a host that keeps the engine, to read [`Engine::stats`] and the last events. Everything that
+    /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns.
+    pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
         let within_ns = deadline.as_nanos() as u64;
         self.order(|| Command::Drain { within_ns });
@@ -376,11 +392,23 @@ impl Engine {
         self.stop();
     }
 
-    fn stop(&mut self) {
+    /// [`Engine::shutdown_now`] for a host that keeps the engine.
+    pub fn stop(&mut self) {
         self.shared.ring.close();
         self.order(|| Command::Stop);
         self.join();
+    }
+
+    /// Drops, on this thread, the bytes published by reference that no shard needs any more. Publishing by reference does
+    /// the same in passing; a host that wants its memory back when it says so calls this. One load when there are none.
+    pub fn reclaim(&self) {
         self.shared.payloads.reclaim();
+    }
+
+    /// Calls `bell` whenever [`Engine::reclaim`] has something to do again: on the thread that was done last, mostly a
+    /// shard, so it must neither block nor run the host's code. The first one set stays.
+    pub fn set_reclaim_bell(&self, bell: impl Fn() + Send + Sync + 'static) {
+        self.shared.payloads.set_bell(Box::new(bell));
     }
 
     /// Gives every shard a command, whatever else is queued.
@@ -397,6 +425,11 @@ impl Engine {
             // A shard catches its own panics.
             let _ = thread.join();
         }
+        // What no shard will take any more must not keep its bytes.
+        for mailbox in &self.shared.mailboxes {
+            while mailbox.commands.pop().is_some() {}
+        }
+        self.shared.payloads.reclaim();
     }
 }
 
