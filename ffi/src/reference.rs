@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::guard::planted;
 
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
 /// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
@@ -160,7 +159,6 @@ impl Reference {
     fn release(&self) {
         self.releases.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.releases.outstanding_bytes.fetch_sub(self.len as u64, Ordering::Relaxed);
-        planted("fw_release_fn");
         // SAFETY: the host's function with the host's arguments, once.
         unsafe { (self.release)(self.context, self.data.cast(), self.len) };
     }
