@@ -16,6 +16,9 @@
 #![allow(non_camel_case_types, reason = "names as C has them")]
 #![allow(clippy::missing_safety_doc, reason = "the comments are the header's: each says what the caller owes")]
 
+/// See `guard::planted`.
+const HAS_PLANTED_PANICS: bool = false;
+
 mod buffer;
 mod config;
 mod engine;

@@ -84,10 +84,20 @@ pub struct Program {
 }
 
 pub fn compile(source: &Path, link: Link, flags: &[&str]) -> Program {
-    compile_against(installed(), source, link, flags)
+    let lib = installed().join("lib");
+    let (archive, folder, run_path) = (lib.join("libfanwire.a"), lib.as_os_str(), format!("-Wl,-rpath,{}", lib.display()));
+    let libraries: Vec<&OsStr> = match link {
+        Link::Shared => vec!["-L".as_ref(), folder, "-lfanwire".as_ref(), run_path.as_ref()],
+        Link::Static => {
+            let system = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
+            [archive.as_os_str()].into_iter().chain(system.into_iter().map(OsStr::new)).collect()
+        }
+    };
+    compile_with(installed(), source, &libraries, flags)
 }
 
-pub fn compile_against(prefix: &Path, source: &Path, link: Link, flags: &[&str]) -> Program {
+/// As [`compile`], with the headers of `prefix` and these arguments for the linker.
+pub fn compile_with(prefix: &Path, source: &Path, libraries: &[&OsStr], flags: &[&str]) -> Program {
     let is_cpp = source.extension() == Some(OsStr::new("cpp"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join(source.file_stem().expect("a source has a name"));
@@ -101,16 +111,7 @@ pub fn compile_against(prefix: &Path, source: &Path, link: Link, flags: &[&str])
         .arg("-o")
         .arg(&path)
         .arg(source);
-    match link {
-        Link::Shared => {
-            let lib = prefix.join("lib");
-            command.arg("-L").arg(&lib).arg("-lfanwire").arg(format!("-Wl,-rpath,{}", lib.display()));
-        }
-        Link::Static => {
-            command.arg(prefix.join("lib/libfanwire.a")).args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"]);
-        }
-    }
-    command.arg("-lm");
+    command.args(libraries).arg("-lm");
     let output = finish(&mut command, PATIENCE);
     assert!(output.status.success(), "{} does not compile:\n{}", source.display(), text(&output));
     Program { _folder: folder, path }
