@@ -15,20 +15,18 @@ const EVENTS: usize = 4096;
 const PAUSE: Duration = Duration::from_micros(200);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let engine = Engine::start(config()?)?;
+    let mut engine = Engine::start(config()?)?;
     let mut events = engine.events().ok_or("the engine was started without events")?;
     for address in engine.local_addrs() {
         println!("listening on ws://{address}");
     }
     std::io::stdout().flush()?;
     loop {
-        events.wait(Duration::from_secs(3600));
-        while let Some(event) = events.next() {
-            if let Event::Message { connection, kind, payload } = event {
-                // A clone of the payload is another reference to it: nothing is copied here.
-                while let Err(SendError::WouldBlock) = engine.send_to(connection, kind, payload.clone()) {
-                    pause();
-                }
+        let Some(event) = events.wait(Duration::from_secs(3600)) else { continue };
+        if let Event::Message { connection, kind, payload } = event {
+            // A clone of the payload is another reference to it: nothing is copied here.
+            while let Err(SendError::WouldBlock) = engine.send_payload_to(connection, kind, payload.clone()) {
+                pause();
             }
         }
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use crate::driver::probe::DriverChoice;
+use crate::ingest::{POOL_BYTES_DEFAULT, RING_BYTES_DEFAULT};
 
 /// Everything [`crate::Engine::start`] needs. `Config::default()` runs; change what matters.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Settings for topics whose name matches a pattern; the first match holds.
     pub topics: Vec<TopicConfig>,
+    /// Compression of what is sent.
+    pub compression: CompressionConfig,
     /// What the host wants to hear.
     pub events: EventsConfig,
     /// Who may connect and publish.
@@ -51,6 +54,7 @@ impl Default for Config {
             memory: MemoryConfig::default(),
             limits: LimitsConfig::default(),
             topics: Vec::new(),
+            compression: CompressionConfig::default(),
             events: EventsConfig::default(),
             access: AccessConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -78,10 +82,10 @@ pub struct MemoryConfig {
 impl Default for MemoryConfig {
     fn default() -> Self {
         Self {
-            ring_bytes: 16 << 20,
+            ring_bytes: RING_BYTES_DEFAULT,
             pool_bytes: 256 << 20,
             lane_bytes: 8 << 20,
-            payload_bytes: 256 << 20,
+            payload_bytes: POOL_BYTES_DEFAULT,
             remainder_bytes: 16 << 20,
             lock_memory: false,
         }
@@ -121,14 +125,39 @@ impl Default for LimitsConfig {
     }
 }
 
-/// What a new subscriber of a topic gets first.
+/// What a topic keeps for those who come, or come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Retention {
-    /// Nothing: only what is published from now on.
+    /// Nothing: a subscriber gets only what is published from now on.
     None,
-    /// The last message of each lane.
+    /// A new subscriber gets the last message of each lane first. One that comes back (`since`) gets what it missed as far as
+    /// the log still has it.
     #[default]
     LastValue,
+    /// A new subscriber gets the last message of each lane first. One that comes back gets what it missed within these
+    /// bounds, all of which hold; whatever is older is announced as a gap.
+    Last {
+        /// Most messages.
+        messages: Option<u64>,
+        /// Most bytes of frames.
+        bytes: Option<u64>,
+        /// Greatest age.
+        age: Option<Duration>,
+    },
+}
+
+/// What happens to a subscriber whose lag exceeds 90 % of a lane's budget. Critical lanes lose nothing whatever the policy:
+/// their subscriber is closed with 1013.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SlowPolicy {
+    /// The oldest messages are dropped, and the subscriber is told.
+    #[default]
+    DropOldest,
+    /// A subscriber that lags gets only the newest message (of each key). What is passed over shows as a jump of the sequence
+    /// number.
+    Latest,
+    /// The subscriber is closed with 1013.
+    Disconnect,
 }
 
 /// Settings for the topics that match `pattern`.
@@ -138,8 +167,39 @@ pub struct TopicConfig {
     pub pattern: String,
     /// What a new subscriber gets first.
     pub retention: Retention,
+    /// What happens to a subscriber that is too slow.
+    pub policy: SlowPolicy,
     /// Overrides [`MemoryConfig::lane_bytes`].
     pub lane_bytes: Option<usize>,
+    /// How long a batch of `fanwire.batch.v1` may stay open: 0 closes it at each turn of the shard's loop. `None`: 5 ms.
+    pub batch_window: Option<Duration>,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            pattern: "**".to_owned(),
+            retention: Retention::default(),
+            policy: SlowPolicy::default(),
+            lane_bytes: None,
+            batch_window: None,
+        }
+    }
+}
+
+/// Compression of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressionConfig {
+    /// Agree to permessage-deflate when a client offers it.
+    pub deflate: bool,
+    /// Smaller messages are not compressed.
+    pub threshold_bytes: usize,
+}
+
+impl Default for CompressionConfig {
+    fn default() -> Self {
+        Self { deflate: true, threshold_bytes: 1 << 10 }
+    }
 }
 
 /// What the host wants to hear through [`crate::Events`].

@@ -260,11 +260,8 @@ impl Engine {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
-        let (id, is_removed) = shared
-            .ring
-            .retry_timeout(Duration::from_secs(1), open)
-            .unwrap_or(Err(TopicError::WouldBlock))?;
-        Ok(Topic::new(shared.clone(), id, name, is_removed))
+        let opened = shared.ring.retry_timeout(Duration::from_secs(1), open).unwrap_or(Err(TopicError::WouldBlock))?;
+        Ok(Topic::new(shared.clone(), opened, name))
     }
 
     /// Removes a topic: its logs are freed, its subscribers get no more, publishing to it is refused. `Ok(false)`: there is
@@ -511,7 +508,9 @@ impl ShardStart {
                 shared.ring.close();
             }
             Err(_) => {
-                tracing::error!("shard {number} has stopped because of a bug in fanwire; the engine takes no more messages");
+                tracing::error!(
+                    "shard {number} has stopped because of a bug in fanwire; the engine takes no more messages"
+                );
                 shared.ring.close();
             }
         }

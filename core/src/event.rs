@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::ingest::Payload;
-use crate::types::{ConnectionId, Kind};
+use crate::types::{ConnectionId, Kind, Priority};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,14 +12,26 @@ pub enum Protocol {
     Raw,
     /// `fanwire.json.v1`.
     JsonV1,
+    /// `fanwire.msgpack.v1`.
+    MsgpackV1,
+    /// `fanwire.batch.v1`.
+    BatchV1,
+    /// `fanwire.batch.v1+lz4`: the same with LZ4 blocks.
+    BatchV1Lz4,
 }
 
 impl Protocol {
+    /// Those with a name, to be negotiated.
+    pub const NAMED: [Protocol; 4] = [Protocol::JsonV1, Protocol::MsgpackV1, Protocol::BatchV1, Protocol::BatchV1Lz4];
+
     /// The name negotiated as `Sec-WebSocket-Protocol`; empty for raw.
     pub const fn name(self) -> &'static str {
         match self {
             Protocol::Raw => "",
             Protocol::JsonV1 => "fanwire.json.v1",
+            Protocol::MsgpackV1 => "fanwire.msgpack.v1",
+            Protocol::BatchV1 => "fanwire.batch.v1",
+            Protocol::BatchV1Lz4 => "fanwire.batch.v1+lz4",
         }
     }
 }
@@ -63,6 +75,15 @@ pub enum Event {
         kind: Kind,
         /// The whole message, in the engine's memory: drop it soon.
         payload: Payload,
+    },
+    /// A cursor of this connection is behind by more than 70 % of its lane's budget.
+    Lagging {
+        /// The connection.
+        connection: ConnectionId,
+        /// The topic's name.
+        topic: String,
+        /// The lane.
+        priority: Priority,
     },
     /// The engine gave up on a client that was too slow or broke a rule; `Closed` follows.
     Evicted {

@@ -30,7 +30,8 @@ mod topic;
 mod types;
 
 pub use config::{
-    AccessConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig,
+    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
+    Retention, SlowPolicy, TopicConfig,
 };
 pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats};
 pub use event::{Event, Protocol};
@@ -39,5 +40,5 @@ pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use shard::ShardStats;
-pub use topic::{Claim, PublishError, Publisher, RefusedPayload, Topic};
+pub use topic::{Claim, Message, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

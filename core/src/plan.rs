@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use crate::log::BlockPool;
 use crate::shard;
 
@@ -108,7 +108,9 @@ impl Config {
         Err(vec![ConfigError {
             field: "connections_max",
             value: self.connections_max.to_string(),
-            problem: format!("the limit on open files ({open_files}, RLIMIT_NOFILE) leaves room for {room}: raise it, or add shards"),
+            problem: format!(
+                "the limit on open files ({open_files}, RLIMIT_NOFILE) leaves room for {room}: raise it, or add shards"
+            ),
         }])
     }
 
@@ -135,7 +137,11 @@ impl Config {
             wrong("listen", &"[]", "at least one address is needed".into());
         }
         if !memory.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&memory.ring_bytes) {
-            wrong("memory.ring_bytes", &memory.ring_bytes, format!("must be a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}"));
+            wrong(
+                "memory.ring_bytes",
+                &memory.ring_bytes,
+                format!("must be a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}"),
+            );
         }
         if memory.lane_bytes < 16 << 10 {
             wrong("memory.lane_bytes", &memory.lane_bytes, "must be at least 16384".into());
@@ -148,13 +154,20 @@ impl Config {
             );
         }
         if limits.message_bytes_max == 0 || limits.message_bytes_max > MESSAGE_BYTES_MAX {
-            wrong("limits.message_bytes_max", &limits.message_bytes_max, format!("must be from 1 to {MESSAGE_BYTES_MAX}"));
+            wrong(
+                "limits.message_bytes_max",
+                &limits.message_bytes_max,
+                format!("must be from 1 to {MESSAGE_BYTES_MAX}"),
+            );
         }
-        if memory.payload_bytes < 2 * limits.message_bytes_max {
+        if memory.payload_bytes / 2 < limits.message_bytes_max {
             wrong(
                 "memory.payload_bytes",
                 &memory.payload_bytes,
-                format!("must hold two of the largest messages (limits.message_bytes_max = {})", limits.message_bytes_max),
+                format!(
+                    "must hold two of the largest messages (limits.message_bytes_max = {})",
+                    limits.message_bytes_max
+                ),
             );
         }
         if !(512..=64 << 10).contains(&limits.request_bytes_max) {
@@ -179,7 +192,11 @@ impl Config {
             if let Some(bytes) = topic.lane_bytes
                 && !(16 << 10..=memory.pool_bytes / shards.max(1)).contains(&bytes)
             {
-                wrong("topics.lane_bytes", &bytes, "must be from 16384 to one shard's part of memory.pool_bytes".into());
+                wrong(
+                    "topics.lane_bytes",
+                    &bytes,
+                    "must be from 16384 to one shard's part of memory.pool_bytes".into(),
+                );
             }
         }
         if !errors.is_empty() {
@@ -190,7 +207,7 @@ impl Config {
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let plan = MemoryPlan {
             lines: vec![
-                line("ingest ring", memory.ring_bytes as u64 * 17 / 16, "memory.ring_bytes"),
+                line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
                 line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
                 line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),
@@ -213,7 +230,12 @@ impl Config {
                 .map(|l| ConfigError {
                     field: l.field,
                     value: mib(l.bytes),
-                    problem: format!("part of {} for {} that do not fit in {}", mib(plan.total_bytes()), l.what, mib(available)),
+                    problem: format!(
+                        "part of {} for {} that do not fit in {}",
+                        mib(plan.total_bytes()),
+                        l.what,
+                        mib(available)
+                    ),
                 })
                 .collect()),
             _ => Ok(plan),

@@ -5,9 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::proto::topic::{TopicName, TopicNameError};
@@ -40,18 +40,24 @@ pub enum TopicError {
 
 #[derive(Debug, Default)]
 struct Names {
-    by_name: HashMap<Box<str>, Named>,
+    by_name: HashMap<Box<str>, Opened>,
+    /// Topics ever made.
+    created: u64,
     /// Index count ever used.
     used: u32,
     /// Indexes free for reuse once every shard has read past the position.
     retired: VecDeque<(u32, u64)>,
 }
 
-#[derive(Debug)]
-struct Named {
-    id: TopicId,
-    /// Shared with the host's handles.
-    is_removed: Arc<AtomicBool>,
+/// A topic that exists.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its number, used again after its end.
+    pub id: TopicId,
+    /// How many topics were made before it: added to the engine's epoch it tells this life of the name from any other.
+    pub number: u64,
+    /// Set when it is removed.
+    pub is_removed: Arc<AtomicBool>,
 }
 
 /// See the module's head.
@@ -72,20 +78,14 @@ impl Registry {
     /// # Errors
     /// See [`TopicError`].
     pub fn open(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<TopicId, TopicError> {
-        self.open_watched(name, ring, time_ns, may_wait).map(|(id, _)| id)
+        self.open_watched(name, ring, time_ns, may_wait).map(|opened| opened.id)
     }
 
     /// [`Registry::open`], and the mark that is set when the topic is removed.
     ///
     /// # Errors
     /// See [`TopicError`].
-    pub fn open_watched(
-        &self,
-        name: &str,
-        ring: &Ring,
-        time_ns: u64,
-        may_wait: bool,
-    ) -> Result<(TopicId, Arc<AtomicBool>), TopicError> {
+    pub fn open_watched(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<Opened, TopicError> {
         TopicName::check(name)?;
         let mut names = if may_wait {
             self.names.lock().unwrap_or_else(|poison| poison.into_inner())
@@ -93,7 +93,7 @@ impl Registry {
             self.names.try_lock().map_err(|_| TopicError::WouldBlock)?
         };
         if let Some(named) = names.by_name.get(name) {
-            return Ok((named.id, named.is_removed.clone()));
+            return Ok(named.clone());
         }
         if names.by_name.len() >= self.topics_max as usize {
             return Err(TopicError::TooMany);
@@ -105,15 +105,18 @@ impl Registry {
             _ => return Err(TopicError::WouldBlock),
         };
         let id = TopicId(id);
-        ring.try_publish(&Self::head(RecordKind::TopicCreated, id, time_ns), name.as_bytes()).map_err(to_topic_error)?;
+        ring.try_publish(&Self::head(RecordKind::TopicCreated, id, time_ns), name.as_bytes())
+            .map_err(to_topic_error)?;
         if reusable {
             names.retired.pop_front();
         } else {
             names.used += 1;
         }
-        let is_removed = Arc::new(AtomicBool::new(false));
-        names.by_name.insert(name.into(), Named { id, is_removed: is_removed.clone() });
-        Ok((id, is_removed))
+        // Under the lock, hence in the order of the records: shards count the same.
+        let opened = Opened { id, number: names.created, is_removed: Arc::new(AtomicBool::new(false)) };
+        names.created += 1;
+        names.by_name.insert(name.into(), opened.clone());
+        Ok(opened)
     }
 
     /// Forgets a topic: its logs go, its subscribers get no more, publishing to it does nothing. `Ok(false)`: no such topic.
@@ -123,19 +126,13 @@ impl Registry {
     pub fn remove(&self, name: &str, ring: &Ring, time_ns: u64) -> Result<bool, TopicError> {
         let mut names = self.names.lock().unwrap_or_else(|poison| poison.into_inner());
         let Some(id) = names.by_name.get(name).map(|named| named.id) else { return Ok(false) };
-        let position = ring
-            .try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[])
-            .map_err(to_topic_error)?;
+        let position =
+            ring.try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[]).map_err(to_topic_error)?;
         if let Some(named) = names.by_name.remove(name) {
             named.is_removed.store(true, Relaxed);
         }
         names.retired.push_back((id.0, position.0));
         Ok(true)
-    }
-
-    /// Number of topics.
-    pub fn len(&self) -> usize {
-        self.names.lock().unwrap_or_else(|poison| poison.into_inner()).by_name.len()
     }
 
     fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {

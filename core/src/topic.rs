@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::registry::Opened;
 use crate::shard::Shared;
 use crate::sys::clock;
 use crate::types::{Kind, Priority, TopicId};
@@ -46,6 +47,29 @@ impl From<Refused> for PublishError {
     }
 }
 
+/// What may be said of a message beyond its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Its importance.
+    pub priority: Priority,
+    /// What the payload is.
+    pub kind: Kind,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// What it replaces, where a topic's policy is to keep only the newest message of each key.
+    pub key: Option<&'a str>,
+    /// After so long (at most 49 days) it is worth nothing: a subscriber that lags does not get it any more.
+    pub ttl: Option<Duration>,
+}
+
+/// A key as the engine compares it: FNV-1a, never 0.
+pub(crate) fn key_number(key: &str) -> u64 {
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash.max(1)
+}
+
 /// A topic to publish on. Cheap to clone, may be used from any thread, outlives nothing: after the engine's end every call
 /// answers [`PublishError::Stopped`].
 #[derive(Clone)]
@@ -56,6 +80,7 @@ pub struct Topic {
 struct Inner {
     shared: Arc<Shared>,
     id: TopicId,
+    epoch: u64,
     name: Box<str>,
     is_removed: Arc<AtomicBool>,
 }
@@ -67,8 +92,10 @@ impl std::fmt::Debug for Topic {
 }
 
 impl Topic {
-    pub(crate) fn new(shared: Arc<Shared>, id: TopicId, name: &str, is_removed: Arc<AtomicBool>) -> Self {
-        Self { inner: Arc::new(Inner { shared, id, name: name.into(), is_removed }) }
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
+        let Opened { id, number, is_removed } = opened;
+        let epoch = shared.epoch + number;
+        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed }) }
     }
 
     /// Its name.
@@ -81,9 +108,10 @@ impl Topic {
         self.inner.id
     }
 
-    /// The epoch in which its sequence numbers count: another one after each start of the engine.
+    /// The epoch in which its sequence numbers count: another one after each start of the engine, and when the topic is made
+    /// again after its removal.
     pub fn epoch(&self) -> u64 {
-        self.inner.shared.epoch
+        self.inner.epoch
     }
 
     /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.
@@ -92,7 +120,20 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     #[inline]
     pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
-        let head = self.check(priority, kind, payload)?;
+        self.publish_message(&Message { priority, kind, payload, key: None, ttl: None })
+    }
+
+    /// Publishes one message with a key or an expiry. Copies it once; never waits.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` if there is no room now.
+    pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
+        let Message { priority, kind, payload, key, ttl } = *message;
+        let head = Head {
+            key: key.map_or(0, key_number),
+            ttl_ms: ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32),
+            ..self.check(priority, kind, payload)?
+        };
         if payload.len() <= INLINE_MAX {
             return Ok(self.inner.shared.ring.try_publish(&head, payload)?);
         }
@@ -142,7 +183,12 @@ impl Topic {
     ///
     /// # Errors
     /// See [`PublishError`]; the payload comes back.
-    pub fn publish_payload(&self, priority: Priority, kind: Kind, payload: Payload) -> Result<Position, RefusedPayload> {
+    pub fn publish_payload(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payload: Payload,
+    ) -> Result<Position, RefusedPayload> {
         let head = match self.check(priority, kind, &payload) {
             Ok(head) => head,
             Err(error) => return Err(RefusedPayload { error, payload }),
@@ -162,11 +208,33 @@ impl Topic {
         let Some(first) = payloads.first() else { return Ok(0) };
         let head = self.check(priority, kind, first)?;
         // What this call can do in one step: up to the first message that is too large or not text.
-        let sound = payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        let sound =
+            payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
         if first.len() > INLINE_MAX {
             return self.publish(priority, kind, first).map(|_| 1);
         }
         Ok(self.inner.shared.ring.try_publish_many(&head, &payloads[..=sound])?)
+    }
+
+    /// [`Topic::publish_many`], waiting up to `wait` for room for all of them. Returns how many were published.
+    ///
+    /// # Errors
+    /// See [`PublishError`]: about the first message that was not taken, if not even one was.
+    pub fn publish_many_timeout(
+        &self,
+        priority: Priority,
+        kind: Kind,
+        payloads: &[&[u8]],
+        wait: Duration,
+    ) -> Result<usize, PublishError> {
+        let Some(first) = payloads.first() else { return Ok(0) };
+        let head = self.check(priority, kind, first)?;
+        if first.len() > INLINE_MAX {
+            return self.publish_timeout(priority, kind, first, wait).map(|_| 1);
+        }
+        let sound =
+            payloads[1..].iter().take_while(|p| self.check_payload(kind, p).is_ok() && p.len() <= INLINE_MAX).count();
+        Ok(self.inner.shared.ring.publish_many_timeout(&head, &payloads[..=sound], wait)?)
     }
 
     /// Memory to write a message of `len` bytes in place (all zero). Publish it with [`Claim::commit`]; dropped, it is
@@ -291,6 +359,13 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Claim {
+    /// Makes the message `len` bytes long if it is shorter, the new bytes zero; may move it. False: the payload pool is full, and
+    /// nothing has changed.
+    #[must_use]
+    pub fn grow(&mut self, len: usize) -> bool {
+        len <= self.topic.inner.shared.config.limits.message_bytes_max && self.buf.grow(len)
+    }
+
     /// Shortens the message.
     pub fn truncate(&mut self, len: usize) {
         self.buf.truncate(len);

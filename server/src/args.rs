@@ -1,5 +1,6 @@
 //! Job: the command line, and its help.
-//! Knows: names, defaults and what can be refused without looking at the machine. Must never know: what a command does.
+//! Knows: names, defaults and what can be refused without looking at the machine. Must never know: what a
+//! command does.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -20,12 +21,15 @@ Examples:
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
 
-Exit codes: 0 all went well, 1 not all of it, 2 wrong usage, 65 bad input, 66 no such input, 69 cannot connect or listen,
-74 reading or writing failed, 76 not the protocol, 78 this machine cannot do what was asked for.";
+Exit codes:
+  0 all went well            1 not all of it           2 wrong usage
+  65 bad input               66 no such input          69 cannot connect
+  71 an address is taken     74 reading or writing     76 not the protocol
+  78 this configuration cannot be had on this machine";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
-#[command(name = "fanwire", version, about, after_help = EXAMPLES, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "fanwire", version, after_help = EXAMPLES, max_term_width = 110, disable_help_subcommand = true)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -72,7 +76,8 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", help_heading = "Engine")]
     pub shards: Option<NonZeroUsize>,
 
-    /// CPUs to pin the shards to, in this order, such as 0,1 or 2-5 [default: those this process may use]
+    /// CPUs to pin the shards to, in this order, such as 0,1 or 2-5; `none` pins nothing, better where other programs keep
+    /// all CPUs busy [default: those this process may use]
     #[arg(long, value_name = "LIST", help_heading = "Engine")]
     pub cpus: Option<CpuList>,
 
@@ -81,9 +86,9 @@ pub struct EngineArgs {
     #[arg(long, value_enum, default_value_t = Driver::Auto, value_name = "DRIVER", help_heading = "Engine")]
     pub driver: Driver,
 
-    /// Connections at once; one more is answered with 503
-    #[arg(long, value_name = "N", default_value = "10000", help_heading = "Limits")]
-    pub max_connections: NonZeroU32,
+    /// Connections at once; one more is answered with 503 [default: 10000, or what the limit of open files allows]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub max_connections: Option<NonZeroU32>,
 
     /// Subscriptions at once, counted by topic and priority in use, over all connections
     #[arg(long, value_name = "N", default_value = "1000000", help_heading = "Limits")]
@@ -165,13 +170,14 @@ pub enum Publish {
 #[command(after_help = "\
 Examples:
   fanwire serve
-  fanwire serve --listen 0.0.0.0:9001 --listen '[::]:9001' --publish loopback --allow-origin https://ops.example.org
+  fanwire serve --listen 0.0.0.0:9001 --allow-origin https://ops.example.org
   fanwire serve --listen 127.0.0.1:0 --shards 2 --cpus 0,1 --lane-bytes 64MiB --pool-bytes 1GiB
 
-Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts nobody any more, sends what is
-queued, closes with 1001 and exits 0; a second signal ends at once.
+Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts
+nobody any more, sends what is queued, closes with 1001 and exits 0; a second signal ends at once.
 
-Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with subprotocol fanwire.json.v1 any topics.")]
+Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
+fanwire.json.v1 any topics.")]
 pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
@@ -192,12 +198,13 @@ pub struct ServeArgs {
 Examples:
   fanwire pub ws://127.0.0.1:9001 logs/ssh < OpenSSH.log
   echo 'battery low' | fanwire pub ws://127.0.0.1:9001 rover/1/alarm --priority critical
-  fanwire pub ws://127.0.0.1:9001 --ndjson < messages.ndjson       # {\"topic\":\"a/b\",\"data\":{\"x\":1}} a line
+  fanwire pub ws://127.0.0.1:9001 --ndjson < messages.ndjson
   yes tick | fanwire pub ws://127.0.0.1:9001 clock --rate 200
 
-Each line, without its line feed, is one text message (one that is not UTF-8 is sent as binary). It waits where the server is busy and
-loses nothing; it ends, with a close handshake, once the server has taken everything. Messages that the server
-refused are shown on stderr and make it exit 1.")]
+Each line, without its line feed, is one text message (one that is not UTF-8 is sent as binary).
+With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are published as JSON.
+It waits where the server is busy and loses nothing; it ends, with a close handshake, once the
+server has taken everything. What the server refuses is shown on stderr and makes it exit 1.")]
 pub struct PubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -233,8 +240,9 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 '**' --stats > /dev/null
   fanwire sub ws://127.0.0.1:9001 logs/ssh --count 2000 > copy.log
 
-* stands for one level of a topic, a final ** for all that follow. A topic's last message comes first, if it has one. Messages
-that were lost on the way (this side was too slow) are reported on stderr. Ends with 0 when the server goes away in order.")]
+* stands for one level of a topic, a final ** for all that follow. A topic's last message comes
+first, if it has one. Messages that were lost on the way (this side was too slow) are reported on
+stderr. Ends with 0 when the server goes away in order.")]
 pub struct SubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -269,9 +277,10 @@ Examples:
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 10 --loop
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:0 --speed max --wait-for-subscribers 100
 
-Lines are {\"topic\":\"a/b\",\"t_us\":123,\"data\":…}, microseconds and any JSON value, which is published verbatim; gzip is recognised by
-itself. At every speed it waits rather than loses a message. With --listen it prints `listening on ws://ADDR` on stdout, and at the end
-stays until every subscriber has got everything (or --shutdown-timeout is over).")]
+Lines are {\"topic\":\"a/b\",\"t_us\":123,\"data\":…}: microseconds, and any JSON value, which is
+published verbatim; gzip is recognised by itself. At every speed it waits rather than loses a
+message. With --listen it prints `listening on ws://ADDR` on stdout, and at the end stays until
+every subscriber has got everything (or --shutdown-timeout is over).")]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["to", "listen"])))]
 pub struct ReplayArgs {
     /// Recording, plain or gzip; - is stdin
@@ -327,8 +336,9 @@ Examples:
   fanwire demo --listen 0.0.0.0:9001 --http 0.0.0.0:8080     # to be watched from other machines
   fanwire sub ws://127.0.0.1:9001 'rover/*/alarm' --json     # beside it
 
-Topics: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz), rover/N/battery (1 Hz), rover/N/alarm (critical, high), for
-N = 1, 2, 3. Where a usual port is taken, the next free one is.")]
+Topics, for N = 1, 2, 3: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz),
+rover/N/battery (1 Hz), rover/N/alarm (critical and less). Where a usual port is taken, the next
+free one is.")]
 pub struct DemoArgs {
     /// Address of the engine
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]

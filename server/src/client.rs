@@ -1,8 +1,8 @@
 //! Job: one WebSocket connection from the client's side, over TCP: connect, upgrade, frames both ways, close.
 //! Knows: `proto`'s client half, sockets, poll. Must never know: what messages mean.
 //!
-//! The socket does not block; whoever uses it calls [`Client::step`] to let bytes move and [`Client::next`] for what arrived. One thread
-//! and no lock: while the server takes nothing, pings are still read and answered.
+//! The socket does not block; whoever uses it calls [`Client::step`] to let bytes move and [`Client::next`] for
+//! what arrived. One thread and no lock: while the server takes nothing, pings are still read and answered.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
@@ -108,12 +108,17 @@ impl Client {
         let keys = RandomState::new();
         let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
         let authority = url.authority();
-        let request = UpgradeRequest { host: &authority, target: &url.target, key, protocols: &[protocol], headers: &[] };
+        let request =
+            UpgradeRequest { host: &authority, target: &url.target, key, protocols: &[protocol], headers: &[] };
         let mut bytes = Vec::new();
-        let mut connecting = request.write(&mut bytes).map_err(|e| Failure::new(Exit::Unavailable, anyhow::Error::msg(e.to_string())))?;
+        let mut connecting = request
+            .write(&mut bytes)
+            .map_err(|e| Failure::new(Exit::Unavailable, anyhow::Error::msg(e.to_string())))?;
         let unanswered = |error: io::Error| {
             let error = match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => anyhow::anyhow!("no answer to the upgrade request in time"),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    anyhow::anyhow!("no answer to the upgrade request in time")
+                }
                 _ => anyhow::Error::new(error),
             };
             Failure::new(Exit::Unavailable, error.context(format!("cannot connect to {url}")))
@@ -129,7 +134,9 @@ impl Client {
             }
             stream.set_read_timeout(Some(left)).map_err(unanswered)?;
             let n = match stream.read(&mut input[end..]) {
-                Ok(0) => return Err(unanswered(io::Error::other("the server closed the connection instead of answering"))),
+                Ok(0) => {
+                    return Err(unanswered(io::Error::other("the server closed the connection instead of answering")));
+                }
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(unanswered(error)),
@@ -141,12 +148,17 @@ impl Client {
             match answer {
                 Some(response) => break response,
                 // The codec bounds a head to far less than the buffer.
-                None if end == input.len() => return Err(Failure::message(Exit::Protocol, format!("{url} answers without end"))),
+                None if end == input.len() => {
+                    return Err(Failure::message(Exit::Protocol, format!("{url} answers without end")));
+                }
                 None => {}
             }
         };
         if response.protocol.as_deref() != Some(protocol) {
-            return Err(Failure::message(Exit::Protocol, format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?")));
+            return Err(Failure::message(
+                Exit::Protocol,
+                format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?"),
+            ));
         }
         stream.set_nonblocking(true).map_err(unanswered)?;
         Ok(Client {
@@ -187,8 +199,8 @@ impl Client {
         }
     }
 
-    /// Lets bytes move: waits until something arrives, room to send what is queued, `other` to read from, or `until`; `None` waits as
-    /// long as it takes, but comes back for signals at least.
+    /// Lets bytes move: waits until something arrives, room to send what is queued, `other` to read from, or
+    /// `until`; `None` waits as long as it takes, but comes back for signals at least.
     ///
     /// # Errors
     /// Only where polling itself fails; a broken connection comes out of [`Client::next`].
@@ -206,10 +218,16 @@ impl Client {
             polled.push(PollFd::new(other, PollFlags::IN));
         }
         let left = until.map(|until| until.saturating_duration_since(clock::now()));
-        let timeout = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        let timeout =
+            left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Failure::new(Exit::Io, anyhow::Error::new(io::Error::from(errno)).context("cannot wait for the connection"))),
+            Err(errno) => {
+                return Err(Failure::new(
+                    Exit::Io,
+                    anyhow::Error::new(io::Error::from(errno)).context("cannot wait for the connection"),
+                ));
+            }
         }
         let socket = polled[0].revents();
         let ready = Ready { other: polled.get(1).is_some_and(|p| !p.revents().is_empty()) };
@@ -268,7 +286,8 @@ impl Client {
                 }
                 Some(Part::Pong(_)) => {}
                 Some(Part::Close { code, reason }) => {
-                    let closed = Closed { code: code.unwrap_or(CloseCode::NO_STATUS).to_u16(), reason: reason.to_owned() };
+                    let closed =
+                        Closed { code: code.unwrap_or(CloseCode::NO_STATUS).to_u16(), reason: reason.to_owned() };
                     (self.start, self.end) = (0, 0);
                     self.close(code.unwrap_or(CloseCode::NORMAL), "");
                     self.send_queued();
@@ -295,7 +314,8 @@ impl Client {
         encode_frame(&mut self.output, opcode, true, false, mask_key, payload);
     }
 
-    fn send_queued(&mut self) {
+    /// Gives the kernel what it takes now of what is queued; never waits.
+    pub fn send_queued(&mut self) {
         while self.queued_bytes() > 0 {
             match (&self.stream).write(&self.output[self.sent..]) {
                 Ok(n) => self.sent += n,
@@ -351,7 +371,9 @@ impl AsFd for Client {
 }
 
 fn dial(url: &Url, deadline: Instant) -> Result<TcpStream, Failure> {
-    let failed = |error: io::Error| Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(format!("cannot connect to {url}")));
+    let failed = |error: io::Error| {
+        Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(format!("cannot connect to {url}")))
+    };
     let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(failed)?;
     let mut last = io::Error::other("the name has no address");
     for address in addresses {

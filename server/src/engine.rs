@@ -3,13 +3,14 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess};
+use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Driver, EngineArgs, Publish};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::units::grouped;
 
 /// The configuration that the arguments ask for.
@@ -24,7 +25,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             Driver::Uring => DriverChoice::Uring,
             Driver::Epoll => DriverChoice::Epoll,
         },
-        connections_max: args.max_connections.get(),
+        connections_max: args.max_connections.map_or(usual.connections_max, NonZeroU32::get),
         cursors_max: args.max_cursors.get(),
         topics_max: args.max_topics.get(),
         memory: MemoryConfig {
@@ -57,21 +58,12 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
 /// Starts an engine: raises the limit of open files, logs the memory sum, refuses what cannot fit.
 ///
 /// # Errors
-/// 78 for a configuration that cannot be had here, with every reason on its own line; 69 for an address that is taken; what the engine
-/// says otherwise.
+/// 78 for a configuration that cannot be had here, with every reason on its own line; what the engine says otherwise.
 pub fn start(config: Config) -> Result<Engine, Failure> {
     raise_file_limit();
-    match config.plan() {
-        Ok(plan) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
-        Err(errors) => {
-            let mut text = "this configuration cannot be had:".to_owned();
-            for error in errors {
-                text.push_str(&format!("\n  - {error}"));
-            }
-            return Err(Failure::message(Exit::Config, text));
-        }
-    }
-    let engine = Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: anyhow::Error::new(error) })?;
+    let engine = Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: in_words(error) })?;
+    engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
+    tracing::info!("driver {}, {} shards", engine.driver(), engine.plan().shards);
     // The library says it through tracing too, at WARN: an operator who silenced that still has to know.
     if let Some(notice) = engine.driver_notice()
         && !tracing::enabled!(tracing::Level::WARN)
@@ -79,6 +71,34 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
         eprintln!("fanwire: {notice}");
     }
     Ok(engine)
+}
+
+fn in_words(error: StartError) -> anyhow::Error {
+    let StartError::Config(errors) = &error else { return anyhow::Error::new(error) };
+    let mut text = "this configuration cannot be had here:".to_owned();
+    for error in errors {
+        let option = option_of(error.field);
+        text.push_str(&format!("\n  - {option} {}: {}", error.value, error.problem));
+    }
+    anyhow::Error::msg(text)
+}
+
+/// The option that sets a field of the configuration; the field itself where there is none.
+fn option_of(field: &'static str) -> &'static str {
+    match field {
+        "shards" => "--shards",
+        "listen" => "--listen",
+        "connections_max" => "--max-connections",
+        "cursors_max" => "--max-cursors",
+        "topics_max" => "--max-topics",
+        "memory.ring_bytes" => "--ring-bytes",
+        "memory.pool_bytes" => "--pool-bytes",
+        "memory.lane_bytes" => "--lane-bytes",
+        "memory.payload_bytes" => "--payload-bytes",
+        "limits.message_bytes_max" => "--max-message-bytes",
+        "limits.handshake_timeout" => "--handshake-timeout",
+        other => other,
+    }
 }
 
 /// Says on stdout where the engine can be connected to.
@@ -97,10 +117,10 @@ pub fn say(line: &str) {
 /// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.
 pub fn stop(engine: Engine, deadline: Duration) {
     let report = engine.shutdown(deadline);
-    if report.clean {
-        tracing::info!("stopped: every subscriber got everything");
+    if report.is_clean {
+        tracing::info!("stopped: everything queued was delivered");
     } else {
-        tracing::warn!("stopped at the deadline: not every subscriber got everything");
+        tracing::warn!("stopped at the deadline: some subscribers had not taken everything");
     }
 }
 
@@ -111,7 +131,9 @@ fn raise_file_limit() {
         return;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        Ok(()) => tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped)),
+        Ok(()) => {
+            tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped))
+        }
         Err(errno) => tracing::warn!("cannot raise the limit of open files: {errno}"),
     }
 }

@@ -12,7 +12,7 @@ pub enum Exit {
     Data = 65,
     /// The input cannot be opened (`EX_NOINPUT`).
     NoInput = 66,
-    /// Nobody to talk to: cannot connect, cannot listen (`EX_UNAVAILABLE`).
+    /// Nobody to talk to: cannot connect, cannot serve the page (`EX_UNAVAILABLE`).
     Unavailable = 69,
     /// Our own bug (`EX_SOFTWARE`).
     Software = 70,

@@ -113,7 +113,12 @@ impl<R: BufRead> Lines<R> {
                 let what = match error.kind() {
                     io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => format!("damaged gzip data: {error}"),
                     io::ErrorKind::UnexpectedEof => "the gzip data end too early".to_owned(),
-                    _ => return Failure::new(Exit::Io, anyhow::Error::new(error).context(format!("cannot read {}", self.place.name))),
+                    _ => {
+                        return Failure::new(
+                            Exit::Io,
+                            anyhow::Error::new(error).context(format!("cannot read {}", self.place.name)),
+                        );
+                    }
                 };
                 self.place.wrong(what)
             })?;
@@ -153,12 +158,13 @@ impl Recording {
             return Ok(Recording { path: path.to_owned(), name: "stdin".into(), size: None });
         }
         let name = path.display().to_string();
-        let metadata =
-            path.metadata().map_err(|error| Failure::new(Exit::NoInput, anyhow::Error::new(error).context(format!("cannot open {name}"))))?;
+        let metadata = path.metadata().map_err(|error| {
+            Failure::new(Exit::NoInput, anyhow::Error::new(error).context(format!("cannot open {name}")))
+        })?;
         if metadata.is_dir() {
             return Err(Failure::message(Exit::NoInput, format!("{name} is a directory")));
         }
-        Ok(Recording { path: path.to_owned(), name, size: metadata.is_file().then(|| metadata.len()) })
+        Ok(Recording { path: path.to_owned(), name, size: metadata.is_file().then_some(metadata.len()) })
     }
 
     /// True where it can be read from its start again.
@@ -176,14 +182,23 @@ impl Recording {
     /// # Errors
     /// Where it cannot be opened or its first bytes cannot be read.
     pub fn open(&self, progress: Arc<AtomicU64>) -> Result<Lines<Box<dyn BufRead>>, Failure> {
-        let failed = |error: io::Error| Failure::new(Exit::NoInput, anyhow::Error::new(error).context(format!("cannot open {}", self.name)));
+        let failed = |error: io::Error| {
+            Failure::new(Exit::NoInput, anyhow::Error::new(error).context(format!("cannot open {}", self.name)))
+        };
         progress.store(0, Ordering::Relaxed);
-        let file: Box<dyn Read> = if self.path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(&self.path).map_err(failed)?) };
+        let file: Box<dyn Read> = if self.path == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(&self.path).map_err(failed)?)
+        };
         let mut counted = BufReader::with_capacity(BUFFER_BYTES, Counted { source: file, bytes: progress });
         // Known by its first two bytes (RFC 1952 section 2.3.1), not by the name: a pipe has none.
         let is_gzip = counted.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-        let source: Box<dyn BufRead> =
-            if is_gzip { Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted))) } else { Box::new(counted) };
+        let source: Box<dyn BufRead> = if is_gzip {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted)))
+        } else {
+            Box::new(counted)
+        };
         Ok(Lines::new(source, &self.name))
     }
 }

@@ -46,8 +46,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A pace that begins at `start` with the first stamp it is given. Silences longer than `silence_max` of the recording are
-    /// cut to it; zero keeps them.
+    /// A pace that begins at `start` with the first stamp it is given. Silences longer than `silence_max` of
+    /// the recording are cut to it; zero keeps them.
     pub fn new(speed: Speed, silence_max: Duration, start: Instant) -> Self {
         let silence_us_max = match u64::try_from(silence_max.as_micros()) {
             Ok(0) | Err(_) => u64::MAX,

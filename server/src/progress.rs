@@ -24,7 +24,11 @@ pub struct Progress {
 impl Progress {
     /// A bar for a file of `size` bytes (`None`: a spinner), shown only where stderr is a terminal.
     pub fn new(size: Option<u64>) -> Self {
-        let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(size, target);
         let template = match size {
             Some(_) => "{wide_bar:.cyan/238} {percent:>3} %  {msg}  {elapsed_precise}",
@@ -56,11 +60,6 @@ impl Progress {
             self.bar.set_position(self.read.load(Ordering::Relaxed));
             self.bar.set_message(format!("{} messages", grouped(self.messages)));
         }
-    }
-
-    /// Says something instead of the number of messages.
-    pub fn say(&self, what: String) {
-        self.bar.set_message(what);
     }
 
     /// Messages counted.

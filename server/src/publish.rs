@@ -40,14 +40,20 @@ pub fn run(args: &PubArgs) -> Outcome {
     tracing::info!("published {} messages, {} bytes", grouped(published.messages), grouped(published.bytes));
     match wrong {
         Some(failure) => Err(failure),
-        None if published.refused > 0 => {
-            Err(Failure::message(Exit::Failed, format!("the server refused {} of {} messages", published.refused, published.messages)))
-        }
+        None if published.refused > 0 => Err(Failure::message(
+            Exit::Failed,
+            format!("the server refused {} of {} messages", published.refused, published.messages),
+        )),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn send_lines(args: &PubArgs, uplink: &mut Uplink, lines: &mut LineBuffer, rate: &mut Option<Rate>) -> Result<(), Failure> {
+fn send_lines(
+    args: &PubArgs,
+    uplink: &mut Uplink,
+    lines: &mut LineBuffer,
+    rate: &mut Option<Rate>,
+) -> Result<(), Failure> {
     let mut place = Place { name: "stdin".into(), line: 0 };
     loop {
         let Some(line) = lines.next_line() else {
@@ -103,7 +109,8 @@ impl<R: Read> LineBuffer<R> {
         LineBuffer { source, buffer: Vec::new(), start: 0, searched: 0, has_ended: false }
     }
 
-    /// Where in the buffer the next line is, without its line feed. After the end, what is left without a line feed is a line too.
+    /// Where in the buffer the next line is, without its line feed. After the end, what is left without a line
+    /// feed is a line too.
     fn next_line(&mut self) -> Option<Range<usize>> {
         let found = self.buffer[self.searched..].iter().position(|b| *b == b'\n');
         let (end, next) = match found {

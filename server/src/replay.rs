@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanwire::proto::topic::TopicName;
-use fanwire::{Config, ConnectionId, Engine, Event, Kind, Priority, PublishError, Topic};
+use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, Priority, PublishError, Topic, TopicError};
 
 use crate::args::ReplayArgs;
 use crate::clock;
@@ -26,6 +26,8 @@ const PUBLISH_WAIT: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Events that may wait while subscribers are counted.
 const EVENTS: usize = 1 << 16;
+/// Messages between two looks at the events while there is no time to wait.
+const EVENTS_EVERY: u64 = 1 << 10;
 
 /// Runs the command.
 ///
@@ -40,9 +42,9 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     match (&args.to, args.listen) {
         (Some(url), _) => {
             let mut target = Uplink::connect(url, args.timeout.0, stop.clone())?;
-            let played = play(args, &recording, &mut target, &stop)?;
+            play(args, &recording, &mut target, &stop)?;
             let published = target.finish(args.timeout.0)?;
-            finish(&played, &stop)?;
+            interrupted(&stop)?;
             if published.refused > 0 {
                 let text = format!("the server refused {} of {} messages", published.refused, published.messages);
                 return Err(Failure::message(Exit::Failed, text));
@@ -60,7 +62,8 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             let played = play(args, &recording, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
             engine::stop(target.engine, args.shutdown_timeout.0);
-            finish(&played?, &stop)?;
+            played?;
+            interrupted(&stop)?;
         }
         // clap demands one of the two.
         (None, None) => return Err(Failure::message(Exit::Software, "neither --to nor --listen")),
@@ -74,28 +77,23 @@ trait Target {
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure>;
 }
 
-/// What was played.
-struct Played {
-    messages: u64,
-    bytes: u64,
-    took: Duration,
-}
-
-fn finish(played: &Played, stop: &StopRequests) -> Result<(), Failure> {
-    let seconds = played.took.as_secs_f64();
-    tracing::info!(
-        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
-        grouped(played.messages),
-        grouped(played.bytes),
-        grouped((played.messages as f64 / seconds.max(1e-6)) as u64)
-    );
+/// Fails where the recording was not played to its end because the process was asked to stop.
+fn interrupted(stop: &StopRequests) -> Result<(), Failure> {
     match stop.is_asked() {
-        true => Err(Failure { code: stop.exit_code().into(), error: anyhow::anyhow!("{}: stopped before the end", stop.name()) }),
+        true => Err(Failure {
+            code: stop.exit_code().into(),
+            error: anyhow::anyhow!("{}: stopped before the end", stop.name()),
+        }),
         false => Ok(()),
     }
 }
 
-fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop: &StopRequests) -> Result<Played, Failure> {
+fn play(
+    args: &ReplayArgs,
+    recording: &Recording,
+    target: &mut impl Target,
+    stop: &StopRequests,
+) -> Result<(), Failure> {
     let mut progress = Progress::new(recording.size);
     let start = clock::now();
     let mut pace = Pace::new(args.speed, args.max_silence.0, start);
@@ -131,7 +129,14 @@ fn play(args: &ReplayArgs, recording: &Recording, target: &mut impl Target, stop
         pace.restart();
     }
     progress.clear();
-    Ok(Played { messages: progress.messages(), bytes, took: clock::now().saturating_duration_since(start) })
+    let seconds = clock::now().saturating_duration_since(start).as_secs_f64();
+    tracing::info!(
+        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
+        grouped(progress.messages()),
+        grouped(bytes),
+        grouped((progress.messages() as f64 / seconds.max(1e-6)) as u64)
+    );
+    Ok(())
 }
 
 fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failure> {
@@ -172,54 +177,65 @@ impl Target for Uplink {
 struct Embedded {
     engine: Engine,
     topics: HashMap<String, Topic>,
+    /// Taken out now and then: events that nobody takes hold up their connections.
+    events: Option<Events>,
+    published: u64,
     stop: StopRequests,
 }
 
 impl Embedded {
     fn start(config: Config, stop: StopRequests) -> Result<Self, Failure> {
-        let engine = engine::start(config)?;
+        let mut engine = engine::start(config)?;
         engine::announce(&engine);
-        Ok(Embedded { engine, topics: HashMap::new(), stop })
+        let events = engine.events();
+        Ok(Embedded { engine, topics: HashMap::new(), events, published: 0, stop })
     }
 
     fn topic(&mut self, name: &str) -> Result<Topic, Failure> {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic.clone());
         }
-        let topic = self.engine.topic(name).map_err(|error| Failure::new(Exit::Data, anyhow::Error::new(error)))?;
+        let topic = loop {
+            match self.engine.topic(name) {
+                Ok(topic) => break topic,
+                Err(TopicError::WouldBlock) if !self.stop.is_asked() => {}
+                Err(error) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+            }
+        };
         self.topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
     }
 
-    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them: so the recording's topics
-    /// are made first.
+    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them:
+    /// so the recording's topics are made first.
     fn wait_for_subscribers(&mut self, wanted: usize, recording: &Recording) -> Result<(), Failure> {
         if recording.is_repeatable() {
             self.make_topics(recording)?;
         }
-        let Some(mut events) = self.engine.events() else {
+        let Some(events) = &mut self.events else {
             return Err(Failure::message(Exit::Software, "the engine has no events"));
         };
         let mut subscribed: HashSet<ConnectionId> = HashSet::new();
         tracing::info!("waiting for {wanted} subscribers");
         while subscribed.len() < wanted && !self.stop.is_asked() {
-            while let Some(event) = events.next() {
-                match event {
-                    Event::Subscribed { connection, .. } => {
-                        subscribed.insert(connection);
-                    }
-                    Event::Closed { connection, .. } => {
-                        subscribed.remove(&connection);
-                    }
-                    _ => {}
+            match events.wait(PUBLISH_WAIT) {
+                Some(Event::Subscribed { connection, .. }) => {
+                    subscribed.insert(connection);
                 }
-            }
-            if subscribed.len() < wanted {
-                events.wait(PUBLISH_WAIT);
+                Some(Event::Closed { connection, .. }) => {
+                    subscribed.remove(&connection);
+                }
+                _ => {}
             }
         }
         tracing::info!("{} subscribers: beginning", subscribed.len());
         Ok(())
+    }
+
+    fn forget_events(&mut self) {
+        if let Some(events) = &mut self.events {
+            while events.next().is_some() {}
+        }
     }
 
     fn make_topics(&mut self, recording: &Recording) -> Result<(), Failure> {
@@ -238,6 +254,10 @@ impl Embedded {
 impl Target for Embedded {
     fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
         let topic = self.topic(topic)?;
+        self.published += 1;
+        if self.published.is_multiple_of(EVENTS_EVERY) {
+            self.forget_events();
+        }
         let begin = clock::now();
         let mut is_told = false;
         loop {
@@ -250,13 +270,16 @@ impl Target for Embedded {
                         tracing::warn!("the engine has taken nothing for {} s: still waiting", PATIENCE.as_secs());
                     }
                 }
-                Err(error @ PublishError::TooLarge { .. }) => return Err(Failure::new(Exit::Data, anyhow::Error::new(error))),
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    return Err(Failure::new(Exit::Data, anyhow::Error::new(error)));
+                }
                 Err(error) => return Err(Failure::new(Exit::Software, anyhow::Error::new(error))),
             }
         }
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
+        self.forget_events();
         Ok(!self.stop.wait_until(due))
     }
 }

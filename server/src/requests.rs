@@ -27,7 +27,8 @@ pub fn write_ping(out: &mut Vec<u8>, id: u64) {
     out.push(b'}');
 }
 
-/// Writes `publish`. A [`Kind::Json`] payload has to be one JSON value; a [`Kind::Text`] one that is not UTF-8 travels as binary.
+/// Writes `publish`. A [`Kind::Json`] payload has to be one JSON value; a [`Kind::Text`] one that is not UTF-8
+/// travels as binary.
 pub fn write_publish(out: &mut Vec<u8>, topic: &str, priority: Priority, kind: Kind, payload: &[u8]) {
     out.clear();
     out.extend_from_slice(br#"{"type":"publish","topic":"#);

@@ -17,7 +17,11 @@ pub fn run(args: &ServeArgs) -> Outcome {
     let engine = engine::start(engine::config(&args.engine, args.listen.clone()))?;
     engine::announce(&engine);
     stop.wait();
-    tracing::info!("{}: sending what is queued, {} at most; a second signal ends at once", stop.name(), args.shutdown_timeout);
+    tracing::info!(
+        "{}: sending what is queued, {} at most; a second signal ends at once",
+        stop.name(),
+        args.shutdown_timeout
+    );
     engine::stop(engine, args.shutdown_timeout.0);
     Ok(ExitCode::SUCCESS)
 }

@@ -110,7 +110,12 @@ impl Stats {
         };
         let mut line = format!("{} messages, {}", grouped(self.messages), bytes_for_people(self.bytes as f64));
         if self.messages > 0 && busy > Duration::from_millis(1) {
-            let _ = write!(line, " in {:.1} s ({} msg/s)", busy.as_secs_f64(), grouped((self.messages as f64 / busy.as_secs_f64()) as u64));
+            let _ = write!(
+                line,
+                " in {:.1} s ({} msg/s)",
+                busy.as_secs_f64(),
+                grouped((self.messages as f64 / busy.as_secs_f64()) as u64)
+            );
         }
         if self.age_us_max > 0 {
             let _ = write!(line, ", oldest {}", milliseconds(self.age_us_max));
@@ -163,7 +168,10 @@ mod tests {
         stats.on_message(0, Some(-5));
         let line = stats.line(t0 + Duration::from_secs(2));
         assert_eq!(line, "        1 msg/s         0 B/s  age p50 0.00 ms p99 0.00 ms  total 1,501");
-        assert_eq!(stats.summary(t0 + Duration::from_secs(3)), "1,501 messages, 150.0 kB in 2.0 s (750 msg/s), oldest 1.50 ms; lost 42 in 2 gaps");
+        assert_eq!(
+            stats.summary(t0 + Duration::from_secs(3)),
+            "1,501 messages, 150.0 kB in 2.0 s (750 msg/s), oldest 1.50 ms; lost 42 in 2 gaps"
+        );
     }
 
     #[test]

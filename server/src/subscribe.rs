@@ -70,7 +70,9 @@ pub fn run(args: &SubArgs) -> Outcome {
                     tracing::info!("{}: {closed}", args.url);
                     Ok(ExitCode::SUCCESS)
                 }
-                None if closed.code == CloseCode::ABNORMAL.to_u16() => Err(Failure::message(Exit::Io, format!("{}: {closed}", args.url))),
+                None if closed.code == CloseCode::ABNORMAL.to_u16() => {
+                    Err(Failure::message(Exit::Io, format!("{}: {closed}", args.url)))
+                }
                 None => Err(Failure::message(Exit::Failed, format!("{}: {closed}", args.url))),
             }
         }
@@ -157,8 +159,12 @@ impl<W: Write> Printer<'_, W> {
             Ok(ServerMessage::Message(message)) => return self.print(text, &message),
             Ok(ServerMessage::Gap(gap)) => return self.report_gap(text, &gap),
             Ok(ServerMessage::Subscribed(subscribed)) => tracing::debug!("subscribed to {}", subscribed.topic),
-            Ok(ServerMessage::Pong(_)) => tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url),
-            Ok(ServerMessage::Error(error)) => return Err(Stop::End(End::Refused(format!("{} ({})", error.message, error.code)))),
+            Ok(ServerMessage::Pong(_)) => {
+                tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url)
+            }
+            Ok(ServerMessage::Error(error)) => {
+                return Err(Stop::End(End::Refused(format!("{} ({})", error.message, error.code))));
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!("the server sent what cannot be read: {error}"),
         }

@@ -89,7 +89,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// CPUs in the order given: `0,1`, `0-3`, `0,2-3`.
+/// CPUs in the order given: `0,1`, `0-3`, `0,2-3`; `none` is the empty list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(pub Vec<usize>);
 
@@ -101,6 +101,9 @@ impl FromStr for CpuList {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut cpus = Vec::new();
+        if text == "none" {
+            return Ok(CpuList(cpus));
+        }
         for part in text.split(',') {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             let number = |s: &str| -> Result<usize, String> {
@@ -200,6 +203,7 @@ mod tests {
         let of = |s: &str| s.parse::<CpuList>().map(|c| c.0);
         assert_eq!(of("0,1"), Ok(vec![0, 1]));
         assert_eq!(of("3,0-2"), Ok(vec![3, 0, 1, 2]));
+        assert_eq!(of("none"), Ok(vec![]));
         for bad in ["", "a", "0,0", "1-0", "0-99999999", "1,"] {
             assert!(of(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,5 @@
-//! Job: a client connection that publishes: it waits where the server is busy, reports what the server refuses, and ends with
-//! the certainty that everything was taken.
+//! Job: a client connection that publishes: it waits where the server is busy, reports what the server refuses,
+//! and ends with the certainty that everything was taken.
 //! Knows: `publish`, `error`, the close handshake. Must never know: where the messages come from.
 
 use std::os::fd::BorrowedFd;
@@ -62,11 +62,15 @@ impl Uplink {
         self.stop.is_asked()
     }
 
-    /// Publishes, waiting while too much is under way. False: the process was asked to stop, and the message was not sent.
+    /// Publishes, waiting while too much is under way. False: the process was asked to stop, and the message
+    /// was not sent.
     ///
     /// # Errors
     /// Where the server ended the connection.
     pub fn publish(&mut self, topic: &str, priority: Priority, kind: Kind, payload: &[u8]) -> Result<bool, Failure> {
+        if self.client.queued_bytes() >= QUEUE_BYTES {
+            self.client.send_queued();
+        }
         while self.client.queued_bytes() >= QUEUE_BYTES {
             if self.is_stopped() {
                 return Ok(false);
@@ -111,8 +115,8 @@ impl Uplink {
         }
     }
 
-    /// Sends what is queued and closes. The server answers a close after everything that came before it: then all was taken. It may take
-    /// `timeout` for each further step.
+    /// Sends what is queued and closes. The server answers a close after everything that came before it: then
+    /// all was taken. It may take `timeout` for each further step.
     ///
     /// # Errors
     /// Where the server did not answer the close, or refused messages.
@@ -132,12 +136,18 @@ impl Uplink {
             if clock::now() >= deadline {
                 return Err(Failure::message(
                     Exit::Failed,
-                    format!("{} did not confirm the end: some of the {} messages may be lost", self.url, self.published),
+                    format!(
+                        "{} did not confirm the end: some of the {} messages may be lost",
+                        self.url, self.published
+                    ),
                 ));
             }
         };
         if closed.code != CloseCode::NORMAL.to_u16() {
-            return Err(Failure::message(Exit::Failed, format!("{}: {closed}: some of the {} messages may be lost", self.url, self.published)));
+            return Err(Failure::message(
+                Exit::Failed,
+                format!("{}: {closed}: some of the {} messages may be lost", self.url, self.published),
+            ));
         }
         Ok(Published { messages: self.published, bytes: self.payload_bytes, refused: self.errors })
     }

@@ -30,7 +30,9 @@ impl FromStr for Url {
         let rest = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => {
-                return Err("wss:// needs TLS, which this tool does not speak: put a TLS proxy between, and use ws://".into());
+                return Err(
+                    "wss:// needs TLS, which this tool does not speak: put a TLS proxy between, and use ws://".into()
+                );
             }
             Some((scheme, _)) => return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT")),
             None => return Err(format!("`{text}` is not a WebSocket URL: write ws://HOST:PORT")),
@@ -71,7 +73,9 @@ fn split_port(authority: &str) -> Result<(&str, u16), String> {
         }
     } else {
         match authority.split_once(':') {
-            Some((_, port)) if port.contains(':') => return Err("an IPv6 address stands in brackets: ws://[::1]:9001".into()),
+            Some((_, port)) if port.contains(':') => {
+                return Err("an IPv6 address stands in brackets: ws://[::1]:9001".into());
+            }
             Some(parts) => parts,
             None => (authority, ""),
         }

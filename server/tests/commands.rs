@@ -36,6 +36,7 @@ fn a_signal_closes_subscribers_with_1001_and_ends_with_0() {
         let mut subscriber = Subscriber::connect(address, "a/**", None);
         server.signal(signal);
         assert_eq!(subscriber.close_code(), 1001);
+        drop(subscriber);
         let (code, _, log) = server.finish();
         assert_eq!(code, 0, "{log}");
     }
@@ -52,7 +53,8 @@ fn the_memory_sum_is_told_at_start() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let (mut server, address) = Fanwire::listening("serve --listen 127.0.0.1:0 --shutdown-timeout 1h --lane-bytes 64MiB");
+    let (mut server, address) =
+        Fanwire::listening("serve --listen 127.0.0.1:0 --shutdown-timeout 1h --lane-bytes 64MiB");
     // It reads no further: what is published now cannot be flushed.
     let subscriber = Subscriber::connect(address, "a", None);
     let line = "x".repeat(1 << 20);
@@ -73,18 +75,19 @@ fn a_taken_port_is_named() {
     let (_server, url) = serve("");
     let address = url.trim_start_matches("ws://");
     let (code, out, log) = run(&["serve", "--listen", address], b"");
-    assert_eq!(code, 69, "{log}");
+    assert_eq!(code, 71, "{log}");
     assert!(out.is_empty());
     assert!(log.contains(address) && log.contains("in use"), "{log}");
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, log) = run(&["serve", "--listen", &foreign.local_addr().unwrap().to_string()], b"");
-    assert_eq!(code, 69, "{log}");
+    assert_eq!(code, 71, "{log}");
     assert!(log.contains("in use"), "{log}");
 }
 
 #[test]
 fn a_configuration_that_cannot_be_had_is_refused_line_by_line() {
-    let (code, out, log) = run(&["serve", "--listen", "127.0.0.1:0", "--ring-bytes", "1000", "--lane-bytes", "2GiB"], b"");
+    let (code, out, log) =
+        run(&["serve", "--listen", "127.0.0.1:0", "--ring-bytes", "1000", "--lane-bytes", "2GiB"], b"");
     assert_eq!(code, 78, "{log}");
     assert!(out.is_empty(), "no ready line");
     assert!(log.lines().filter(|l| l.trim_start().starts_with("- ")).count() >= 2, "{log}");
@@ -92,7 +95,9 @@ fn a_configuration_that_cannot_be_had_is_refused_line_by_line() {
 
 #[test]
 fn wrong_usage_is_2() {
-    for line in [&["serve", "--listen", "x"][..], &["sub", "ws://h"], &["pub", "http://h", "a"], &["replay", "x"], &["bogus"]] {
+    for line in
+        [&["serve", "--listen", "x"][..], &["sub", "ws://h"], &["pub", "http://h", "a"], &["replay", "x"], &["bogus"]]
+    {
         let (code, _, log) = run(line, b"");
         assert_eq!(code, 2, "{log}");
     }
@@ -120,7 +125,7 @@ fn lines_arrive_as_they_were_published() {
 fn a_system_log_arrives_unchanged() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/OpenSSH.log");
     let Ok(mut log_file) = std::fs::read(&path) else {
-        println!("skipped: there is no {}", path.display());
+        support::skip(&format!("a system log: there is no {}", path.display()));
         return;
     };
     let input = log_file.clone();
@@ -168,7 +173,8 @@ fn ndjson_is_published_verbatim_to_the_topics_it_names() {
 fn a_wrong_line_is_named_and_those_before_it_arrive() {
     let (_server, url) = serve("");
     let subscriber = sub(&url, &["a", "--count", "1"]);
-    let (code, _, log) = run(&["pub", &url, "--ndjson"], b"{\"topic\":\"a\",\"data\":1}\n{\"topic\":\"a\",\"data\":}\n");
+    let (code, _, log) =
+        run(&["pub", &url, "--ndjson"], b"{\"topic\":\"a\",\"data\":1}\n{\"topic\":\"a\",\"data\":}\n");
     assert_eq!(code, 65, "{log}");
     assert!(log.contains("stdin:2:"), "{log}");
     let (code, out, _) = subscriber.finish();

@@ -41,7 +41,9 @@ fn the_page_and_all_that_it_names_is_served_from_the_binary() {
     for text in [&html, &script] {
         assert!(!text.contains("https://"), "nothing comes from elsewhere");
         for quote in ['"', '\''] {
-            for path in text.split(quote).filter(|p| p.starts_with('/') && p.contains('.') && !p.contains(char::is_whitespace)) {
+            for path in
+                text.split(quote).filter(|p| p.starts_with('/') && p.contains('.') && !p.contains(char::is_whitespace))
+            {
                 let (head, body) = fetch(page, path);
                 assert!(head.starts_with("HTTP/1.1 200") && !body.is_empty(), "{path}: {head}");
                 named += 1;

@@ -15,7 +15,8 @@ use support::{Fanwire, run};
 const MESSAGES: usize = 3_000;
 const TOPICS: usize = 3;
 
-/// A recording of [`MESSAGES`] messages within a fifth of a second, with the data of each topic as they have to arrive.
+/// A recording of [`MESSAGES`] messages within a fifth of a second, with the data of each topic as they have to
+/// arrive.
 fn recording(directory: &Path, name: &str) -> (PathBuf, Vec<String>) {
     let mut text = String::new();
     let mut expected = vec![String::new(); TOPICS];

@@ -161,11 +161,6 @@ impl<'a> SendBatch<'a> {
         Self::default()
     }
 
-    /// Number of sends in the batch.
-    pub fn len(&self) -> usize {
-        self.ops.len()
-    }
-
     /// True before the first send is added.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
@@ -207,13 +202,6 @@ impl<'a> SendBatch<'a> {
             let first = op.first_part as usize;
             (op.slot, &self.parts[first..first + op.parts as usize])
         })
-    }
-
-    /// The `i`-th send. See [`SendBatch::iter`].
-    pub fn op(&self, i: usize) -> (Slot, &[IoSlice<'a>]) {
-        let op = self.ops[i];
-        let first = op.first_part as usize;
-        (op.slot, &self.parts[first..first + op.parts as usize])
     }
 
     /// Empties the batch for reuse.

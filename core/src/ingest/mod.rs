@@ -6,7 +6,9 @@
 //!
 //! Knows bytes, heads and readers; must never know connections, frames, topics' names or the driver.
 
+mod error;
 mod payload;
+mod publish;
 mod reader;
 mod record;
 mod ring;
@@ -18,10 +20,8 @@ mod loom;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool, PoolFull};
+pub use error::{Refused, RingError};
+pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool};
 pub use reader::Reader;
-pub use record::{Body, Head, Numbering, Position, Record, RecordKind};
-pub use ring::{
-    INLINE_MAX, READERS_MAX, RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Refused, Ring, RingError,
-};
-pub use signal::Waker;
+pub use record::{Body, Head, Position, Record, RecordKind};
+pub use ring::{INLINE_MAX, RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Ring};

@@ -111,7 +111,7 @@ impl fmt::Debug for PayloadPool {
 
 impl PayloadPool {
     /// A pool of at most `limit` bytes, headers and spare buffers included; a quarter of it may lie spare. Allocates
-    /// only its queues (under 400 KiB).
+    /// only its queues (under 1 MiB).
     pub fn new(limit: usize) -> Self {
         let retained_max = limit / 4;
         let classes = (0..)
@@ -134,6 +134,7 @@ impl PayloadPool {
 
     /// What a claim of `len` bytes takes from the pool: the next power of two (at least 256) and a header; `usize::MAX` for
     /// more than 1 GiB, which no pool gives.
+    #[cfg(test)]
     pub const fn footprint(len: usize) -> usize {
         if len > CLASS_BYTES_MAX {
             return usize::MAX;
@@ -205,6 +206,7 @@ impl PayloadPool {
     }
 
     /// Bytes that lie spare for the next claims: at most a quarter of the limit.
+    #[cfg(test)]
     pub fn spare_bytes(&self) -> usize {
         self.shared.retained.load(Ordering::Relaxed)
     }
@@ -386,6 +388,7 @@ impl Retired<'_> {
         // SAFETY: the list was taken whole, so its nodes are ours.
         let carrier = unsafe { &mut *node.as_ptr() };
         self.first = carrier.next;
+        carrier.watch.write(|| 0..1);
         let bytes = carrier.adopted.take()?;
         self.pool.held.fetch_sub(bytes.len(), Ordering::Relaxed);
         self.pool.give_back(node);

@@ -11,10 +11,9 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::record::{Position, Record};
-use super::ring::{Cursor, Ring};
+use super::ring::Cursor;
 use super::signal::Waker;
 
 /// One reader of the ring: sees every record, in the one order that all readers see.
@@ -29,22 +28,18 @@ impl Reader {
         Self { cursor }
     }
 
-    /// The ring.
-    pub fn ring(&self) -> &Arc<Ring> {
-        self.cursor.ring()
-    }
-
     /// This reader's number, from 0.
     pub fn index(&self) -> usize {
         self.cursor.index()
     }
 
-    /// The next record, or `None` if it is not committed yet. Gives the record before it back to nobody but this
-    /// reader: room is made by [`Reader::release`] alone.
+    /// The next record, or `None` if it is not committed yet. A load of its mark (shared with the producers), then the
+    /// record's own lines.
+    ///
+    /// A shared payload is given up by the next call; the room in the ring only by [`Reader::release`].
     ///
     /// # Panics
     /// If the ring's memory holds what no producer wrote (a bug of the ring).
-    #[expect(clippy::should_implement_trait, reason = "lends: an Iterator cannot")]
     #[inline]
     pub fn next(&mut self) -> Option<Record<'_>> {
         self.cursor.next()

@@ -30,20 +30,19 @@
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::error::{Refused, RingError};
 use super::payload::Payload;
 use super::reader::Reader;
 use super::record::{Body, Form, HEAD_BYTES, Head, Position, Record, Words};
 use super::signal::{Room, Sleepers, Waker};
-use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence};
+use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence, store_release};
 
 /// Largest payload that is copied into the ring; a larger one must be shared.
 pub const INLINE_MAX: usize = 16 << 10;
@@ -62,34 +61,6 @@ const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
 const CLOSED: u64 = 1;
 /// The released position of a reader that is gone.
 const GONE: u64 = u64::MAX;
-
-/// Why a record was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The slowest reader is a whole ring behind, or the table of shared payloads is full.
-    #[error("the ingest ring is full")]
-    Full,
-    /// Larger than [`INLINE_MAX`].
-    #[error("the payload is too large to be copied into the ring")]
-    TooLarge,
-    /// The ring was closed, or all its readers are gone.
-    #[error("the ingest ring is closed")]
-    Stopped,
-}
-
-/// Why a ring cannot be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RingError {
-    /// Not a power of two from [`RING_BYTES_MIN`] to [`RING_BYTES_MAX`].
-    #[error("ring size {0} is not a power of two from 65536 to 4294967296")]
-    Size(usize),
-    /// Not 1 to [`READERS_MAX`].
-    #[error("a ring has 1 to 64 readers, not {0}")]
-    Readers(usize),
-    /// The system has no memory of this size.
-    #[error("no memory for a ring of {0} bytes")]
-    NoMemory(usize),
-}
 
 /// A bounded broadcast ring: any number of producers, a fixed set of readers, one order for all.
 pub struct Ring {
@@ -150,7 +121,7 @@ impl Ring {
         readers: usize,
         origin: u64,
     ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
-        debug_assert!(bytes.is_power_of_two() && bytes as u64 >= 4 * UNIT && origin % UNIT == 0);
+        debug_assert!(bytes.is_power_of_two() && bytes as u64 >= 4 * UNIT && origin.is_multiple_of(UNIT));
         if !(1..=READERS_MAX).contains(&readers) {
             return Err(RingError::Readers(readers));
         }
@@ -176,7 +147,9 @@ impl Ring {
             watch: Watch::new(units),
         });
         let readers = (0..readers)
-            .map(|index| Reader::new(Cursor { ring: Arc::clone(&ring), index, next: origin, released: origin, held: None }))
+            .map(|index| {
+                Reader::new(Cursor { ring: Arc::clone(&ring), index, next: origin, released: origin, held: None })
+            })
             .collect();
         Ok((ring, readers))
     }
@@ -256,7 +229,8 @@ impl Ring {
                 return Err((refused, payload));
             }
         };
-        let owners = self.live.load(Ordering::Acquire);
+        // Relaxed: a reader too many is found out below.
+        let owners = self.live.load(Ordering::Relaxed);
         // SAFETY: the slot was just taken and no record names it yet.
         unsafe { self.shared.fill(slot, payload, owners) };
         self.pad(from, start);
@@ -268,80 +242,10 @@ impl Ring {
         let gone = owners & !self.live.load(Ordering::Relaxed);
         if gone != 0 {
             self.shared.give_up(slot, gone);
+            // Perhaps that freed the slot, after the reader told the waiting producers that it is gone.
+            self.room.announce();
         }
         Ok(Position(start))
-    }
-
-    /// As [`Ring::try_publish`], but waits for room, at most `wait`.
-    ///
-    /// # Errors
-    /// [`Refused`]; `Full` once the time is over.
-    pub fn publish_timeout(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, Refused> {
-        match self.try_publish(head, payload) {
-            Err(Refused::Full) if !wait.is_zero() => self.wait_full(wait, || self.try_publish(head, payload)),
-            done => done,
-        }
-    }
-
-    /// As [`Ring::try_publish_many`], but waits for room until all are accepted, at most `wait`. Returns how many were.
-    ///
-    /// # Errors
-    /// [`Refused`] if not even the first was taken.
-    pub fn publish_many_timeout(&self, head: &Head, payloads: &[&[u8]], wait: Duration) -> Result<usize, Refused> {
-        let mut done = 0;
-        let mut attempt = || -> Result<usize, Refused> {
-            match self.try_publish_many(head, &payloads[done..]) {
-                Ok(more) => done += more,
-                Err(Refused::Full) => return Err(Refused::Full),
-                Err(refused) if done == 0 => return Err(refused),
-                // The next one can never be taken: what was accepted before is the answer.
-                Err(_) => return Ok(done),
-            }
-            if done == payloads.len() { Ok(done) } else { Err(Refused::Full) }
-        };
-        match attempt() {
-            Err(Refused::Full) if !wait.is_zero() => {
-                let waited = self.wait_full(wait, &mut attempt);
-                if done > 0 { Ok(done) } else { waited }
-            }
-            Err(Refused::Full) if done > 0 => Ok(done),
-            first => first,
-        }
-    }
-
-    /// As [`Ring::try_publish_shared`], but waits for room, at most `wait`.
-    ///
-    /// # Errors
-    /// [`Refused`], and the payload back; `Full` once the time is over.
-    pub fn publish_shared_timeout(
-        &self,
-        head: &Head,
-        payload: Payload,
-        wait: Duration,
-    ) -> Result<Position, (Refused, Payload)> {
-        let payload = match self.try_publish_shared(head, payload) {
-            Err((Refused::Full, payload)) if !wait.is_zero() => payload,
-            done => return done,
-        };
-        let mut payload = Some(payload);
-        let result = self.wait_full(wait, || {
-            let taken = payload.take().ok_or(Refused::Stopped)?;
-            self.try_publish_shared(head, taken).map_err(|(refused, back)| {
-                payload = Some(back);
-                refused
-            })
-        });
-        match (result, payload) {
-            (Ok(position), _) => Ok(position),
-            (Err(refused), Some(payload)) => Err((refused, payload)),
-            (Err(_), None) => unreachable!("a refused payload comes back"),
-        }
-    }
-
-    /// Repeats `attempt` after each release of a reader that makes room, and every millisecond, until it gives something
-    /// or `wait` is over: for what depends on more than the ring, such as the payload pool.
-    pub fn retry_timeout<T>(&self, wait: Duration, attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        self.room.wait_for(wait, Some(Duration::from_millis(1)), attempt)
     }
 
     /// Refuses all records from now on. What was reserved before is still read: a reader is at the end when
@@ -356,6 +260,11 @@ impl Ring {
     /// True once records are refused.
     pub fn is_closed(&self) -> bool {
         self.tail.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// The producers that wait for room.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Wakes the readers that sleep. Every publish does this itself.
@@ -373,14 +282,6 @@ impl Ring {
         if index < self.released.len() {
             self.sleepers.wake(1 << index);
         }
-    }
-
-    fn wait_full<T>(&self, wait: Duration, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused> {
-        let attempt = || match attempt() {
-            Err(Refused::Full) => None,
-            other => Some(other),
-        };
-        self.room.wait_for(wait, None, attempt).unwrap_or(Err(Refused::Full))
     }
 
     /// Where a record of `bytes` begins if the bytes before `at` are taken.
@@ -502,7 +403,7 @@ impl Ring {
         let body = unsafe { head.add(HEAD_BYTES) };
         // SAFETY: as above; `payload` is a live slice, hence not in a range that is reserved for writing.
         unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), body.as_ptr(), payload.len()) };
-        self.mark(offset).store(self.lap(start), Ordering::Release);
+        store_release(self.mark(offset), self.lap(start));
     }
 
     #[inline]
@@ -558,6 +459,15 @@ impl Ring {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Ring {
+    /// The age of the oldest mark, in laps.
+    pub(super) fn oldest_mark_laps(&self) -> u32 {
+        let lap = self.lap(self.tail.load(Ordering::Relaxed));
+        self.marks.iter().map(|mark| lap.wrapping_sub(mark.load(Ordering::Relaxed))).max().unwrap_or(0)
+    }
+}
+
 /// Bytes of a record with a payload of this length.
 #[inline]
 const fn span(payload: usize) -> u64 {
@@ -587,10 +497,6 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn ring(&self) -> &Arc<Ring> {
-        &self.ring
-    }
-
     pub(super) fn index(&self) -> usize {
         self.index
     }
@@ -717,17 +623,21 @@ impl Drop for Cursor {
             self.ring.close();
         } else {
             self.ring.released[self.index].store(GONE, Ordering::Release);
-            fence(Ordering::SeqCst);
+            // Unconditional, so no fence: who misses the stored position has not seen this strike either.
             self.ring.room.announce();
         }
     }
 }
 
-/// The ring's bytes: uninitialised, aligned to a page, touched when first written.
+/// The ring's bytes: not initialised, touched when first written.
 struct Memory {
     start: NonNull<u8>,
-    layout: Layout,
+    /// Owns the bytes; its length stays 0.
+    _units: Vec<Unit>,
 }
+
+#[repr(C, align(64))]
+struct Unit([u8; UNIT as usize]);
 
 // SAFETY: it is only an allocation; what is shared in it is governed by the ring's contract.
 unsafe impl Send for Memory {}
@@ -736,17 +646,9 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes, 4096).ok()?;
-        // SAFETY: the size is not zero: at least 4 units.
-        let start = NonNull::new(unsafe { alloc(layout) })?;
-        Some(Self { start, layout })
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `new`, and nobody is left to use it.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        let mut units = Vec::new();
+        units.try_reserve_exact(bytes / size_of::<Unit>()).ok()?;
+        Some(Self { start: NonNull::new(units.as_mut_ptr())?.cast(), _units: units })
     }
 }
 
@@ -774,9 +676,8 @@ impl SharedPayloads {
         for slot in 0..slots as u32 {
             let _ = free.push(slot);
         }
-        let slots = (0..slots)
-            .map(|_| SharedPayload { shares: AtomicU64::new(0), payload: UnsafeCell::new(None) })
-            .collect();
+        let slots =
+            (0..slots).map(|_| SharedPayload { shares: AtomicU64::new(0), payload: UnsafeCell::new(None) }).collect();
         Self { slots, free }
     }
 

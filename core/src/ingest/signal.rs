@@ -27,10 +27,7 @@ pub(super) struct Sleepers {
 
 impl Sleepers {
     pub(super) fn new(readers: usize) -> Self {
-        Self {
-            asleep: CachePadded::new(AtomicU64::new(0)),
-            wakers: (0..readers).map(|_| OnceLock::new()).collect(),
-        }
+        Self { asleep: CachePadded::new(AtomicU64::new(0)), wakers: (0..readers).map(|_| OnceLock::new()).collect() }
     }
 
     /// Registers how to wake `reader`; the first one stays.

@@ -1,10 +1,10 @@
 //! What the threads of the ring and of the pool share, from the standard library, or from loom when a model
 //! tries every interleaving (`--cfg loom`). Nothing else in `ingest` names an atomic type.
 
-#[cfg(not(loom))]
-pub(super) use real::*;
 #[cfg(loom)]
 pub(super) use model::*;
+#[cfg(not(loom))]
+pub(super) use real::*;
 
 #[cfg(not(loom))]
 mod real {
@@ -74,6 +74,12 @@ mod real {
         }
     }
 
+    /// Stores with Release, into a word that others may exchange at the same time.
+    #[inline(always)]
+    pub(in crate::ingest) fn store_release(word: &AtomicU32, value: u32) {
+        word.store(value, Ordering::Release);
+    }
+
     /// The deadline `wait` from now.
     pub(in crate::ingest) fn deadline_after(wait: Duration) -> Deadline {
         Deadline::after(wait)
@@ -139,6 +145,13 @@ mod model {
     /// Models have no clock: a wait ends by a strike or not at all (then loom reports the deadlock).
     #[derive(Clone, Copy, PartialEq, PartialOrd)]
     pub(in crate::ingest) struct Deadline;
+
+    /// Loom orders two stores of one word only by happens-before. It does not conclude, as the memory model does, that a
+    /// store which an exchange did not read must come after that exchange, and would let a later load read the
+    /// exchanged value. As an exchange the store has its place in the order; it acquires nothing.
+    pub(in crate::ingest) fn store_release(word: &AtomicU32, value: u32) {
+        word.swap(value, Ordering::Release);
+    }
 
     pub(in crate::ingest) fn deadline_after(_wait: Duration) -> Deadline {
         Deadline

@@ -8,5 +8,5 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use pool::{Block, BlockPool};
+pub use pool::BlockPool;
 pub use stream::{Entry, Frame, FramePayload, Log, Place};

@@ -91,11 +91,6 @@ impl BlockPool {
     pub fn lent_bytes(&self) -> usize {
         self.lent_bytes
     }
-
-    /// The cap.
-    pub fn limit_bytes(&self) -> usize {
-        self.limit_bytes
-    }
 }
 
 #[cfg(test)]
@@ -108,7 +103,7 @@ mod tests {
         let a = pool.take(2).unwrap();
         let b = pool.take(2).unwrap();
         assert!(pool.take(0).is_none());
-        assert_eq!(pool.lent_bytes(), pool.limit_bytes());
+        assert_eq!(pool.lent_bytes(), pool.limit_bytes);
         pool.give_back(a);
         assert!(pool.take(2).is_some());
         pool.give_back(b);

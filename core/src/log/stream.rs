@@ -14,20 +14,35 @@ use crate::types::{ConnectionId, Kind};
 /// What the index knows of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Sequence number in the lane.
+    /// Sequence number in the lane (of the first message, if the frame holds several).
     pub seq: u64,
     /// Where the frame begins in the byte stream.
     pub offset: u64,
     /// When it was published: nanoseconds since the Unix epoch.
     pub time_ns: u64,
+    /// When it is worth nothing any more, likewise; 0: never.
+    pub expiry_ns: u64,
+    /// Conflation key; 0: none.
+    pub key: u64,
     /// Who published it.
     pub origin: ConnectionId,
+    /// Messages in the frame: consecutive sequence numbers from `seq` on.
+    pub count: u32,
     /// Length of the whole frame, header included.
     pub len: u32,
     /// Length of the frame's header: the payload is the rest.
     pub header_len: u16,
     /// What the payload is.
     pub kind: Kind,
+    /// Its publisher does not want it back: it is passed over for `origin`.
+    pub is_sender_excluded: bool,
+}
+
+impl Entry {
+    /// One past the last sequence number in the frame.
+    pub fn end_seq(&self) -> u64 {
+        self.seq + u64::from(self.count)
+    }
 }
 
 /// What an index entry costs: charged to the log's budget and to the pool's index allowance.
@@ -36,12 +51,20 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A frame to be appended.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Sequence number: above every earlier one.
+    /// Sequence number (of the first message): above every earlier one.
     pub seq: u64,
+    /// Messages in the frame.
+    pub count: u32,
     /// Publication time in nanoseconds since the Unix epoch.
     pub time_ns: u64,
+    /// When it is worth nothing any more; 0: never.
+    pub expiry_ns: u64,
+    /// Conflation key; 0: none.
+    pub key: u64,
     /// Who published it.
     pub origin: ConnectionId,
+    /// Its publisher does not want it back.
+    pub is_sender_excluded: bool,
     /// What the payload is.
     pub kind: Kind,
     /// Bytes before the payload, header included.
@@ -73,7 +96,7 @@ impl FramePayload<'_> {
 /// Where a sequence number stands in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The log holds this frame.
+    /// The log holds this frame, and the message is in it.
     At(Entry),
     /// The frame is gone (or never was); the next one the log holds is this.
     Before(Entry),
@@ -198,9 +221,13 @@ impl Log {
     pub fn copied_bytes(&self, seq: u64, partial: u32) -> usize {
         let Place::At(entry) = self.place(seq) else { return 0 };
         let mut copied = 0;
-        self.for_each_piece(entry.offset + u64::from(partial), entry.offset + u64::from(entry.len), |bytes, shared, _| {
-            copied += if shared.is_none() { bytes.len() } else { 0 };
-        });
+        self.for_each_piece(
+            entry.offset + u64::from(partial),
+            entry.offset + u64::from(entry.len),
+            |bytes, shared, _| {
+                copied += if shared.is_none() { bytes.len() } else { 0 };
+            },
+        );
         copied
     }
 
@@ -275,13 +302,17 @@ impl Log {
             seq: frame.seq,
             offset,
             time_ns: frame.time_ns,
+            expiry_ns: frame.expiry_ns,
+            key: frame.key,
             origin: frame.origin,
+            count: frame.count,
             len: len as u32,
             header_len: frame.header.len() as u16,
             kind: frame.kind,
+            is_sender_excluded: frame.is_sender_excluded,
         });
         self.charged += ENTRY_BYTES;
-        self.next_seq = frame.seq + 1;
+        self.next_seq = frame.seq + u64::from(frame.count);
         true
     }
 
@@ -394,6 +425,18 @@ impl Log {
         }
     }
 
+    /// Begins anew at `next_seq`, which may be lower than before: for a derived log that is built again.
+    pub fn restart(&mut self, next_seq: u64, pool: &mut BlockPool) {
+        self.clear(pool);
+        self.next_seq = next_seq;
+    }
+
+    /// The first frame published at `time_ns` or later.
+    pub fn seq_at_time(&self, time_ns: u64) -> u64 {
+        let i = self.index.partition_point(|e| e.time_ns < time_ns);
+        self.index.get(i).map_or(self.next_seq, |e| e.seq)
+    }
+
     /// Forgets everything; sequence numbers go on.
     pub fn clear(&mut self, pool: &mut BlockPool) {
         while !self.segments.is_empty() {
@@ -412,16 +455,16 @@ impl Log {
         if seq >= self.next_seq {
             return Place::End;
         }
-        // Contiguous numbers, the usual case, are found without a search.
+        // Contiguous numbers of single messages, the usual case, are found without a search.
         let guess = seq.saturating_sub(first.seq);
         if let Some(entry) = self.index.get(guess as usize)
             && entry.seq == seq
         {
             return Place::At(*entry);
         }
-        let i = self.index.partition_point(|e| e.seq < seq);
+        let i = self.index.partition_point(|e| e.end_seq() <= seq);
         match self.index.get(i) {
-            Some(entry) if entry.seq == seq => Place::At(*entry),
+            Some(entry) if entry.seq <= seq => Place::At(*entry),
             Some(entry) => Place::Before(*entry),
             None => Place::End,
         }
@@ -435,7 +478,7 @@ impl Log {
 
     /// Frames from `seq` on, oldest first.
     pub fn entries_from(&self, seq: u64) -> impl Iterator<Item = &Entry> {
-        let i = self.index.partition_point(|e| e.seq < seq);
+        let i = self.index.partition_point(|e| e.end_seq() <= seq);
         self.index.range(i..)
     }
 
@@ -481,7 +524,12 @@ impl Log {
     }
 
     /// Calls `piece` with the memory of `[from, to)` in order; payloads by reference come with the payload itself.
-    pub fn for_each_piece<'a>(&'a self, from: u64, to: u64, mut piece: impl FnMut(&'a [u8], Option<&'a Payload>, usize)) {
+    pub fn for_each_piece<'a>(
+        &'a self,
+        from: u64,
+        to: u64,
+        mut piece: impl FnMut(&'a [u8], Option<&'a Payload>, usize),
+    ) {
         let mut offset = from;
         let mut i = self.segment_at(from);
         while offset < to {

@@ -17,9 +17,27 @@ fn bytes(seq: u64, len: usize) -> Vec<u8> {
     (0..len).map(|i| (seq as usize * 31 + i * 7) as u8).collect()
 }
 
-fn append(log: &mut Log, pool: &mut BlockPool, seq: u64, header: &[u8], payload: FramePayload<'_>, tail: &[u8]) -> bool {
-    let frame =
-        Frame { seq, time_ns: seq * 10, origin: ConnectionId::HOST, kind: Kind::Binary, header, payload, tail };
+fn append(
+    log: &mut Log,
+    pool: &mut BlockPool,
+    seq: u64,
+    header: &[u8],
+    payload: FramePayload<'_>,
+    tail: &[u8],
+) -> bool {
+    let frame = Frame {
+        seq,
+        count: 1,
+        time_ns: seq * 10,
+        expiry_ns: 0,
+        key: 0,
+        is_sender_excluded: false,
+        origin: ConnectionId::HOST,
+        kind: Kind::Binary,
+        header,
+        payload,
+        tail,
+    };
     while log.is_over_budget_with(&frame) && log.survivor_of_forgetting().is_some() {
         log.forget_oldest(pool);
     }

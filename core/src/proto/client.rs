@@ -91,10 +91,7 @@ impl<'a> UpgradeRequest<'a> {
         Ok(Connecting {
             accept: accept_key(&key),
             protocols: self.protocols.iter().map(|p| (*p).to_owned()).collect(),
-            scanner: RequestScanner::new(RequestLimits {
-                headers_max: HEADERS_CAP,
-                ..RequestLimits::default()
-            }),
+            scanner: RequestScanner::new(RequestLimits { headers_max: HEADERS_CAP, ..RequestLimits::default() }),
         })
     }
 
@@ -110,11 +107,7 @@ impl<'a> UpgradeRequest<'a> {
         if !self.protocols.iter().all(|p| is_token(p.as_bytes())) {
             return Err(InvalidPart("a subprotocol"));
         }
-        if !self
-            .headers
-            .iter()
-            .all(|(name, value)| is_token(name.as_bytes()) && is_value(value))
-        {
+        if !self.headers.iter().all(|(name, value)| is_token(name.as_bytes()) && is_value(value)) {
             return Err(InvalidPart("a header"));
         }
         Ok(())
@@ -148,18 +141,10 @@ impl Connecting {
         };
         if status != 101 {
             let reason = parsed.reason.unwrap_or_default().to_owned();
-            return Err(ResponseError::Refused {
-                status,
-                reason,
-                head_bytes,
-            });
+            return Err(ResponseError::Refused { status, reason, head_bytes });
         }
         let lines = |name: &'static str| {
-            parsed
-                .headers
-                .iter()
-                .filter(move |h| h.name.eq_ignore_ascii_case(name))
-                .map(|h| h.value.trim_ascii())
+            parsed.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.trim_ascii())
         };
         let has_token = |name, token: &[u8]| lines(name).flat_map(tokens).any(|t| t.eq_ignore_ascii_case(token));
         if !has_token("Upgrade", b"websocket") {
@@ -171,20 +156,12 @@ impl Connecting {
         if !lines("Sec-WebSocket-Accept").eq([&self.accept[..]]) {
             return Err(ResponseError::Handshake("Sec-WebSocket-Accept does not fit the key"));
         }
-        let text = |name| {
-            lines(name)
-                .next()
-                .map(|value| String::from_utf8_lossy(value).into_owned())
-        };
+        let text = |name| lines(name).next().map(|value| String::from_utf8_lossy(value).into_owned());
         let protocol = text("Sec-WebSocket-Protocol");
         if protocol.as_ref().is_some_and(|p| !self.protocols.contains(p)) {
             return Err(ResponseError::Handshake("a subprotocol that was not offered"));
         }
-        Ok(Some(Response {
-            head_bytes,
-            protocol,
-            extensions: text("Sec-WebSocket-Extensions"),
-        }))
+        Ok(Some(Response { head_bytes, protocol, extensions: text("Sec-WebSocket-Extensions") }))
     }
 }
 
@@ -192,14 +169,8 @@ impl Connecting {
 /// need those.
 pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, fin: bool, rsv1: bool, mask_key: [u8; 4], payload: &[u8]) {
     let mut header = [0; HEADER_BYTES_MAX];
-    let header_len = Header {
-        fin,
-        rsv1,
-        opcode,
-        mask: Some(mask_key),
-        payload_bytes: payload.len() as u64,
-    }
-    .encode(&mut header);
+    let header_len =
+        Header { fin, rsv1, opcode, mask: Some(mask_key), payload_bytes: payload.len() as u64 }.encode(&mut header);
     out.reserve(header_len + payload.len());
     out.extend_from_slice(&header[..header_len]);
     let start = out.len();
@@ -236,27 +207,17 @@ mod tests {
         let mut bytes = Vec::new();
         let mut connecting = REQUEST.write(&mut bytes).unwrap();
         let request = Request::parse(&bytes).unwrap();
-        assert_eq!(
-            (request.target(), request.host()),
-            ("/t/a?topic=b", Some("localhost:9001"))
-        );
+        assert_eq!((request.target(), request.host()), ("/t/a?topic=b", Some("localhost:9001")));
         assert_eq!(request.header("X-Name"), Some("€"));
         let upgrade = Upgrade::check(&request).unwrap();
         let mut response = Vec::new();
         upgrade.write_response(&mut response, upgrade.select_protocol(&["other"]), Some("x"));
         let head_bytes = response.len();
         response.extend_from_slice(b"\x81\x00");
-        let expected = Response {
-            head_bytes,
-            protocol: Some("other".to_owned()),
-            extensions: Some("x".to_owned()),
-        };
+        let expected = Response { head_bytes, protocol: Some("other".to_owned()), extensions: Some("x".to_owned()) };
         assert_eq!(connecting.response(&response), Ok(Some(expected)));
 
-        let mut stream = Duplex {
-            input: std::io::Cursor::new(bytes),
-            output: Vec::new(),
-        };
+        let mut stream = Duplex { input: std::io::Cursor::new(bytes), output: Vec::new() };
         assert!(tungstenite::accept(&mut stream).is_ok());
         let response = self::connecting().response(&stream.output).unwrap().unwrap();
         assert_eq!(response.head_bytes, stream.output.len());
@@ -291,14 +252,7 @@ mod tests {
             assert_eq!(connecting.response(&response.as_bytes()[..len]), Ok(None));
         }
         let whole = connecting.response(response.as_bytes()).unwrap().unwrap();
-        assert_eq!(
-            whole,
-            Response {
-                head_bytes: response.len(),
-                protocol: None,
-                extensions: None
-            }
-        );
+        assert_eq!(whole, Response { head_bytes: response.len(), protocol: None, extensions: None });
     }
 
     #[test]
@@ -313,73 +267,32 @@ mod tests {
         assert!(is_handshake(handshake("s3pP", "S3pP")));
         assert!(is_handshake(handshake("Upgrade: websocket\r\n", "")));
         assert!(is_handshake(handshake("Connection: Upgrade\r\n", "")));
-        assert!(is_handshake(handshake(
-            "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
-            ""
-        )));
-        assert!(is_handshake(handshake(
-            "\r\n\r\n",
-            "\r\nSec-WebSocket-Protocol: unasked\r\n\r\n"
-        )));
+        assert!(is_handshake(handshake("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", "")));
+        assert!(is_handshake(handshake("\r\n\r\n", "\r\nSec-WebSocket-Protocol: unasked\r\n\r\n")));
         assert!(handshake("websocket", "WebSocket").is_ok());
-        assert!(matches!(
-            handshake("HTTP/1.1", "HTTP/1.0"),
-            Err(ResponseError::Malformed(_))
-        ));
-        assert!(matches!(
-            handshake("HTTP/1.1 101", "HTTP/1.1 1x1"),
-            Err(ResponseError::Malformed(_))
-        ));
+        assert!(matches!(handshake("HTTP/1.1", "HTTP/1.0"), Err(ResponseError::Malformed(_))));
+        assert!(matches!(handshake("HTTP/1.1 101", "HTTP/1.1 1x1"), Err(ResponseError::Malformed(_))));
         assert!(matches!(handshake("HTTP", "\0"), Err(ResponseError::Malformed(_))));
 
         let refusal = Refusal::unavailable("full", 1).to_bytes();
-        let Err(ResponseError::Refused {
-            status: 503,
-            reason,
-            head_bytes,
-        }) = connecting().response(&refusal)
-        else {
+        let Err(ResponseError::Refused { status: 503, reason, head_bytes }) = connecting().response(&refusal) else {
             panic!("not refused")
         };
-        assert_eq!(
-            (&reason[..], &refusal[head_bytes..]),
-            ("Service Unavailable", &b"full\n"[..])
-        );
+        assert_eq!((&reason[..], &refusal[head_bytes..]), ("Service Unavailable", &b"full\n"[..]));
     }
 
     #[test]
     fn parts_that_would_break_the_request_apart_are_refused() {
         for request in [
-            UpgradeRequest {
-                host: "a\r\nX: b",
-                ..REQUEST
-            },
+            UpgradeRequest { host: "a\r\nX: b", ..REQUEST },
             UpgradeRequest { host: "", ..REQUEST },
-            UpgradeRequest {
-                target: "/a b",
-                ..REQUEST
-            },
+            UpgradeRequest { target: "/a b", ..REQUEST },
             UpgradeRequest { target: "a", ..REQUEST },
-            UpgradeRequest {
-                target: "/é",
-                ..REQUEST
-            },
-            UpgradeRequest {
-                protocols: &["a b"],
-                ..REQUEST
-            },
-            UpgradeRequest {
-                protocols: &[""],
-                ..REQUEST
-            },
-            UpgradeRequest {
-                headers: &[("X:", "a")],
-                ..REQUEST
-            },
-            UpgradeRequest {
-                headers: &[("X", "a\nb")],
-                ..REQUEST
-            },
+            UpgradeRequest { target: "/é", ..REQUEST },
+            UpgradeRequest { protocols: &["a b"], ..REQUEST },
+            UpgradeRequest { protocols: &[""], ..REQUEST },
+            UpgradeRequest { headers: &[("X:", "a")], ..REQUEST },
+            UpgradeRequest { headers: &[("X", "a\nb")], ..REQUEST },
         ] {
             let mut out = Vec::new();
             assert!(request.write(&mut out).is_err(), "{request:?}");

@@ -111,18 +111,12 @@ pub struct Violation {
 impl Violation {
     /// A violation of the framing rules: 1002.
     pub(crate) const fn protocol(reason: &'static str) -> Self {
-        Self {
-            code: CloseCode::PROTOCOL_ERROR,
-            reason,
-        }
+        Self { code: CloseCode::PROTOCOL_ERROR, reason }
     }
 
     /// Text that is not UTF-8: 1007.
     pub(crate) const fn payload(reason: &'static str) -> Self {
-        Self {
-            code: CloseCode::INVALID_PAYLOAD,
-            reason,
-        }
+        Self { code: CloseCode::INVALID_PAYLOAD, reason }
     }
 }
 

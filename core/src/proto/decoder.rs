@@ -80,11 +80,7 @@ enum State {
     /// A frame's header comes next.
     Header,
     /// A data frame's payload comes next; `remaining` is above 0.
-    Payload {
-        remaining: u64,
-        key: Option<[u8; 4]>,
-        fin: bool,
-    },
+    Payload { remaining: u64, key: Option<[u8; 4]>, fin: bool },
     /// After a close frame or a violation: the rest is swallowed.
     Ended,
 }
@@ -107,12 +103,7 @@ impl Decoder {
     /// At the start of the stream. `deflate`: permessage-deflate was agreed, so RSV1 may stand on a message's first
     /// frame.
     pub const fn new(role: Role, deflate: bool) -> Self {
-        Self {
-            role,
-            deflate,
-            state: State::Header,
-            message: None,
-        }
+        Self { role, deflate, state: State::Header, message: None }
     }
 
     /// Whether a close frame or a violation has ended the stream: further input is swallowed.
@@ -151,10 +142,7 @@ impl Decoder {
         loop {
             match self.state {
                 State::Ended => {
-                    return Ok(Step {
-                        consumed: input.len(),
-                        part: None,
-                    });
+                    return Ok(Step { consumed: input.len(), part: None });
                 }
                 State::Payload { remaining, key, fin } => return self.payload(input, at, remaining, key, fin),
                 State::Header => {}
@@ -167,10 +155,7 @@ impl Decoder {
                 self.check_mask_bit(second)?;
             }
             let Some((header, header_len)) = Header::parse(front)? else {
-                return Ok(Step {
-                    consumed: at,
-                    part: None,
-                });
+                return Ok(Step { consumed: at, part: None });
             };
             if header.opcode.is_control() {
                 return self.control(input, at, header, header_len);
@@ -220,18 +205,11 @@ impl Decoder {
         });
         message.bytes = message.bytes.saturating_add(header.payload_bytes);
         if message.bytes > message_bytes_max {
-            return Err(Violation {
-                code: CloseCode::TOO_BIG,
-                reason: "message is beyond the maximum",
-            });
+            return Err(Violation { code: CloseCode::TOO_BIG, reason: "message is beyond the maximum" });
         }
         if header.payload_bytes > 0 {
             message.empty_fragments = 0;
-            self.state = State::Payload {
-                remaining: header.payload_bytes,
-                key: header.mask,
-                fin: header.fin,
-            };
+            self.state = State::Payload { remaining: header.payload_bytes, key: header.mask, fin: header.fin };
             return Ok(false);
         }
         if header.fin {
@@ -239,10 +217,7 @@ impl Decoder {
         }
         message.empty_fragments += 1;
         if message.empty_fragments > EMPTY_FRAGMENTS_MAX {
-            return Err(Violation {
-                code: CloseCode::POLICY,
-                reason: "too many empty fragments",
-            });
+            return Err(Violation { code: CloseCode::POLICY, reason: "too many empty fragments" });
         }
         Ok(!message.is_begun)
     }
@@ -258,10 +233,7 @@ impl Decoder {
     ) -> Result<Step<'b>, Violation> {
         let there = input.len() - at;
         if there == 0 {
-            return Ok(Step {
-                consumed: at,
-                part: None,
-            });
+            return Ok(Step { consumed: at, part: None });
         }
         let len = usize::try_from(remaining).map_or(there, |remaining| remaining.min(there));
         let bytes = &mut input[at..at + len];
@@ -280,12 +252,7 @@ impl Decoder {
         let Some(message) = &mut self.message else {
             return Ok(Step { consumed, part: None });
         };
-        let Message {
-            text,
-            compressed,
-            is_begun,
-            ..
-        } = *message;
+        let Message { text, compressed, is_begun, .. } = *message;
         if text && !compressed {
             let checked = message.utf8.push(bytes);
             if checked.is_err() || (last && !message.utf8.is_complete()) {
@@ -296,17 +263,8 @@ impl Decoder {
         if last {
             self.message = None;
         }
-        let part = Part::Data {
-            text,
-            compressed,
-            first: !is_begun,
-            last,
-            bytes,
-        };
-        Ok(Step {
-            consumed,
-            part: Some(part),
-        })
+        let part = Part::Data { text, compressed, first: !is_begun, last, bytes };
+        Ok(Step { consumed, part: Some(part) })
     }
 
     /// Takes a control frame if it is whole.
@@ -321,10 +279,7 @@ impl Decoder {
         // At most 125: `Header::parse` saw to it.
         let end = start + header.payload_bytes as usize;
         let Some(payload) = input.get_mut(start..end) else {
-            return Ok(Step {
-                consumed: at,
-                part: None,
-            });
+            return Ok(Step { consumed: at, part: None });
         };
         if let Some(key) = header.mask {
             mask::apply(payload, key);
@@ -339,10 +294,7 @@ impl Decoder {
                 part
             }
         };
-        Ok(Step {
-            consumed: end,
-            part: Some(part),
-        })
+        Ok(Step { consumed: end, part: Some(part) })
     }
 }
 
@@ -357,10 +309,7 @@ fn close_part(payload: &[u8]) -> Result<Part<'_>, Violation> {
         return Err(Violation::protocol("close code that must not be sent"));
     }
     match simdutf8::basic::from_utf8(reason) {
-        Ok(reason) => Ok(Part::Close {
-            code: Some(code),
-            reason,
-        }),
+        Ok(reason) => Ok(Part::Close { code: Some(code), reason }),
         Err(_) => Err(Violation::payload("close reason is not UTF-8")),
     }
 }

@@ -35,13 +35,8 @@ fn eventful_stream() -> (Vec<u8>, Vec<Item>) {
         frame(Opcode::Text, true, b"never reported"),
     ]
     .concat();
-    let data = |text, first, last, bytes: &[u8]| Item::Data {
-        text,
-        compressed: false,
-        first,
-        last,
-        bytes: bytes.to_vec(),
-    };
+    let data =
+        |text, first, last, bytes: &[u8]| Item::Data { text, compressed: false, first, last, bytes: bytes.to_vec() };
     let items = vec![
         data(true, true, false, b"a\xE2"),
         Item::Ping(b"p".to_vec()),
@@ -63,11 +58,7 @@ fn an_eventful_stream_cut_at_any_three_places_gives_the_same() {
         for b in a..=bytes.len() {
             let c = b + (bytes.len() - b) / 2;
             let outcome = feed(server(), MAX, cut(&bytes, &[a, b, c]));
-            assert_eq!(
-                (outcome.items, outcome.violation),
-                (items.clone(), None),
-                "cut at {a}, {b} and {c}"
-            );
+            assert_eq!((outcome.items, outcome.violation), (items.clone(), None), "cut at {a}, {b} and {c}");
         }
     }
     assert_eq!(feed(server(), MAX, bytes.chunks(1)).items, items);
@@ -76,17 +67,9 @@ fn an_eventful_stream_cut_at_any_three_places_gives_the_same() {
 #[test]
 fn small_streams_cut_in_every_possible_way_give_the_same() {
     for bytes in [
-        [
-            frame(Opcode::Text, false, "é".as_bytes()),
-            frame(Opcode::Continuation, true, b"!"),
-        ]
-        .concat(),
+        [frame(Opcode::Text, false, "é".as_bytes()), frame(Opcode::Continuation, true, b"!")].concat(),
         [frame(Opcode::Ping, true, b"p"), frame(Opcode::Binary, true, b"x")].concat(),
-        [
-            frame(Opcode::Binary, false, b""),
-            frame(Opcode::Continuation, true, b""),
-        ]
-        .concat(),
+        [frame(Opcode::Binary, false, b""), frame(Opcode::Continuation, true, b"")].concat(),
         frame(Opcode::Close, true, b"\x0F\xA0ok"),
         frame(Opcode::Text, true, b"ab\xFFcde"),
     ] {

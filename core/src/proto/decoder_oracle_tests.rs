@@ -38,13 +38,8 @@ impl Write for Memory {
 }
 
 fn peer(role: protocol::Role, input: &[u8]) -> WebSocket<Memory> {
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(MAX as usize))
-        .max_frame_size(Some(MAX as usize));
-    let stream = Memory {
-        input: Cursor::new(input.to_vec()),
-        output: Vec::new(),
-    };
+    let limits = WebSocketConfig::default().max_message_size(Some(MAX as usize)).max_frame_size(Some(MAX as usize));
+    let stream = Memory { input: Cursor::new(input.to_vec()), output: Vec::new() };
     WebSocket::from_raw_socket(stream, role, Some(limits))
 }
 
@@ -81,10 +76,9 @@ fn as_messages(items: &[Item]) -> Vec<Message> {
             }
             Item::Ping(bytes) => messages.push(Message::Ping(Bytes::copy_from_slice(bytes))),
             Item::Pong(bytes) => messages.push(Message::Pong(Bytes::copy_from_slice(bytes))),
-            Item::Close(code, reason) => messages.push(Message::Close(code.map(|code| protocol::CloseFrame {
-                code: code.to_u16().into(),
-                reason: reason.as_str().into(),
-            }))),
+            Item::Close(code, reason) => messages.push(Message::Close(
+                code.map(|code| protocol::CloseFrame { code: code.to_u16().into(), reason: reason.as_str().into() }),
+            )),
         }
     }
     messages

@@ -16,14 +16,7 @@ pub type ControlFrame = ArrayVec<u8, { 2 + CONTROL_PAYLOAD_BYTES_MAX }>;
 
 /// Writes the header of an unmasked frame that is a whole message and returns its length: 2, 4 or 10 bytes.
 pub fn header(out: &mut [u8; HEADER_BYTES_MAX], opcode: Opcode, payload_bytes: u64, rsv1: bool) -> usize {
-    Header {
-        fin: true,
-        rsv1,
-        opcode,
-        mask: None,
-        payload_bytes,
-    }
-    .encode(out)
+    Header { fin: true, rsv1, opcode, mask: None, payload_bytes }.encode(out)
 }
 
 /// The length of the header that [`header`] writes for such a payload.
@@ -81,10 +74,7 @@ mod tests {
     fn header_len_says_what_header_writes() {
         for payload_bytes in [0, 1, 125, 126, 127, 65_535, 65_536, 64 << 20] {
             let mut out = [0; HEADER_BYTES_MAX];
-            assert_eq!(
-                header(&mut out, Opcode::Binary, payload_bytes, false),
-                header_len(payload_bytes)
-            );
+            assert_eq!(header(&mut out, Opcode::Binary, payload_bytes, false), header_len(payload_bytes));
         }
     }
 

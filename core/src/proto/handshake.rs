@@ -49,14 +49,10 @@ impl<'r, 'a> Upgrade<'r, 'a> {
             return Err(Refusal::bad_request("an upgrade request has no body"));
         }
         if !request.has_token("Upgrade", "websocket") {
-            return Err(Refusal::upgrade_required(
-                "this is a WebSocket endpoint: connect with ws:// or wss://",
-            ));
+            return Err(Refusal::upgrade_required("this is a WebSocket endpoint: connect with ws:// or wss://"));
         }
         if !request.has_token("Connection", "upgrade") {
-            return Err(Refusal::bad_request(
-                "no Connection: Upgrade header (a proxy may have dropped it)",
-            ));
+            return Err(Refusal::bad_request("no Connection: Upgrade header (a proxy may have dropped it)"));
         }
         match request.header("Sec-WebSocket-Version") {
             Some(VERSION) => {}
@@ -90,8 +86,7 @@ impl<'r, 'a> Upgrade<'r, 'a> {
 
     /// The first of the client's subprotocols that is among `supported` (names are case-sensitive).
     pub fn select_protocol<'s>(&self, supported: &[&'s str]) -> Option<&'s str> {
-        self.protocols()
-            .find_map(|offered| supported.iter().copied().find(|s| *s == offered))
+        self.protocols().find_map(|offered| supported.iter().copied().find(|s| *s == offered))
     }
 
     /// The values of the `Sec-WebSocket-Extensions` lines, as they came.
@@ -132,12 +127,7 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(status: u16, reason: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            reason,
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self { status, reason, headers: Vec::new(), body: body.into() }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
@@ -167,11 +157,7 @@ impl Refusal {
 
     /// 405 with `Allow: GET`. A HEAD request gets no body.
     pub fn method_not_allowed(method: &str) -> Self {
-        let body = if method == "HEAD" {
-            ""
-        } else {
-            "only GET, to upgrade to WebSocket"
-        };
+        let body = if method == "HEAD" { "" } else { "only GET, to upgrade to WebSocket" };
         Self::new(405, "Method Not Allowed", body).with("Allow", "GET")
     }
 
@@ -182,9 +168,7 @@ impl Refusal {
 
     /// 426 with the Upgrade header and the version: the request is not a WebSocket upgrade, or one of another version.
     pub fn upgrade_required(why: &'static str) -> Self {
-        Self::new(426, "Upgrade Required", why)
-            .with("Upgrade", "websocket")
-            .with("Sec-WebSocket-Version", VERSION)
+        Self::new(426, "Upgrade Required", why).with("Upgrade", "websocket").with("Sec-WebSocket-Version", VERSION)
     }
 
     /// 503 with Retry-After: no room now.
@@ -237,24 +221,18 @@ impl From<RequestError> for Refusal {
 
 /// The elements of a comma-separated list, trimmed, without the empty ones (RFC 9110 section 5.6.1).
 pub fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&b| b == b',')
-        .map(|element| element.trim_ascii())
-        .filter(|element| !element.is_empty())
+    list.split(|&b| b == b',').map(|element| element.trim_ascii()).filter(|element| !element.is_empty())
 }
 
 /// Whether this is a token of RFC 9110 section 5.6.2.
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
 /// Base64 of 16 bytes: 22 characters and `==`. Lenient about the unused bits of the last character.
 fn is_key(key: &str) -> bool {
     let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
-    key.strip_suffix("==")
-        .is_some_and(|digits| digits.len() == 22 && digits.bytes().all(is_digit))
+    key.strip_suffix("==").is_some_and(|digits| digits.len() == 22 && digits.bytes().all(is_digit))
 }
 
 fn write_header(out: &mut Vec<u8>, name: &str, value: &str) {

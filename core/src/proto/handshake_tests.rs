@@ -48,16 +48,8 @@ fn the_first_subprotocol_of_the_client_that_is_supported_is_chosen() {
     for (lines, supported, chosen) in [
         ("", &["a", "b"][..], None),
         ("Sec-WebSocket-Protocol: b, a\r\n", &["a", "b"], Some("b")),
-        (
-            "Sec-WebSocket-Protocol: c,a\r\nSec-WebSocket-Protocol: b\r\n",
-            &["b", "a"],
-            Some("a"),
-        ),
-        (
-            "Sec-WebSocket-Protocol: c\r\nsec-websocket-protocol: b\r\n",
-            &["b", "a"],
-            Some("b"),
-        ),
+        ("Sec-WebSocket-Protocol: c,a\r\nSec-WebSocket-Protocol: b\r\n", &["b", "a"], Some("a")),
+        ("Sec-WebSocket-Protocol: c\r\nsec-websocket-protocol: b\r\n", &["b", "a"], Some("b")),
         ("Sec-WebSocket-Protocol: A, B\r\n", &["a", "b"], None),
         ("Sec-WebSocket-Protocol: ,, b ,\r\n", &["a", "b"], Some("b")),
         ("Sec-WebSocket-Protocol:\r\n", &["a"], None),
@@ -65,18 +57,11 @@ fn the_first_subprotocol_of_the_client_that_is_supported_is_chosen() {
     ] {
         let head = head(lines);
         let request = Request::parse(head.as_bytes()).unwrap();
-        assert_eq!(
-            Upgrade::check(&request).unwrap().select_protocol(supported),
-            chosen,
-            "{lines}"
-        );
+        assert_eq!(Upgrade::check(&request).unwrap().select_protocol(supported), chosen, "{lines}");
     }
     let head = head("Sec-WebSocket-Protocol: c, a\r\nSec-WebSocket-Protocol: b\r\n");
     let request = Request::parse(head.as_bytes()).unwrap();
-    assert_eq!(
-        Upgrade::check(&request).unwrap().protocols().collect::<Vec<_>>(),
-        ["c", "a", "b"]
-    );
+    assert_eq!(Upgrade::check(&request).unwrap().protocols().collect::<Vec<_>>(), ["c", "a", "b"]);
 }
 
 #[test]
@@ -98,11 +83,7 @@ fn every_refusal_says_how_long_it_is_and_carries_its_headers() {
         (Refusal::method_not_allowed("POST"), 405, "Allow: GET"),
         (Refusal::timeout(), 408, ""),
         (Refusal::from(RequestError::TargetTooLong), 414, ""),
-        (
-            Refusal::upgrade_required("x"),
-            426,
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13",
-        ),
+        (Refusal::upgrade_required("x"), 426, "Upgrade: websocket\r\nSec-WebSocket-Version: 13"),
         (Refusal::from(RequestError::HeadTooLarge), 431, ""),
         (Refusal::from(RequestError::TooManyHeaders), 431, ""),
         (Refusal::unavailable("full", 7), 503, "Retry-After: 7"),
@@ -119,10 +100,7 @@ fn every_refusal_says_how_long_it_is_and_carries_its_headers() {
         assert!(text.contains("\r\nConnection: close"), "{text}");
         let length = format!("Content-Length: {}\r\n", bytes.len() - head_bytes);
         assert!(text.contains(&length), "{text}");
-        assert!(
-            text.ends_with('\n') && bytes.len() > head_bytes + 1,
-            "a line for a person: {text}"
-        );
+        assert!(text.ends_with('\n') && bytes.len() > head_bytes + 1, "a line for a person: {text}");
     }
 }
 

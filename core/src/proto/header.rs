@@ -122,16 +122,7 @@ impl Header {
             (true, _) => return Ok(None),
         };
         check_length(second & 0x7F, payload_bytes)?;
-        Ok(Some((
-            Header {
-                fin: first & 0x80 != 0,
-                rsv1: first & 0x40 != 0,
-                opcode,
-                mask,
-                payload_bytes,
-            },
-            len,
-        )))
+        Ok(Some((Header { fin: first & 0x80 != 0, rsv1: first & 0x40 != 0, opcode, mask, payload_bytes }, len)))
     }
 }
 
@@ -182,13 +173,7 @@ mod tests {
         for payload_bytes in LENGTHS {
             for mask in [None, Some([1, 2, 3, 4])] {
                 for (fin, rsv1) in [(true, false), (false, false), (true, true)] {
-                    let header = Header {
-                        fin,
-                        rsv1,
-                        opcode: Opcode::Binary,
-                        mask,
-                        payload_bytes,
-                    };
+                    let header = Header { fin, rsv1, opcode: Opcode::Binary, mask, payload_bytes };
                     let mut bytes = [0; HEADER_BYTES_MAX];
                     let len = header.encode(&mut bytes);
                     assert_eq!(Header::parse(&bytes[..len]), Ok(Some((header, len))));
@@ -204,22 +189,9 @@ mod tests {
     fn the_shortest_form_is_used() {
         let mut bytes = [0; HEADER_BYTES_MAX];
         for (payload_bytes, len) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10), (1 << 40, 10)] {
-            let header = Header {
-                fin: true,
-                rsv1: false,
-                opcode: Opcode::Text,
-                mask: None,
-                payload_bytes,
-            };
+            let header = Header { fin: true, rsv1: false, opcode: Opcode::Text, mask: None, payload_bytes };
             assert_eq!(header.encode(&mut bytes), len);
-            assert_eq!(
-                Header {
-                    mask: Some([0; 4]),
-                    ..header
-                }
-                .encode(&mut bytes),
-                len + 4
-            );
+            assert_eq!(Header { mask: Some([0; 4]), ..header }.encode(&mut bytes), len + 4);
         }
     }
 

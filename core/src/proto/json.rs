@@ -58,6 +58,15 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// The payload as it was published.
+    pub fn payload(&self) -> &'a [u8] {
+        match self {
+            Body::Json(text) => text.as_str().as_bytes(),
+            Body::Text(text) => text.as_bytes(),
+            Body::Binary(bytes) => bytes,
+        }
+    }
+
     /// Most bytes that [`message_data`] can append; a text of control characters alone takes six times its length.
     pub fn rendered_bytes_max(&self) -> usize {
         match self {
@@ -84,7 +93,7 @@ pub fn message_prefix(out: &mut Vec<u8>, topic_escaped: &[u8], priority: Priorit
 /// Appends a `message` object's payload. For [`Body::Json`] that is the payload as it is, and need not be copied at all.
 pub fn message_data(out: &mut Vec<u8>, body: &Body<'_>) {
     match body {
-        Body::Json(text) => out.extend_from_slice(text.as_str().as_bytes()),
+        Body::Json(_) => out.extend_from_slice(body.payload()),
         Body::Text(text) => string(out, text),
         Body::Binary(bytes) => base64_string(out, bytes),
     }
@@ -266,7 +275,14 @@ fn escape(out: &mut Vec<u8>, text: &str) {
             b'\t' => out.extend_from_slice(b"\\t"),
             b'\x08' => out.extend_from_slice(b"\\b"),
             b'\x0c' => out.extend_from_slice(b"\\f"),
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
         rest = more;
     }

@@ -3,14 +3,20 @@
 //! Knows RFC 6455, RFC 9112 as far as an upgrade needs it, and fanwire's own subprotocols. Never names a socket, a
 //! descriptor, a thread or a clock. The same bytes cut at any places give the same events.
 
+pub mod batch;
 pub mod client;
 pub mod close;
+pub mod compress;
 pub mod decoder;
+pub mod deflate;
 pub mod encoder;
 pub mod handshake;
 pub mod header;
+pub mod inflate;
 pub mod json;
+pub mod lz4;
 pub mod mask;
+pub mod msgpack;
 pub mod request;
 pub mod server_message;
 pub mod subscribe;

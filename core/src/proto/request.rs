@@ -21,10 +21,7 @@ pub const HEADERS_CAP: usize = 128;
 impl Default for RequestLimits {
     /// 16 KiB and 64 headers.
     fn default() -> Self {
-        Self {
-            head_bytes_max: 16 * 1024,
-            headers_max: 64,
-        }
+        Self { head_bytes_max: 16 * 1024, headers_max: 64 }
     }
 }
 
@@ -73,12 +70,7 @@ enum Place {
 impl RequestScanner {
     /// At the start of a request.
     pub const fn new(limits: RequestLimits) -> Self {
-        Self {
-            limits,
-            scanned: 0,
-            lines: 0,
-            place: Place::Start,
-        }
+        Self { limits, scanned: 0, lines: 0, place: Place::Start }
     }
 
     /// Goes on in `buffer`, which holds all bytes of the connection so far; returns the head's length, with the empty
@@ -90,11 +82,7 @@ impl RequestScanner {
     pub fn scan(&mut self, buffer: &[u8]) -> Result<Option<usize>, RequestError> {
         while let Some(&byte) = buffer.get(self.scanned) {
             if self.scanned >= self.limits.head_bytes_max {
-                return Err(if self.lines == 0 {
-                    RequestError::TargetTooLong
-                } else {
-                    RequestError::HeadTooLarge
-                });
+                return Err(if self.lines == 0 { RequestError::TargetTooLong } else { RequestError::HeadTooLarge });
             }
             self.scanned += 1;
             self.place = match (self.place, byte) {
@@ -148,14 +136,8 @@ pub struct Request<'a> {
 }
 
 /// Headers that must not come twice, and whose value must be visible ASCII.
-const SINGLE: [&str; 6] = [
-    "Host",
-    "Origin",
-    "Authorization",
-    "Content-Length",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Version",
-];
+const SINGLE: [&str; 6] =
+    ["Host", "Origin", "Authorization", "Content-Length", "Sec-WebSocket-Key", "Sec-WebSocket-Version"];
 
 /// Headers that a proxy adds: the peer's address is then not the client's. `X-Forwarded-*` comes on top.
 const FORWARDING: [&str; 9] = [
@@ -195,15 +177,9 @@ impl<'a> Request<'a> {
             return Err(RequestError::Version);
         }
         if !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-            return Err(RequestError::Malformed(
-                "request target: a path that begins with / is wanted",
-            ));
+            return Err(RequestError::Malformed("request target: a path that begins with / is wanted"));
         }
-        let request = Request {
-            method,
-            target,
-            headers: parsed.headers.to_vec(),
-        };
+        let request = Request { method, target, headers: parsed.headers.to_vec() };
         request.check_singles()?;
         match request.host() {
             Some(host) if is_host(host) => Ok(request),
@@ -239,17 +215,12 @@ impl<'a> Request<'a> {
 
     /// The values of all header lines of this name, in order, without the white space around them.
     pub fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
-            .filter(move |h| h.name.eq_ignore_ascii_case(name))
-            .map(|h| h.value.trim_ascii())
+        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.trim_ascii())
     }
 
     /// The value of the first header line of this name, if there is one and it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.lines(name)
-            .next()
-            .and_then(|value| std::str::from_utf8(value).ok())
+        self.lines(name).next().and_then(|value| std::str::from_utf8(value).ok())
     }
 
     /// The Host header: host and perhaps port.
@@ -271,18 +242,13 @@ impl<'a> Request<'a> {
     pub fn is_forwarded(&self) -> bool {
         self.headers.iter().any(|h| {
             FORWARDING.iter().any(|name| h.name.eq_ignore_ascii_case(name))
-                || h.name
-                    .as_bytes()
-                    .get(..11)
-                    .is_some_and(|start| start.eq_ignore_ascii_case(b"X-Forwarded"))
+                || h.name.as_bytes().get(..11).is_some_and(|start| start.eq_ignore_ascii_case(b"X-Forwarded"))
         })
     }
 
     /// Whether a comma-separated header (in one line or several) has this token, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.lines(name)
-            .flat_map(tokens)
-            .any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+        self.lines(name).flat_map(tokens).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// Whether a body is announced: a Content-Length other than `0`, or any Transfer-Encoding.
@@ -325,12 +291,7 @@ fn is_host(host: &str) -> bool {
             }
             None => false,
         },
-        None => {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&b))
-        }
+        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&b)),
     };
     is_name && port.bytes().all(|b| b.is_ascii_digit())
 }

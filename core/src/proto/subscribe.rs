@@ -12,8 +12,8 @@ use super::json::reader::{JsonError, JsonString, Reader, ValueType};
 use super::topic::{NAME_BYTES_MAX, Pattern, TopicName};
 use crate::{Kind, Priority};
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
 /// Most topics in one request, and most topics in its `since`.
@@ -66,7 +66,8 @@ impl<'a> Id<'a> {
         let mut reader = Reader::new(raw);
         let (ValueType::Number | ValueType::String) = reader.peek()? else { return None };
         let value = reader.value().ok()?;
-        (value.len() == raw.len() && raw.len() <= ID_BYTES_MAX).then_some(Id { raw: raw.as_bytes(), encoding: IdEncoding::Json })
+        (value.len() == raw.len() && raw.len() <= ID_BYTES_MAX)
+            .then_some(Id { raw: raw.as_bytes(), encoding: IdEncoding::Json })
     }
 
     /// The JSON text; `None` for an id that came in MessagePack.
@@ -317,7 +318,9 @@ impl<'a> Fields<'a> {
     fn read(text: &'a str) -> Parsed<'a, Self> {
         let mut fields = Fields::default();
         let mut reader = Reader::new(text);
-        if let Some(ValueType::Array | ValueType::String | ValueType::Number | ValueType::Bool | ValueType::Null) = reader.peek() {
+        if let Some(ValueType::Array | ValueType::String | ValueType::Number | ValueType::Bool | ValueType::Null) =
+            reader.peek()
+        {
             reader.value()?;
             reader.finish()?;
             return Err(ControlError::new(code::BAD_MESSAGE, "a request is an object"));

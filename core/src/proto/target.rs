@@ -80,13 +80,7 @@ impl<'a> Target<'a> {
         if topics.iter().any(|topic| topic.is_empty()) {
             return Err(TargetError::EmptyTopic);
         }
-        Ok(Self {
-            endpoint,
-            path,
-            query,
-            topics,
-            echo,
-        })
+        Ok(Self { endpoint, path, query, topics, echo })
     }
 
     /// The first query parameter of this name, decoded; `None` if there is none.
@@ -111,10 +105,7 @@ enum Plus {
 /// The query's parameters, still encoded; one without `=` has an empty value. Names are taken literally: the ones that
 /// matter need no encoding.
 fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query
-        .split('&')
-        .filter(|p| !p.is_empty())
-        .map(|p| p.split_once('=').unwrap_or((p, "")))
+    query.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")))
 }
 
 fn decode(text: &str, plus: Plus) -> Result<Cow<'_, str>, TargetError> {
@@ -160,12 +151,7 @@ mod tests {
             ("/t/a+b", Endpoint::Topic, &["a+b"], true),
             ("/t/px4/**", Endpoint::Topic, &["px4/**"], true),
             ("/t/%2525", Endpoint::Topic, &["%25"], true),
-            (
-                "/t/a?topic=b&topic=c%2Fd&echo=0",
-                Endpoint::Topic,
-                &["a", "b", "c/d"],
-                false,
-            ),
+            ("/t/a?topic=b&topic=c%2Fd&echo=0", Endpoint::Topic, &["a", "b", "c/d"], false),
             ("/t/a?topic=b+c%2B", Endpoint::Topic, &["a", "b c+"], true),
             ("/t/a?topic=a", Endpoint::Topic, &["a", "a"], true),
             ("/t/a?echo=0&echo=1", Endpoint::Topic, &["a"], true),
@@ -229,10 +215,7 @@ mod tests {
         assert_eq!(target.parameter("flag").unwrap().as_deref(), Some(""));
         assert_eq!(target.parameter("none"), Ok(None));
         assert_eq!(target.parameter("bad"), Err(TargetError::Encoding));
-        assert_eq!(
-            (target.path, target.query),
-            ("/t/a", "token=x%2By+z&bad=%&token=2&flag")
-        );
+        assert_eq!((target.path, target.query), ("/t/a", "token=x%2By+z&bad=%&token=2&flag"));
     }
 
     #[test]

@@ -281,7 +281,19 @@ mod tests {
     fn names_are_judged_by_the_table() {
         let long = "x".repeat(255);
         let wide = "é".repeat(127) + "x";
-        for name in ["a", "a/b", "px4/vehicle_status/0", "a b", "$sys/stats", "é/日本", "a.b-c_d", "$", "~", long.as_str(), wide.as_str()] {
+        for name in [
+            "a",
+            "a/b",
+            "px4/vehicle_status/0",
+            "a b",
+            "$sys/stats",
+            "é/日本",
+            "a.b-c_d",
+            "$",
+            "~",
+            long.as_str(),
+            wide.as_str(),
+        ] {
             assert_eq!(TopicName::check(name), Ok(()), "{name:?}");
             assert!(Pattern::parse(name).expect("a name is a pattern").is_literal(), "{name:?}");
         }

@@ -20,11 +20,7 @@ pub struct Utf8 {
 impl Utf8 {
     /// At the start of a text.
     pub const fn new() -> Self {
-        Self {
-            owed: 0,
-            low: 0,
-            high: 0,
-        }
+        Self { owed: 0, low: 0, high: 0 }
     }
 
     /// Checks the next piece of the text. Vectorised; no allocation.
@@ -58,11 +54,7 @@ impl Utf8 {
             if byte < self.low || byte > self.high {
                 return Err(InvalidUtf8);
             }
-            *self = Self {
-                owed: self.owed - 1,
-                low: 0x80,
-                high: 0xBF,
-            };
+            *self = Self { owed: self.owed - 1, low: 0x80, high: 0xBF };
             return Ok(());
         }
         let (owed, low, high) = match byte {

@@ -24,11 +24,7 @@ fn verdict<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Verdict {
             return Verdict::Invalid;
         }
     }
-    if utf8.is_complete() {
-        Verdict::Complete
-    } else {
-        Verdict::Cut
-    }
+    if utf8.is_complete() { Verdict::Complete } else { Verdict::Cut }
 }
 
 /// `bytes` cut at every set of places that `mask` can name (bit `i`: a cut before byte `i + 1`).
@@ -99,9 +95,7 @@ fn all_sequences_of_three_bytes_at_every_cut() {
 
 #[test]
 fn four_byte_sequences_at_their_edges_at_every_cut() {
-    let edges = [
-        0x00, 0x41, 0x7F, 0x80, 0x81, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xFF,
-    ];
+    let edges = [0x00, 0x41, 0x7F, 0x80, 0x81, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xFF];
     for a in 0xC0..=0xFF {
         for b in 0..=255 {
             for c in edges {
@@ -131,11 +125,7 @@ fn fails_at_the_byte_that_nothing_can_mend() {
         let mut utf8 = Utf8::new();
         assert_eq!(utf8.push(&bytes[..bad_at]), Ok(()), "{bytes:02x?}");
         assert_eq!(utf8.push(&bytes[bad_at..=bad_at]), Err(InvalidUtf8), "{bytes:02x?}");
-        assert_eq!(
-            Utf8::new().push(&bytes[..=bad_at]),
-            Err(InvalidUtf8),
-            "{bytes:02x?} at once"
-        );
+        assert_eq!(Utf8::new().push(&bytes[..=bad_at]), Err(InvalidUtf8), "{bytes:02x?} at once");
     }
 }
 
@@ -152,18 +142,8 @@ fn long_texts_cut_anywhere_and_broken_anywhere() {
         for bad in [0x80, 0xBF, 0xC3, 0xED, 0xF4, 0xFF] {
             let mut text = text.to_vec();
             text[broken] = bad;
-            for cut in [
-                broken.saturating_sub(2),
-                broken,
-                broken + 1,
-                (broken + 3).min(text.len()),
-                text.len(),
-            ] {
-                assert_eq!(
-                    verdict([&text[..cut], &text[cut..]]),
-                    oracle(&text),
-                    "{bad:02x} at {broken}, cut at {cut}"
-                );
+            for cut in [broken.saturating_sub(2), broken, broken + 1, (broken + 3).min(text.len()), text.len()] {
+                assert_eq!(verdict([&text[..cut], &text[cut..]]), oracle(&text), "{bad:02x} at {broken}, cut at {cut}");
             }
         }
     }
@@ -171,9 +151,6 @@ fn long_texts_cut_anywhere_and_broken_anywhere() {
 
 #[test]
 fn empty_pieces_change_nothing() {
-    assert_eq!(
-        verdict([&b""[..], b"\xE2", b"", b"\x82", b"", b"\xAC", b""]),
-        Verdict::Complete
-    );
+    assert_eq!(verdict([&b""[..], b"\xE2", b"", b"\x82", b"", b"\xAC", b""]), Verdict::Complete);
     assert!(Utf8::new().is_complete());
 }

@@ -2,6 +2,7 @@
 
 use super::conn::{CONTROL_MAX, Conn, Extra, Phase, connection_id};
 use super::table::NONE;
+use super::topics::Form;
 use super::{Ending, Shard};
 use crate::driver::{Driver, Slot};
 use crate::event::Event;
@@ -23,6 +24,10 @@ impl<D: Driver> Shard<D> {
         }
         conn.close_code = code;
         self.leave_all(slot);
+        if self.conns[slot as usize].phase == Phase::Broken {
+            // The rest of its half-sent frame could not be kept: there is no frame boundary to close at.
+            return;
+        }
         let frame = encoder::close(Some(CloseCode::new(code)), reason);
         let extra = self.extra(slot);
         extra.pong = None;
@@ -136,7 +141,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn after_service(&mut self, slot: u32) {
         let conn = &self.conns[slot as usize];
         if conn.phase == Phase::Closing && !conn.has_output() && !conn.flags.is_blocked {
-            if conn.flags.has_ended {
+            if conn.flags.has_ended || conn.flags.has_said_close {
                 let code = conn.close_code;
                 self.close_now(slot, code);
                 return;
@@ -253,13 +258,14 @@ impl<D: Driver> Shard<D> {
         if self.reader.as_ref().is_none_or(|r| r.backlog_bytes() == 0) {
             for slot in 0..self.conns.len() as u32 {
                 let conn = &self.conns[slot as usize];
-                if conn.phase == Phase::Draining
-                    && !conn.flags.is_blocked
-                    && !conn.flags.is_dirty
-                    && !conn.has_output()
-                    && self.is_caught_up(slot)
-                {
+                if conn.phase != Phase::Draining || conn.flags.is_blocked || conn.flags.is_dirty || conn.has_output() {
+                    continue;
+                }
+                if self.is_caught_up(slot) {
                     self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
+                } else {
+                    self.conns[slot as usize].flags.has_leftover = true;
+                    self.mark_dirty(slot);
                 }
             }
         }
@@ -275,7 +281,9 @@ impl<D: Driver> Shard<D> {
             for link in m.links.into_iter().filter(|&l| l != NONE) {
                 let link = &self.links[link];
                 let stream = &self.streams[link.stream];
-                if stream.cursors.subs[link.index as usize].seq != stream.log.next_seq() {
+                let source = self.lanes[stream.lane].streams[Form::Raw as usize];
+                let end = self.streams[source].log.next_seq();
+                if stream.cursors.subs[link.index as usize].seq < end || stream.log.next_seq() < end {
                     return false;
                 }
             }

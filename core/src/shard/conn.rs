@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::table::NONE;
+use super::topics::{Form, Wishes};
 use crate::event::Protocol;
 use crate::ingest::{ClaimBuf, Payload};
 use crate::proto::decoder::{Decoder, Role};
@@ -58,10 +59,16 @@ pub struct Flags {
     pub is_paused: bool,
     /// The peer will send no more.
     pub has_ended: bool,
+    /// Its close frame has arrived: once ours is sent, nothing is left to wait for.
+    pub has_said_close: bool,
     /// It may publish.
     pub may_publish: bool,
     /// Messages of this raw connection go to the host.
     pub is_hosts: bool,
+    /// Some of its cursors pick: the hot pass must leave it alone.
+    pub is_picking: bool,
+    /// It does not want back (all of) what it publishes.
+    pub skips_own: bool,
     /// A ping is out and unanswered.
     pub awaits_pong: bool,
     /// On the list of connections whose input waits for room elsewhere.
@@ -79,6 +86,8 @@ pub struct Conn {
     pub phase: Phase,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What it is sent.
+    pub form: Form,
     /// Which frame is half sent.
     pub mid: Mid,
     /// Independent bits.
@@ -119,6 +128,7 @@ impl Conn {
         Self {
             phase: Phase::Free,
             protocol: Protocol::Raw,
+            form: Form::Raw,
             mid: Mid::Boundary,
             flags: Flags::default(),
             generation: 0,
@@ -156,6 +166,7 @@ impl Conn {
             && self.mid == Mid::Boundary
             && !self.flags.is_blocked
             && !self.flags.has_leftover
+            && !self.flags.is_picking
             && self.announce_count == 0
             && self.extra.as_ref().is_none_or(|e| !e.has_output())
     }
@@ -171,8 +182,10 @@ impl Conn {
 pub struct Interest {
     /// Name or pattern.
     pub pattern: Pattern,
-    /// The `id` of the request as raw JSON, to be echoed in `subscribed`.
-    pub id: Option<Box<str>>,
+    /// The `id` of the request as it was written, to be echoed in `subscribed`.
+    pub id: Option<Box<[u8]>>,
+    /// What else the request asked for.
+    pub wishes: Wishes,
     /// It is no longer wanted, but memberships still name it for their announcement.
     pub is_gone: bool,
 }
@@ -244,7 +257,9 @@ pub enum Held {
     },
     /// A control message, to be looked at from its beginning.
     Control {
-        /// The text.
+        /// Text or binary.
+        kind: Kind,
+        /// The request.
         text: Payload,
     },
 }

@@ -3,16 +3,19 @@
 use super::Shard;
 use super::conn::{Direct, Held, Phase, connection_id};
 use super::interest::SubscribeError;
-use super::receive::{Flow, Inbound};
+use super::receive::{Extras, Flow, Inbound};
 use super::table::NONE;
+use super::topics::Wishes;
 use crate::driver::Driver;
 use crate::event::Protocol;
 use crate::ingest::Payload;
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
-use crate::proto::json;
-use crate::proto::server_message::{Gap, GapReason, Limits, Pong, Subscribed, Unsubscribed, Welcome};
+use crate::proto::server_message::{
+    ErrorMessage, Gap, GapReason, Limits, Pong, ServerMessage, Subscribed, Unsubscribed, Welcome,
+};
 use crate::proto::subscribe::{self, ClientMessage, ControlError, Id, Publish};
+use crate::proto::{batch, json, msgpack};
 use crate::registry::TopicError;
 use crate::types::{ConnectionId, Kind, Priority};
 
@@ -20,23 +23,32 @@ use crate::types::{ConnectionId, Kind, Priority};
 const DIRECT_MAX: usize = 4_096;
 
 impl<D: Driver> Shard<D> {
-    /// Queues a text frame with what `render` writes.
-    fn queue_text(&mut self, slot: u32, render: impl FnOnce(&mut Vec<u8>)) {
-        let mut text = std::mem::take(&mut self.control_scratch);
-        text.clear();
-        render(&mut text);
+    /// Queues a control object in the connection's own protocol.
+    fn tell(&mut self, slot: u32, object: &ServerMessage<'_>) {
+        let protocol = self.conns[slot as usize].protocol;
+        let mut body = std::mem::take(&mut self.control_scratch);
+        body.clear();
+        let opcode = render(&mut body, protocol, object);
         let mut header = [0; HEADER_BYTES_MAX];
-        let len = encoder::header(&mut header, Opcode::Text, text.len() as u64, false);
+        let len = encoder::header(&mut header, opcode, body.len() as u64, false);
         let extra = self.extra(slot);
         extra.control.extend_from_slice(&header[..len]);
-        extra.control.extend_from_slice(&text);
-        self.control_scratch = text;
+        extra.control.extend_from_slice(&body);
+        self.control_scratch = body;
     }
 
-    fn answer(&mut self, slot: u32, render: impl FnOnce(&mut Vec<u8>)) {
-        self.queue_text(slot, render);
+    fn answer(&mut self, slot: u32, object: &ServerMessage<'_>) {
+        self.tell(slot, object);
         self.settle(slot);
         self.mark_dirty(slot);
+    }
+
+    fn refuse_request(&mut self, slot: u32, error: &ControlError<'_>) {
+        let ControlError { code, message, id } = error;
+        self.answer(
+            slot,
+            &ServerMessage::Error(ErrorMessage { code: (*code).into(), message: message.as_ref().into(), id: *id }),
+        );
     }
 
     pub(super) fn welcome(&mut self, slot: u32) {
@@ -46,7 +58,7 @@ impl<D: Driver> Shard<D> {
         let welcome = Welcome {
             session: connection.to_string().into(),
             server: config.server_name.as_str().into(),
-            protocol: Protocol::JsonV1.name().into(),
+            protocol: self.conns[slot as usize].protocol.name().into(),
             time_us: (shared.wall_ns)() / 1_000,
             limits: Limits {
                 message_bytes_max: config.limits.message_bytes_max as u64,
@@ -54,54 +66,47 @@ impl<D: Driver> Shard<D> {
                 subscriptions_max: config.limits.subscriptions_per_connection_max,
             },
         };
-        self.queue_text(slot, |out| json::welcome(out, &welcome));
+        self.tell(slot, &ServerMessage::Welcome(welcome));
     }
 
     /// A message of a client that speaks a subprotocol.
     pub(super) fn on_control_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
-        if !self.extra(slot).has_control_room() {
-            // It does not read its answers: then neither do we read its questions.
-            return self.hold_control(slot, message);
+        if !self.extra(slot).has_control_room() || !self.host_keeps_up() {
+            // It does not read its answers, or the host does not hear of them: then neither do we read its questions.
+            return self.hold_control(slot, kind, message);
         }
-        let Some(text) = (kind == Kind::Text).then(|| std::str::from_utf8(message.bytes()).ok()).flatten() else {
-            let error = ControlError {
-                code: subscribe::code::BAD_MESSAGE,
-                message: "fanwire.json.v1 speaks text messages".into(),
-                id: None,
-            };
-            self.answer(slot, |out| json::control_error(out, &error));
-            return Flow::Go;
-        };
-        let result = match subscribe::parse(text) {
-            Ok(ClientMessage::Subscribe { id, topics, .. }) => {
+        let protocol = self.conns[slot as usize].protocol;
+        let result = match parse(protocol, kind, message.bytes()) {
+            Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
+                let wishes = Wishes::new(max_hz, echo);
                 let mut result = Ok(());
                 for topic in &topics {
-                    let raw_id = id.as_ref().and_then(Id::as_json).and_then(|raw| std::str::from_utf8(raw).ok());
-                    result = self.subscribe(slot, topic, raw_id).map(drop).map_err(|error| (id, error));
+                    let raw_id = id.as_ref().map(Id::as_bytes);
+                    result = self.subscribe(slot, topic, raw_id, wishes, &since).map(drop);
                     if result.is_err() {
                         break;
                     }
                 }
-                result.map_err(|(id, error)| refusal_of(error, id))
+                result.map_err(|error| refusal_of(error, id))
             }
             Ok(ClientMessage::Unsubscribe { id, topics }) => {
                 for topic in topics {
                     if self.unsubscribe(slot, &topic) {
-                        self.answer(slot, |out| json::unsubscribed(out, &Unsubscribed { id, topic }));
+                        self.answer(slot, &ServerMessage::Unsubscribed(Unsubscribed { id, topic }));
                     } else {
                         let error = ControlError {
                             code: "not_subscribed",
                             message: format!("there is no subscription to {topic:?}").into(),
                             id,
                         };
-                        self.answer(slot, |out| json::control_error(out, &error));
+                        self.refuse_request(slot, &error);
                     }
                 }
                 Ok(())
             }
             Ok(ClientMessage::Publish(publish)) => self.on_publish(slot, &publish),
             Ok(ClientMessage::Ping { id }) => {
-                self.answer(slot, |out| json::pong(out, &Pong { id }));
+                self.answer(slot, &ServerMessage::Pong(Pong { id }));
                 Ok(())
             }
             Ok(ClientMessage::Unknown) => Ok(()),
@@ -109,14 +114,14 @@ impl<D: Driver> Shard<D> {
         };
         match result {
             Ok(()) => {}
-            Err(Some(error)) => self.answer(slot, |out| json::control_error(out, &error)),
+            Err(Some(error)) => self.refuse_request(slot, &error),
             // Busy: the same message again later. What it has already done, doing again does not change.
-            Err(None) => return self.hold_control(slot, message),
+            Err(None) => return self.hold_control(slot, kind, message),
         }
         if self.conns[slot as usize].is_live() { Flow::Go } else { Flow::Stop }
     }
 
-    fn hold_control(&mut self, slot: u32, message: Inbound<'_>) -> Flow {
+    fn hold_control(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
         if !self.conns[slot as usize].is_live() {
             return Flow::Stop;
         }
@@ -127,25 +132,28 @@ impl<D: Driver> Shard<D> {
                 None => return Flow::Stop,
             },
         };
-        self.hold(slot, Held::Control { text })
+        self.hold(slot, Held::Control { kind, text })
     }
 
     /// `Err(None)`: no room now.
     fn on_publish<'a>(&mut self, slot: u32, publish: &Publish<'a>) -> Result<(), Option<ControlError<'a>>> {
-        let refuse = |code, message: &'static str| Err(Some(ControlError { code, message: message.into(), id: publish.id }));
+        let refuse =
+            |code, message: &'static str| Err(Some(ControlError { code, message: message.into(), id: publish.id }));
         if !self.conns[slot as usize].flags.may_publish {
             return refuse(subscribe::code::NOT_ALLOWED, "publishing is not allowed on this connection");
         }
         let known = self.topic_names.get(publish.topic.as_ref()).and_then(|&t| self.topics[t as usize].as_ref());
         let topic = match known {
             Some(state) => state.id,
-            None => match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
-                Ok(id) => id,
-                Err(TopicError::WouldBlock) => return Err(None),
-                Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
-                Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
-                Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
-            },
+            None => {
+                match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+                    Ok(id) => id,
+                    Err(TopicError::WouldBlock) => return Err(None),
+                    Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
+                    Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
+                    Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
+                }
+            }
         };
         let mut scratch = std::mem::take(&mut self.payload_scratch);
         scratch.clear();
@@ -157,7 +165,11 @@ impl<D: Driver> Shard<D> {
             Ok(kind) => {
                 let bytes = publish.content.as_plain().unwrap_or(&scratch);
                 // What cannot be kept for want of room is parsed again from the held message.
-                match self.publish(slot, topic, publish.priority, kind, Inbound::Lent(bytes)) {
+                let extras = Extras {
+                    key: publish.key.as_deref().map_or(0, crate::topic::key_number),
+                    ttl_ms: publish.ttl_ms.map_or(0, |ms| ms.clamp(1, u32::MAX.into()) as u32),
+                };
+                match self.publish(slot, topic, publish.priority, kind, extras, Inbound::Lent(bytes)) {
                     Ok(()) | Err(None) => Ok(()),
                     Err(Some(_)) => Err(None),
                 }
@@ -201,19 +213,25 @@ impl<D: Driver> Shard<D> {
             let link = m.links[priority as usize];
             if link != NONE {
                 let link = &self.links[link];
-                // The newest message that this cursor will not bring.
-                seq[priority as usize] =
-                    Some(self.streams[link.stream].cursors.subs[link.index as usize].seq.saturating_sub(1));
+                // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
+                // before this announcement.
+                let sub = self.streams[link.stream].cursors.subs[link.index as usize];
+                let next = sub.seq + u64::from(sub.partial() != 0);
+                seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }
         let Some(state) = &self.topics[m.topic as usize] else { return };
-        let (name, topic_id) = (state.name.clone(), state.id.0);
+        let (name, topic_id, epoch) = (state.name.clone(), state.id.0, state.epoch);
         let id = self.conns[slot as usize].interests.get(m.interest as usize).and_then(|i| i.id.clone());
-        let epoch = self.shared.epoch;
-        self.queue_text(slot, |out| {
-            let id = id.as_deref().and_then(Id::from_json);
-            json::subscribed(out, &Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq });
+        let is_msgpack = self.conns[slot as usize].protocol == Protocol::MsgpackV1;
+        let id = id.as_deref().and_then(|raw| match is_msgpack {
+            true => Id::from_msgpack(raw),
+            false => std::str::from_utf8(raw).ok().and_then(Id::from_json),
         });
+        self.tell(
+            slot,
+            &ServerMessage::Subscribed(Subscribed { id, topic: name.as_ref().into(), topic_id, epoch, seq }),
+        );
     }
 
     /// Names whose topic exists and is announced need no interest record any more.
@@ -229,20 +247,23 @@ impl<D: Driver> Shard<D> {
 
     /// Accounts for messages that a cursor has lost, and tells its client where the protocol can. False: no room to tell it
     /// now, so the cursor must stay where it is.
-    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, from: u64, to: u64) -> bool {
+    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, from: u64, to: u64, reason: GapReason) -> bool {
         let lane = &self.lanes[self.streams[stream].lane];
         let (topic, priority) = (lane.topic, lane.priority);
-        if self.conns[slot as usize].protocol == Protocol::JsonV1 {
+        if self.conns[slot as usize].protocol != Protocol::Raw {
             if !self.extra(slot).has_control_room() {
                 return false;
             }
             let Some(state) = &self.topics[topic as usize] else { return true };
             let name = state.name.clone();
-            self.queue_text(slot, |out| {
-                json::gap(out, &Gap { topic: name.as_ref().into(), priority, from, to, reason: GapReason::Lag });
-            });
+            let gap = Gap { topic: name.as_ref().into(), priority, from, to, reason };
+            self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        if reason != GapReason::Lag {
+            // Lost before this cursor was there.
+            return true;
+        }
         let lost = to - from + 1;
         match priority {
             Priority::Critical => self.stats.dropped_critical += lost,
@@ -273,10 +294,72 @@ impl<D: Driver> Shard<D> {
     }
 }
 
+/// Writes a control object as `protocol` has it; returns the opcode of its frame.
+fn render(out: &mut Vec<u8>, protocol: Protocol, object: &ServerMessage<'_>) -> Opcode {
+    match protocol {
+        Protocol::MsgpackV1 => {
+            match object {
+                ServerMessage::Welcome(o) => msgpack::welcome(out, o),
+                ServerMessage::Subscribed(o) => msgpack::subscribed(out, o),
+                ServerMessage::Unsubscribed(o) => msgpack::unsubscribed(out, o),
+                ServerMessage::Gap(o) => msgpack::gap(out, o),
+                ServerMessage::Error(o) => msgpack::error(out, o),
+                ServerMessage::Pong(o) => msgpack::pong(out, o),
+                ServerMessage::Migrate(o) => msgpack::migrate(out, o),
+                // Messages come from logs.
+                ServerMessage::Message(_) | ServerMessage::Unknown => {}
+            }
+            Opcode::Binary
+        }
+        Protocol::Raw | Protocol::JsonV1 | Protocol::BatchV1 | Protocol::BatchV1Lz4 => {
+            let is_batch = matches!(protocol, Protocol::BatchV1 | Protocol::BatchV1Lz4);
+            let start = if is_batch { batch::control_begin(out) } else { 0 };
+            match object {
+                ServerMessage::Welcome(o) => json::welcome(out, o),
+                ServerMessage::Subscribed(o) => json::subscribed(out, o),
+                ServerMessage::Unsubscribed(o) => json::unsubscribed(out, o),
+                ServerMessage::Gap(o) => json::gap(out, o),
+                ServerMessage::Error(o) => json::error(out, o),
+                ServerMessage::Pong(o) => json::pong(out, o),
+                ServerMessage::Migrate(o) => json::migrate(out, o),
+                ServerMessage::Message(_) | ServerMessage::Unknown => {}
+            }
+            if is_batch {
+                batch::control_finish(out, start);
+                return Opcode::Binary;
+            }
+            Opcode::Text
+        }
+    }
+}
+
+/// Reads a request as `protocol` has it.
+fn parse(protocol: Protocol, kind: Kind, bytes: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
+    let wrong =
+        |message: &'static str| ControlError { code: subscribe::code::BAD_MESSAGE, message: message.into(), id: None };
+    match (protocol, kind) {
+        (Protocol::MsgpackV1, Kind::Binary) => msgpack::request::parse(bytes),
+        (Protocol::MsgpackV1, _) => Err(wrong("fanwire.msgpack.v1 speaks binary messages")),
+        // A client of the batch protocol may write its requests as plain text, too: the same objects.
+        (_, Kind::Text | Kind::Json) => match std::str::from_utf8(bytes) {
+            Ok(text) => subscribe::parse(text),
+            Err(_) => Err(wrong("not UTF-8")),
+        },
+        (Protocol::BatchV1 | Protocol::BatchV1Lz4, Kind::Binary) => match batch::control_of(bytes) {
+            Ok(Some(text)) => subscribe::parse(text),
+            Ok(None) => Ok(ClientMessage::Unknown),
+            Err(_) => Err(wrong("not a control frame of fanwire.batch.v1")),
+        },
+        (_, Kind::Binary) => Err(wrong("fanwire.json.v1 speaks text messages")),
+    }
+}
+
 fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<'_>> {
     let (code, message) = match error {
         SubscribeError::Busy => return None,
-        SubscribeError::TooMany => ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached"),
+        SubscribeError::TooMany => {
+            ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached")
+        }
         SubscribeError::Stopped => ("stopped", "the server is shutting down"),
         SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
     };

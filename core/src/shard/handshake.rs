@@ -4,11 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Shard;
 use super::conn::{Conn, Phase, connection_id};
+use super::topics::{Form, Wishes};
 use crate::config::PublishAccess;
 use crate::driver::{Driver, Slot};
 use crate::event::{Event, Protocol};
+use crate::proto::decoder::{Decoder, Role};
+use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
+use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 
@@ -26,6 +30,9 @@ enum Verdict {
         topics: Vec<String>,
         path: String,
         may_publish: bool,
+        /// permessage-deflate was agreed, with this window for what is sent.
+        deflate: Option<u8>,
+        echo: bool,
     },
 }
 
@@ -44,10 +51,8 @@ impl<D: Driver> Shard<D> {
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
-        let limits = RequestLimits {
-            head_bytes_max: self.shared.config.limits.request_bytes_max,
-            ..RequestLimits::default()
-        };
+        let limits =
+            RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
         let extra = self.extra(slot);
         extra.scanner = Some(RequestScanner::new(limits));
         extra.peer = peer;
@@ -91,7 +96,7 @@ impl<D: Driver> Shard<D> {
                 self.stats.upgrades_refused += 1;
                 self.refuse(slot, &refusal);
             }
-            Verdict::Accepted { response, protocol, topics, path, may_publish } => {
+            Verdict::Accepted { response, protocol, topics, path, may_publish, deflate, echo } => {
                 self.release_input(slot);
                 let extra = self.extra(slot);
                 extra.scanner = None;
@@ -101,6 +106,9 @@ impl<D: Driver> Shard<D> {
                 let conn = &mut self.conns[slot as usize];
                 conn.phase = Phase::Open;
                 conn.protocol = protocol;
+                // A narrower window than ours is served uncompressed.
+                conn.form = Form::of(protocol, deflate == Some(15));
+                conn.decoder = Decoder::new(Role::Server, deflate.is_some());
                 conn.flags.may_publish = may_publish;
                 conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
                 conn.heard_ns = self.now_ns;
@@ -112,11 +120,12 @@ impl<D: Driver> Shard<D> {
                     self.tell_host(Event::Opened { connection, peer, protocol, path });
                 }
                 self.arm_liveness(slot);
-                if protocol == Protocol::JsonV1 {
+                if protocol != Protocol::Raw {
                     self.welcome(slot);
                 }
                 for (i, topic) in topics.iter().enumerate() {
-                    match self.subscribe(slot, topic, None) {
+                    let wishes = Wishes::new(None, Some(echo));
+                    match self.subscribe(slot, topic, None, wishes, &SinceList::default()) {
                         Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id,
                         Ok(_) => {}
                         // `judge` has opened the topics; only limits are left to fail.
@@ -157,9 +166,13 @@ impl<D: Driver> Shard<D> {
         {
             return Verdict::Refused(Refusal::forbidden("this origin may not connect"));
         }
-        let protocol = match upgrade.select_protocol(&[Protocol::JsonV1.name()]) {
-            Some(_) => Protocol::JsonV1,
-            None => Protocol::Raw,
+        let protocol = upgrade
+            .select_protocol(&Protocol::NAMED.map(Protocol::name))
+            .and_then(|name| Protocol::NAMED.into_iter().find(|p| p.name() == name))
+            .unwrap_or(Protocol::Raw);
+        let deflate = match deflate::negotiate(upgrade.extensions()) {
+            Ok(agreement) => agreement.filter(|_| config.compression.deflate),
+            Err(_) => return Verdict::Refused(Refusal::bad_request("malformed Sec-WebSocket-Extensions")),
         };
         if protocol == Protocol::Raw && target.topics.is_empty() && !config.events.messages {
             return Verdict::Refused(Refusal::not_found(
@@ -186,13 +199,20 @@ impl<D: Driver> Shard<D> {
             }
         };
         let mut response = Vec::with_capacity(256);
-        upgrade.write_response(&mut response, (protocol != Protocol::Raw).then(|| protocol.name()), None);
+        let extension = deflate.map(|agreement| agreement.to_string());
+        upgrade.write_response(
+            &mut response,
+            (protocol != Protocol::Raw).then(|| protocol.name()),
+            extension.as_deref(),
+        );
         Verdict::Accepted {
             response,
             protocol,
             topics: target.topics.iter().map(|t| t.to_string()).collect(),
             path: target.path.to_owned(),
             may_publish,
+            deflate: deflate.map(|agreement| agreement.server_window_bits),
+            echo: target.echo,
         }
     }
 

@@ -1,19 +1,28 @@
 //! Intake: ring records become frames in logs.
 
 use super::Shard;
+use super::interest::Start;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use super::table::NONE;
-use super::topics::{FORMS, Form, Lane, Stream, TopicState};
+use super::topics::{FORMS, Form, Lane, Membership, Stream, TopicState};
 use super::{RECORD_BYTES_PER_TURN, RECORDS_PER_TURN};
-use crate::config::Retention;
+use crate::config::{SlowPolicy, TopicConfig};
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::log::{Frame, FramePayload, Log};
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
-use crate::proto::json;
 use crate::proto::topic::Pattern;
+use crate::proto::{json, msgpack};
 use crate::registry::topic_index;
 use crate::types::{Kind, Priority, TopicId};
+
+/// How long a batch may stay open where the topic's configuration does not say.
+const BATCH_WINDOW: Duration = Duration::from_millis(5);
+/// In a record's flags: its publisher does not want it back.
+pub const FLAG_SENDER_EXCLUDED: u8 = 1;
 
 impl<D: Driver> Shard<D> {
     /// Reads a bounded number of records.
@@ -57,10 +66,20 @@ impl<D: Driver> Shard<D> {
         let mut header = [0; HEADER_BYTES_MAX];
         let header_len = encoder::header(&mut header, opcode, body.bytes().len() as u64, false);
         let source = self.lanes[lane].streams[Form::Raw as usize];
+        let seq = self.streams[source].log.next_seq();
+        let is_latest = self.topics[topic as usize].as_ref().is_some_and(|t| t.policy == SlowPolicy::Latest);
+        self.lanes[lane].is_picky |= head.ttl_ms != 0 || is_latest;
+        if is_latest {
+            self.note_latest(lane, source, head.key, seq);
+        }
         let frame = Frame {
-            seq: self.streams[source].log.next_seq(),
+            seq,
+            count: 1,
             time_ns: head.time_ns,
+            expiry_ns: if head.ttl_ms == 0 { 0 } else { head.time_ns + u64::from(head.ttl_ms) * 1_000_000 },
+            key: head.key,
             origin: head.origin,
+            is_sender_excluded: head.flags & FLAG_SENDER_EXCLUDED != 0,
             kind: head.payload_kind,
             header: &header[..header_len],
             payload: match body {
@@ -74,6 +93,23 @@ impl<D: Driver> Shard<D> {
             self.grown.push(lane);
         }
         self.activate(source);
+    }
+
+    /// Remembers which message is the newest of its key, and forgets keys that have left the log.
+    fn note_latest(&mut self, lane: u32, source: u32, key: u64, seq: u64) {
+        let log = &self.streams[source].log;
+        let latest = &mut self.lanes[lane].latest;
+        latest.insert(key, seq);
+        if latest.len() > 2 * log.frames() + 64 {
+            let floor = log.floor_seq();
+            latest.retain(|_, seq| *seq >= floor);
+        }
+    }
+
+    /// Gives up what a derived log could have had between its head and `target`.
+    pub(super) fn lose_until(&mut self, id: u32, target: u64) {
+        self.forget_all(id);
+        self.streams[id].log.skip(target - 1);
     }
 
     /// Puts a stream on the list of those with news, if anyone listens.
@@ -155,7 +191,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Forgets all that a log holds, so that a frame may be missing after it.
-    fn forget_all(&mut self, id: u32) {
+    pub(super) fn forget_all(&mut self, id: u32) {
         while self.forget_oldest(id) {}
         for index in 0..self.streams[id].cursors.subs.len() {
             if self.streams[id].cursors.subs[index].partial() != 0 {
@@ -174,47 +210,66 @@ impl<D: Driver> Shard<D> {
             return Some(lane);
         }
         let lane_bytes = state.lane_bytes;
-        let lane = self.lanes.insert(Lane { topic, priority, streams: [NONE; FORMS], has_grown: false })?;
-        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw))?;
+        let lane = self.lanes.insert(Lane {
+            topic,
+            priority,
+            streams: [NONE; FORMS],
+            has_grown: false,
+            is_picky: false,
+            latest: HashMap::new(),
+        })?;
+        let threshold = self.shared.config.compression.threshold_bytes;
+        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw, threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         let state = self.topics[topic as usize].as_mut()?;
         state.lanes[priority as usize] = lane;
-        for i in 0..state.members.len() {
-            let Some(&membership) = self.topics[topic as usize].as_ref().and_then(|t| t.members.get(i)) else { break };
-            self.link_lane(membership, priority, 1);
+        let mut i = 0;
+        while let Some(membership) = self.member(topic, i) {
+            self.link_lane(membership, priority, Start::FIRST);
+            // For want of a cursor it may have been evicted; then another stands in its place.
+            i += usize::from(self.member(topic, i) == Some(membership));
         }
         Some(lane)
     }
 
+    fn member(&self, topic: u32, index: usize) -> Option<u32> {
+        self.topics[topic as usize].as_ref()?.members.get(index).copied()
+    }
+
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+        let epoch = self.shared.epoch + self.topics_created;
+        self.topics_created += 1;
         let Ok(name) = std::str::from_utf8(name) else { return };
         let index = topic_index(id);
-        let (retention, lane_bytes) = self.settings(name);
+        let settings = self.settings(name);
         let mut escaped = Vec::new();
         json::escape_topic(name, &mut escaped);
+        let mut packed = Vec::new();
+        msgpack::pack_topic(name, &mut packed);
         while self.topics.len() <= index as usize {
             self.topics.push(None);
         }
         self.topics[index as usize] = Some(TopicState {
             id,
             name: name.into(),
+            epoch,
             escaped: escaped.into(),
+            packed: packed.into(),
             lanes: [NONE; 4],
             members: Vec::new(),
-            retention,
-            lane_bytes,
+            retention: settings.retention,
+            policy: settings.policy,
+            batch_window_ns: settings.batch_window.unwrap_or(BATCH_WINDOW).as_nanos() as u64,
+            lane_bytes: settings.lane_bytes.unwrap_or(self.shared.config.memory.lane_bytes),
         });
         self.topic_names.insert(name.into(), index);
         self.on_new_topic(index);
     }
 
-    fn settings(&self, name: &str) -> (Retention, usize) {
+    fn settings(&self, name: &str) -> TopicConfig {
         let config = &self.shared.config;
         let matching = config.topics.iter().find(|t| Pattern::parse(&t.pattern).is_ok_and(|p| p.matches(name)));
-        match matching {
-            Some(topic) => (topic.retention, topic.lane_bytes.unwrap_or(config.memory.lane_bytes)),
-            None => (Retention::default(), config.memory.lane_bytes),
-        }
+        matching.cloned().unwrap_or_default()
     }
 
     fn on_topic_removed(&mut self, id: TopicId) {
@@ -223,7 +278,11 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(&membership) = self.topics[index as usize].as_ref().and_then(|t| t.members.last()) {
+            let Membership { slot, is_literal, wishes, .. } = self.memberships[membership];
             self.leave(membership);
+            if is_literal {
+                self.await_topic(slot, index, wishes);
+            }
         }
         let Some(state) = self.topics[index as usize].take() else { return };
         self.topic_names.remove(&state.name);
@@ -232,6 +291,7 @@ impl<D: Driver> Shard<D> {
                 self.free_stream(stream);
             }
             self.grown.retain(|&l| l != lane);
+            self.still_growing.retain(|&l| l != lane);
             self.lanes.remove(lane);
         }
     }

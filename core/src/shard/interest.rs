@@ -3,13 +3,31 @@
 use super::Shard;
 use super::conn::{Interest, Phase, connection_id};
 use super::table::NONE;
-use super::topics::{Form, Link, Membership, Sub};
+use super::topics::{Form, Link, Membership, Special, Sub, Wishes};
 use crate::config::Retention;
 use crate::driver::Driver;
 use crate::event::{Event, Protocol};
+use crate::proto::server_message::GapReason;
+use crate::proto::subscribe::SinceList;
 use crate::proto::topic::Pattern;
 use crate::registry::TopicError;
 use crate::types::{Priority, TopicId};
+
+/// Where a new cursor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first message that it should get.
+    pub seq: u64,
+    /// The first that there is for it: what lies between is announced as lost.
+    pub floor: u64,
+    /// Why it is lost.
+    pub reason: GapReason,
+}
+
+impl Start {
+    /// At the first message of a lane that has just come to be.
+    pub const FIRST: Start = Start { seq: 1, floor: 1, reason: GapReason::Lag };
+}
 
 /// Why a subscription did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,41 +48,48 @@ impl<D: Driver> Shard<D> {
         &mut self,
         slot: u32,
         text: &str,
-        id: Option<&str>,
+        id: Option<&[u8]>,
+        wishes: Wishes,
+        since: &SinceList<'_>,
     ) -> Result<Option<TopicId>, SubscribeError> {
+        self.conns[slot as usize].flags.skips_own |= wishes.skips_own;
         let pattern = Pattern::parse(text).map_err(|_| SubscribeError::Malformed)?;
         let is_raw = self.conns[slot as usize].protocol == Protocol::Raw;
         let limit = self.shared.config.limits.subscriptions_per_connection_max as usize;
         if !pattern.is_literal() {
-            let number = self.add_interest(slot, pattern, id, limit)?;
-            let matching: Vec<u32> = self.topic_names.iter().filter_map(|(name, &topic)| {
-                self.conns[slot as usize].interests[number as usize].pattern.matches(name).then_some(topic)
-            }).collect();
+            let number = self.add_interest(slot, pattern, id, wishes, limit)?;
+            // In the order of their numbers, so that equal shards do equal things.
+            let pattern = &self.conns[slot as usize].interests[number as usize].pattern;
+            let matching: Vec<u32> = (0..)
+                .zip(&self.topics)
+                .filter_map(|(index, topic)| topic.as_ref().is_some_and(|t| pattern.matches(&t.name)).then_some(index))
+                .collect();
             for topic in matching {
-                self.join(slot, topic, number, false)?;
+                self.join(slot, topic, number, false, wishes, since)?;
             }
             return Ok(None);
         }
         let known = self.topic_names.get(text).copied();
-        let topic = match known {
-            Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
-            None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-                |error| match error {
-                    TopicError::WouldBlock => SubscribeError::Busy,
-                    TopicError::TooMany => SubscribeError::TooMany,
-                    TopicError::Stopped => SubscribeError::Stopped,
-                    TopicError::Name(_) => SubscribeError::Malformed,
-                },
-            )?,
-        };
+        let topic =
+            match known {
+                Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+                None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
+                    |error| match error {
+                        TopicError::WouldBlock => SubscribeError::Busy,
+                        TopicError::TooMany => SubscribeError::TooMany,
+                        TopicError::Stopped => SubscribeError::Stopped,
+                        TopicError::Name(_) => SubscribeError::Malformed,
+                    },
+                )?,
+            };
         if let Some(topic) = known
             && is_raw
         {
-            self.join(slot, topic, u16::MAX, true)?;
+            self.join(slot, topic, u16::MAX, true, wishes, since)?;
         } else {
-            let number = self.add_interest(slot, pattern, id, limit)?;
+            let number = self.add_interest(slot, pattern, id, wishes, limit)?;
             if let Some(topic) = known {
-                self.join(slot, topic, number, true)?;
+                self.join(slot, topic, number, true, wishes, since)?;
             }
         }
         Ok(Some(topic))
@@ -74,14 +99,16 @@ impl<D: Driver> Shard<D> {
         &mut self,
         slot: u32,
         pattern: Pattern,
-        id: Option<&str>,
+        id: Option<&[u8]>,
+        wishes: Wishes,
         limit: usize,
     ) -> Result<u16, SubscribeError> {
         let conn = &mut self.conns[slot as usize];
-        let id: Option<Box<str>> = id.map(Into::into);
+        let id: Option<Box<[u8]>> = id.map(Into::into);
         if let Some(known) = conn.interests.iter().position(|i| !i.is_gone && i.pattern.as_str() == pattern.as_str()) {
             // The same again: its topics are announced again, under the new id.
             conn.interests[known].id = id;
+            conn.interests[known].wishes = wishes;
             return Ok(known as u16);
         }
         let live = conn.interests.iter().filter(|i| !i.is_gone).count();
@@ -90,7 +117,7 @@ impl<D: Driver> Shard<D> {
             return Err(SubscribeError::TooMany);
         }
         let conn = &mut self.conns[slot as usize];
-        let interest = Interest { pattern, id, is_gone: false };
+        let interest = Interest { pattern, id, wishes, is_gone: false };
         // Records that nothing names any more are used again.
         let number = if conn.announce_count == 0 { conn.interests.iter().position(|i| i.is_gone) } else { None };
         let number = match number {
@@ -115,6 +142,15 @@ impl<D: Driver> Shard<D> {
         Ok(number as u16)
     }
 
+    /// A topic goes that the connection asked for by its name: it gets the topic again should that be made again.
+    pub(super) fn await_topic(&mut self, slot: u32, topic: u32, wishes: Wishes) {
+        let name = self.topics[topic as usize].as_ref().map(|t| Pattern::parse(&t.name));
+        if let Some(Ok(pattern)) = name {
+            // It was counted as a subscription before, so no limit is looked at.
+            let _ = self.add_interest(slot, pattern, None, wishes, usize::MAX / 2);
+        }
+    }
+
     /// Memberships that exist only through a pattern do not count against the connection's limit.
     fn pattern_members(&self, slot: u32) -> usize {
         let mut count = 0;
@@ -127,7 +163,15 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Makes the connection a member of a topic (again), with a cursor in each of its lanes.
-    fn join(&mut self, slot: u32, topic: u32, interest: u16, is_literal: bool) -> Result<(), SubscribeError> {
+    fn join(
+        &mut self,
+        slot: u32,
+        topic: u32,
+        interest: u16,
+        is_literal: bool,
+        wishes: Wishes,
+        since: &SinceList<'_>,
+    ) -> Result<(), SubscribeError> {
         let must_announce = self.conns[slot as usize].protocol != Protocol::Raw;
         if let Some(known) = self.membership_of(slot, topic) {
             let membership = &mut self.memberships[known];
@@ -150,6 +194,7 @@ impl<D: Driver> Shard<D> {
                 interest,
                 must_announce,
                 is_literal,
+                wishes,
                 ..Membership::new(slot, topic, index)
             };
             let membership = self.memberships.insert(record).ok_or(SubscribeError::TooMany)?;
@@ -160,17 +205,17 @@ impl<D: Driver> Shard<D> {
             state.members.push(membership);
             let retention = state.retention;
             let lanes = state.lanes;
+            let since = match since.is_empty() {
+                true => None,
+                false => since.find(&state.name).cloned(),
+            };
             for priority in Priority::ALL {
                 let lane = lanes[priority as usize];
                 if lane == NONE {
                     continue;
                 }
-                let log = &self.streams[self.lanes[lane].streams[Form::Raw as usize]].log;
-                let first = match (retention, log.last()) {
-                    (Retention::LastValue, Some(last)) => last.seq,
-                    _ => log.next_seq(),
-                };
-                self.link_lane(membership, priority, first);
+                let start = self.start(lane, retention, since.as_ref().map(|s| (s.epoch, s.seq[priority as usize])));
+                self.link_lane(membership, priority, start);
             }
             if self.conns[slot as usize].flags.was_announced && self.shared.config.events.capacity > 0 {
                 let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
@@ -184,19 +229,69 @@ impl<D: Driver> Shard<D> {
         Ok(())
     }
 
-    /// Gives a membership its cursor in the lane of `priority`, before frame `first`.
-    pub(super) fn link_lane(&mut self, membership: u32, priority: Priority, first: u64) {
+    /// Where a new cursor in a lane begins. `since`: the epoch and the last number that the client has.
+    fn start(&self, lane: u32, retention: Retention, since: Option<(u64, Option<u64>)>) -> Start {
+        let log = &self.streams[self.lanes[lane].streams[Form::Raw as usize]].log;
+        let head = log.next_seq();
+        let last_value = match (retention, log.last()) {
+            (Retention::None, _) | (_, None) => head,
+            (_, Some(last)) => last.seq,
+        };
+        let floor = match retention {
+            Retention::None => head,
+            Retention::LastValue => log.floor_seq(),
+            Retention::Last { messages, bytes, age } => {
+                let by_count = messages.map_or(0, |n| head.saturating_sub(n));
+                let by_bytes = bytes.map_or(0, |n| log.seq_at_lag(n));
+                let by_age =
+                    age.map_or(0, |age| log.seq_at_time((self.shared.wall_ns)().saturating_sub(age.as_nanos() as u64)));
+                log.floor_seq().max(by_count).max(by_bytes).max(by_age).min(head)
+            }
+        };
+        match since {
+            // It knows the topic, but had nothing of this lane yet: everything is news to it.
+            Some((epoch, seq)) if epoch == self.epoch_of(lane) => {
+                let wanted = (seq.unwrap_or(0) + 1).min(head);
+                Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
+            }
+            // Numbering began anew: what it had says nothing about what there is.
+            Some(_) => Start { seq: 1, floor, reason: GapReason::Epoch },
+            None => Start { seq: last_value, floor: last_value, reason: GapReason::Lag },
+        }
+    }
+
+    fn epoch_of(&self, lane: u32) -> u64 {
+        self.topics[self.lanes[lane].topic as usize].as_ref().map_or(self.shared.epoch, |t| t.epoch)
+    }
+
+    /// Gives a membership its cursor in the lane of `priority`.
+    pub(super) fn link_lane(&mut self, membership: u32, priority: Priority, start: Start) {
+        let wishes = self.memberships[membership].wishes;
         let Membership { slot, topic, .. } = self.memberships[membership];
         let Some(lane) = self.topics[topic as usize].as_ref().map(|t| t.lanes[priority as usize]) else { return };
-        let form = match self.conns[slot as usize].protocol {
-            Protocol::Raw => Form::Raw,
-            Protocol::JsonV1 => Form::Json,
-        };
-        let Some(id) = self.stream(lane, form) else { return };
+        let Some(id) = self.stream(lane, self.conns[slot as usize].form) else { return };
+        self.cover(id, start.floor);
+        // Critical messages are neither paced nor passed over.
+        let is_picking = wishes.is_any() && priority != Priority::Critical;
+        let mut special = NONE;
+        if is_picking || start.seq < start.floor {
+            let Some(number) = self.specials.insert(Special {
+                owed: (start.seq < start.floor).then(|| (start.seq, start.floor - 1, start.reason)),
+                interval_ns: if is_picking { u64::from(wishes.interval_us) * 1_000 } else { 0 },
+                next_ns: 0,
+                skips_own: is_picking && wishes.skips_own,
+            }) else {
+                self.evict(slot, "no cursor left");
+                return;
+            };
+            special = number;
+            self.conns[slot as usize].flags.is_picking |= is_picking;
+        }
         let tail = self.conns[slot as usize].links[priority as usize];
         let index = self.streams[id].cursors.subs.len() as u32;
         let next = if tail == NONE { NONE } else { self.links[tail].next };
-        let Some(link) = self.links.insert(Link { stream: id, index, membership, next }) else {
+        let Some(link) = self.links.insert(Link { stream: id, index, membership, next, special, was_warned: false })
+        else {
             // No cursor to be had: the client gets nothing of this lane, and is told so by being sent away.
             self.stats.unlogged += 1;
             self.evict(slot, "no cursor left");
@@ -208,7 +303,7 @@ impl<D: Driver> Shard<D> {
             self.links[tail].next = link;
         }
         let cursors = &mut self.streams[id].cursors;
-        cursors.subs.push(Sub::new(slot, first, true));
+        cursors.subs.push(Sub::new(slot, start.floor, true));
         cursors.links.push(link);
         self.memberships[membership].links[priority as usize] = link;
         let conn = &mut self.conns[slot as usize];
@@ -246,11 +341,13 @@ impl<D: Driver> Shard<D> {
             let is_raw = conn.protocol == Protocol::Raw;
             let found = conn.interests.iter().position(|i| !i.is_gone && i.pattern.matches(&name));
             if let Some(number) = found {
-                let is_literal = conn.interests[number].pattern.is_literal();
-                if self.join(slot, topic, number as u16, is_literal).is_err() {
+                // A pattern may be found first, and the name have been asked for all the same.
+                let wishes = conn.interests[number].wishes;
+                let is_literal =
+                    conn.interests.iter().any(|i| !i.is_gone && i.pattern.is_literal() && i.pattern.matches(&name));
+                if self.join(slot, topic, number as u16, is_literal, wishes, &SinceList::default()).is_err() {
                     self.evict(slot, "no cursor left");
-                }
-                if is_raw && is_literal {
+                } else if is_raw && is_literal {
                     self.conns[slot as usize].interests[number].is_gone = true;
                     self.forget_interests(slot);
                 }
@@ -361,7 +458,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn unlink(&mut self, slot: u32, priority: usize, link: u32) {
-        let Link { stream: id, index, next, .. } = self.links[link];
+        let Link { stream: id, index, next, special, .. } = self.links[link];
         let is_half_sent = self.streams[id].cursors.subs[index as usize].partial() != 0;
         if is_half_sent && self.conns[slot as usize].phase != Phase::Broken {
             self.move_rest_out(id, index as usize);
@@ -388,6 +485,9 @@ impl<D: Driver> Shard<D> {
             if conn.links[priority] == link {
                 conn.links[priority] = before;
             }
+        }
+        if special != NONE {
+            self.specials.remove(special);
         }
         self.links.remove(link);
     }

@@ -11,6 +11,7 @@ mod derive;
 mod handshake;
 mod intake;
 mod interest;
+mod pick;
 mod receive;
 mod remainder;
 mod send;
@@ -19,22 +20,27 @@ mod table;
 mod timer;
 mod topics;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-pub use shared::{Command, Counters, Mailbox, ShardStats, Shared};
+pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
+use self::derive::Scratch;
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
-use self::topics::{Lane, Link, Membership, Stream, Sub, TopicState};
+use self::topics::{Lane, Link, Membership, Special, Stream, Sub, TopicState};
 use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;
 use crate::ingest::Reader;
 use crate::log::BlockPool;
+use crate::proto::compress::Deflater;
+use crate::proto::inflate::Inflater;
 use crate::proto::json::JsonCheck;
+use crate::proto::lz4::Lz4;
 
 /// Ring records read in one turn at most.
 const RECORDS_PER_TURN: usize = 1_024;
@@ -70,7 +76,9 @@ pub enum Turned {
 enum Ending {
     No,
     /// Flushing; what is left at the deadline is reset.
-    Draining { deadline_ns: u64 },
+    Draining {
+        deadline_ns: u64,
+    },
     Ended,
 }
 
@@ -84,21 +92,34 @@ pub struct Shard<D: Driver> {
     conns: Vec<Conn>,
     open_count: u32,
     wheel: Wheel,
+    #[expect(clippy::vec_box, reason = "a connection holds the box: the whole box is what is kept")]
     stock: Vec<Box<Extra>>,
 
     topics: Vec<Option<TopicState>>,
     topic_names: HashMap<Box<str>, u32>,
+    /// Topics ever made, the same on all shards at the same place in the ring.
+    topics_created: u64,
     lanes: Table<Lane>,
     streams: Table<Stream>,
     memberships: Table<Membership>,
     links: Table<Link>,
+    specials: Table<Special>,
     /// Connections with interests: asked about every new topic.
     interested: Vec<(u32, u32)>,
 
     pool: BlockPool,
     remainder_bytes: usize,
     json: JsonCheck,
-    scratch: Vec<u8>,
+    derive_scratch: Scratch,
+    deflater: Deflater,
+    lz4: Lz4,
+    inflater: Inflater,
+    inflated: Vec<u8>,
+    batch_buffers: Vec<Vec<u8>>,
+    /// Open batches: when each is to be closed, and its stream. May name batches that are closed already.
+    open_batches: Vec<(u64, u32)>,
+    /// Cursors that wait for their time: when, connection, generation.
+    paced: BinaryHeap<Reverse<(u64, u32, u32)>>,
     control_scratch: Vec<u8>,
     payload_scratch: Vec<u8>,
 
@@ -106,6 +127,7 @@ pub struct Shard<D: Driver> {
     active: [Vec<u32>; 4],
     /// Lanes whose source grew this turn.
     grown: Vec<u32>,
+    still_growing: Vec<u32>,
     /// This turn's news by connection: (link, next position).
     news: Vec<(u32, u32)>,
     dirty: Vec<u32>,
@@ -120,6 +142,10 @@ pub struct Shard<D: Driver> {
 
     stats: ShardStats,
     ending: Ending,
+    /// New connections are accepted.
+    admits: bool,
+    /// Connections that the driver may have open.
+    conn_slots: u32,
     rang: bool,
     now_ns: u64,
 }
@@ -139,19 +165,29 @@ impl<D: Driver> Shard<D> {
             stock: Vec::new(),
             topics: Vec::new(),
             topic_names: HashMap::new(),
+            topics_created: 0,
             lanes: Table::new(u32::MAX - 1),
             streams: Table::new(u32::MAX - 1),
             memberships: Table::new(cursors),
             links: Table::new(cursors),
+            specials: Table::new(cursors),
             interested: Vec::new(),
             pool: BlockPool::new(shared.config.memory.pool_bytes / shards),
             remainder_bytes: 0,
             json: JsonCheck::new(),
-            scratch: Vec::new(),
+            derive_scratch: Scratch::default(),
+            deflater: Deflater::new(),
+            lz4: Lz4::new(),
+            inflater: Inflater::new(),
+            inflated: Vec::new(),
+            batch_buffers: Vec::new(),
+            open_batches: Vec::new(),
+            paced: BinaryHeap::new(),
             control_scratch: Vec::new(),
             payload_scratch: Vec::new(),
             active: Default::default(),
             grown: Vec::new(),
+            still_growing: Vec::new(),
             news: Vec::new(),
             dirty: Vec::new(),
             next_dirty: Vec::new(),
@@ -164,6 +200,8 @@ impl<D: Driver> Shard<D> {
             host_events: VecDeque::new(),
             stats: ShardStats::default(),
             ending: Ending::No,
+            admits: true,
+            conn_slots: slots,
             rang: false,
             now_ns,
             driver,
@@ -197,11 +235,13 @@ impl<D: Driver> Shard<D> {
         self.take_commands();
         self.read_ring();
         self.derive_grown();
+        self.resume_paced();
         self.retry_stuck();
         self.send_news();
         self.close_doomed();
         self.expire_deadlines();
         self.flush_host_events();
+        self.admit();
         self.end_if_drained();
         self.publish_counters();
         if let Some(reader) = &mut self.reader {
@@ -211,7 +251,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn has_no_work(&self) -> bool {
-        self.dirty.is_empty() && self.doomed.is_empty() && self.ending != Ending::Ended
+        self.dirty.is_empty() && self.doomed.is_empty() && self.grown.is_empty() && self.ending != Ending::Ended
     }
 
     /// Says that this shard sleeps, then looks once more: whoever publishes after that look sees the flag and wakes us.
@@ -226,6 +266,8 @@ impl<D: Driver> Shard<D> {
             return Wait::No;
         }
         let mut until = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
+        until = until.min(self.next_batch_due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns } = self.ending {
             until = until.min(deadline_ns);
         }
@@ -298,6 +340,24 @@ impl<D: Driver> Shard<D> {
         conn.extra.get_or_insert_default()
     }
 
+    /// Serves the cursors whose time has come.
+    fn resume_paced(&mut self) {
+        while let Some(&Reverse((due, slot, generation))) = self.paced.peek()
+            && due <= self.now_ns
+        {
+            self.paced.pop();
+            let conn = &mut self.conns[slot as usize];
+            if conn.generation == generation && conn.is_live() {
+                conn.flags.has_leftover = true;
+                self.mark_dirty(slot);
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending != Ending::No
+    }
+
     fn take_commands(&mut self) {
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.shared.mailboxes[self.number as usize].commands.pop() else { return };
@@ -345,6 +405,20 @@ impl<D: Driver> Shard<D> {
             self.host_events.push_back(event);
         }
         self.rang = true;
+    }
+
+    /// True while the host takes its events. While it does not, nobody new comes in and no request is looked at, for each
+    /// would add events: so what waits stays bounded by what the open connections have still to say.
+    fn host_keeps_up(&self) -> bool {
+        self.host_events.len() <= self.shared.config.events.capacity
+    }
+
+    fn admit(&mut self) {
+        let admits = self.host_keeps_up();
+        if admits != self.admits && self.ending == Ending::No {
+            self.admits = admits;
+            self.driver.accept_while_below(if admits { self.conn_slots } else { 0 });
+        }
     }
 
     fn flush_host_events(&mut self) {

@@ -2,11 +2,13 @@
 
 use super::Shard;
 use super::conn::{Held, Phase, connection_id};
+use super::intake::FLAG_SENDER_EXCLUDED;
 use crate::driver::{Driver, RECV_HEADROOM, RecvBuf};
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
 use crate::proto::close::CloseCode;
 use crate::proto::decoder::{Decoder, Part, Role};
+use crate::proto::inflate::InflateError;
 use crate::types::{Kind, Priority, TopicId};
 
 /// Whether the next part of the input may be looked at.
@@ -16,6 +18,18 @@ pub enum Flow {
     Go,
     /// The connection is closing, or its input waits.
     Stop,
+}
+
+/// Inflated memory kept from message to message.
+const INFLATED_KEPT: usize = 256 << 10;
+
+/// What a client may say of a message beyond its priority.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// Conflation key; 0: none.
+    pub key: u64,
+    /// Milliseconds after which it is worth nothing; 0: never.
+    pub ttl_ms: u32,
 }
 
 /// A received message: where it arrived, or in memory of its own.
@@ -42,7 +56,8 @@ impl<D: Driver> Shard<D> {
         conn.heard_ns = self.now_ns;
         conn.flags.awaits_pong = false;
         match conn.phase {
-            Phase::Free | Phase::Broken | Phase::Closing | Phase::Lingering => {}
+            Phase::Free | Phase::Broken => {}
+            Phase::Closing | Phase::Lingering => self.on_last_frames(slot, buf),
             Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
             Phase::Open | Phase::Draining => {
                 if let Some(extra) = &mut conn.extra
@@ -66,11 +81,24 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// After our close frame only the client's matters (RFC 6455 section 7.1.1: the server closes the connection first).
+    fn on_last_frames(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let inbox = std::mem::take(&mut self.extra(slot).inbox);
+        if inbox.len() <= RECV_HEADROOM {
+            buf.put_in_front(&inbox);
+        }
+        self.on_frames(slot, buf.filled_mut());
+        let conn = &self.conns[slot as usize];
+        if conn.phase == Phase::Lingering && conn.flags.has_said_close {
+            let code = conn.close_code;
+            self.close_now(slot, code);
+        }
+    }
+
     /// Decodes frames; what cannot be consumed yet goes to the inbox.
     pub(super) fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) {
         let limit = self.shared.config.limits.message_bytes_max as u64;
-        let mut decoder =
-            std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
+        let mut decoder = std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
         let mut at = 0;
         loop {
             let step = match decoder.next(&mut bytes[at..], limit) {
@@ -90,7 +118,7 @@ impl<D: Driver> Shard<D> {
         }
         let conn = &mut self.conns[slot as usize];
         conn.decoder = decoder;
-        if at < bytes.len() && conn.is_live() {
+        if at < bytes.len() && !matches!(conn.phase, Phase::Free | Phase::Broken) {
             let tail = &bytes[at..];
             self.extra(slot).inbox.extend_from_slice(tail);
         }
@@ -98,7 +126,13 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
+        let is_closing = !self.conns[slot as usize].is_live();
         match part {
+            Part::Close { .. } if is_closing => {
+                self.conns[slot as usize].flags.has_said_close = true;
+                Flow::Stop
+            }
+            _ if is_closing => Flow::Go,
             Part::Ping(payload) => {
                 // Only the newest ping is answered (RFC 6455 section 5.5.3).
                 let pong = payload.iter().copied().collect();
@@ -110,11 +144,15 @@ impl<D: Driver> Shard<D> {
             Part::Pong(_) => Flow::Go,
             Part::Close { code, .. } => {
                 let code = code.map_or(CloseCode::NO_STATUS, |c| c);
+                self.conns[slot as usize].flags.has_said_close = true;
                 self.begin_close(slot, code.to_u16(), "");
                 Flow::Stop
             }
-            Part::Data { text, first, last, bytes, .. } => {
+            Part::Data { text, compressed, first, last, bytes } => {
                 let kind = if text { Kind::Text } else { Kind::Binary };
+                if compressed {
+                    return self.on_compressed_part(slot, kind, first && last, last, bytes);
+                }
                 if first && last {
                     return self.on_client_message(slot, kind, Inbound::Lent(bytes));
                 }
@@ -133,6 +171,44 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// A part of a compressed message: inflated when it is whole, never beyond the largest message.
+    fn on_compressed_part(&mut self, slot: u32, kind: Kind, is_whole: bool, is_last: bool, bytes: &[u8]) -> Flow {
+        if !is_whole {
+            if !self.assemble(slot, bytes) {
+                self.evict(slot, "no memory for this message");
+                return Flow::Stop;
+            }
+            if !is_last {
+                return Flow::Go;
+            }
+        }
+        let assembled = if is_whole { None } else { self.extra(slot).assembly.take() };
+        let compressed: &[u8] = assembled.as_deref().unwrap_or(bytes);
+        let max = self.shared.config.limits.message_bytes_max;
+        let mut inflated = std::mem::take(&mut self.inflated);
+        inflated.clear();
+        let fault = match self.inflater.inflate(compressed, max, &mut inflated) {
+            Ok(_) if kind == Kind::Text && simdutf8::basic::from_utf8(&inflated).is_err() => {
+                Some((CloseCode::INVALID_PAYLOAD, "text is not UTF-8"))
+            }
+            Ok(_) => None,
+            Err(InflateError::TooBig) => Some((CloseCode::TOO_BIG, "message too big when inflated")),
+            Err(_) => Some((CloseCode::INVALID_PAYLOAD, "not a permessage-deflate payload")),
+        };
+        let flow = match fault {
+            None => self.on_client_message(slot, kind, Inbound::Lent(&inflated)),
+            Some((code, reason)) => {
+                self.stats.violations += 1;
+                self.begin_close(slot, code.to_u16(), reason);
+                Flow::Stop
+            }
+        };
+        if inflated.capacity() <= INFLATED_KEPT {
+            self.inflated = inflated;
+        }
+        flow
+    }
+
     /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared.
     fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
         if self.extra(slot).assembly.is_none() {
@@ -147,7 +223,7 @@ impl<D: Driver> Shard<D> {
         self.conns[slot as usize].message_ns = self.now_ns;
         match self.conns[slot as usize].protocol {
             Protocol::Raw => self.on_raw_message(slot, kind, message),
-            Protocol::JsonV1 => self.on_control_message(slot, kind, message),
+            _ => self.on_control_message(slot, kind, message),
         }
     }
 
@@ -160,7 +236,7 @@ impl<D: Driver> Shard<D> {
             self.begin_close(slot, CloseCode::POLICY.to_u16(), "publishing is not allowed here");
             return Flow::Stop;
         };
-        match self.publish(slot, topic, Priority::Normal, kind, message) {
+        match self.publish(slot, topic, Priority::Normal, kind, Extras::default(), message) {
             Ok(()) => Flow::Go,
             Err(None) => Flow::Stop,
             Err(Some(payload)) => self.hold(slot, Held::Raw { kind, payload }),
@@ -174,19 +250,26 @@ impl<D: Driver> Shard<D> {
         topic: TopicId,
         priority: Priority,
         kind: Kind,
+        extras: Extras,
         message: Inbound<'_>,
     ) -> Result<(), Option<Payload>> {
         let origin = connection_id(self.number, slot, &self.conns[slot as usize]);
-        let head = Head { time_ns: (self.shared.wall_ns)(), origin, ..Head::message(topic, priority, kind) };
+        let is_excluded = self.conns[slot as usize].flags.skips_own;
+        let head = Head {
+            time_ns: (self.shared.wall_ns)(),
+            origin,
+            flags: if is_excluded { FLAG_SENDER_EXCLUDED } else { 0 },
+            key: extras.key,
+            ttl_ms: extras.ttl_ms,
+            ..Head::message(topic, priority, kind)
+        };
         let result = match message {
-            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => {
-                match self.shared.ring.try_publish(&head, bytes) {
-                    Err(Refused::Full) => {
-                        return Err(self.keep(slot, bytes));
-                    }
-                    other => other,
+            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => match self.shared.ring.try_publish(&head, bytes) {
+                Err(Refused::Full) => {
+                    return Err(self.keep(slot, bytes));
                 }
-            }
+                other => other,
+            },
             message => {
                 let payload = match message {
                     Inbound::Own(payload) => payload,
@@ -263,7 +346,7 @@ impl<D: Driver> Shard<D> {
         if let Some(held) = self.extra(slot).held.take() {
             let flow = match held {
                 Held::Raw { kind, payload } => self.on_raw_message(slot, kind, Inbound::Own(payload)),
-                Held::Control { text } => self.on_control_message(slot, Kind::Text, Inbound::Own(text)),
+                Held::Control { kind, text } => self.on_control_message(slot, kind, Inbound::Own(text)),
             };
             if flow == Flow::Stop {
                 return;

@@ -13,9 +13,11 @@ use super::Shard;
 use super::conn::{Conn, Mid, Phase};
 use super::table::{NONE, Table};
 use super::topics::{Link, Stream};
+use crate::config::SlowPolicy;
 use crate::driver::{Driver, SEND_BATCH_OPS, SEND_PARTS_MAX, SendBatch, Sent, Slot};
 use crate::log::{Log, Place};
 use crate::proto::close::CloseCode;
+use crate::proto::server_message::GapReason;
 use crate::types::Priority;
 
 /// Bytes of one send at most: what arrives meanwhile rides the next.
@@ -29,7 +31,7 @@ const GROUP: usize = 32;
 
 /// One piece of a connection's gathered send, by reference to where it stands.
 #[derive(Clone, Copy, Debug)]
-enum Item {
+pub(super) enum Item {
     Remainder,
     Control,
     /// Messages to it alone, from the first on.
@@ -37,14 +39,18 @@ enum Item {
     /// Only the rest of the first of them.
     DirectRest,
     /// A run of its cursor's stream.
-    Run { link: u32, from: u64, to: u64 },
+    Run {
+        link: u32,
+        from: u64,
+        to: u64,
+    },
 }
 
 /// What one connection is to be sent.
 #[derive(Debug)]
 pub struct Plan {
     slot: u32,
-    items: ArrayVec<Item, SEND_PARTS_MAX>,
+    pub(super) items: ArrayVec<Item, SEND_PARTS_MAX>,
     /// Bytes of each item that went into the batch.
     lens: ArrayVec<usize, SEND_PARTS_MAX>,
     /// Nothing of the items had to be left out of the batch.
@@ -62,7 +68,7 @@ impl Plan {
 }
 
 /// Where a cursor stands, after its losses have been accounted for.
-enum Standing {
+pub(super) enum Standing {
     /// Caught up.
     AtHead,
     /// At this stream offset.
@@ -102,7 +108,8 @@ impl<D: Driver> Shard<D> {
         let count = cursors.subs.len();
         for i in 0..count {
             let sub = cursors.subs[i];
-            if sub.seq != head_seq {
+            // A derived log that is being built again may be behind its cursors.
+            if sub.seq < head_seq {
                 let position = if !sub.is_plain() {
                     None
                 } else if sub.seq == known.0 {
@@ -245,6 +252,9 @@ impl<D: Driver> Shard<D> {
             // Evicted just now: its cursors are gone, the rest of a frame has moved, and nothing follows the close frame.
             return self.plan(slot);
         }
+        if self.conns[slot as usize].phase == Phase::Broken {
+            return None;
+        }
         // A plan of nothing but an empty control queue is no plan.
         let has_control = self.conns[slot as usize].extra.as_ref().is_some_and(|e| !e.control.is_empty());
         (plan.items.len() > 1 || has_control).then_some(plan)
@@ -310,6 +320,10 @@ impl<D: Driver> Shard<D> {
         if self.memberships[membership].must_announce {
             return false;
         }
+        let is_picky = self.is_picking(link);
+        if is_picky {
+            return self.plan_picked(slot, link, plan, room);
+        }
         let from = match self.standing(slot, link) {
             Standing::AtHead => return true,
             Standing::At(from) => from,
@@ -330,7 +344,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Where the cursor of `link` goes on, past the frame it is in. Accounts for (and announces) what it has lost.
-    fn standing(&mut self, slot: u32, link: u32) -> Standing {
+    pub(super) fn standing(&mut self, slot: u32, link: u32) -> Standing {
         let Link { stream: id, index, .. } = self.links[link];
         let stream = &self.streams[id];
         let log = &stream.log;
@@ -344,14 +358,29 @@ impl<D: Driver> Shard<D> {
                 _ => Standing::AtHead,
             };
         }
-        if sub.seq == log.next_seq() {
+        if let Some(owed) = self.owed(link) {
+            let (from, to, reason) = owed;
+            if !self.announce_gap(slot, id, from, to, reason) {
+                return Standing::Waits;
+            }
+            self.clear_owed(link);
+        }
+        let stream = &self.streams[id];
+        let log = &stream.log;
+        if sub.seq >= log.next_seq() {
             return Standing::AtHead;
         }
         let is_critical = self.lanes[stream.lane].priority == Priority::Critical;
+        let policy =
+            self.topics[self.lanes[stream.lane].topic as usize].as_ref().map_or(SlowPolicy::DropOldest, |t| t.policy);
         let high = log.budget_bytes() as u64 * LAG_HIGH_PERCENT / 100;
         let low = log.budget_bytes() as u64 * LAG_LOW_PERCENT / 100;
+        let lag = log.lag_bytes(sub.seq);
+        self.note_lag(slot, link, lag);
+        let stream = &self.streams[id];
+        let log = &stream.log;
         let next = match log.place(sub.seq) {
-            Place::At(entry) if log.head() - entry.offset <= high => return Standing::At(entry.offset),
+            Place::At(entry) if lag <= high => return Standing::At(entry.offset),
             Place::At(entry) => {
                 let next = log.seq_at_lag(low).max(entry.seq);
                 if next == entry.seq {
@@ -362,10 +391,10 @@ impl<D: Driver> Shard<D> {
             Place::Before(entry) => log.seq_at_lag(low).max(entry.seq),
             Place::End => log.next_seq(),
         };
-        if is_critical {
+        if is_critical || policy == SlowPolicy::Disconnect {
             return Standing::Lost;
         }
-        if !self.announce_gap(slot, id, sub.seq, next - 1) {
+        if !self.announce_gap(slot, id, sub.seq, next - 1, GapReason::Lag) {
             return Standing::Waits;
         }
         let stream = &mut self.streams[id];

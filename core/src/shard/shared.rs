@@ -156,6 +156,16 @@ counters! {
     received,
     /// Frames delivered from logs: one for each message and subscriber.
     deliveries,
+    /// Messages rendered into derived logs.
+    encoded,
+    /// Compressions done.
+    compressed,
+    /// Derived logs built again for a subscriber that came back.
+    rebuilt,
+    /// Cursors that passed 70 % of their lane's budget.
+    lagging,
+    /// Messages passed over by `latest`, `max_hz`, expiry and exclusions.
+    passed_over,
     /// Bytes given to the kernel.
     sent_bytes,
     /// Sends submitted.

@@ -175,8 +175,7 @@ mod tests {
                     if let (Some(deadline), Some(first)) = (wheel.next_deadline_ns(), model.values().min()) {
                         assert!(deadline <= first * TICK_NS, "sleeping past a deadline");
                     }
-                    let want: Vec<u32> =
-                        model.iter().filter(|&(_, &t)| t <= now / TICK_NS).map(|(&s, _)| s).collect();
+                    let want: Vec<u32> = model.iter().filter(|&(_, &t)| t <= now / TICK_NS).map(|(&s, _)| s).collect();
                     model.retain(|_, t| *t > now / TICK_NS);
                     assert_eq!(fired(&mut wheel, now), want);
                 }

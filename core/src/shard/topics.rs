@@ -4,22 +4,102 @@
 //! A *link* ties a cursor to its connection, a *membership* ties a connection to a topic.
 
 use super::table::NONE;
-use crate::config::Retention;
-use crate::log::Log;
+use crate::config::{Retention, SlowPolicy};
+use crate::event::Protocol;
+use crate::log::{Entry, Log};
+use crate::proto::batch::BatchEncoder;
+use crate::proto::compress::Advisor;
+use crate::proto::server_message::GapReason;
 use crate::types::{Priority, TopicId};
+use std::collections::HashMap;
 
-/// The encodings a lane can be sent in. Each has its own stream.
+/// How messages are written for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The payload itself.
+    Raw,
+    /// The `message` object of `fanwire.json.v1`.
+    Json,
+    /// The same of `fanwire.msgpack.v1`.
+    Msgpack,
+    /// Frames of `fanwire.batch.v1`.
+    Batch,
+}
+
+/// How frames are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// permessage-deflate.
+    Deflate,
+    /// LZ4 inside batch frames.
+    Lz4,
+}
+
+/// What a lane can be sent as: an encoding and a packing. Each has its own stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Form {
     /// The message itself: the source log.
     Raw = 0,
-    /// The `message` object of `fanwire.json.v1`.
-    Json = 1,
+    /// See [`Encoding`] and [`Packing`].
+    Json,
+    /// Likewise.
+    Msgpack,
+    /// Likewise.
+    Batch,
+    /// Likewise.
+    RawDeflate,
+    /// Likewise.
+    JsonDeflate,
+    /// Likewise.
+    MsgpackDeflate,
+    /// Likewise.
+    BatchDeflate,
+    /// Likewise.
+    BatchLz4,
 }
 
 /// Number of [`Form`]s.
-pub const FORMS: usize = 2;
+pub const FORMS: usize = 9;
+
+impl Form {
+    /// How messages are written.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Form::Raw | Form::RawDeflate => Encoding::Raw,
+            Form::Json | Form::JsonDeflate => Encoding::Json,
+            Form::Msgpack | Form::MsgpackDeflate => Encoding::Msgpack,
+            Form::Batch | Form::BatchDeflate | Form::BatchLz4 => Encoding::Batch,
+        }
+    }
+
+    /// How frames are packed.
+    pub const fn packing(self) -> Packing {
+        match self {
+            Form::Raw | Form::Json | Form::Msgpack | Form::Batch => Packing::Plain,
+            Form::RawDeflate | Form::JsonDeflate | Form::MsgpackDeflate | Form::BatchDeflate => Packing::Deflate,
+            Form::BatchLz4 => Packing::Lz4,
+        }
+    }
+
+    /// What a connection gets that speaks `protocol`. `deflate`: permessage-deflate with the full window was agreed.
+    pub const fn of(protocol: Protocol, deflate: bool) -> Self {
+        match (protocol, deflate) {
+            (Protocol::Raw, false) => Form::Raw,
+            (Protocol::Raw, true) => Form::RawDeflate,
+            (Protocol::JsonV1, false) => Form::Json,
+            (Protocol::JsonV1, true) => Form::JsonDeflate,
+            (Protocol::MsgpackV1, false) => Form::Msgpack,
+            (Protocol::MsgpackV1, true) => Form::MsgpackDeflate,
+            (Protocol::BatchV1, false) => Form::Batch,
+            (Protocol::BatchV1, true) => Form::BatchDeflate,
+            // Packed once is enough.
+            (Protocol::BatchV1Lz4, _) => Form::BatchLz4,
+        }
+    }
+}
 
 /// A cursor: where one connection stands in one stream.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +174,7 @@ impl Cursors {
         } else if let Some(entry) = log.entry_at_offset(offset) {
             self.place(index, entry.seq, (offset - entry.offset) as u32);
         }
-        self.subs[index].seq - before
+        self.subs[index].seq.saturating_sub(before)
     }
 }
 
@@ -111,12 +191,42 @@ pub struct Stream {
     pub form: Form,
     /// Already on the list of streams with news.
     pub is_active: bool,
+    /// The sequence number from which a derived log was built: what lies before was never in it.
+    pub built_from: u64,
+    /// Whether compression pays, for a derived log that is packed.
+    pub advisor: Advisor,
+    /// The batch that is being filled, of a derived log of batches.
+    pub open: Option<Box<OpenBatch>>,
+}
+
+/// A batch that is not closed yet. Its messages are not in the log.
+#[derive(Debug)]
+pub struct OpenBatch {
+    /// Writes it.
+    pub encoder: BatchEncoder,
+    /// The frame's payload so far.
+    pub bytes: Vec<u8>,
+    /// The first message's number.
+    pub first_seq: u64,
+    /// What the source's index says of the first message.
+    pub first: Entry,
+    /// When it is to be closed, in the driver's time.
+    pub due_ns: u64,
 }
 
 impl Stream {
     /// An empty stream.
-    pub fn new(log: Log, lane: u32, form: Form) -> Self {
-        Self { log, cursors: Cursors::default(), lane, form, is_active: false }
+    pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
+        Self {
+            built_from: log.next_seq(),
+            log,
+            cursors: Cursors::default(),
+            lane,
+            form,
+            is_active: false,
+            advisor: Advisor::new(compression_threshold.try_into().unwrap_or(u32::MAX)),
+            open: None,
+        }
     }
 
     /// False once the stream's number is free.
@@ -124,8 +234,14 @@ impl Stream {
         self.lane != NONE
     }
 
+    /// One past the last message taken from the source: in the log, or in the open batch.
+    pub fn taken_seq(&self) -> u64 {
+        self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
+    }
+
     /// Marks the stream as gone.
     pub fn retire(&mut self) {
+        self.open = None;
         self.lane = NONE;
         self.is_active = false;
     }
@@ -142,6 +258,10 @@ pub struct Lane {
     pub streams: [u32; FORMS],
     /// Its source has frames that its derived logs may not have yet.
     pub has_grown: bool,
+    /// Some of its messages expire, or have keys: cursors that lag pick.
+    pub is_picky: bool,
+    /// The newest sequence number of each key, where the topic's policy is to keep only that.
+    pub latest: HashMap<u64, u64>,
 }
 
 /// A topic as this shard sees it.
@@ -151,14 +271,22 @@ pub struct TopicState {
     pub id: TopicId,
     /// Its name.
     pub name: Box<str>,
+    /// The epoch of its numbering.
+    pub epoch: u64,
     /// Its name as a JSON string, quotes included.
     pub escaped: Box<[u8]>,
+    /// Its name as a MessagePack string.
+    pub packed: Box<[u8]>,
     /// Lanes by priority; [`NONE`] until the first message.
     pub lanes: [u32; 4],
     /// Memberships of the connections that get it.
     pub members: Vec<u32>,
     /// What new subscribers get first.
     pub retention: Retention,
+    /// What happens to a subscriber that is too slow.
+    pub policy: SlowPolicy,
+    /// How long a batch may stay open, in nanoseconds.
+    pub batch_window_ns: u64,
     /// Budget of each of its logs.
     pub lane_bytes: usize,
 }
@@ -182,6 +310,33 @@ pub struct Membership {
     pub must_announce: bool,
     /// Asked for by its name, not only by a pattern.
     pub is_literal: bool,
+    /// What its cursors are to do beyond the usual.
+    pub wishes: Wishes,
+}
+
+/// What a subscription may ask for beyond the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// At least so many microseconds between two messages of a lane; 0: no limit.
+    pub interval_us: u32,
+    /// What the connection published itself is to be passed over.
+    pub skips_own: bool,
+}
+
+impl Wishes {
+    /// `max_hz` as an interval; nothing for what is no rate.
+    pub fn new(max_hz: Option<f64>, echo: Option<bool>) -> Self {
+        let interval_us = match max_hz {
+            Some(hz) if hz > 0.0 => (1_000_000.0 / hz).min(3_600_000_000.0) as u32,
+            _ => 0,
+        };
+        Self { interval_us, skips_own: echo == Some(false) }
+    }
+
+    /// True if there are any.
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
 }
 
 /// Ties a cursor to its connection.
@@ -195,6 +350,30 @@ pub struct Link {
     pub membership: u32,
     /// The next link of the same connection and priority, in a ring.
     pub next: u32,
+    /// Number of its [`Special`], or [`NONE`].
+    pub special: u32,
+    /// The host was told that this cursor lags.
+    pub was_warned: bool,
+}
+
+/// What only some cursors have: a debt of a gap notice, or wishes of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Special {
+    /// A gap notice that is owed before anything is sent: first and last message lost, and why.
+    pub owed: Option<(u64, u64, GapReason)>,
+    /// At least so long between two messages, in nanoseconds; 0: no limit.
+    pub interval_ns: u64,
+    /// When the next message may be sent, in the driver's time.
+    pub next_ns: u64,
+    /// What the connection published itself is passed over.
+    pub skips_own: bool,
+}
+
+impl Special {
+    /// True if the cursor looks at each frame before it is sent.
+    pub fn is_picking(&self) -> bool {
+        self.interval_ns > 0 || self.skips_own
+    }
 }
 
 impl Membership {
@@ -209,6 +388,7 @@ impl Membership {
             interest: u16::MAX,
             must_announce: false,
             is_literal: false,
+            wishes: Wishes::default(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Simulated clients: what they speak, how they read, what they do wrong on purpose, and how their connections end.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::checks::{JsonView, RawView, Truth};
+use super::checks::{DIRECT, JsonView, RawView, Truth};
 use super::frames::{Incoming, Wire};
 use super::payload::Stamp;
 use crate::driver::sim::{Rng, SimSocket};
@@ -31,7 +32,7 @@ pub enum Pace {
 pub struct Nature {
     /// `fanwire.json.v1`, or raw on `topics`.
     pub json: bool,
-    /// Raw: the topics of its target. JSON: what it subscribes to at first.
+    /// Raw: the topics of its target (none: it talks to the host). JSON: what it subscribes to at first.
     pub topics: Vec<String>,
     /// How it reads.
     pub pace: Pace,
@@ -93,6 +94,8 @@ pub struct Client {
     sent_close: bool,
     close_code: Option<Option<u16>>,
     stalled_until: u64,
+    /// When it first had a go, and when it ended.
+    pub lived_ns: (u64, u64),
     next_id: u64,
     /// Pings (WebSocket) out; the server may answer only the newest.
     pings: VecDeque<Vec<u8>>,
@@ -129,6 +132,7 @@ impl Client {
             sent_close: false,
             close_code: None,
             stalled_until: 0,
+            lived_ns: (0, 0),
             next_id: 1,
             pings: VecDeque::new(),
             json_pings: VecDeque::new(),
@@ -187,6 +191,10 @@ impl Client {
         if !self.is_alive() {
             return;
         }
+        if self.lived_ns.0 == 0 {
+            self.lived_ns.0 = now_ns;
+        }
+        self.lived_ns.1 = now_ns;
         self.wire.write_some(&mut self.rng);
         if now_ns >= self.stalled_until {
             let max = match self.nature.pace {
@@ -200,7 +208,11 @@ impl Client {
                 }
             };
             for incoming in self.wire.read_some(max) {
-                self.on_incoming(incoming, truth);
+                let checked = catch_unwind(AssertUnwindSafe(|| self.on_incoming(incoming, truth)));
+                if let Err(panic) = checked {
+                    eprintln!("at client {}, {:?}: {}", self.number, self.nature, self.describe());
+                    resume_unwind(panic);
+                }
             }
             self.wire.check_silence();
         }
@@ -297,6 +309,12 @@ impl Client {
             }
             ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
             ServerMessage::Error(m) => {
+                self.json.was_refused |= m.code == "too_many_subscriptions";
+                if m.code == "not_subscribed" {
+                    assert!(self.json.was_refused, "{}", m.message);
+                    let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
+                    self.json.asked.remove(&refused);
+                }
                 self.errors.push(m.code.into_owned());
             }
             ServerMessage::Pong(m) => {
@@ -338,7 +356,14 @@ impl Client {
                 self.json_pings.push_back(id);
             }
             2 if self.nature.json => {
-                let wrong = *self.rng.pick(&[r#"{"type":"#, "[]", r#"{"type":"subscribe","topics":["a//b"]}"#, "\u{1}", "", "null"]);
+                let wrong = *self.rng.pick(&[
+                    r#"{"type":"#,
+                    "[]",
+                    r#"{"type":"subscribe","topics":["a//b"]}"#,
+                    "\u{1}",
+                    "",
+                    "null",
+                ]);
                 self.send_json(wrong);
             }
             3 => self.wire.send_frame(Opcode::Pong, true, b"unasked", &mut self.rng),
@@ -384,7 +409,11 @@ impl Client {
     }
 
     fn publish(&mut self) {
-        let topic = if self.nature.json { self.rng.pick(&self.nature.publishes).clone() } else { self.nature.topics[0].clone() };
+        let topic = match self.nature.topics.first() {
+            _ if self.nature.json => self.rng.pick(&self.nature.publishes).clone(),
+            Some(topic) => topic.clone(),
+            None => DIRECT.to_owned(),
+        };
         let priority = if self.nature.json { *self.rng.pick(&Priority::ALL) } else { Priority::Normal };
         let kind = match self.rng.below(3) {
             // A raw client cannot say that its text is JSON.
@@ -400,11 +429,15 @@ impl Client {
         if self.nature.json {
             let (data, encoding) = match stamp.kind() {
                 Kind::Json => (String::from_utf8(payload).expect("JSON"), ""),
-                Kind::Text => (serde_json::to_string(std::str::from_utf8(&payload).expect("text")).expect("a string"), r#","encoding":"text""#),
+                Kind::Text => (
+                    serde_json::to_string(std::str::from_utf8(&payload).expect("text")).expect("a string"),
+                    r#","encoding":"text""#,
+                ),
                 Kind::Binary => (format!("\"{}\"", STANDARD.encode(&payload)), r#","encoding":"base64""#),
             };
             let (topic, priority) = (&stamp.topic, stamp.priority.name());
-            let text = format!(r#"{{"type":"publish","topic":"{topic}","priority":"{priority}","data":{data}{encoding}}}"#);
+            let text =
+                format!(r#"{{"type":"publish","topic":"{topic}","priority":"{priority}","data":{data}{encoding}}}"#);
             self.wire.send_message(Opcode::Text, text.as_bytes(), fragments, &mut self.rng);
         } else {
             let opcode = if stamp.kind() == Kind::Binary { Opcode::Binary } else { Opcode::Text };
@@ -456,14 +489,15 @@ impl Client {
     }
 }
 
-/// `/t/TOPIC?topic=…`, percent-encoded.
+/// `/t/TOPIC?topic=…`, percent-encoded; `/` without a topic.
 fn raw_target(topics: &[String]) -> String {
     let encode = |topic: &str, keep_slash: bool| -> String {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~*".contains(&b) || (keep_slash && b == b'/');
         topic.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
     };
-    let mut target = format!("/t/{}", encode(&topics[0], true));
-    for (i, topic) in topics[1..].iter().enumerate() {
+    let [first, others @ ..] = topics else { return "/".to_owned() };
+    let mut target = format!("/t/{}", encode(first, true));
+    for (i, topic) in others.iter().enumerate() {
         target.push(if i == 0 { '?' } else { '&' });
         target.push_str("topic=");
         target.push_str(&encode(topic, false));

@@ -34,9 +34,8 @@ impl Stamp {
         let mut out = Vec::with_capacity(self.filling as usize + self.topic.len() + 400);
         let Stamp { topic, priority, publisher, number, kind, filling } = self;
         let priority = *priority as u8;
-        let head = format!(
-            r#"{{"t":"{topic}","p":{priority},"w":{publisher},"n":{number},"k":{kind},"l":{filling},"z":""#
-        );
+        let head =
+            format!(r#"{{"t":"{topic}","p":{priority},"w":{publisher},"n":{number},"k":{kind},"l":{filling},"z":""#);
         out.extend_from_slice(head.as_bytes());
         const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-";
         let mut rng = Rng::new(*number ^ u64::from(*publisher) << 32 ^ u64::from(priority) << 60);
@@ -63,7 +62,8 @@ impl Stamp {
     /// What is wrong with it: it is not, byte by byte, what its own head says.
     pub fn parse(payload: &[u8]) -> Result<Stamp, String> {
         let shown = || String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned();
-        let end = payload.windows(5).position(|w| w == br#""z":""#).ok_or_else(|| format!("no head in {:?}", shown()))?;
+        let end =
+            payload.windows(5).position(|w| w == br#""z":""#).ok_or_else(|| format!("no head in {:?}", shown()))?;
         let head = std::str::from_utf8(&payload[..end]).map_err(|_| format!("head is not UTF-8: {:?}", shown()))?;
         let stamp = Self::parse_head(head).ok_or_else(|| format!("broken head: {:?}", shown()))?;
         let expected = stamp.render();
@@ -98,14 +98,8 @@ mod tests {
     fn stamps_read_back_and_any_changed_byte_shows() {
         for kind in 0..3 {
             for filling in [0, 1, 63, 1000] {
-                let stamp = Stamp {
-                    topic: "a/ü".into(),
-                    priority: Priority::Low,
-                    publisher: 7,
-                    number: 99,
-                    kind,
-                    filling,
-                };
+                let stamp =
+                    Stamp { topic: "a/ü".into(), priority: Priority::Low, publisher: 7, number: 99, kind, filling };
                 let payload = stamp.render();
                 assert_eq!(Stamp::parse(&payload), Ok(stamp.clone()));
                 assert!(Stamp::parse(&payload[..payload.len() - 1]).is_err());
@@ -121,14 +115,8 @@ mod tests {
 
     #[test]
     fn json_payloads_are_json() {
-        let stamp = Stamp {
-            topic: "t".into(),
-            priority: Priority::High,
-            publisher: 0,
-            number: 1,
-            kind: 2,
-            filling: 20,
-        };
+        let stamp =
+            Stamp { topic: "t".into(), priority: Priority::High, publisher: 0, number: 1, kind: 2, filling: 20 };
         serde_json::from_slice::<serde_json::Value>(&stamp.render()).expect("JSON");
     }
 }

@@ -3,6 +3,7 @@
 //! The only file that knows how a shard is made and stepped.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::checks::Truth;
+use super::checks::{DIRECT, Truth, UNRETAINED};
+use super::payload::Stamp;
 use super::world::{Engine, Scenario, Summary, Totals, Way, World};
-use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess};
+use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
-use crate::event::Event;
+use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::registry::Registry;
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
@@ -28,8 +30,57 @@ struct Rig {
     shared: Arc<Shared>,
     /// One more reader of the ring: sees what every shard sees.
     auditor: RefCell<Reader>,
-    open: RefCell<Vec<ConnectionId>>,
+    host: RefCell<Host>,
     closes: bool,
+}
+
+/// What the host knows from its events.
+#[derive(Default)]
+struct Host {
+    open: Vec<Open>,
+    /// Messages by client.
+    heard: BTreeMap<u32, u64>,
+}
+
+struct Open {
+    connection: ConnectionId,
+    protocol: Protocol,
+    /// Messages sent to it.
+    sent: u64,
+    /// The client behind it, and its last message.
+    heard: Option<(u32, u64)>,
+}
+
+impl Host {
+    fn hear(&mut self, event: Event) {
+        let place = |open: &[Open], connection| {
+            let place = open.iter().position(|o| o.connection == connection);
+            place.unwrap_or_else(|| panic!("an event of {connection}, which is not open"))
+        };
+        match event {
+            Event::Opened { connection, protocol, .. } => {
+                assert!(self.open.iter().all(|o| o.connection != connection), "{connection} opened twice");
+                self.open.push(Open { connection, protocol, sent: 0, heard: None });
+            }
+            Event::Closed { connection, .. } => {
+                let at = place(&self.open, connection);
+                self.open.swap_remove(at);
+            }
+            Event::Message { connection, kind, payload } => {
+                let at = place(&self.open, connection);
+                let stamp = Stamp::parse(&payload).unwrap_or_else(|error| panic!("corrupt for the host: {error}"));
+                assert_eq!((&*stamp.topic, stamp.kind()), (DIRECT, kind), "{stamp:?}");
+                let (client, last) = self.open[at].heard.unwrap_or((stamp.publisher, 0));
+                assert_eq!((stamp.publisher, stamp.number), (client, last + 1), "messages to the host come in order");
+                self.open[at].heard = Some((client, stamp.number));
+                *self.heard.entry(client).or_default() += 1;
+            }
+            Event::Subscribed { connection, .. } | Event::Unsubscribed { connection, .. } => {
+                place(&self.open, connection);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Engine for Rig {
@@ -84,29 +135,47 @@ impl Engine for Rig {
         records
     }
 
-    fn host_act(&self, rng: &mut Rng) {
-        let mut open = self.open.borrow_mut();
+    fn host_act(&self, rng: &mut Rng, settling: bool) {
+        let mut host = self.host.borrow_mut();
         for mailbox in &self.shared.mailboxes {
-            for _ in 0..rng.below(20) {
-                match mailbox.events.pop() {
-                    Some(Event::Opened { connection, .. }) => open.push(connection),
-                    Some(Event::Closed { connection, .. }) => {
-                        let place = open.iter().position(|c| *c == connection);
-                        open.swap_remove(place.expect("`Closed` comes after `Opened`, once"));
-                    }
-                    Some(_) => {}
-                    None => break,
-                }
+            for _ in 0..if settling { 1_000 } else { rng.below(20) } {
+                let Some(event) = mailbox.events.pop() else { break };
+                host.hear(event);
             }
         }
-        if self.closes && !open.is_empty() && rng.chance(300) {
-            let connection = *rng.pick(&open);
-            let shard = connection.shard() as usize;
-            let close = Command::Close { connection, code: 4321, reason: "the host's wish".into() };
-            if self.shared.mailboxes[shard].commands.push(close).is_ok() {
-                self.shared.ring.wake_reader(shard);
-            }
+        if settling || host.open.is_empty() {
+            return;
         }
+        let at = rng.index(host.open.len());
+        let Open { connection, protocol, sent, .. } = &mut host.open[at];
+        let connection = *connection;
+        let mailbox = &self.shared.mailboxes[connection.shard() as usize];
+        let command = if *protocol == Protocol::Raw && rng.chance(700) {
+            let stamp = Stamp {
+                topic: DIRECT.into(),
+                priority: Priority::Normal,
+                publisher: 0,
+                number: *sent + 1,
+                kind: rng.below(3) as u8,
+                filling: rng.skewed(20_000) as u32,
+            };
+            let Some(payload) = self.shared.payloads.copy_from(&stamp.render()) else { return };
+            *sent += 1;
+            Command::Send { connection, kind: stamp.kind(), payload }
+        } else if self.closes {
+            Command::Close { connection, code: 4321, reason: "the host's wish".into() }
+        } else {
+            return;
+        };
+        match mailbox.commands.push(command) {
+            Ok(()) => self.shared.ring.wake_reader(connection.shard() as usize),
+            Err(Command::Send { .. }) => *sent -= 1,
+            Err(_) => {}
+        }
+    }
+
+    fn heard(&self, client: u32) -> u64 {
+        self.host.borrow().heard.get(&client).copied().unwrap_or(0)
     }
 
     fn drain(&self, within_ns: u64) {
@@ -115,6 +184,26 @@ impl Engine for Rig {
             mailbox.commands.force_push(Command::Drain { within_ns });
             self.shared.ring.wake_reader(shard);
         }
+    }
+
+    fn check_memory(&self) {
+        let memory = &self.shared.config.memory;
+        let shards = self.shards.len();
+        for mailbox in &self.shared.mailboxes {
+            let stats = mailbox.counters.read();
+            assert!(stats.log_bytes as usize <= memory.pool_bytes / shards, "{} bytes of log memory", stats.log_bytes);
+            let remainders = stats.remainder_bytes as usize;
+            assert!(remainders <= memory.remainder_bytes / shards, "{remainders} bytes of half-sent frames");
+        }
+        for mailbox in &self.shared.mailboxes {
+            // What may still be said: of each connection its opening, its end, and what one request brought it.
+            let config = &self.shared.config;
+            let most = config.events.capacity as u64 + 40 * u64::from(config.connections_max + REFUSAL_SLOTS);
+            let waiting = mailbox.counters.read().events_waiting;
+            assert!(waiting <= most, "{waiting} events wait for the host, more than {most}");
+        }
+        let payloads = &self.shared.payloads;
+        assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
     }
 
     fn totals(&self) -> Totals {
@@ -128,6 +217,11 @@ impl Engine for Rig {
                 sum(|s| s.dropped_normal),
                 sum(|s| s.dropped_low),
             ],
+            events_waiting: sum(|s| s.events_waiting),
+            cursors: sum(|s| s.cursors),
+            remainder_bytes: sum(|s| s.remainder_bytes),
+            evicted: sum(|s| s.evicted),
+            unlogged: sum(|s| s.unlogged),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
@@ -138,18 +232,18 @@ impl Engine for Rig {
 
 /// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
 fn random_config(rng: &mut Rng, shards: usize) -> Config {
-    let lane_bytes = *rng.pick(&[16 << 10, 16 << 10, 64 << 10, 1 << 20]);
-    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 2, 8, 40]);
+    let lane_bytes: usize = *rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]);
+    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
     let config = Config {
         shards: Some(shards),
         connections_max: *rng.pick(&[4, 12, 60]),
-        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000]),
+        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
         topics_max: *rng.pick(&[8, 64]),
         memory: MemoryConfig {
             ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
             pool_bytes,
             lane_bytes,
-            payload_bytes: *rng.pick(&[512 << 10, 16 << 20]),
+            payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
             remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
             ..MemoryConfig::default()
         },
@@ -160,7 +254,15 @@ fn random_config(rng: &mut Rng, shards: usize) -> Config {
             idle_timeout: Duration::ZERO,
             ..LimitsConfig::default()
         },
-        events: EventsConfig { capacity: *rng.pick(&[0, 2, 1000]), messages: false },
+        topics: vec![
+            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
+            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
+        ],
+        events: *rng.pick(&[
+            EventsConfig { capacity: 0, messages: false },
+            EventsConfig { capacity: 2, messages: true },
+            EventsConfig { capacity: 1_000, messages: true },
+        ]),
         ..Config::default()
     };
     assert!(config.access.publish == PublishAccess::Loopback);
@@ -179,9 +281,10 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         steps,
         clients: *rng.pick(&[3, 10, 30]),
         leaps: rng.chance(200),
-        removes: false,
-        connections_max: config.connections_max as usize,
+        removes: rng.chance(200),
+        burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
+        host_listens: config.events.messages,
         pings: !config.limits.ping_every.is_zero(),
     };
     let mut options = SimOptions::seeded(&mut rng);
@@ -217,19 +320,32 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
             }));
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            RefCell::new(Shard::new(number as u8, driver, shared.clone(), reader, connections_max + crate::shard::REFUSAL_SLOTS))
+            RefCell::new(Shard::new(
+                number as u8,
+                driver,
+                shared.clone(),
+                reader,
+                connections_max + crate::shard::REFUSAL_SLOTS,
+            ))
         })
         .collect();
     let rig = Rig {
         shards,
-        shared,
+        shared: shared.clone(),
         auditor: RefCell::new(auditor),
-        open: RefCell::new(Vec::new()),
+        host: RefCell::default(),
         closes: rng.chance(200),
     };
     let whole = World::new(net, Rc::new(rig), scenario, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
-    whole.run()
+    let summary = whole.run();
+    drop(whole);
+    let payloads = shared.payloads.clone();
+    drop(shared);
+    payloads.reclaim();
+    let kept = payloads.used_bytes();
+    assert_eq!(kept, 0, "{kept} bytes of payloads outlive their engine");
+    summary
 }
 
 /// The one place where the environment is read.
@@ -239,7 +355,7 @@ fn number_from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-const STEPS: u64 = 1_500;
+const STEPS: u64 = 3_000;
 
 fn steps() -> u64 {
     number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)

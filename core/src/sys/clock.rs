@@ -29,11 +29,13 @@ mod tests {
     fn monotonic_never_goes_back() {
         let first = monotonic_ns();
         assert!(first > 0);
-        assert!((0..1000).fold(first, |last, _| {
-            let now = monotonic_ns();
-            assert!(now >= last);
-            now
-        }) >= first);
+        assert!(
+            (0..1000).fold(first, |last, _| {
+                let now = monotonic_ns();
+                assert!(now >= last);
+                now
+            }) >= first
+        );
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! CPUs: which the process may use, how much of them its control groups grant, and pinning.
 
-use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,15 +25,6 @@ pub fn pin_this_thread(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
-}
-
-/// Names the calling thread, as `ps -L` and debuggers show it: the first 15 bytes, up to a NUL.
-pub fn name_this_thread(name: &str) {
-    let bytes: Vec<u8> = name.bytes().take_while(|&b| b != 0).take(15).collect();
-    if let Ok(name) = CString::new(bytes) {
-        // Only a label: a kernel that refuses it changes nothing.
-        let _ = rustix::thread::set_name(&name);
-    }
 }
 
 /// How many CPUs' worth of time the control groups above the process grant: the tightest quota, v2 or v1. `None` where
@@ -143,13 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_and_named_thread_is_both() {
+    fn a_pinned_thread_has_one_cpu() {
         let cpu = *affinity().unwrap().last().unwrap();
         std::thread::spawn(move || {
             pin_this_thread(cpu).unwrap();
             assert_eq!(affinity().unwrap(), [cpu]);
-            name_this_thread("a name that is too long");
-            assert_eq!(std::fs::read_to_string("/proc/thread-self/comm").unwrap().trim(), "a name that is");
         })
         .join()
         .unwrap();

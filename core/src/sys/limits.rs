@@ -1,9 +1,8 @@
 //! What the process may use: descriptors, and memory including the control group's limit.
 
-use std::io;
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use super::cpu::cgroup_directories;
 
@@ -11,20 +10,6 @@ use super::cpu::cgroup_directories;
 pub fn open_files() -> (u64, u64) {
     let limit = getrlimit(Resource::Nofile);
     (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
-}
-
-/// Raises the soft `RLIMIT_NOFILE` to the hard one and returns what now holds.
-///
-/// For binaries: a library must not change its host's limits unasked.
-///
-/// # Errors
-/// What `setrlimit` answers.
-pub fn raise_open_files() -> io::Result<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
-    }
-    Ok(open_files().0)
 }
 
 /// `RLIMIT_MEMLOCK`, the soft one, in bytes; `u64::MAX` is no limit.

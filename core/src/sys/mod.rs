@@ -8,6 +8,8 @@ pub mod futex;
 pub mod limits;
 pub mod memory;
 pub mod poll;
+#[cfg(test)]
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod wake;

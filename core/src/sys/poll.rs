@@ -1,4 +1,6 @@
 //! An epoll descriptor whose timeouts are exact to the clock's resolution.
+//!
+//! Safety: two calls, which write to a slice that is borrowed for them, no further than its length.
 #![allow(unsafe_code)]
 
 use std::io;

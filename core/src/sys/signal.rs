@@ -1,6 +1,8 @@
 //! Keeping the host's signals off our threads.
 //!
 //! The library installs no handler and changes no mask outside the threads it starts itself.
+//!
+//! Safety: two calls on a signal set that is a live local.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,6 +1,10 @@
 //! Listening sockets with the options that every accepted connection inherits.
 //!
 //! Linux copies these options from the listener to what it accepts, so that a connection costs no `setsockopt`.
+//!
+//! Safety: each call is given initialised memory of its own, with its exact length, for the time of the call.
+//!
+//! Safety: one `setsockopt` with a live local int.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -98,13 +102,7 @@ fn set_notsent_lowat(fd: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed, hence open; the option is an int, and pointer and length are those of a live
     // local int.
     let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NOTSENT_LOWAT,
-            (&raw const value).cast(),
-            len,
-        )
+        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, (&raw const value).cast(), len)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

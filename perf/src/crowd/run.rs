@@ -134,7 +134,11 @@ impl CrowdLoop {
                 bail!("{} members are not connected after 120 s; {:?}", self.pending, self.ledger.trouble);
             }
             if let Some(dead) = self.members.iter().position(|member| member.stage == Stage::Closed) {
-                bail!("member {dead} was refused: {:?}", self.ledger.trouble);
+                bail!(
+                    "member {dead} was refused or closed ({:?}): {:?}",
+                    self.members[dead].close,
+                    self.ledger.trouble
+                );
             }
         }
         say(&Event::Ready { ns: clock::now_ns() - began })
@@ -146,7 +150,10 @@ impl CrowdLoop {
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))
                 .context("no more sockets (is `ulimit -n` too low?)")?;
         if self.spec.server.ip().is_loopback() {
-            let source = Ipv4Addr::new(127, 0, 0, (2 + number / MEMBERS_PER_SOURCE) as u8);
+            // Addresses of this process's own: what an earlier crowd left in TIME_WAIT takes no port from it.
+            let own = 1 + (std::process::id() % 250) as u8;
+            let source = Ipv4Addr::new(127, own, (number / MEMBERS_PER_SOURCE) as u8, 1);
+            rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
             rustix::net::bind(&socket, &SocketAddrV4::new(source, 0))?;
         }
         rustix::net::connect(&socket, &self.spec.server)?;

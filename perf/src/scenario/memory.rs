@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Bench, Scenario, crowd_spec};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Spec};
 use crate::procfs::Memory;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
@@ -20,6 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("protocols", "raw,json", "how they subscribe"),
         ("shards", "2", "shards of the server"),
         ("driver", "auto", "the server's driver"),
+        ("connecting", "256", "upgrades under way at once while connecting"),
         ("settle_s", "3", "seconds of idleness before a measurement"),
         ("most_bytes", "1024", "bound on bytes per connection"),
         ("server_args", "", "further arguments of the server"),
@@ -56,7 +57,11 @@ fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result
         ("shards", bench.parameters.text("shards").into()),
         ("driver", bench.parameters.text("driver").into()),
     ])?;
-    let mut crowd = Crowd::start(&crowd_spec(&server, protocol, "idle", holding))?;
+    let spec = Spec {
+        connecting_max: bench.parameters.parse("connecting")?,
+        ..crowd_spec(&server, protocol, "idle", holding)
+    };
+    let mut crowd = Crowd::start(&spec)?;
     crowd.ready()?;
     // A lane comes to be with its first message, and cursors with the lane: an idle connection has had one.
     publish_one(&server)?;

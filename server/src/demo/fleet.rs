@@ -119,15 +119,18 @@ impl Vehicle {
         if turn.is_multiple_of(BATTERY_EVERY) {
             self.publish_battery(t_us);
         }
-        while let Some(alarm) = self.alarms.pop() {
+        let mut alarms = std::mem::take(&mut self.alarms);
+        for alarm in alarms.drain(..) {
             self.publish_alarm(t_us, alarm);
         }
+        self.alarms = alarms;
     }
 
     fn publish_imu(&mut self, t_us: u64) {
         let imu = self.rover.imu();
         let ([ax, ay, az], [gx, gy, gz]) = (imu.acceleration, imu.rotation);
-        let json = format_args!(r#"{{"t_us":{t_us},"acc":[{ax:.3},{ay:.3},{az:.3}],"gyro":[{gx:.2},{gy:.2},{gz:.2}]}}"#);
+        let json =
+            format_args!(r#"{{"t_us":{t_us},"acc":[{ax:.3},{ay:.3},{az:.3}],"gyro":[{gx:.2},{gy:.2},{gz:.2}]}}"#);
         publish(&mut self.text, &self.imu, Priority::Low, json);
     }
 

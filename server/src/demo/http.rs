@@ -107,7 +107,8 @@ fn answer(mut stream: TcpStream, site: &Site) -> io::Result<()> {
 fn reply_to(request: &[u8], site: &Site) -> Vec<u8> {
     let line = request.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
-    let (method, target, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, target, version) =
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if !version.starts_with(b"HTTP/1.") || words.next().is_some() {
         return refusal("400 Bad Request", "");
     }

@@ -50,16 +50,19 @@ fn bind_near(address: SocketAddr) -> io::Result<TcpListener> {
     let mut tried = address;
     loop {
         match TcpListener::bind(tried) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() != 0 => match tried.port().checked_add(1) {
-                Some(next) if next - address.port() < PORTS_TRIED => tried.set_port(next),
-                _ => return Err(error),
-            },
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() != 0 => {
+                match tried.port().checked_add(1) {
+                    Some(next) if next - address.port() < PORTS_TRIED => tried.set_port(next),
+                    _ => return Err(error),
+                }
+            }
             other => return other,
         }
     }
 }
 
-/// The address that the engine can have: tried with a listener that, unlike the engine's own, shares its port with nobody.
+/// The address that the engine can have: tried with a listener that, unlike the engine's own, shares its port
+/// with nobody.
 fn free_near(address: SocketAddr) -> io::Result<SocketAddr> {
     if address.port() == 0 {
         return Ok(address);
@@ -97,7 +100,10 @@ fn site(engine: &Engine, address: SocketAddr) -> Site {
             file("/settings.json", "application/json", &settings.to_string()),
         ],
         // Nothing from elsewhere; the engine is another origin only by its port.
-        policy: format!("default-src 'self'; connect-src 'self' ws://*:{}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", address.port()),
+        policy: format!(
+            "default-src 'self'; connect-src 'self' ws://*:{}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            address.port()
+        ),
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Rover {
     /// Seconds for which rocks hide the sky.
     hidden_for: f64,
     has_fix: bool,
+    /// How far off the reported position is, metres: it wanders without a fix.
+    drift: [f64; 2],
     satellites: u32,
     elapsed: f64,
 }
@@ -144,6 +146,7 @@ impl Rover {
             is_tilted: false,
             hidden_for: 0.0,
             has_fix: true,
+            drift: [0.0; 2],
             satellites: 14,
             elapsed: number as f64 * 100.0,
             random,
@@ -172,9 +175,8 @@ impl Rover {
 
     /// What the receiver says.
     pub fn gps(&mut self) -> Gps {
-        let scatter = if self.has_fix { 0.08 } else { 0.9 };
-        let east = self.position[0] + self.random.noise() * scatter;
-        let north = self.position[1] + self.random.noise() * scatter;
+        let east = self.position[0] + self.drift[0] + self.random.noise() * 0.05;
+        let north = self.position[1] + self.drift[1] + self.random.noise() * 0.05;
         Gps {
             latitude: ORIGIN_LATITUDE + north / METRES_PER_DEGREE,
             longitude: ORIGIN_LONGITUDE + east / (METRES_PER_DEGREE * ORIGIN_LATITUDE.to_radians().cos()),
@@ -189,7 +191,12 @@ impl Rover {
     /// What the battery says.
     pub fn battery(&self) -> Battery {
         let amperes = 1.8 + self.currents.iter().sum::<f64>();
-        Battery { percent: self.percent, volts: 21.0 + 0.084 * self.percent - 0.02 * amperes, amperes, celsius: self.celsius }
+        Battery {
+            percent: self.percent,
+            volts: 21.0 + 0.084 * self.percent - 0.02 * amperes,
+            amperes,
+            celsius: self.celsius,
+        }
     }
 
     fn drive(&mut self, dt: f64) -> (f64, f64) {
@@ -201,7 +208,10 @@ impl Rover {
         let weave = 0.12 * (self.elapsed * 0.9).sin();
         let yaw_rate = (off * 0.9 + weave).clamp(-TURN_MAX, TURN_MAX);
         let blocked = self.blocked_for.iter().filter(|s| **s > 0.0).count() as f64;
-        let wanted = SPEED_MAX * (1.0 - 0.55 * (yaw_rate.abs() / TURN_MAX)) * (1.0 - 0.3 * blocked).max(0.1) * (1.0 - self.tilt[1] * 1.5);
+        let wanted = SPEED_MAX
+            * (1.0 - 0.55 * (yaw_rate.abs() / TURN_MAX))
+            * (1.0 - 0.3 * blocked).max(0.1)
+            * (1.0 - self.tilt[1] * 1.5);
         let push = (wanted - self.speed).clamp(-1.6, 0.8);
         self.speed = (self.speed + push * dt).max(0.0);
         self.heading = (self.heading + yaw_rate * dt).rem_euclid(TAU);
@@ -218,7 +228,8 @@ impl Rover {
         self.shock.1 += dt;
         let (height, ago) = self.shock;
         let ring = height * (-ago * 6.0).exp() * (ago * TAU * 9.0).sin();
-        let shake = (0.08 + 0.34 * self.speed / SPEED_MAX) * (1.0 + 0.6 * (self.position[0] * 0.11).sin() * (self.position[1] * 0.13).cos());
+        let shake = (0.08 + 0.34 * self.speed / SPEED_MAX)
+            * (1.0 + 0.6 * (self.position[0] * 0.11).sin() * (self.position[1] * 0.13).cos());
         let rates = [(roll - self.tilt[0]) / dt, (pitch - self.tilt[1]) / dt];
         self.tilt = [roll, pitch];
         let mut noise = |deviation: f64| self.random.noise() * deviation;
@@ -262,7 +273,11 @@ impl Rover {
             let is_over = self.currents[wheel] > limit;
             if is_over != self.is_stalled[wheel] {
                 self.is_stalled[wheel] = is_over;
-                tell(if is_over { Alarm::MotorStalled(wheel + 1, self.currents[wheel]) } else { Alarm::MotorFree(wheel + 1) });
+                tell(if is_over {
+                    Alarm::MotorStalled(wheel + 1, self.currents[wheel])
+                } else {
+                    Alarm::MotorFree(wheel + 1)
+                });
             }
         }
     }
@@ -297,6 +312,11 @@ impl Rover {
         let is_hidden = self.hidden_for > 0.0;
         if self.random.happens(2.0, dt) {
             self.satellites = if is_hidden { 2 } else { 12 + (self.random.unit() * 5.0) as u32 };
+        }
+        for axis in 0..2 {
+            let wander = if self.has_fix { 0.0 } else { self.random.noise() * 0.9 * dt.sqrt() };
+            let recover = if self.has_fix { self.drift[axis] * dt * 2.0 } else { 0.0 };
+            self.drift[axis] += wander - recover;
         }
         let has_fix = self.satellites >= 4;
         if has_fix != self.has_fix {
@@ -333,9 +353,15 @@ mod tests {
             for (n, rover) in rovers.iter_mut().enumerate() {
                 rover.step(DT, |alarm| alarms.push((n, alarm)));
                 let (imu, gps, battery) = (rover.imu(), rover.gps(), rover.battery());
-                assert!(imu.acceleration.iter().chain(&imu.rotation).all(|v| v.is_finite() && v.abs() < 400.0), "{imu:?}");
+                assert!(
+                    imu.acceleration.iter().chain(&imu.rotation).all(|v| v.is_finite() && v.abs() < 400.0),
+                    "{imu:?}"
+                );
                 assert!(gps.east_north.iter().all(|v| v.abs() < 3.0 * FIELD), "{gps:?}");
-                assert!((0.0..=100.0).contains(&battery.percent) && (15.0..30.0).contains(&battery.volts), "{battery:?}");
+                assert!(
+                    (0.0..=100.0).contains(&battery.percent) && (15.0..30.0).contains(&battery.volts),
+                    "{battery:?}"
+                );
                 assert!(rover.currents().iter().all(|a| (0.0..15.0).contains(a)));
             }
         }

@@ -2,6 +2,7 @@
 //! Knows: processes and pipes. Must never know: what is tested.
 #![allow(dead_code, clippy::disallowed_methods)]
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,6 +17,16 @@ use tungstenite::{Message, WebSocket};
 
 /// Longer than anything here takes on a busy machine: a hang fails the test instead of hanging it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Says why a test cannot run here, also where the whole suite counts such tests.
+pub fn skip(reason: &str) {
+    println!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("FANWIRE_TEST_SKIPS")
+        && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path)
+    {
+        let _ = writeln!(file, "{reason}");
+    }
+}
 
 /// A running `fanwire`. Killed when dropped.
 pub struct Fanwire {
@@ -207,9 +218,10 @@ impl Subscriber {
     /// The code that the server closes with; messages before it are thrown away.
     pub fn close_code(&mut self) -> u16 {
         loop {
-            match self.socket.read().expect("a close frame") {
-                Message::Close(frame) => return frame.map_or(1005, |f| f.code.into()),
-                _ => {}
+            if let Message::Close(frame) = self.socket.read().expect("a close frame") {
+                // Lets the reply go out: the server waits for it.
+                let _ = self.socket.flush();
+                return frame.map_or(1005, |f| f.code.into());
             }
         }
     }

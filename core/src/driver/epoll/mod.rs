@@ -172,7 +172,9 @@ impl EpollDriver {
 
     fn report_writable(&mut self, most: usize, events: &mut Vec<Event>) {
         let mut left = most;
-        while left > 0 && let Some(slot) = self.writable.pop() {
+        while left > 0
+            && let Some(slot) = self.writable.pop()
+        {
             let connection = &mut self.connections[slot as usize];
             if connection.fd.is_some() && connection.outlet == Outlet::Due {
                 connection.outlet = Outlet::Idle;

@@ -53,8 +53,6 @@ pub enum EndNews {
 /// One connection.
 #[derive(Debug)]
 pub struct Conn {
-    /// The shard whose listener it came to.
-    pub shard: usize,
     /// The client's address.
     pub peer: Option<SocketAddr>,
     /// The client's end.
@@ -91,9 +89,8 @@ pub struct Conn {
 
 impl Conn {
     /// A connection that waits to be accepted from `due` on.
-    pub fn new(shard: usize, peer: Option<SocketAddr>, due: u64, ends_while_paused: bool) -> Self {
+    pub fn new(peer: Option<SocketAddr>, due: u64, ends_while_paused: bool) -> Self {
         Conn {
-            shard,
             peer,
             client: ClientEnd::Open,
             server: ShardEnd::Waiting(due),

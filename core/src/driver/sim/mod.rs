@@ -30,7 +30,7 @@ pub type SleepHook = Box<dyn FnMut(u64)>;
 /// One shard's driver on a [`SimNet`].
 ///
 /// A turn never waits: it reports what is due and returns. Whoever steps the shards moves time on when all of them
-/// are idle ([`SimNet::last_wait`], [`SimNet::next_due`]).
+/// are idle ([`SimNet::next_due`]).
 pub struct SimDriver {
     net: SimNet,
     shard: usize,
@@ -85,14 +85,14 @@ impl Driver for SimDriver {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
-        self.net.state_mut().turn(self.shard, wait, events);
+        self.net.state_mut().turn(self.shard, events);
         if events.len() == before
             && let Wait::Until(until) = wait
             && until > self.net.now_ns()
             && let Some(hook) = &mut self.on_sleep
         {
             hook(until);
-            self.net.state_mut().turn(self.shard, wait, events);
+            self.net.state_mut().turn(self.shard, events);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Everything happens in one thread; every random choice comes from one seeded generator. So a run is its seed.
 
 use std::cell::{Ref, RefCell, RefMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::conn::{ClientEnd, Conn, ECONNRESET, EPIPE, ETIMEDOUT, EndNews, ShardE
 use super::options::SimOptions;
 use super::rng::Rng;
 use super::socket::SimSocket;
-use crate::driver::{DriverCounters, Event, RECV_HEADROOM, RecvBuf, Sent, Slot, Wait};
+use crate::driver::{DriverCounters, Event, RECV_HEADROOM, RecvBuf, Sent, Slot};
 
 /// What received memory is filled with before and after it is lent, so that stale reads show.
 const POISON: u8 = 0xdd;
@@ -46,6 +46,8 @@ pub(super) struct ShardSide {
     pub backlog: VecDeque<usize>,
     /// Connection by slot.
     pub slots: Vec<Option<usize>>,
+    /// Slots in use.
+    pub used: BTreeSet<u32>,
     /// Free slots; the last freed is the last.
     pub free: Vec<u32>,
     /// Receive buffers not on loan.
@@ -54,14 +56,13 @@ pub(super) struct ShardSide {
     pub buffer_addresses: Vec<usize>,
     pub lent: Vec<bool>,
     pub woken: Arc<AtomicBool>,
-    pub last_wait: Option<Wait>,
     pub counters: DriverCounters,
     pub alive: bool,
 }
 
 impl ShardSide {
     fn open(&self) -> u32 {
-        (self.slots.len() - self.free.len()) as u32
+        self.used.len() as u32
     }
 }
 
@@ -92,12 +93,12 @@ impl SimNet {
             stopping: false,
             backlog: VecDeque::new(),
             slots: vec![None; limits.slots as usize],
+            used: BTreeSet::new(),
             free: (0..limits.slots).rev().collect(),
             buffer_addresses: buffers.iter().map(|(_, bytes)| bytes.as_ptr() as usize).collect(),
             lent: vec![false; buffers.len()],
             buffers,
             woken: Arc::new(AtomicBool::new(false)),
-            last_wait: None,
             counters: DriverCounters::default(),
             alive: true,
         });
@@ -127,11 +128,6 @@ impl SimNet {
     pub fn advance_to(&self, t: u64) {
         let mut net = self.state_mut();
         net.now_ns = net.now_ns.max(t);
-    }
-
-    /// The wait that the shard asked for in its last turn, if it had one.
-    pub fn last_wait(&self, shard: usize) -> Option<Wait> {
-        self.state().shards[shard].last_wait
     }
 
     /// The earliest instant at which the shard's driver has an event to report, if nobody acts.
@@ -195,7 +191,7 @@ impl NetState {
         let peer = if self.rng.chance(self.options.peer_unknown) { None } else { Some(peer) };
         let due = delayed(self.now_ns, &mut self.rng, &self.options);
         let ends_while_paused = self.rng.chance(500);
-        let mut conn = Conn::new(shard, peer, due, ends_while_paused);
+        let mut conn = Conn::new(peer, due, ends_while_paused);
         let side = &mut self.shards[shard];
         let index = self.conns.len();
         if side.listening && !side.stopping && side.alive && side.backlog.len() < self.options.backlog {
@@ -274,20 +270,17 @@ impl NetState {
         open.unwrap_or_else(|| panic!("shard {shard}: {what} on the closed slot {}", slot.0))
     }
 
-    pub(super) fn turn(&mut self, shard: usize, wait: Wait, events: &mut Vec<Event>) {
+    pub(super) fn turn(&mut self, shard: usize, events: &mut Vec<Event>) {
         let lent = self.shards[shard].lent.iter().filter(|lent| **lent).count();
         assert_eq!(lent, 0, "shard {shard}: {lent} receive buffers not given back before the next turn");
         let side = &mut self.shards[shard];
-        side.last_wait = Some(wait);
         side.counters.syscalls += 1;
         let events_max = events.len() + self.options.limits.events_per_turn;
 
         if side.woken.swap(false, Ordering::AcqRel) || self.rng.chance(self.options.spurious_woken) {
             events.push(Event::Woken);
         }
-        let mut slots: Vec<u32> = (0..self.shards[shard].slots.len() as u32)
-            .filter(|slot| self.shards[shard].slots[*slot as usize].is_some())
-            .collect();
+        let mut slots: Vec<u32> = self.shards[shard].used.iter().copied().collect();
         let start = if slots.is_empty() { 0 } else { self.rng.index(slots.len()) };
         slots.rotate_left(start);
         let shuffled = self.rng.chance(self.options.shuffle);
@@ -396,6 +389,7 @@ impl NetState {
             let slot = side.free.remove(at);
             assert!(side.slots[slot as usize].is_none());
             side.slots[slot as usize] = Some(index);
+            side.used.insert(slot);
             let conn = &mut self.conns[index];
             conn.server = ShardEnd::Open(slot);
             events.push(Event::Accepted { slot: Slot(slot), peer: conn.peer });
@@ -451,8 +445,8 @@ impl NetState {
         {
             sooner(at);
         }
-        for index in side.slots.iter().flatten() {
-            if let Some(at) = self.conns[*index].next_due() {
+        for index in side.used.iter().filter_map(|slot| side.slots[*slot as usize]) {
+            if let Some(at) = self.conns[index].next_due() {
                 sooner(at);
             }
         }
@@ -541,6 +535,7 @@ impl NetState {
         conn.inbound = VecDeque::new();
         let side = &mut self.shards[shard];
         side.slots[slot.0 as usize] = None;
+        side.used.remove(&slot.0);
         side.free.push(slot.0);
     }
 
@@ -562,10 +557,8 @@ impl NetState {
 
     /// The shard's driver is dropped: the kernel closes everything it had.
     pub(super) fn shard_gone(&mut self, shard: usize) {
-        for slot in 0..self.shards[shard].slots.len() as u32 {
-            if self.shards[shard].slots[slot as usize].is_some() {
-                self.close(shard, Slot(slot));
-            }
+        while let Some(&slot) = self.shards[shard].used.first() {
+            self.close(shard, Slot(slot));
         }
         let side = &mut self.shards[shard];
         side.alive = false;

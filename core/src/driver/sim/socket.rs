@@ -83,16 +83,6 @@ impl SimSocket {
     pub fn is_accepted(&self) -> bool {
         self.net.state().conns[self.index].slot().is_some()
     }
-
-    /// True once the shard has closed its end.
-    pub fn is_closed_by_shard(&self) -> bool {
-        self.net.state().conns[self.index].server == ShardEnd::Closed
-    }
-
-    /// Bytes that the kernel has taken from the shard for this client so far.
-    pub fn sent_total(&self) -> u64 {
-        self.net.state().conns[self.index].sent_total
-    }
 }
 
 impl Drop for SimSocket {

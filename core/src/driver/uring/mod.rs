@@ -7,21 +7,19 @@
 //! closing has only polls to cancel.
 //!
 //! Knows descriptors, slots and readiness; must never know frames, topics or policies.
-//! The safety contract is in [`ring`].
-#![allow(unsafe_code)]
+//! Unsafe code is in the files that make entries; its contract is in [`ring`].
 
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::num::NonZeroI32;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
-use io_uring::{opcode, squeue};
-use rustix::net::SocketFlags;
+use io_uring::opcode;
+use io_uring::types::{CancelBuilder, Fixed, Timespec};
 
 use super::buffers::RecvBuffers;
-use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
+use super::gate::{ACCEPTS_PER_TURN, Gate};
 use super::inlet::{Inlet, SlotQueue};
 use super::waker::EventWaker;
 use super::{
@@ -31,18 +29,20 @@ use super::{
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket::RawAddr;
 
-pub mod ring;
+mod accept;
+mod batch;
+mod polls;
+mod receive;
+mod ring;
+mod send;
 mod token;
 
-use ring::{Completion, REAP, Ring};
-use token::{GENERATIONS, Op, Token};
+use batch::Answers;
+use ring::Ring;
+use token::{Op, Token};
 
 /// Operations in one batch at most.
 const BATCH: usize = SEND_BATCH_OPS;
-/// Reads of one connection in one turn while others wait.
-const READS_PER_TURN: usize = 4;
-/// Accepts tried at once when nothing is known of the backlog: each that finds it empty costs 0.15 µs.
-const ACCEPTS_AT_FIRST: usize = 4;
 /// Calls for deferred work in one turn at most.
 const LOOKS_PER_TURN: usize = 64;
 /// Looks at the completions before a dropped driver gives up waiting for the kernel's last words.
@@ -134,6 +134,8 @@ struct Connection {
     room_armed: bool,
     /// Operations with completions still to come.
     in_kernel: u8,
+    /// Why the kernel would not watch the connection any more (out of memory): its last bytes are read, then it has failed.
+    watch_error: Option<NonZeroI32>,
 }
 
 /// What is known of a connection's sending side.
@@ -151,41 +153,6 @@ enum Outlet {
 struct Read {
     slot: u32,
     buf: RecvBuf,
-}
-
-/// Results of the batch under way, by index.
-struct Answers {
-    serial: u32,
-    outstanding: usize,
-    asked: usize,
-    results: [Completion; BATCH],
-}
-
-const NO_ANSWER: Completion = Completion { user_data: 0, result: -libc::EIO, flags: 0 };
-
-impl Answers {
-    fn begin(&mut self) {
-        debug_assert_eq!(self.outstanding, 0);
-        self.serial = (self.serial + 1) % GENERATIONS;
-        self.asked = 0;
-    }
-
-    /// The user data of the batch's next operation.
-    fn next(&mut self) -> u64 {
-        let token = Token::new(Op::Batch, self.serial, self.asked as u32);
-        self.results[self.asked] = NO_ANSWER;
-        self.asked += 1;
-        self.outstanding += 1;
-        token.pack()
-    }
-
-    fn on_completion(&mut self, token: Token, completion: Completion) {
-        // A batch that a failed ring left behind has an older serial.
-        if token.generation == self.serial && (token.slot as usize) < self.asked {
-            self.results[token.slot as usize] = completion;
-            self.outstanding -= 1;
-        }
-    }
 }
 
 impl UringDriver {
@@ -206,15 +173,12 @@ impl UringDriver {
         }
         Ok(UringDriver {
             ring,
-            answers: Answers { serial: 0, outstanding: 0, asked: 0, results: [NO_ANSWER; BATCH] },
+            answers: Answers::new(),
             in_kernel: 0,
             waker: Arc::new(EventWaker::new()?),
             waker_armed: false,
             woken: false,
-            listeners: listeners
-                .into_iter()
-                .map(|fd| Listener { fd: Some(fd), ready: true, armed: false })
-                .collect(),
+            listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true, armed: false }).collect(),
             gate: Gate::new(limits.slots),
             connections: vec![Connection::default(); limits.slots as usize].into_boxed_slice(),
             free: (0..limits.slots).rev().collect(),
@@ -260,174 +224,11 @@ impl UringDriver {
         }
     }
 
-    // --- Submission ---
-
-    /// Queues an entry, handing over what is queued if there is no room.
-    ///
-    /// # Safety
-    /// As [`Ring::push`].
-    unsafe fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: passed on to the caller.
-        while !unsafe { self.ring.push(entry) } && self.ring.failure().is_none() {
-            if !self.ring.submit() {
-                self.reap();
-            }
-        }
-    }
-
-    /// Queues an operation that names no memory and completes when it likes.
-    fn push_detached(&mut self, entry: squeue::Entry, token: Token) {
-        self.in_kernel += 1;
-        // SAFETY: polls, cancels, closes and shutdowns name no memory of ours.
-        unsafe { self.push(&entry.user_data(token.pack())) };
-    }
-
-    /// The same, on behalf of a connection, which is not over before it has completed.
-    fn push_for(&mut self, slot: u32, op: Op, entry: squeue::Entry) {
-        let connection = &mut self.connections[slot as usize];
-        connection.in_kernel += 1;
-        let token = Token::new(op, connection.generation, slot);
-        self.push_detached(entry, token);
-    }
-
-    /// Hands the batch over and takes completions until all of it is answered. Operations of a batch cannot wait, so that
-    /// neither can this.
-    fn finish_batch(&mut self) {
-        while self.answers.outstanding > 0 {
-            let submitted = self.ring.submit();
-            if self.ring.failure().is_some() {
-                // Unanswered ones read as EIO; the next turn reports the ring's failure.
-                self.answers.outstanding = 0;
-                return;
-            }
-            if self.reap() == 0 && submitted {
-                // Overflown into the kernel's own list: it is fetched by asking for events.
-                self.ring.wait(None);
-            }
-        }
-    }
-
-    // --- Completion ---
-
-    /// Takes all completions there are. Returns how many.
-    fn reap(&mut self) -> usize {
-        let mut total = 0;
-        loop {
-            let mut completions = [NO_ANSWER; REAP];
-            let count = self.ring.reap(&mut completions);
-            for completion in &completions[..count] {
-                self.on_completion(*completion);
-            }
-            total += count;
-            if count < REAP {
-                return total;
-            }
-        }
-    }
-
-    fn on_completion(&mut self, completion: Completion) {
-        let Some(token) = Token::unpack(completion.user_data) else { return };
-        if token.op == Op::Batch {
-            return self.answers.on_completion(token, completion);
-        }
-        let is_last = !completion.is_more();
-        self.in_kernel -= usize::from(is_last);
-        match token.op {
-            Op::Waker => {
-                self.waker_armed &= !is_last;
-                self.waker.on_signal();
-                self.woken = true;
-            }
-            Op::Listener => {
-                // A listener under cancellation is looked at a last time, too.
-                let listener = &mut self.listeners[token.slot as usize];
-                listener.armed &= !is_last;
-                listener.ready = true;
-            }
-            Op::CancelListener | Op::Batch => {}
-            Op::Watch | Op::Room | Op::Cancel | Op::Close | Op::Shutdown => {
-                self.on_connection_completion(token, completion.result, is_last);
-            }
-        }
-    }
-
-    fn on_connection_completion(&mut self, token: Token, result: i32, is_last: bool) {
-        let slot = token.slot;
-        let connection = &mut self.connections[slot as usize];
-        // A slot is not reused while it has operations in the kernel: this is the second lock on that door.
-        if connection.generation != token.generation {
-            debug_assert!(false, "completion of a connection that is over: {token:?}");
-            return;
-        }
-        connection.in_kernel -= u8::from(is_last);
-        let is_open = connection.state == State::Open;
-        match token.op {
-            Op::Watch => {
-                connection.watched &= !is_last;
-                if is_open {
-                    // An error reads as a hangup: the receive that follows learns what it is.
-                    let hangup = result < 0 || result & HANGUP != 0;
-                    if connection.inlet.on_ready(hangup) {
-                        self.readable.push(slot);
-                    }
-                    // Every end re-arms, good ones too: an overflow ends polls with a good result.
-                    if is_last {
-                        self.unwatched.push(slot);
-                    }
-                }
-            }
-            Op::Room => {
-                connection.room_armed = false;
-                if is_open && connection.outlet == Outlet::Waiting {
-                    connection.outlet = Outlet::Due;
-                    self.writable.push(slot);
-                }
-            }
-            _ => {}
-        }
-        let connection = &mut self.connections[slot as usize];
-        if connection.state == State::Closing && connection.in_kernel == 0 {
-            connection.state = State::Free;
-            connection.generation = (connection.generation + 1) % GENERATIONS;
-            self.free.push(slot);
-            self.gate.on_closed();
-        }
-    }
-
-    /// Arms every poll that should be and is not.
-    fn arm(&mut self) {
-        if !self.waker_armed {
-            self.waker_armed = true;
-            let poll = opcode::PollAdd::new(Fd(self.waker.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
-            self.push_detached(poll, Token::new(Op::Waker, 0, 0));
-        }
-        for index in 0..self.listeners.len() {
-            let listener = &mut self.listeners[index];
-            if let (Some(fd), false, false) = (&listener.fd, listener.armed, self.gate.is_stopping()) {
-                let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
-                listener.armed = true;
-                self.push_detached(poll, Token::new(Op::Listener, 0, index as u32));
-            }
-        }
-        while let Some(slot) = self.unwatched.pop() {
-            self.watch(slot);
-        }
-    }
-
-    fn watch(&mut self, slot: u32) {
-        let connection = &mut self.connections[slot as usize];
-        if connection.state == State::Open && !connection.watched && !connection.inlet.is_ended() {
-            connection.watched = true;
-            let poll = opcode::PollAdd::new(Fixed(slot), WATCHED as u32).multi(true).build();
-            self.push_for(slot, Op::Watch, poll);
-        }
-    }
-
-    // --- What a turn reports ---
-
     fn report_writable(&mut self, most: usize, events: &mut Vec<Event>) {
         let mut left = most;
-        while left > 0 && let Some(slot) = self.writable.pop() {
+        while left > 0
+            && let Some(slot) = self.writable.pop()
+        {
             let connection = &mut self.connections[slot as usize];
             if connection.state == State::Open && connection.outlet == Outlet::Due {
                 connection.outlet = Outlet::Idle;
@@ -436,253 +237,10 @@ impl UringDriver {
             }
         }
     }
-
-    fn accept(&mut self, most: usize, events: &mut Vec<Event>) {
-        let mut left = most;
-        for index in 0..self.listeners.len() {
-            let mut attempt = ACCEPTS_AT_FIRST;
-            while left > 0 && self.listeners[index].ready {
-                let room = self.gate.room(self.in_use(), self.now_ns) as usize;
-                let count = attempt.min(room).min(left).min(ACCEPTS_PER_TURN);
-                if count == 0 {
-                    break;
-                }
-                left -= self.accept_batch(index, count, events);
-                attempt *= 4;
-            }
-            if self.gate.is_stopping() {
-                self.finish_listening(index);
-            }
-        }
-    }
-
-    /// Tries `count` accepts, for which there are slots. Returns how many attempts were used up.
-    fn accept_batch(&mut self, index: usize, count: usize, events: &mut Vec<Event>) -> usize {
-        let Some(fd) = self.listeners[index].fd.as_ref().map(AsRawFd::as_raw_fd) else {
-            self.listeners[index].ready = false;
-            return 0;
-        };
-        // What comes in from here on is news, also if the poll reports it while the batch is under way.
-        self.listeners[index].ready = false;
-        // The gate's room is at most the free slots, of which the last ones are asked for.
-        let first = self.free.len() - count;
-        if self.accept_by_syscall {
-            self.accept_into_table(index, first, count);
-        } else {
-            self.submit_accepts(fd, first, count);
-        }
-
-        let (mut empty, mut exhausted) = (false, false);
-        let mut used = 0;
-        // From the back, so that taking a slot out of the free list moves none that is still to be looked at.
-        for attempt in (0..count).rev() {
-            let result = self.answers.results[attempt].result;
-            if result >= 0 {
-                let slot = self.free.swap_remove(first + attempt);
-                used += 1;
-                self.on_accepted(slot, attempt, events);
-            } else if result == -libc::EINVAL && !self.accept_by_syscall {
-                // The flag is not known here (before 6.10). Nothing was accepted: try the other way.
-                self.accept_by_syscall = true;
-                return 0;
-            } else {
-                match AcceptTrouble::of(-result) {
-                    AcceptTrouble::Empty => empty = true,
-                    AcceptTrouble::Lost => used += 1,
-                    AcceptTrouble::Exhausted => exhausted = true,
-                }
-            }
-        }
-        if exhausted {
-            self.counters.accept_exhausted += 1;
-            self.gate.on_exhausted(self.now_ns);
-        }
-        // No accept found the backlog empty: it may hold more.
-        self.listeners[index].ready |= !empty;
-        used
-    }
-
-    /// Accepts straight into the table's slots `free[first..]`, all with one call.
-    fn submit_accepts(&mut self, listener: i32, first: usize, count: usize) {
-        self.answers.begin();
-        for attempt in 0..count {
-            let target = DestinationSlot::try_from_slot_target(self.free[first + attempt]).ok();
-            let addr = &mut self.addrs[attempt];
-            *addr = RawAddr::EMPTY;
-            let room = &raw mut addr.len;
-            let accept = opcode::Accept::new(Fd(listener), addr.bytes.as_mut_ptr().cast(), room).file_index(target);
-            let token = self.answers.next();
-            let entry = ring::without_waiting(accept.build().user_data(token));
-            // SAFETY: the address and its length are in a box that this driver owns and frees after its ring; they stay
-            // untouched until `finish_batch` below has seen the completion.
-            unsafe { self.push(&entry) };
-        }
-        self.finish_batch();
-    }
-
-    /// The same with system calls: accept, move the socket into the table, forget its number.
-    fn accept_into_table(&mut self, index: usize, first: usize, count: usize) {
-        self.answers.begin();
-        let mut error = 0;
-        for attempt in 0..count {
-            // After one error the rest would only repeat it.
-            if error == 0 {
-                match self.accept_one_into_table(index, self.free[first + attempt]) {
-                    Ok(addr) => self.addrs[attempt] = addr,
-                    Err(errno) => error = -errno.raw_os_error(),
-                }
-            }
-            self.answers.results[attempt].result = error;
-        }
-    }
-
-    fn accept_one_into_table(&mut self, index: usize, slot: u32) -> Result<RawAddr, rustix::io::Errno> {
-        let Some(listener) = &self.listeners[index].fd else { return Err(rustix::io::Errno::AGAIN) };
-        self.ring.syscalls += 3;
-        let (fd, peer) = rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
-        self.ring
-            .submitter()
-            .register_files_update(slot, &[fd.as_raw_fd()])
-            .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::NOMEM))?;
-        Ok(peer.and_then(|peer| SocketAddr::try_from(peer).ok()).map_or(RawAddr::EMPTY, RawAddr::from))
-    }
-
-    fn on_accepted(&mut self, slot: u32, attempt: usize, events: &mut Vec<Event>) {
-        let generation = self.connections[slot as usize].generation;
-        self.connections[slot as usize] = Connection { state: State::Open, generation, ..Connection::default() };
-        events.push(Event::Accepted { slot: Slot(slot), peer: self.addrs[attempt].to_socket_addr() });
-        self.watch(slot);
-    }
-
-    /// Closes a listener whose poll is gone and whose backlog is empty, or that can be drained no further.
-    fn finish_listening(&mut self, index: usize) {
-        let full = self.free.is_empty();
-        let listener = &mut self.listeners[index];
-        // With its poll armed the kernel would keep it listening after our close.
-        if !listener.armed && (!listener.ready || full) {
-            listener.ready = false;
-            listener.fd = None;
-        }
-    }
-
-    fn receive(&mut self, most: usize, events: &mut Vec<Event>) {
-        let mut left = most;
-        let mut attempts = self.readable.len() * READS_PER_TURN;
-        while left > 0 && attempts > 0 {
-            let mut reads = std::mem::take(&mut self.reads);
-            self.begin_reads(left.min(attempts).min(BATCH), &mut reads);
-            attempts -= reads.len();
-            let count = reads.len();
-            self.submit_reads(&mut reads);
-            for (index, read) in reads.drain(..).enumerate() {
-                let before = events.len();
-                self.on_read(self.answers.results[index], read, events);
-                left -= events.len() - before;
-            }
-            self.reads = reads;
-            if count == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Pairs connections that may have bytes with buffers.
-    fn begin_reads(&mut self, most: usize, reads: &mut Vec<Read>) {
-        while reads.len() < most && !self.readable.is_empty() {
-            let Some(buf) = self.buffers.take() else {
-                self.counters.recv_buffers_exhausted += 1;
-                return;
-            };
-            let Some(slot) = self.readable.pop() else { return };
-            let connection = &mut self.connections[slot as usize];
-            if connection.state == State::Open && connection.inlet.wants_read() {
-                connection.inlet.on_read_begin();
-                reads.push(Read { slot, buf });
-            } else {
-                self.buffers.put(buf);
-            }
-        }
-    }
-
-    fn submit_reads(&mut self, reads: &mut [Read]) {
-        self.answers.begin();
-        for Read { slot, buf } in reads.iter_mut() {
-            let room = (buf.bytes.len() - buf.start) as u32;
-            let to = buf.bytes[buf.start..].as_mut_ptr();
-            let receive = opcode::Recv::new(Fixed(*slot), to, room).flags(libc::MSG_DONTWAIT).build();
-            let token = self.answers.next();
-            // SAFETY: the buffer is exclusively borrowed through `reads` and stays where it is until `finish_batch` below
-            // has seen the completion; `room` is what is left of it from `to`.
-            unsafe { self.push(&receive.user_data(token)) };
-        }
-        self.finish_batch();
-    }
-
-    fn on_read(&mut self, answer: Completion, read: Read, events: &mut Vec<Event>) {
-        let Read { slot, mut buf } = read;
-        let connection = &mut self.connections[slot as usize];
-        let slot_id = Slot(slot);
-        match answer.result {
-            count @ 1.. => {
-                buf.end = buf.start + count as usize;
-                let more = buf.end == buf.bytes.len() || answer.is_socket_nonempty();
-                self.counters.receives += 1;
-                events.push(Event::Received { slot: slot_id, buf });
-                if connection.inlet.on_bytes(more) {
-                    self.readable.push(slot);
-                }
-                return;
-            }
-            AGAIN => connection.inlet.on_nothing(),
-            INTERRUPTED => {
-                if connection.inlet.on_ready(false) {
-                    self.readable.push(slot);
-                }
-            }
-            ended => {
-                if connection.inlet.on_end() {
-                    events.push(Event::End { slot: slot_id, error: (ended < 0).then_some(-ended) });
-                }
-            }
-        }
-        self.buffers.put(buf);
-    }
-
-    // --- Sending ---
-
-    fn submit_sends(&mut self, batch: &SendBatch<'_>) {
-        self.answers.begin();
-        for (index, (slot, parts)) in batch.iter().enumerate() {
-            let token = self.answers.next();
-            if self.open(slot).is_none() {
-                self.answers.outstanding -= 1;
-                self.answers.results[index].result = -libc::EBADF;
-                continue;
-            }
-            let fixed = Fixed(slot.0);
-            let entry = if parts.len() == 1 || self.send_cut != usize::MAX {
-                let len = parts[0].len().min(self.send_cut).min(u32::MAX as usize);
-                opcode::Send::new(fixed, parts[0].as_ptr(), len as u32).flags(SEND_FLAGS).build()
-            } else {
-                let header = &mut self.headers[index];
-                // `IoSlice` is an iovec by its contract; the kernel does not write through it in a send.
-                header.msg_iov = parts.as_ptr().cast_mut().cast();
-                header.msg_iovlen = parts.len() as _;
-                opcode::SendMsg::new(fixed, header).flags(SEND_FLAGS as u32).build()
-            };
-            // SAFETY: bytes and parts are borrowed by the batch, which outlives this call; the header is in a box that this
-            // driver owns. All of it stays as it is until `finish_batch` below has seen the completion.
-            unsafe { self.push(&entry.user_data(token)) };
-        }
-        self.finish_batch();
-    }
 }
 
 const AGAIN: i32 = -libc::EAGAIN;
 const INTERRUPTED: i32 = -libc::EINTR;
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-const WATCHED: i32 = (libc::POLLIN | libc::POLLRDHUP) as i32;
-const HANGUP: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 const EMPTY_HEADER: libc::msghdr = libc::msghdr {
     msg_name: std::ptr::null_mut(),
     msg_namelen: 0,

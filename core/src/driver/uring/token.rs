@@ -24,17 +24,8 @@ pub enum Op {
     Batch,
 }
 
-const OPS: [Op; 9] = [
-    Op::Watch,
-    Op::Room,
-    Op::Cancel,
-    Op::Close,
-    Op::Shutdown,
-    Op::Listener,
-    Op::CancelListener,
-    Op::Waker,
-    Op::Batch,
-];
+const OPS: [Op; 9] =
+    [Op::Watch, Op::Room, Op::Cancel, Op::Close, Op::Shutdown, Op::Listener, Op::CancelListener, Op::Waker, Op::Batch];
 
 /// Generations are counted modulo this.
 pub const GENERATIONS: u32 = 1 << 24;

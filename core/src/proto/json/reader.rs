@@ -125,6 +125,9 @@ impl<'a> JsonString<'a> {
 
     /// Hands out the decoded text in pieces. The escapes were checked when the string was read.
     fn each_part(&self, mut part: impl FnMut(&str)) {
+        if !self.escaped {
+            return part(self.raw);
+        }
         let mut rest = self.raw;
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
             part(&rest[..at]);
@@ -178,14 +181,18 @@ impl<'a> Reader<'a> {
     ) -> Result<(), E> {
         self.enter(ValueType::Object)?;
         if self.next_byte() == Some(b'}') {
-            return Ok(self.leave());
+            self.leave();
+            return Ok(());
         }
         loop {
             let name = self.name()?;
             member(name, self)?;
             match self.next_byte() {
                 Some(b',') => self.at += 1,
-                Some(b'}') => return Ok(self.leave()),
+                Some(b'}') => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.unexpected().into()),
             }
         }
@@ -198,13 +205,17 @@ impl<'a> Reader<'a> {
     pub fn array<E: From<JsonError>>(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), E>) -> Result<(), E> {
         self.enter(ValueType::Array)?;
         if self.next_byte() == Some(b']') {
-            return Ok(self.leave());
+            self.leave();
+            return Ok(());
         }
         loop {
             item(self)?;
             match self.next_byte() {
                 Some(b',') => self.at += 1,
-                Some(b']') => return Ok(self.leave()),
+                Some(b']') => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.unexpected().into()),
             }
         }

@@ -6,7 +6,8 @@
 use super::reader::{JsonError, JsonString, Reader, ValueType};
 use crate::Priority;
 use crate::proto::server_message::{
-    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed, Welcome,
+    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
+    Welcome,
 };
 use crate::proto::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -62,7 +63,11 @@ pub fn parse(text: &str) -> Parsed<ServerMessage<'_>> {
             time_us: fields.unsigned("time_us")?,
             limits: limits(fields.required("limits")?)?,
         }),
-        "error" => ServerMessage::Error(ErrorMessage { code: fields.text("code")?, message: fields.text("message")?, id: fields.id()? }),
+        "error" => ServerMessage::Error(ErrorMessage {
+            code: fields.text("code")?,
+            message: fields.text("message")?,
+            id: fields.id()?,
+        }),
         "pong" => ServerMessage::Pong(Pong { id: fields.id()? }),
         "migrate" => ServerMessage::Migrate(Migrate {
             after_ms: fields.unsigned("after_ms")?,
@@ -75,8 +80,8 @@ pub fn parse(text: &str) -> Parsed<ServerMessage<'_>> {
 
 /// The names that any object of the protocol has; one place each in [`Fields`].
 const NAMES: [&str; 21] = [
-    "type", "topic", "priority", "seq", "time_us", "data", "encoding", "id", "topic_id", "epoch", "from", "to", "reason",
-    "session", "server", "protocol", "limits", "code", "message", "after_ms", "url",
+    "type", "topic", "priority", "seq", "time_us", "data", "encoding", "id", "topic_id", "epoch", "from", "to",
+    "reason", "session", "server", "protocol", "limits", "code", "message", "after_ms", "url",
 ];
 
 /// The known fields of one object, as they are written.

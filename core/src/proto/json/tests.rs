@@ -19,7 +19,8 @@ fn whole_message(kind: Kind, payload: &[u8]) -> String {
     rendered(|out| message(out, &topic, Priority::High, 7, 1_700_000_000_000_001, &body))
 }
 
-const HEAD: &str = r#"{"type":"message","topic":"a/\"b\"","priority":"high","seq":7,"time_us":1700000000000001,"data":"#;
+const HEAD: &str =
+    r#"{"type":"message","topic":"a/\"b\"","priority":"high","seq":7,"time_us":1700000000000001,"data":"#;
 
 #[test]
 fn messages_have_these_exact_forms() {
@@ -29,7 +30,11 @@ fn messages_have_these_exact_forms() {
         (Kind::Json, b"null", "null}"),
         (Kind::Json, b"\"s\"", r#""s"}"#),
         (Kind::Text, b"", r#""","encoding":"text"}"#),
-        (Kind::Text, b"a \"q\" \\ / \x08\x0c\n\r\t\x01\x1f\x7f \xc3\xa9", "\"a \\\"q\\\" \\\\ / \\b\\f\\n\\r\\t\\u0001\\u001f\x7f é\",\"encoding\":\"text\"}"),
+        (
+            Kind::Text,
+            b"a \"q\" \\ / \x08\x0c\n\r\t\x01\x1f\x7f \xc3\xa9",
+            "\"a \\\"q\\\" \\\\ / \\b\\f\\n\\r\\t\\u0001\\u001f\x7f é\",\"encoding\":\"text\"}",
+        ),
         (Kind::Text, b"{}", r#""{}","encoding":"text"}"#),
         (Kind::Binary, b"", r#""","encoding":"base64"}"#),
         (Kind::Binary, b"a", r#""YQ==","encoding":"base64"}"#),
@@ -79,7 +84,13 @@ fn control_objects_have_these_exact_forms() {
         rendered(|out| welcome(out, &hello)),
         r#"{"type":"welcome","session":"0.1.2","server":"fan\"wire/0.1","protocol":"fanwire.json.v1","time_us":1732000000000000,"limits":{"message_bytes_max":67108864,"topics_max":1024,"subscriptions_max":256}}"#
     );
-    let mut state = Subscribed { id, topic: "a/é".into(), topic_id: 3, epoch: (1 << 53) - 1, seq: [None, Some(0), None, Some(u64::MAX)] };
+    let mut state = Subscribed {
+        id,
+        topic: "a/é".into(),
+        topic_id: 3,
+        epoch: (1 << 53) - 1,
+        seq: [None, Some(0), None, Some(u64::MAX)],
+    };
     assert_eq!(
         rendered(|out| subscribed(out, &state)),
         r#"{"type":"subscribed","id":"r-\u00e9 1","topic":"a/é","topic_id":3,"epoch":9007199254740991,"seq":{"high":0,"low":18446744073709551615}}"#
@@ -112,7 +123,10 @@ fn control_objects_have_these_exact_forms() {
     let mut away = Migrate { after_ms: 500, url: None, reason: "drain".into() };
     assert_eq!(rendered(|out| migrate(out, &away)), r#"{"type":"migrate","after_ms":500,"reason":"drain"}"#);
     away.url = Some("wss://b/".into());
-    assert_eq!(rendered(|out| migrate(out, &away)), r#"{"type":"migrate","after_ms":500,"url":"wss://b/","reason":"drain"}"#);
+    assert_eq!(
+        rendered(|out| migrate(out, &away)),
+        r#"{"type":"migrate","after_ms":500,"url":"wss://b/","reason":"drain"}"#
+    );
 }
 
 #[test]
@@ -137,7 +151,13 @@ fn a_client_reads_back_every_object() {
     assert_eq!(server::parse(&text), Ok(ServerMessage::Welcome(hello)));
 
     let id = Id::from_json(r#""\"""#);
-    let state = Subscribed { id, topic: nasty.as_str().into(), topic_id: u32::MAX, epoch: 1, seq: [Some(u64::MAX), None, Some(1), None] };
+    let state = Subscribed {
+        id,
+        topic: nasty.as_str().into(),
+        topic_id: u32::MAX,
+        epoch: 1,
+        seq: [Some(u64::MAX), None, Some(1), None],
+    };
     let text = rendered(|out| subscribed(out, &state));
     assert_eq!(server::parse(&text), Ok(ServerMessage::Subscribed(state)));
 
@@ -179,7 +199,10 @@ fn a_client_refuses_what_it_cannot_understand_and_ignores_what_it_need_not() {
         (r#"{"type":"message","topic":"t","priority":"low","seq":1,"time_us":"1","data":1}"#, "time_us"),
         (r#"{"type":"message","topic":"t","priority":"low","seq":1,"time_us":1}"#, "data"),
         (r#"{"type":"message","topic":"t","priority":"low","seq":1,"time_us":1,"data":1,"encoding":"text"}"#, "data"),
-        (r#"{"type":"message","topic":"t","priority":"low","seq":1,"time_us":1,"data":"","encoding":"rot13"}"#, "encoding"),
+        (
+            r#"{"type":"message","topic":"t","priority":"low","seq":1,"time_us":1,"data":"","encoding":"rot13"}"#,
+            "encoding",
+        ),
         (r#"{"type":"gap","topic":"t","priority":"low","from":1,"to":1,"reason":"whim"}"#, "reason"),
         (r#"{"type":"subscribed","topic":"t","topic_id":4294967296,"epoch":1,"seq":{}}"#, "topic_id"),
         (r#"{"type":"subscribed","topic":"t","topic_id":1,"epoch":1,"seq":[]}"#, "seq"),
@@ -192,8 +215,12 @@ fn a_client_refuses_what_it_cannot_understand_and_ignores_what_it_need_not() {
         assert!(matches!(server::parse(text), Err(server::ServerMessageError::Json(_))), "{text:?}");
     }
     assert_eq!(server::parse(r#"{"type":"later","x":[{}]}"#), Ok(ServerMessage::Unknown));
-    assert_eq!(server::parse(r#" {"x":{"type":"gap"}, "t\u0079pe" : "pong" , "id":null} "#), Ok(ServerMessage::Pong(Pong { id: None })));
-    let text = r#"{"type":"welcome","session":"","server":"","protocol":"","time_us":1,"limits":{"new":[],"topics_max":3}}"#;
+    assert_eq!(
+        server::parse(r#" {"x":{"type":"gap"}, "t\u0079pe" : "pong" , "id":null} "#),
+        Ok(ServerMessage::Pong(Pong { id: None }))
+    );
+    let text =
+        r#"{"type":"welcome","session":"","server":"","protocol":"","time_us":1,"limits":{"new":[],"topics_max":3}}"#;
     let Ok(ServerMessage::Welcome(hello)) = server::parse(text) else { panic!("{text}") };
     assert_eq!(hello.limits, Limits { topics_max: 3, ..Limits::default() });
     let text = r#"{"type":"subscribed","topic":"t","topic_id":1,"epoch":1,"seq":{"urgent":5,"low":1}}"#;

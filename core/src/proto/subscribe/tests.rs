@@ -35,7 +35,18 @@ fn a_typical_publish_and_ping_borrow_everything() {
 
 #[test]
 fn published_json_is_kept_byte_for_byte() {
-    for data in ["null", "0", "-0.0", "1e2", "1.50", "true", r#""a\u0041\/""#, "[ 1 ,\t2 ]", r#"{"a":1,"a":2}"#, "123456789012345678901234567890"] {
+    for data in [
+        "null",
+        "0",
+        "-0.0",
+        "1e2",
+        "1.50",
+        "true",
+        r#""a\u0041\/""#,
+        "[ 1 ,\t2 ]",
+        r#"{"a":1,"a":2}"#,
+        "123456789012345678901234567890",
+    ] {
         for text in [
             format!(r#"{{"type":"publish","topic":"t","data":{data}}}"#),
             format!("\n{{ \"data\" : \t{data} \r\n, \"topic\":\"t\",\"type\":\"publish\"}} "),
@@ -88,7 +99,11 @@ fn subscribe_takes_all_its_fields() {
     assert_eq!((x.epoch, x.seq), ((1 << 53) - 1, [Some(0), None, None, Some(u64::MAX)]));
     assert_eq!(since.find("y"), None);
 
-    let Ok(ClientMessage::Subscribe { since, max_hz, echo, id: None, .. }) = parse(r#"{"type":"subscribe","topics":["a"],"since":null,"echo":null,"max_hz":null,"id":null}"#) else { panic!() };
+    let Ok(ClientMessage::Subscribe { since, max_hz, echo, id: None, .. }) =
+        parse(r#"{"type":"subscribe","topics":["a"],"since":null,"echo":null,"max_hz":null,"id":null}"#)
+    else {
+        panic!()
+    };
     assert!(since.is_empty());
     assert_eq!((max_hz, echo), (None, None));
     assert_eq!(
@@ -99,7 +114,10 @@ fn subscribe_takes_all_its_fields() {
 
 #[test]
 fn of_a_repeated_key_the_last_counts() {
-    assert_eq!(publish(r#"{"type":"ping","topic":"a","type":"publish","topic":"b","data":1,"data":2}"#).content, Content::Json("2"));
+    assert_eq!(
+        publish(r#"{"type":"ping","topic":"a","type":"publish","topic":"b","data":1,"data":2}"#).content,
+        Content::Json("2")
+    );
     let text = r#"{"type":"subscribe","topics":["a"],"since":{"t":{"epoch":1,"seq":{}},"s":{"epoch":5,"seq":{}},"t":{"epoch":2,"seq":{}}}}"#;
     let Ok(ClientMessage::Subscribe { since, .. }) = parse(text) else { panic!() };
     assert_eq!(since.find("t").expect("t").epoch, 2);
@@ -108,10 +126,15 @@ fn of_a_repeated_key_the_last_counts() {
 
 #[test]
 fn unknown_types_and_keys_are_ignored() {
-    for text in [r#"{"type":"dance"}"#, r#"{"type":"","id":1}"#, r#"{"type":"message","topic":5}"#, r#"{"type":"Publish"}"#] {
+    for text in
+        [r#"{"type":"dance"}"#, r#"{"type":"","id":1}"#, r#"{"type":"message","topic":5}"#, r#"{"type":"Publish"}"#]
+    {
         assert_eq!(parse(text), Ok(ClientMessage::Unknown), "{text}");
     }
-    assert_eq!(parse(r#"{"x":[{"type":"y"}],"type":"ping","topics":5,"data":{}}"#), Ok(ClientMessage::Ping { id: None }));
+    assert_eq!(
+        parse(r#"{"x":[{"type":"y"}],"type":"ping","topics":5,"data":{}}"#),
+        Ok(ClientMessage::Ping { id: None })
+    );
 }
 
 /// One row: the request, the code, the id that is echoed.
@@ -230,7 +253,8 @@ fn limits_hold_at_and_one_past() {
     let with_id = |bytes: usize| json!({"type": "ping", "id": "x".repeat(bytes - 2)}).to_string();
     assert!(parse(&with_id(ID_BYTES_MAX)).is_ok());
     assert_eq!(parse(&with_id(ID_BYTES_MAX + 1)).expect_err("long id").code, code::BAD_MESSAGE);
-    let with_key = |bytes: usize| json!({"type": "publish", "topic": "t", "data": 1, "key": "x".repeat(bytes)}).to_string();
+    let with_key =
+        |bytes: usize| json!({"type": "publish", "topic": "t", "data": 1, "key": "x".repeat(bytes)}).to_string();
     assert!(parse(&with_key(KEY_BYTES_MAX)).is_ok());
     assert_eq!(parse(&with_key(KEY_BYTES_MAX + 1)).expect_err("long key").code, code::BAD_MESSAGE);
     let with_topic = |bytes: usize| json!({"type": "publish", "topic": "x".repeat(bytes), "data": 1}).to_string();
@@ -243,7 +267,9 @@ fn limits_hold_at_and_one_past() {
 #[test]
 fn depth_is_bounded_inside_data_and_inside_unknown_keys() {
     for key in ["data", "unknown"] {
-        let nested = |n: usize| format!(r#"{{"type":"publish","topic":"t","data":1,"{key}":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        let nested = |n: usize| {
+            format!(r#"{{"type":"publish","topic":"t","data":1,"{key}":{}{}}}"#, "[".repeat(n), "]".repeat(n))
+        };
         assert!(parse(&nested(126)).is_ok());
         assert_eq!(parse(&nested(127)).expect_err("deep").code, code::BAD_JSON);
         assert_eq!(parse(&nested(100_000)).expect_err("deep").code, code::BAD_JSON);
@@ -255,7 +281,8 @@ fn depth_is_bounded_inside_data_and_inside_unknown_keys() {
 
 #[test]
 fn an_error_message_stays_small_whatever_the_topic() {
-    for topic in ["\u{1}".repeat(255), "\u{1}".repeat(16_000), "\"*".repeat(127), "*é".repeat(85), "*".repeat(16_000)] {
+    for topic in ["\u{1}".repeat(255), "\u{1}".repeat(16_000), "\"*".repeat(127), "*é".repeat(85), "*".repeat(16_000)]
+    {
         let text = json!({"type": "subscribe", "topics": [topic]}).to_string();
         let error = parse(&text).expect_err("not a topic");
         assert_eq!(error.code, code::BAD_TOPIC);

@@ -1,9 +1,10 @@
 // Job: the page: which reading goes to which plot, figures, alarms, themes.
 // Knows: the rovers' topics and their readings. Must never know: the protocol (stream.js), pixels (plots.js).
 
-import { Stream, nowUs } from '/stream.js';
 import * as plots from '/plots.js';
 
+/** Microseconds since 1970 by this machine's clock, finer than Date.now(). */
+const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
 const $ = (id) => document.getElementById(id);
 const WINDOW_US = 10e6;
 const TRACK_POINTS = 900; // a minute and a half at 10 Hz
@@ -80,18 +81,24 @@ const host = settings.host || location.hostname;
 const url = `ws://${host}:${settings.port}/`;
 $('link-url').textContent = `${host}:${settings.port}`;
 
-const stream = new Stream(url, ['rover/**'], {
-  message: onMessage,
-  state(state, text) {
-    $('link').dataset.state = state;
-    $('link-state').textContent = text;
-  },
-  welcome(welcome) {
-    $('k-server').textContent = `${welcome.server} · ${settings.driver}`;
-  },
-});
-// For tests and the curious.
-window.fanwire = { stream, rovers };
+// The latest figures; see stream.js.
+let stream = { messages: 0, bytes: 0, lost: 0, gaps: 0, unannounced: 0, rttMs: null, latency: null, offsetMs: 0, rate: 0, byteRate: 0, lanes: [] };
+const worker = new Worker('/stream.js', { type: 'module' });
+worker.onmessage = ({ data }) => {
+  if (data.messages) {
+    for (const message of data.messages) onMessage(...message);
+  } else if (data.figures) {
+    stream = data.figures;
+    // For tests and the curious.
+    window.fanwire = stream;
+  } else if (data.state) {
+    $('link').dataset.state = data.state;
+    $('link-state').textContent = data.text;
+  } else if (data.welcome) {
+    $('k-server').textContent = `${data.welcome.server} · ${settings.driver}`;
+  }
+};
+worker.postMessage({ url, topics: ['rover/**'] });
 
 // ---- building blocks ----
 
@@ -163,16 +170,17 @@ function showAlarm(rover, alarm, timeUs, priority) {
   const isRaised = alarm.state === 'raised';
   const time = new Date(timeUs / 1000).toTimeString().slice(0, 8);
   const label = isRaised ? priority : 'cleared';
-  list.prepend(
-    element(
-      'li',
-      { class: isRaised && priority === 'critical' ? 'new' : isRaised ? '' : 'cleared' },
-      element('time', {}, time),
-      element('span', { class: `chip ${isRaised ? priority : ''}` }, label),
-      element('span', { class: 'who' }, swatch(rover), `R${rover.number}`),
-      element('span', { class: 'what' }, alarm.text),
-    ),
+  const row = element(
+    'li',
+    { class: isRaised && priority === 'critical' ? 'new' : isRaised ? '' : 'cleared', 'data-time': timeUs },
+    element('time', {}, time),
+    element('span', { class: `chip ${isRaised ? priority : ''}` }, label),
+    element('span', { class: 'who' }, swatch(rover), `R${rover.number}`),
+    element('span', { class: 'what' }, alarm.text),
   );
+  // Priorities overtake each other, and the first ones are each lane's last: the list goes by time.
+  const older = [...list.children].find((other) => Number(other.dataset.time) <= timeUs);
+  list.insertBefore(row, older ?? null);
   while (list.children.length > ALARMS_KEPT) list.lastChild.remove();
   if (isRaised) {
     alarmCounts[priority] = (alarmCounts[priority] ?? 0) + 1;
@@ -188,7 +196,7 @@ const rows = new Map();
 const TOPIC_ORDER = { critical: 0, high: 1, normal: 2, low: 3 };
 
 function showFigures() {
-  const rate = stream.rate.perSecond, bytes = stream.byteRate.perSecond;
+  const { rate, byteRate: bytes } = stream;
   $('k-rate').textContent = number.format(rate);
   history.push(rate);
   history.shift();
@@ -207,12 +215,13 @@ function showFigures() {
   $('k-gaps').textContent = stream.gaps ? `${number.format(stream.gaps)} gaps, each announced` : 'no gaps';
   if (stream.unannounced) $('k-gaps').textContent = `${number.format(stream.unannounced)} missing without notice`;
   $('t-gaps').classList.toggle('has-lost', stream.lost + stream.unannounced > 0);
-  $('k-topics').textContent = new Set([...stream.lanes.values()].map((lane) => lane.topic)).size;
+  $('k-topics').textContent = new Set(stream.lanes.map((lane) => lane.topic)).size;
   showTopics();
 }
 
 function showTopics() {
-  for (const [key, lane] of stream.lanes) {
+  for (const lane of stream.lanes) {
+    const key = `${lane.topic} ${lane.priority}`;
     let row = rows.get(key);
     if (!row) {
       const rover = rovers[lane.topic.split('/')[1] - 1];
@@ -225,8 +234,8 @@ function showTopics() {
       $('topics').insertBefore(tr, after?.tr ?? null);
     }
     const [rate, bytes, received, lost] = row.cells;
-    rate.textContent = lane.rate.perSecond.toFixed(lane.rate.perSecond < 20 ? 1 : 0);
-    bytes.textContent = (lane.byteRate.perSecond / 1e3).toFixed(1);
+    rate.textContent = lane.rate.toFixed(lane.rate < 20 ? 1 : 0);
+    bytes.textContent = (lane.byteRate / 1e3).toFixed(1);
     received.textContent = number.format(lane.messages);
     lost.textContent = number.format(lane.lost);
     lost.classList.toggle('is-lost', lane.lost > 0);

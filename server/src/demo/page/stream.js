@@ -1,13 +1,18 @@
 // Job: one connection to fanwire over fanwire.json.v1: subscribe, count, notice what is missing, measure delays, connect again.
 // Knows: the protocol. Must never know: what a reading means, how anything looks.
+//
+// Runs as a worker, so that a delay measured here is the stream's and not that of drawing. In: {url, topics}. Out, each
+// with one of these: `messages` (a batch of [topic, priority, data, time_us]), `state`, `welcome`, `figures`.
 
 const PROTOCOL = 'fanwire.json.v1';
 const PING_EVERY_MS = 1000;
 const DELAYS_KEPT = 4096;
 const OFFSET_WINDOW_MS = 30_000;
+const HAND_OVER_MS = 16;
+const FIGURES_MS = 250;
 
 /** Microseconds since 1970 by this machine's clock, finer than Date.now(). */
-export const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
+const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
 
 /** Counts of one topic and priority. */
 class Lane {
@@ -24,7 +29,7 @@ class Lane {
 }
 
 /** Something per second, over the last two seconds in quarters. */
-export class Meter {
+class Meter {
   constructor() {
     this.slots = new Float64Array(9);
     this.at = 0;
@@ -44,10 +49,10 @@ export class Meter {
   }
 }
 
-export class Stream {
-  /** `on` holds functions: message(topic, priority, data, timeUs), gap(gap), state(state, text), welcome(object). */
-  constructor(url, topics, on) {
-    Object.assign(this, { url, topics, on });
+class Stream {
+  constructor(url, topics) {
+    Object.assign(this, { url, topics });
+    this.pending = [];
     this.lanes = new Map();
     this.rate = new Meter();
     this.byteRate = new Meter();
@@ -67,17 +72,18 @@ export class Stream {
     this.pings = new Map();
     this.pingId = 0;
     this.connect();
-    setInterval(() => this.quarter(), 250);
+    setInterval(() => this.handOver(), HAND_OVER_MS);
+    setInterval(() => this.quarter(), FIGURES_MS);
     setInterval(() => this.ping(), PING_EVERY_MS);
   }
 
   connect() {
-    this.on.state('connecting', this.attempt ? 'connecting again' : 'connecting');
+    this.tell('connecting', this.attempt ? 'connecting again' : 'connecting');
     let socket;
     try {
       socket = new WebSocket(this.url, PROTOCOL);
     } catch (error) {
-      this.on.state('closed', String(error.message ?? error));
+      this.tell('closed', String(error.message ?? error));
       return;
     }
     this.socket = socket;
@@ -85,17 +91,27 @@ export class Stream {
       this.attempt = 0;
       for (const lane of this.lanes.values()) lane.next = null;
       this.send({ type: 'subscribe', id: 1, topics: this.topics });
-      this.on.state('open', 'live');
+      this.tell('open', 'live');
       this.ping();
     };
     socket.onmessage = (event) => this.take(event.data);
     socket.onclose = (event) => {
       this.pings.clear();
-      this.on.state('closed', event.code === 1001 ? 'server stopped' : 'disconnected');
+      this.tell('closed', event.code === 1001 ? 'server stopped' : 'disconnected');
       // Full jitter, so that many pages do not come back in one moment.
       const most = Math.min(8000, 500 * 2 ** this.attempt++);
       setTimeout(() => this.connect(), 250 + Math.random() * most);
     };
+  }
+
+  tell(state, text) {
+    postMessage({ state, text });
+  }
+
+  handOver() {
+    if (this.pending.length === 0) return;
+    postMessage({ messages: this.pending });
+    this.pending = [];
   }
 
   send(object) {
@@ -114,11 +130,10 @@ export class Stream {
     switch (object.type) {
       case 'message':
         this.count(object, text.length);
-        this.on.message(object.topic, object.priority, object.data, object.time_us);
+        this.pending.push([object.topic, object.priority, object.data, object.time_us]);
         break;
       case 'gap':
         this.miss(object);
-        this.on.gap?.(object);
         break;
       case 'pong': {
         const sent = this.pings.get(object.id);
@@ -130,7 +145,7 @@ export class Stream {
         break;
       }
       case 'welcome':
-        this.on.welcome?.(object);
+        postMessage({ welcome: object });
         break;
       case 'error':
         console.warn('fanwire:', object.code, object.message);
@@ -200,9 +215,20 @@ export class Stream {
   quarter() {
     this.rate.turn();
     this.byteRate.turn();
+    const lanes = [];
     for (const lane of this.lanes.values()) {
       lane.rate.turn();
       lane.byteRate.turn();
+      const { topic, priority, messages, bytes, lost } = lane;
+      lanes.push({ topic, priority, messages, bytes, lost, rate: lane.rate.perSecond, byteRate: lane.byteRate.perSecond });
     }
+    const { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs } = this;
+    const [rate, byteRate] = [this.rate.perSecond, this.byteRate.perSecond];
+    postMessage({ figures: { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs, rate, byteRate, lanes } });
   }
 }
+
+onmessage = ({ data }) => {
+  onmessage = null;
+  new Stream(data.url, data.topics);
+};

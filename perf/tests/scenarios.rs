@@ -1,0 +1,81 @@
+//! Every scenario runs through, small, against the real server: what it must show, it shows; figures are not judged.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Runs one scenario on one driver; every bound must hold.
+fn run(scenario: &str, driver: &str, settings: &[&str]) {
+    let perf = PathBuf::from(env!("CARGO_BIN_EXE_fanwire-perf"));
+    let server = perf.with_file_name("fanwire");
+    if !server.is_file() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{} has not been built", server.display());
+        return skip(&format!("{} is missing: `cargo build --workspace`", server.display()));
+    }
+    let mut command = Command::new(perf);
+    command.args(["run", scenario, "--set", &format!("driver={driver}")]);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().expect("fanwire-perf starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if driver == "uring" && errors.contains("io_uring") && std::env::var("CI").as_deref() != Ok("true") {
+        return skip(&format!("io_uring is refused here: {errors}"));
+    }
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains(&format!("{scenario}: passed")), "{text}");
+}
+
+/// Says that the current test cannot run here; `./test` counts it as skipped.
+fn skip(reason: &str) {
+    let line = format!(
+        "{}: {}",
+        std::thread::current().name().unwrap_or("a scenario"),
+        reason.lines().next().unwrap_or_default()
+    );
+    println!("SKIPPED {line}");
+    if let Some(path) = std::env::var_os("FANWIRE_TEST_SKIPS") {
+        use std::io::Write as _;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all((line + "\n").as_bytes())).expect("the list of skipped tests");
+    }
+}
+
+macro_rules! on_both_drivers {
+    ($($name:ident: $scenario:literal, $settings:expr;)*) => {
+        mod uring { $(#[test] fn $name() { super::run($scenario, "uring", &$settings) })* }
+        mod epoll { $(#[test] fn $name() { super::run($scenario, "epoll", &$settings) })* }
+    };
+}
+
+on_both_drivers! {
+    // The bound on memory is for many connections: fixed costs count fully against few.
+    memory: "memory", ["n=200", "settle_s=0.2", "most_bytes=1000000"];
+    fanout_raw: "fanout-10k", ["n=200", "rate=100", "seconds=1"];
+    fanout_json: "fanout-10k", ["n=200", "rate=100", "seconds=1", "protocol=json", "crowds=2"];
+    slow_crowd: "slow-crowd", [
+        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100",
+        "server_args=--lane-bytes 1MiB",
+    ];
+    restart: "restart", ["n=50", "kills=2"];
+}
+
+#[test]
+fn a_broken_bound_fails_the_run() {
+    let perf = PathBuf::from(env!("CARGO_BIN_EXE_fanwire-perf"));
+    if !perf.with_file_name("fanwire").is_file() {
+        return skip("the server has not been built");
+    }
+    let arguments = ["run", "memory", "--set", "n=10", "--set", "settle_s=0", "--set", "most_bytes=-1000000000"];
+    let output = Command::new(perf).args(arguments).output().expect("fanwire-perf starts");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn unknown_names_are_refused_with_2() {
+    let perf = PathBuf::from(env!("CARGO_BIN_EXE_fanwire-perf"));
+    for arguments in [&["run", "nothing"][..], &["run", "memory", "--set", "m=1"], &["walk"]] {
+        let output = Command::new(&perf).args(arguments).output().expect("fanwire-perf starts");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
