@@ -30,6 +30,8 @@ use crate::sys::{clock, cpu, limits, memory, signal};
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
+/// How long an address may still be held by a process that was killed.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 /// Unacknowledged data is given up after so long: a peer that is gone without a word.
@@ -442,11 +444,23 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
     if choice == DriverChoice::Epoll {
         return Ok((choice, None));
     }
-    match (probe::probe(), choice) {
+    match (probe_apart()?, choice) {
         (Ok(_), _) => Ok((DriverChoice::Uring, None)),
         (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
         (Err(why), _) => Ok((DriverChoice::Epoll, Some(format!("running on epoll: {why}")))),
     }
+}
+
+/// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end
+/// with `EINTR`) until the ring is gone, and this thread is the host's.
+fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
+    let failed = |error| StartError::System { what: "start the io_uring probe", error };
+    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| {
+        // Signals are the host's business.
+        let _ = signal::block_all_in_this_thread();
+        probe::probe().map(drop)
+    });
+    probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 
 /// One listener for each shard on each address.
@@ -462,7 +476,7 @@ fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr
             ..ListenOptions::default()
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
-        let first = socket::listen(address, &options(false)).map_err(failed)?;
+        let first = listen_patiently(address, &options(false)).map_err(failed)?;
         let actual = socket::local_addr(&first).map_err(failed)?;
         bound.push(actual);
         if shards == 1 {
@@ -475,6 +489,20 @@ fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr
         }
     }
     Ok((bound, listeners))
+}
+
+/// Listens, trying for a while where the address is taken: the kernel gives up the rings of a process that was killed, and with
+/// them its listeners, a little after the process itself is gone.
+fn listen_patiently(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
+    let until = clock::monotonic_ns() + LISTEN_PATIENCE.as_nanos() as u64;
+    loop {
+        match socket::listen(address, options) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::monotonic_ns() < until => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// What a shard's thread needs to begin.

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::checks::{DIRECT, JsonView, RawView, Truth};
 use super::frames::{Incoming, Wire};
+use super::nature::{Nature, Pace};
 use super::payload::Stamp;
 use crate::driver::sim::{Rng, SimSocket};
 use crate::proto::header::Opcode;
@@ -15,38 +16,6 @@ use crate::proto::json::{self, PROTOCOL};
 use crate::proto::server_message::ServerMessage;
 use crate::proto::subscribe::Content;
 use crate::types::{Kind, Priority};
-
-/// How a client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// All there is.
-    Eager,
-    /// At most so many bytes each time.
-    Slow(usize),
-    /// Eagerly, but for pauses of up to this many nanoseconds.
-    Stalling(u64),
-}
-
-/// What a client is like.
-#[derive(Clone, Debug)]
-pub struct Nature {
-    /// `fanwire.json.v1`, or raw on `topics`.
-    pub json: bool,
-    /// Raw: the topics of its target (none: it talks to the host). JSON: what it subscribes to at first.
-    pub topics: Vec<String>,
-    /// How it reads.
-    pub pace: Pace,
-    /// Publishes on these topics (raw: on its first topic).
-    pub publishes: Vec<String>,
-    /// Breaks the protocol sooner or later.
-    pub hostile: bool,
-    /// Subscribes and unsubscribes all the time, in per mille of its acts.
-    pub churns: u32,
-    /// Leaves by itself, in per mille of its acts.
-    pub leaves: u32,
-    /// Never leaves, never reset by the network.
-    pub witness: bool,
-}
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +53,8 @@ pub struct Client {
     pub handed: u64,
     /// It did something that the server may close it for.
     pub misbehaved: bool,
+    /// It was frozen at some time.
+    pub was_frozen: bool,
     /// Upgraded at some time.
     pub upgraded: bool,
     /// Errors the server told it of, by code.
@@ -124,6 +95,7 @@ impl Client {
             raw,
             handed: 0,
             misbehaved: false,
+            was_frozen: false,
             upgraded: false,
             errors: Vec::new(),
             wire,
@@ -169,6 +141,12 @@ impl Client {
         self.stalled_until = 0;
     }
 
+    /// Neither reads nor writes until it settles again.
+    pub fn freeze(&mut self) {
+        self.was_frozen = true;
+        self.stalled_until = u64::MAX;
+    }
+
     /// What it is waiting for, for a failure's message.
     pub fn describe(&self) -> String {
         let Client { outcome, upgraded, misbehaved, sent_close, close_code, .. } = self;
@@ -188,7 +166,7 @@ impl Client {
 
     /// One go: write some, read some, perhaps do something.
     pub fn act(&mut self, now_ns: u64, truth: &mut Truth) {
-        if !self.is_alive() {
+        if !self.is_alive() || self.stalled_until == u64::MAX {
             return;
         }
         if self.lived_ns.0 == 0 {

@@ -5,7 +5,10 @@
 
 mod checks;
 mod client;
+mod engine;
 mod frames;
+mod nature;
 mod payload;
 mod run;
+mod vandal;
 mod world;

@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::checks::{DIRECT, Truth, UNRETAINED};
+use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::{Engine, Scenario, Summary, Totals, Way, World};
+use super::world::World;
 use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
@@ -79,6 +80,17 @@ impl Host {
                 place(&self.open, connection);
             }
             _ => {}
+        }
+    }
+}
+
+impl Rig {
+    /// As the engine does it.
+    fn order(&self, command: impl Fn() -> Command) {
+        self.shared.ring.close();
+        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            mailbox.commands.force_push(command());
+            self.shared.ring.wake_reader(shard);
         }
     }
 }
@@ -179,11 +191,11 @@ impl Engine for Rig {
     }
 
     fn drain(&self, within_ns: u64) {
-        self.shared.ring.close();
-        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
-            mailbox.commands.force_push(Command::Drain { within_ns });
-            self.shared.ring.wake_reader(shard);
-        }
+        self.order(|| Command::Drain { within_ns });
+    }
+
+    fn stop(&self) {
+        self.order(|| Command::Stop);
     }
 
     fn check_memory(&self) {

@@ -8,94 +8,17 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use super::checks::{DIRECT, Truth};
-use super::client::{Client, Nature, Outcome, Pace};
+use super::checks::Truth;
+use super::client::{Client, Outcome};
+use super::engine::{Engine, Scenario, Summary, Way};
+use super::nature::{CLIENT_TOPICS, Nature, Pace, TOPICS, random_nature};
 use super::payload::Stamp;
-use crate::driver::sim::{Read, Rng, SimNet, SimSocket};
-use crate::types::{Kind, Priority};
+use super::vandal::Vandal;
+use crate::driver::sim::{Rng, SimNet, SimSocket};
+use crate::types::Priority;
 
-/// Topics that the host publishes on; clients publish only on the last two.
-pub const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", "c/0", "c/1"];
-/// Topics that clients publish on.
-pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
-const PATTERNS: [&str; 7] = ["**", "a/*", "*", "*/*", "deep/**", "a/**", "c/*"];
-
-/// Counters of the engine, summed over its shards.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    /// Connections open.
-    pub connections: u64,
-    /// Messages lost by cursors, by priority.
-    pub dropped: [u64; 4],
-    /// Events that wait for room in the host's queue.
-    pub events_waiting: u64,
-    /// Cursors in use.
-    pub cursors: u64,
-    /// Copies of half-sent frames, bytes.
-    pub remainder_bytes: u64,
-    /// Connections given up for want of memory or for being too slow.
-    pub evicted: u64,
-    /// Frames for which there was no log memory at all.
-    pub unlogged: u64,
-    /// Messages read from the ring by the shard that read the fewest and the most.
-    pub messages: (u64, u64),
-}
-
-/// How the host hands over a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Copied.
-    Copy,
-    /// Written in place.
-    Claim,
-    /// By reference.
-    Reference,
-}
-
-/// What the world needs of the engine under test.
-pub trait Engine {
-    /// Number of shards.
-    fn shards(&self) -> usize;
-    /// One turn of one shard. True once it has ended.
-    fn turn(&self, shard: usize, may_wait: bool) -> bool;
-    /// Publishes; false: no room.
-    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool;
-    /// Removes a topic; false: no room, or no such topic.
-    fn remove(&self, topic: &str) -> bool;
-    /// Reads what went through the ring since the last time. Returns the number of records.
-    fn audit(&self, truth: &mut Truth) -> u64;
-    /// Does something else that a host may do at any time; while the world settles it only takes events, all of them.
-    fn host_act(&self, rng: &mut Rng, settling: bool);
-    /// Messages that one client sent to the host and the host has taken.
-    fn heard(&self, client: u32) -> u64;
-    /// Begins an orderly end.
-    fn drain(&self, within_ns: u64);
-    /// Panics if the engine holds more memory than it may.
-    fn check_memory(&self);
-    /// The engine's counters.
-    fn totals(&self) -> Totals;
-}
-
-/// What kind of run this is.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    /// Random steps before the world settles.
-    pub steps: u64,
-    /// Clients at most.
-    pub clients: usize,
-    /// Time may leap by minutes.
-    pub leaps: bool,
-    /// Topics are removed and made again.
-    pub removes: bool,
-    /// Raw connections without a topic talk to the host.
-    pub host_listens: bool,
-    /// The engine pings, and closes who does not answer.
-    pub pings: bool,
-    /// Messages published in one burst at most.
-    pub burst_max: u64,
-    /// Longest filling of the host's payloads.
-    pub filling_max: u64,
-}
+/// Time that an orderly end gets.
+const DRAIN_NS: u64 = 30_000_000_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Sleeper {
@@ -114,14 +37,6 @@ struct State {
     numbers: BTreeMap<(String, Priority), u64>,
     peers: u32,
     leapt: bool,
-}
-
-/// Somebody who connects and does not even try to speak WebSocket.
-struct Vandal {
-    socket: SimSocket,
-    script: Vec<u8>,
-    leaves: bool,
-    ended: bool,
 }
 
 /// See the module's head.
@@ -387,19 +302,8 @@ impl World {
     fn connect_vandal(&self) {
         let (socket, _) = self.connect(true);
         let mut state = self.state.borrow_mut();
-        let rng = &mut state.rng;
-        let script: Vec<u8> = match rng.below(8) {
-            0 => Vec::new(),
-            1 => b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(),
-            2 => b"GET /t/a HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
-            3 => b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
-            4 => [&b"GET / HTTP/1.1\r\nX: "[..], &vec![b'x'; rng.skewed(100_000) as usize]].concat(),
-            5 => (0..rng.skewed(3000)).map(|_| rng.next_u64() as u8).collect(),
-            6 => b"GET / HTTP/1.1\r\n".iter().copied().chain(b"A: b\r\n".repeat(10_000)).collect(),
-            _ => b"GET /nothing HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".to_vec(),
-        };
-        let leaves = rng.chance(500);
-        state.vandals.push(Vandal { socket, script, leaves, ended: false });
+        let vandal = Vandal::new(socket, &mut state.rng);
+        state.vandals.push(vandal);
     }
 
     fn vandal_acts(&self) {
@@ -456,7 +360,7 @@ impl World {
         }
         // What was delayed before the faults ended becomes due: time goes from one such moment to the next.
         let due = (0..self.engine.shards()).filter_map(|shard| self.net.next_due(shard)).filter(|due| *due > now).min();
-        self.net.advance_to(due.unwrap_or(now).clamp(now + 100_000, now + 50_000_000));
+        self.net.advance_to(due.unwrap_or(now + 5_000_000).clamp(now + 100_000, now + 50_000_000));
     }
 
     fn stragglers(&self) -> Vec<String> {
@@ -562,7 +466,22 @@ impl World {
         }
         self.audit();
         let open: Vec<bool> = self.state.borrow().clients.iter().map(Client::is_open).collect();
-        self.engine.drain(30_000_000_000);
+        let (at_once, stubborn) = {
+            let rng = &mut self.state.borrow_mut().rng;
+            (rng.chance(100), rng.chance(200))
+        };
+        if stubborn {
+            // Some never read again: the deadline ends them.
+            let mut state = self.state.borrow_mut();
+            let State { rng, clients, .. } = &mut *state;
+            clients.iter_mut().filter(|_| rng.chance(300)).for_each(Client::freeze);
+        }
+        let began_ns = self.net.now_ns();
+        if at_once {
+            self.engine.stop();
+        } else {
+            self.engine.drain(DRAIN_NS);
+        }
         for _ in 0..100_000 {
             self.round();
             if self.ended.borrow().iter().all(|ended| *ended) {
@@ -570,13 +489,18 @@ impl World {
             }
         }
         assert!(self.ended.borrow().iter().all(|ended| *ended), "a shard does not end: {:?}", self.stragglers());
+        let took_ns = self.net.now_ns() - began_ns;
+        assert!(took_ns < DRAIN_NS + 1_000_000_000, "the end took {took_ns} ns");
+        for client in &mut self.state.borrow_mut().clients {
+            client.settle();
+        }
         for _ in 0..3 {
             self.round();
         }
         let state = self.state.borrow();
         for (client, was_open) in state.clients.iter().zip(open) {
             assert!(!client.is_alive(), "client {} was never told of the end", client.number);
-            if !was_open || client.misbehaved {
+            if !was_open || client.misbehaved || at_once || client.was_frozen {
                 continue;
             }
             match client.outcome {
@@ -601,98 +525,5 @@ impl World {
             holes: truth.raw_holes.iter().sum(),
             evicted: state.clients.iter().filter(|c| matches!(c.outcome, Outcome::Closed { code: 1013, .. })).count(),
         }
-    }
-}
-
-/// What happened in a run: to see that runs are worth their time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Clients that connected.
-    pub clients: usize,
-    /// Clients that got their 101.
-    pub upgraded: usize,
-    /// Messages through the ring.
-    pub messages: u64,
-    /// Messages received by clients.
-    pub deliveries: u64,
-    /// Messages announced as lost.
-    pub gaps: u64,
-    /// Messages that raw clients missed.
-    pub holes: u64,
-    /// Clients closed with 1013.
-    pub evicted: usize,
-}
-
-impl std::ops::AddAssign for Summary {
-    fn add_assign(&mut self, other: Summary) {
-        self.clients += other.clients;
-        self.upgraded += other.upgraded;
-        self.messages += other.messages;
-        self.deliveries += other.deliveries;
-        self.gaps += other.gaps;
-        self.holes += other.holes;
-        self.evicted += other.evicted;
-    }
-}
-
-impl Vandal {
-    fn act(&mut self, rng: &mut Rng, leave: u32) {
-        if self.ended {
-            return;
-        }
-        if !self.script.is_empty() {
-            let n = rng.between(1, self.script.len() as u64) as usize;
-            match self.socket.write(&self.script[..n]) {
-                Some(n) => {
-                    self.script.drain(..n);
-                }
-                None => self.script.clear(),
-            }
-        }
-        let read = self.socket.read(1000, &mut Vec::new());
-        if matches!(read, Read::End | Read::Reset) || (self.leaves && rng.chance(leave)) {
-            self.socket.close();
-            self.ended = true;
-        }
-    }
-}
-
-fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
-    let json = rng.chance(600);
-    let for_host = !json && host_listens && rng.chance(300);
-    let count = rng.between(1, 3);
-    let mut topics: Vec<String> = Vec::new();
-    for _ in 0..count {
-        let topic = if json && rng.chance(500) { *rng.pick(&PATTERNS) } else { *rng.pick(&TOPICS) };
-        if !topics.iter().any(|t| t == topic) {
-            topics.push(topic.to_owned());
-        }
-    }
-    let pace = match rng.below(6) {
-        0 => Pace::Slow(rng.skewed(2000) as usize),
-        1 | 2 => Pace::Stalling(*rng.pick(&[10_000_000, 1_000_000_000, 60_000_000_000])),
-        _ => Pace::Eager,
-    };
-    let hostile = rng.chance(150);
-    let mut publishes = Vec::new();
-    if for_host && !hostile {
-        topics.clear();
-        publishes.push(DIRECT.to_owned());
-    } else if !hostile && rng.chance(250) {
-        publishes = CLIENT_TOPICS.map(String::from).to_vec();
-        if !json {
-            topics.insert(0, rng.pick(&CLIENT_TOPICS).to_string());
-            topics.dedup();
-        }
-    }
-    Nature {
-        json,
-        topics,
-        pace,
-        publishes,
-        hostile,
-        churns: if rng.chance(300) { 300 } else { 0 },
-        leaves: if rng.chance(300) { 20 } else { 0 },
-        witness: false,
     }
 }

@@ -1,0 +1,115 @@
+//! What the world needs of the engine under test, and what a run is told and tells.
+
+use super::checks::Truth;
+use crate::driver::sim::Rng;
+use crate::types::{Kind, Priority};
+
+/// Counters of the engine, summed over its shards.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Connections open.
+    pub connections: u64,
+    /// Messages lost by cursors, by priority.
+    pub dropped: [u64; 4],
+    /// Events that wait for room in the host's queue.
+    pub events_waiting: u64,
+    /// Cursors in use.
+    pub cursors: u64,
+    /// Copies of half-sent frames, bytes.
+    pub remainder_bytes: u64,
+    /// Connections given up for want of memory or for being too slow.
+    pub evicted: u64,
+    /// Frames for which there was no log memory at all.
+    pub unlogged: u64,
+    /// Messages read from the ring by the shard that read the fewest and the most.
+    pub messages: (u64, u64),
+}
+
+/// How the host hands over a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Copied.
+    Copy,
+    /// Written in place.
+    Claim,
+    /// By reference.
+    Reference,
+}
+
+/// What the world needs of the engine under test.
+pub trait Engine {
+    /// Number of shards.
+    fn shards(&self) -> usize;
+    /// One turn of one shard. True once it has ended.
+    fn turn(&self, shard: usize, may_wait: bool) -> bool;
+    /// Publishes; false: no room.
+    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool;
+    /// Removes a topic; false: no room, or no such topic.
+    fn remove(&self, topic: &str) -> bool;
+    /// Reads what went through the ring since the last time. Returns the number of records.
+    fn audit(&self, truth: &mut Truth) -> u64;
+    /// Does something else that a host may do at any time; while the world settles it only takes events, all of them.
+    fn host_act(&self, rng: &mut Rng, settling: bool);
+    /// Messages that one client sent to the host and the host has taken.
+    fn heard(&self, client: u32) -> u64;
+    /// Begins an orderly end.
+    fn drain(&self, within_ns: u64);
+    /// Ends it at once.
+    fn stop(&self);
+    /// Panics if the engine holds more memory than it may.
+    fn check_memory(&self);
+    /// The engine's counters.
+    fn totals(&self) -> Totals;
+}
+
+/// What kind of run this is.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Random steps before the world settles.
+    pub steps: u64,
+    /// Clients at most.
+    pub clients: usize,
+    /// Time may leap by minutes.
+    pub leaps: bool,
+    /// Topics are removed and made again.
+    pub removes: bool,
+    /// Raw connections without a topic talk to the host.
+    pub host_listens: bool,
+    /// The engine pings, and closes who does not answer.
+    pub pings: bool,
+    /// Messages published in one burst at most.
+    pub burst_max: u64,
+    /// Longest filling of the host's payloads.
+    pub filling_max: u64,
+}
+
+/// What happened in a run: to see that runs are worth their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Clients that connected.
+    pub clients: usize,
+    /// Clients that got their 101.
+    pub upgraded: usize,
+    /// Messages through the ring.
+    pub messages: u64,
+    /// Messages received by clients.
+    pub deliveries: u64,
+    /// Messages announced as lost.
+    pub gaps: u64,
+    /// Messages that raw clients missed.
+    pub holes: u64,
+    /// Clients closed with 1013.
+    pub evicted: usize,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Summary) {
+        self.clients += other.clients;
+        self.upgraded += other.upgraded;
+        self.messages += other.messages;
+        self.deliveries += other.deliveries;
+        self.gaps += other.gaps;
+        self.holes += other.holes;
+        self.evicted += other.evicted;
+    }
+}
