@@ -143,22 +143,47 @@ typedef uint32_t fw_pinning;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// What a new subscriber of a topic gets first.
+/// What a topic keeps for those who come, or come back.
 enum fw_retention
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// Nothing: only what is published from now on.
+    /// Nothing: a subscriber gets only what is published from now on.
     FW_RETENTION_NONE = 0,
-    /// The last message of each priority.
+    /// A new subscriber gets the last message of each priority first; one that comes back gets what it missed, as far as
+    /// the log still has it.
     FW_RETENTION_LAST_VALUE = 1,
+    /// The same, within retention_messages, retention_bytes and retention_age_ms.
+    FW_RETENTION_LAST = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
 typedef enum fw_retention fw_retention;
 #else
 typedef uint32_t fw_retention;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What happens to a subscriber that lags behind by 90 % of lane_bytes. Critical messages are never dropped whatever the
+/// policy: their subscriber is closed with 1013.
+enum fw_slow_policy
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// The oldest messages are dropped, and the subscriber is told.
+    FW_SLOW_DROP_OLDEST = 0,
+    /// It gets only the newest message (of each key).
+    FW_SLOW_LATEST = 1,
+    /// It is closed with 1013.
+    FW_SLOW_DISCONNECT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_slow_policy fw_slow_policy;
+#else
+typedef uint32_t fw_slow_policy;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -245,6 +270,8 @@ enum fw_event_type
     FW_EVENT_EVICTED = 5,
     /// A connection is gone: connection, code (1006 where it just broke).
     FW_EVENT_CLOSED = 6,
+    /// A connection has fallen behind by more than 70 % of lane_bytes: connection, text (the topic's name), priority.
+    FW_EVENT_LAGGING = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -276,6 +303,18 @@ typedef struct fw_topic_config {
     const char *pattern;
     /// Instead of the engine's lane_bytes; 0: the engine's.
     uint64_t lane_bytes;
+    /// FW_RETENTION_LAST: most messages; 0: any number.
+    uint64_t retention_messages;
+    /// FW_RETENTION_LAST: most bytes; 0: any number.
+    uint64_t retention_bytes;
+    /// FW_RETENTION_LAST: greatest age in milliseconds; 0: any.
+    uint64_t retention_age_ms;
+    /// A fw_slow_policy.
+    uint32_t policy;
+    /// Not zero: batch_window_us holds, instead of 5 milliseconds.
+    uint32_t has_batch_window;
+    /// Microseconds that a batch of fanwire.batch.v1 may stay open; 0: as short as can be.
+    uint64_t batch_window_us;
 } fw_topic_config;
 
 /// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
@@ -337,6 +376,10 @@ typedef struct fw_config {
     const char *server_name;
     /// A fw_publish_access.
     uint32_t publish_access;
+    /// Not zero: compress for clients that offer permessage-deflate.
+    uint32_t deflate;
+    /// Smaller messages are not compressed.
+    uint32_t compression_threshold_bytes;
     /// Not zero: lock all memory of the process (mlockall).
     uint32_t lock_memory;
     /// Events that may wait for fw_poll_events on each shard, up to 1,048,576; 0: no events.
@@ -349,6 +392,24 @@ typedef struct fw_config {
 /// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
 /// It may publish, but not poll, stop or free an engine (FW_BUSY). It must return: no longjmp, no exception.
 typedef void (*fw_release_fn)(void *context, const void *data, size_t len);
+
+/// A message with all that may be said of it. Zero it, set struct_size, then what matters.
+typedef struct fw_message {
+    /// sizeof(fw_message).
+    uint32_t struct_size;
+    /// A fw_priority.
+    uint32_t priority;
+    /// A fw_kind.
+    uint32_t kind;
+    /// Milliseconds after which it is worth nothing: a subscriber that lags does not get it any more. 0: never.
+    uint32_t ttl_ms;
+    /// The message.
+    const void *data;
+    /// Its length.
+    size_t len;
+    /// Where a topic's policy keeps only the newest message of each key: which one it replaces. May be NULL.
+    const char *key;
+} fw_message;
 
 /// A message's bytes.
 typedef struct fw_slice {
@@ -379,8 +440,8 @@ typedef struct fw_event {
     const char *protocol;
     /// A close code.
     uint32_t code;
-    /// Zero.
-    uint32_t reserved32;
+    /// A fw_priority.
+    uint32_t priority;
     /// Zero. The struct never grows.
     uint64_t reserved[4];
 } fw_event;
@@ -432,6 +493,16 @@ typedef struct fw_stats {
     uint64_t received;
     /// Messages delivered, one for each subscriber.
     uint64_t deliveries;
+    /// Messages rendered into another encoding.
+    uint64_t encoded;
+    /// Compressions done.
+    uint64_t compressed;
+    /// Logs of an encoding that were built again for a subscriber that came back.
+    uint64_t rebuilt;
+    /// Subscriptions that fell behind by more than 70 % of lane_bytes.
+    uint64_t lagging;
+    /// Messages passed over by FW_SLOW_LATEST, max_hz, expiry and exclusions.
+    uint64_t passed_over;
     /// Bytes given to the kernel.
     uint64_t sent_bytes;
     /// Sends submitted.
@@ -458,6 +529,16 @@ typedef struct fw_stats {
     uint64_t remainder_bytes;
     /// Events that wait because the host does not take them.
     uint64_t events_waiting;
+    /// Turns of the shards' loops.
+    uint64_t turns;
+    /// Turns that slept.
+    uint64_t sleeps;
+    /// Times that no receive buffer was free.
+    uint64_t recv_buffers_exhausted;
+    /// Completion-queue overflows.
+    uint64_t cq_overflows;
+    /// Times that accept failed for want of descriptors.
+    uint64_t accept_exhausted;
 } fw_stats;
 
 #ifdef __cplusplus
@@ -673,6 +754,14 @@ fw_status fw_publish_wait(struct fw_topic *topic,
                           uint32_t timeout_ms,
                           uint64_t *position);
 
+/// Publishes one message with a key or an expiry: copies it, once. `*position` (which may be NULL) as in fw_publish.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: as fw_publish; FW_ABI_MISMATCH (struct_size).
+fw_status fw_publish_message(struct fw_topic *topic,
+                             const struct fw_message *message,
+                             uint64_t *position);
+
 /// Publishes messages of one priority and kind in their order, as many as there is room for: much cheaper than one by
 /// one. `*accepted` is set to how many were published, always from the first on.
 ///
@@ -684,6 +773,18 @@ fw_status fw_publish_many(struct fw_topic *topic,
                           const struct fw_slice *messages,
                           size_t count,
                           size_t *accepted);
+
+/// fw_publish_many that waits up to `timeout_ms` for room for all of them.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`, or until the engine is stopped.
+/// Fails: as fw_publish_many; FW_WOULD_BLOCK once the time is over.
+fw_status fw_publish_many_wait(struct fw_topic *topic,
+                               uint32_t priority,
+                               uint32_t kind,
+                               const struct fw_slice *messages,
+                               size_t count,
+                               uint32_t timeout_ms,
+                               size_t *accepted);
 
 /// Publishes one message by reference: the engine keeps `data` and reads it until every subscriber has it or has lost it.
 /// Then, inside a later fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, `release` is called with `context`, once. Until
@@ -713,6 +814,16 @@ fw_status fw_claim(struct fw_topic *topic,
                    size_t len,
                    struct fw_buffer **buffer,
                    void **data);
+
+/// Makes a claimed buffer `len` bytes long, the new bytes zero: `*data` is where it is from now on. The old address is gone. A
+/// buffer that is as long already does not change.
+///
+/// Frees: nothing. Threads: any. Blocks: never (but it may copy what the buffer has so far).
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (after a commit that gave FW_WOULD_BLOCK), FW_WOULD_BLOCK (payload_bytes are
+/// in use, or `len` is more than message_bytes_max); then the buffer is as it was.
+fw_status fw_grow(struct fw_buffer *buffer,
+                  size_t len,
+                  void **data);
 
 /// Publishes the first `len` bytes of a claimed buffer, without a copy. After FW_OK the buffer is the engine's: do not touch its
 /// memory. After FW_WOULD_BLOCK it is still claimed, with its first `len` bytes: commit it again with the same `len` (and

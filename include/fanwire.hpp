@@ -203,12 +203,15 @@ private:
 using Position = std::uint64_t;
 using Connection = std::uint64_t;
 
-// Settings for the topics whose name matches a pattern.
+// Settings for the topics whose name matches a pattern: all but the pattern in `base`, which holds the defaults.
 struct TopicConfig {
+    explicit TopicConfig(std::string topics) : pattern(std::move(topics)) {
+        base.struct_size = sizeof(base);
+        base.retention = FW_RETENTION_LAST_VALUE;
+    }
+
     std::string pattern;
-    bool keeps_last_value = true;
-    // 0: as the engine.
-    std::uint64_t lane_bytes = 0;
+    fw_topic_config base{};
 };
 
 // What an engine is made with: text and lists here, all other settings in `base`, filled with the defaults.
@@ -238,6 +241,7 @@ struct Event {
     std::string_view peer() const noexcept { return raw.peer; }
     std::string_view protocol() const noexcept { return raw.protocol; }
     std::uint32_t code() const noexcept { return raw.code; }
+    Priority priority() const noexcept { return static_cast<Priority>(raw.priority); }
 };
 
 // Memory of the engine's, to be written and published in place. Destroyed without commit() it is given back.
@@ -259,6 +263,14 @@ public:
 
     unsigned char *data() noexcept { return static_cast<unsigned char *>(data_); }
     std::size_t size() const noexcept { return size_; }
+
+    // Makes it longer; it may move.
+    Returned<void> grow(std::size_t size) {
+        const fw_status code = fw_grow(handle_, size, &data_);
+        if (code == FW_OK && size > size_)
+            size_ = size;
+        return detail::give(code);
+    }
 
     // Publishes the first `size` bytes. FW_WOULD_BLOCK: still ours, for another try with the same size.
     Returned<Position> commit(std::size_t size, Kind kind = Kind::binary, Priority priority = Priority::normal) {
@@ -334,6 +346,22 @@ public:
         const fw_status code =
             fw_publish_wait(handle_, static_cast<std::uint32_t>(priority), static_cast<std::uint32_t>(kind), message.data(),
                             message.size(), detail::milliseconds(timeout), &position);
+        return detail::give<Position>(code, [&] { return position; });
+    }
+
+    // As publish(), with a key (which message it replaces) or an expiry.
+    Returned<Position> publish_message(View message, const std::string &key, std::chrono::milliseconds ttl = {},
+                                       Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        fw_message raw{};
+        raw.struct_size = sizeof(raw);
+        raw.priority = static_cast<std::uint32_t>(priority);
+        raw.kind = static_cast<std::uint32_t>(kind);
+        raw.ttl_ms = detail::milliseconds(ttl);
+        raw.data = message.data();
+        raw.len = message.size();
+        raw.key = key.empty() ? nullptr : key.c_str();
+        Position position = 0;
+        const fw_status code = fw_publish_message(handle_, &raw, &position);
         return detail::give<Position>(code, [&] { return position; });
     }
 
@@ -432,11 +460,8 @@ public:
         }
         std::vector<fw_topic_config> topics;
         for (const TopicConfig &topic : config.topics) {
-            fw_topic_config one{};
-            one.struct_size = sizeof(one);
+            fw_topic_config one = topic.base;
             one.pattern = topic.pattern.c_str();
-            one.retention = topic.keeps_last_value ? FW_RETENTION_LAST_VALUE : FW_RETENTION_NONE;
-            one.lane_bytes = topic.lane_bytes;
             topics.push_back(one);
         }
         if (!topics.empty()) {

@@ -198,6 +198,9 @@ impl Engine {
             threads: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
+        // A shard's thread must have no signal open for even a moment, or the host's handler may run there.
+        let signals = signal::AllBlocked::new()
+            .map_err(|error| StartError::System { what: "block signals in the shards' threads", error })?;
         for (number, reader) in readers.into_iter().enumerate() {
             let start = ShardStart {
                 number,
@@ -213,6 +216,7 @@ impl Engine {
                 .map_err(|error| StartError::System { what: "start a shard's thread", error })?;
             engine.threads.push(thread);
         }
+        drop(signals);
         drop(ready);
         for _ in 0..shards {
             match started.recv() {
@@ -519,8 +523,6 @@ impl ShardStart {
     fn run(self, reader: Reader) {
         let shared = self.shared.clone();
         let number = self.number;
-        // The host's signals are the host's business.
-        let _ = signal::block_all_in_this_thread();
         if let Some(cpu) = self.cpu
             && let Err(error) = cpu::pin_this_thread(cpu)
         {

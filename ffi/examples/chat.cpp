@@ -31,7 +31,7 @@ void run(const std::string &listen) {
     fanwire::Config config;
     config.listen = listen;
     config.server_name = "chat";
-    config.topics.push_back({"room", false, 0});
+    config.topics.emplace_back("room").base.retention = FW_RETENTION_NONE;
     config.base.events_capacity = 4096;
     config.base.events_messages = 1;
 

@@ -13,7 +13,6 @@
 
 #include <fanwire.h>
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdint.h>
@@ -122,9 +121,13 @@ int main(int argc, char **argv) {
         else
             return fprintf(stderr, "usage: rover [--listen ADDRESS:PORT] [--seconds N]\n"), 2;
     }
-    /* Nobody wants an old frame, or an old measurement, first. */
+    /* Nobody wants an old frame, or an old measurement, first. The engine keeps as many messages as lane_bytes hold, whether
+     * or not somebody reads them: with room for four frames, half of our buffers are always free for new ones. */
     fw_topic_config live[] = {
-        {.struct_size = sizeof(fw_topic_config), .retention = FW_RETENTION_NONE, .pattern = "rover/*/camera"},
+        {.struct_size = sizeof(fw_topic_config),
+         .retention = FW_RETENTION_NONE,
+         .pattern = "rover/*/camera",
+         .lane_bytes = 4 * (FRAME_BYTES + 64)},
         {.struct_size = sizeof(fw_topic_config), .retention = FW_RETENTION_NONE, .pattern = "rover/*/imu"},
     };
     config.topics = live;

@@ -88,6 +88,34 @@ pub unsafe extern "C" fn fw_claim(
     })
 }
 
+/// Makes a claimed buffer `len` bytes long, the new bytes zero: `*data` is where it is from now on. The old address is gone. A
+/// buffer that is as long already does not change.
+///
+/// Frees: nothing. Threads: any. Blocks: never (but it may copy what the buffer has so far).
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (after a commit that gave FW_WOULD_BLOCK), FW_WOULD_BLOCK (payload_bytes are
+/// in use, or `len` is more than message_bytes_max); then the buffer is as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_grow(buffer: *mut fw_buffer, len: usize, data: *mut *mut c_void) -> fw_status {
+    guard("fw_grow", || {
+        let data = out(data)?;
+        let handle = Handle(buffer.addr() as u64);
+        let Some(registry) = registry::existing() else { return Err(registry::refusal(handle, Kind::Buffer)) };
+        let mut open = take(registry, handle)?;
+        let result = match &mut open.buffer.state {
+            State::Claimed(claim) => {
+                let is_grown = claim.grow(len);
+                if is_grown {
+                    data.put(claim.as_mut_ptr().cast());
+                }
+                if is_grown { Ok(()) } else { Err(fw_status::FW_WOULD_BLOCK.into()) }
+            }
+            _ => Err(Failure::new(fw_status::FW_BAD_ARGUMENT, "the buffer was committed before")),
+        };
+        open.put_back();
+        result
+    })
+}
+
 /// Publishes the first `len` bytes of a claimed buffer, without a copy. After FW_OK the buffer is the engine's: do not touch its
 /// memory. After FW_WOULD_BLOCK it is still claimed, with its first `len` bytes: commit it again with the same `len` (and
 /// without writing to it) or abort it. `*position` (which may be NULL) as in fw_publish.

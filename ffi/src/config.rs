@@ -10,7 +10,8 @@ use std::ptr;
 use std::time::Duration;
 
 use fanwire::{
-    AccessConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig,
+    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
+    Retention, SlowPolicy, TopicConfig,
 };
 
 use crate::guard::guard;
@@ -39,13 +40,28 @@ pub enum fw_pinning {
     FW_PIN_LIST = 2,
 }
 
-/// What a new subscriber of a topic gets first.
+/// What a topic keeps for those who come, or come back.
 #[repr(u32)]
 pub enum fw_retention {
-    /// Nothing: only what is published from now on.
+    /// Nothing: a subscriber gets only what is published from now on.
     FW_RETENTION_NONE = 0,
-    /// The last message of each priority.
+    /// A new subscriber gets the last message of each priority first; one that comes back gets what it missed, as far as
+    /// the log still has it.
     FW_RETENTION_LAST_VALUE = 1,
+    /// The same, within retention_messages, retention_bytes and retention_age_ms.
+    FW_RETENTION_LAST = 2,
+}
+
+/// What happens to a subscriber that lags behind by 90 % of lane_bytes. Critical messages are never dropped whatever the
+/// policy: their subscriber is closed with 1013.
+#[repr(u32)]
+pub enum fw_slow_policy {
+    /// The oldest messages are dropped, and the subscriber is told.
+    FW_SLOW_DROP_OLDEST = 0,
+    /// It gets only the newest message (of each key).
+    FW_SLOW_LATEST = 1,
+    /// It is closed with 1013.
+    FW_SLOW_DISCONNECT = 2,
 }
 
 /// Who may publish over the socket.
@@ -71,6 +87,18 @@ pub struct fw_topic_config {
     pub pattern: *const c_char,
     /// Instead of the engine's lane_bytes; 0: the engine's.
     pub lane_bytes: u64,
+    /// FW_RETENTION_LAST: most messages; 0: any number.
+    pub retention_messages: u64,
+    /// FW_RETENTION_LAST: most bytes; 0: any number.
+    pub retention_bytes: u64,
+    /// FW_RETENTION_LAST: greatest age in milliseconds; 0: any.
+    pub retention_age_ms: u64,
+    /// A fw_slow_policy.
+    pub policy: u32,
+    /// Not zero: batch_window_us holds, instead of 5 milliseconds.
+    pub has_batch_window: u32,
+    /// Microseconds that a batch of fanwire.batch.v1 may stay open; 0: as short as can be.
+    pub batch_window_us: u64,
 }
 
 /// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
@@ -134,6 +162,10 @@ pub struct fw_config {
     pub server_name: *const c_char,
     /// A fw_publish_access.
     pub publish_access: u32,
+    /// Not zero: compress for clients that offer permessage-deflate.
+    pub deflate: u32,
+    /// Smaller messages are not compressed.
+    pub compression_threshold_bytes: u32,
     /// Not zero: lock all memory of the process (mlockall).
     pub lock_memory: u32,
     /// Events that may wait for fw_poll_events on each shard, up to 1,048,576; 0: no events.
@@ -189,6 +221,8 @@ impl Default for fw_config {
             allowed_origins_count: 0,
             server_name: SERVER_NAME.as_ptr(),
             publish_access: fw_publish_access::FW_PUBLISH_LOOPBACK as u32,
+            deflate: u32::from(config.compression.deflate),
+            compression_threshold_bytes: config.compression.threshold_bytes as u32,
             lock_memory: u32::from(memory.lock_memory),
             events_capacity: events.capacity as u32,
             events_messages: u32::from(events.messages),
@@ -275,6 +309,10 @@ impl fw_config {
             },
             topics: self.topics()?,
             events: EventsConfig { capacity: self.events_capacity()?, messages: self.events_messages != 0 },
+            compression: CompressionConfig {
+                deflate: self.deflate != 0,
+                threshold_bytes: self.compression_threshold_bytes as usize,
+            },
             access: AccessConfig {
                 publish: match self.publish_access {
                     0 => PublishAccess::Loopback,
@@ -334,11 +372,31 @@ impl fw_topic_config {
             retention: match self.retention {
                 0 => Retention::None,
                 1 => Retention::LastValue,
+                2 => Retention::Last {
+                    messages: bound(self.retention_messages),
+                    bytes: bound(self.retention_bytes),
+                    age: bound(self.retention_age_ms).map(milliseconds),
+                },
                 other => return Err(wrong("topics.retention", other)),
             },
-            lane_bytes: (self.lane_bytes != 0).then_some(self.lane_bytes as usize),
+            policy: match self.policy {
+                0 => SlowPolicy::DropOldest,
+                1 => SlowPolicy::Latest,
+                2 => SlowPolicy::Disconnect,
+                other => return Err(wrong("topics.policy", other)),
+            },
+            lane_bytes: bound(self.lane_bytes).map(|bytes| bytes as usize),
+            batch_window: match self.has_batch_window {
+                0 => None,
+                _ => Some(Duration::from_micros(self.batch_window_us).min(milliseconds(u64::MAX))),
+            },
         })
     }
+}
+
+/// Zero stands for none.
+fn bound(value: u64) -> Option<u64> {
+    (value != 0).then_some(value)
 }
 
 /// A year and "for ever" are the same to an engine.

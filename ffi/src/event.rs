@@ -35,6 +35,8 @@ pub enum fw_event_type {
     FW_EVENT_EVICTED = 5,
     /// A connection is gone: connection, code (1006 where it just broke).
     FW_EVENT_CLOSED = 6,
+    /// A connection has fallen behind by more than 70 % of lane_bytes: connection, text (the topic's name), priority.
+    FW_EVENT_LAGGING = 7,
 }
 
 /// One event. The events of one connection come in order, from FW_EVENT_OPENED to FW_EVENT_CLOSED. No pointer is ever NULL
@@ -60,8 +62,8 @@ pub struct fw_event {
     pub protocol: *const c_char,
     /// A close code.
     pub code: u32,
-    /// Zero.
-    pub reserved32: u32,
+    /// A fw_priority.
+    pub priority: u32,
     /// Zero. The struct never grows.
     pub reserved: [u64; 4],
 }
@@ -214,7 +216,7 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
         peer: ptr::null(),
         protocol: ptr::null(),
         code: 0,
-        reserved32: 0,
+        priority: 0,
         reserved: [0; 4],
     };
     let mut spans = Spans::default();
@@ -261,6 +263,12 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
             described.r#type = fw_event_type::FW_EVENT_CLOSED as u32;
             described.connection = connection.to_u64();
             described.code = (*code).into();
+        }
+        Event::Lagging { connection, topic, priority } => {
+            described.r#type = fw_event_type::FW_EVENT_LAGGING as u32;
+            described.connection = connection.to_u64();
+            described.priority = *priority as u32;
+            spans.text = keep(topic);
         }
         // One that this version does not know: type 0, to be ignored.
         _ => {}

@@ -35,9 +35,9 @@ mod topic;
 mod version;
 
 // Constants and types that only the header's readers use.
-pub use config::{fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_topic_config};
+pub use config::{fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_slow_policy, fw_topic_config};
 pub use event::{FW_FOREVER, fw_event, fw_event_type};
-pub use publish::{fw_kind, fw_priority, fw_slice};
+pub use publish::{fw_kind, fw_message, fw_priority, fw_slice};
 pub use stats::fw_stats;
 pub use status::fw_status;
 pub use version::FW_ABI_VERSION;

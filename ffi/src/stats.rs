@@ -63,6 +63,16 @@ pub struct fw_stats {
     pub received: u64,
     /// Messages delivered, one for each subscriber.
     pub deliveries: u64,
+    /// Messages rendered into another encoding.
+    pub encoded: u64,
+    /// Compressions done.
+    pub compressed: u64,
+    /// Logs of an encoding that were built again for a subscriber that came back.
+    pub rebuilt: u64,
+    /// Subscriptions that fell behind by more than 70 % of lane_bytes.
+    pub lagging: u64,
+    /// Messages passed over by FW_SLOW_LATEST, max_hz, expiry and exclusions.
+    pub passed_over: u64,
     /// Bytes given to the kernel.
     pub sent_bytes: u64,
     /// Sends submitted.
@@ -89,10 +99,20 @@ pub struct fw_stats {
     pub remainder_bytes: u64,
     /// Events that wait because the host does not take them.
     pub events_waiting: u64,
+    /// Turns of the shards' loops.
+    pub turns: u64,
+    /// Turns that slept.
+    pub sleeps: u64,
+    /// Times that no receive buffer was free.
+    pub recv_buffers_exhausted: u64,
+    /// Completion-queue overflows.
+    pub cq_overflows: u64,
+    /// Times that accept failed for want of descriptors.
+    pub accept_exhausted: u64,
 }
 
 /// The first version's struct.
-const FIRST_BYTES: usize = offset_of!(fw_stats, events_waiting) + size_of::<u64>();
+const FIRST_BYTES: usize = offset_of!(fw_stats, accept_exhausted) + size_of::<u64>();
 
 /// Reads the numbers of the whole engine: at most a second old while a shard sleeps. Works after fw_shutdown too.
 ///
@@ -170,6 +190,11 @@ fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
         message_bytes: shard.message_bytes,
         received: shard.received,
         deliveries: shard.deliveries,
+        encoded: shard.encoded,
+        compressed: shard.compressed,
+        rebuilt: shard.rebuilt,
+        lagging: shard.lagging,
+        passed_over: shard.passed_over,
         sent_bytes: shard.sent_bytes,
         sends: shard.sends,
         sends_short: shard.sends_short,
@@ -183,6 +208,11 @@ fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
         log_bytes: shard.log_bytes,
         remainder_bytes: shard.remainder_bytes,
         events_waiting: shard.events_waiting,
+        turns: shard.turns,
+        sleeps: shard.sleeps,
+        recv_buffers_exhausted: shard.recv_buffers_exhausted,
+        cq_overflows: shard.cq_overflows,
+        accept_exhausted: shard.accept_exhausted,
         ..base
     }
 }

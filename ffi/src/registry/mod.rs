@@ -263,7 +263,7 @@ mod tests {
                     }
                 });
             }
-            for _ in 0..2_000 {
+            for _ in 0..300 {
                 ALIVE.fetch_add(1, Ordering::SeqCst);
                 let object = NonNull::from(Box::leak(Box::new(Alive(AtomicU32::new(7))))).cast::<()>();
                 let handle = registry.engines.insert(Kind::Engine, registry.tag(), object, Handle(0)).unwrap();

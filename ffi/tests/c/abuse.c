@@ -57,6 +57,10 @@ static void all_topic_calls(fw_topic *topic, fw_status wanted) {
     EXPECT(wanted, fw_publish_wait(topic, FW_PRIORITY_NORMAL, FW_KIND_TEXT, "x", 1, 1000000, &position));
     EXPECT(wanted, fw_publish_many(topic, FW_PRIORITY_NORMAL, FW_KIND_TEXT, &slice, 1, &accepted));
     CHECK(accepted == 0);
+    EXPECT(wanted, fw_publish_many_wait(topic, FW_PRIORITY_NORMAL, FW_KIND_TEXT, &slice, 1, 1000000, &accepted));
+    CHECK(accepted == 0);
+    fw_message message = {.struct_size = sizeof message, .data = "x", .len = 1, .key = "k", .ttl_ms = 1000};
+    EXPECT(wanted, fw_publish_message(topic, &message, &position));
     EXPECT(wanted, fw_publish_ref(topic, FW_PRIORITY_NORMAL, FW_KIND_TEXT, big, 4000, on_release, NULL, NULL));
     EXPECT(wanted, fw_claim(topic, 10, &buffer, &data));
     CHECK(buffer == NULL && data == NULL);
@@ -68,6 +72,9 @@ static void all_topic_calls(fw_topic *topic, fw_status wanted) {
 }
 
 static void all_buffer_calls(fw_buffer *buffer, fw_status wanted) {
+    void *data = text;
+    EXPECT(wanted, fw_grow(buffer, 100, &data));
+    CHECK(data == text);
     EXPECT(wanted, fw_commit(buffer, 1, FW_PRIORITY_NORMAL, FW_KIND_TEXT, &position));
     EXPECT(wanted, fw_commit(buffer, 1, FW_PRIORITY_NORMAL, FW_KIND_TEXT, NULL));
     EXPECT(wanted, fw_abort(buffer));
@@ -117,6 +124,12 @@ static void null_arguments(fw_topic *topic) {
     EXPECT(FW_NULL, fw_publish_many(topic, 2, 1, NULL, 1, &count));
     EXPECT(FW_NULL, fw_publish_many(topic, 2, 1, &slice, 1, NULL));
     EXPECT(FW_NULL, fw_publish_many(topic, 2, 1, &slice, 1, &count));
+    EXPECT(FW_NULL, fw_publish_many_wait(topic, 2, 1, NULL, 1, 0, &count));
+    EXPECT(FW_NULL, fw_publish_many_wait(topic, 2, 1, &slice, 1, 0, NULL));
+    EXPECT(FW_NULL, fw_publish_many_wait(topic, 2, 1, &slice, 1, 0, &count));
+    EXPECT(FW_NULL, fw_publish_message(topic, NULL, NULL));
+    EXPECT(FW_NULL, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message), .len = 1}, NULL));
+    EXPECT(FW_OK, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message)}, NULL));
     EXPECT(FW_NULL, fw_publish_ref(topic, 2, 1, NULL, 1, on_release, NULL, NULL));
     EXPECT(FW_NULL, fw_publish_ref(topic, 2, 1, "x", 1, NULL, NULL, NULL));
     EXPECT(FW_NULL, fw_claim(topic, 1, NULL, &data));
@@ -174,6 +187,9 @@ static void arguments_out_of_range(fw_engine *engine, fw_topic *topic) {
     CHECK(strstr(fw_last_error(), "byte 2") != NULL);
     EXPECT(FW_GONE, fw_topic_remove(engine, "no/such/topic"));
     EXPECT(FW_GONE, fw_address(engine, 1, text, sizeof text, NULL));
+    EXPECT(FW_ABI_MISMATCH, fw_publish_message(topic, &(fw_message){.struct_size = 8}, NULL));
+    EXPECT(FW_BAD_ARGUMENT, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message), .kind = 3}, NULL));
+    EXPECT(FW_NOT_UTF8, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message), .key = "\xff"}, NULL));
     EXPECT(FW_ABI_MISMATCH, fw_read_stats(engine, &(fw_stats){.struct_size = 3}));
     EXPECT(FW_ABI_MISMATCH, fw_read_stats(engine, &(fw_stats){.struct_size = 1 << 20}));
     /* A batch stops at what is wrong in it, and says how far it got. */
@@ -227,8 +243,10 @@ static void configurations(const char *driver) {
     REFUSED(FW_ABI_MISMATCH, (topic.struct_size = 4, config.topics = &topic, config.topics_count = 1));
     REFUSED(FW_NULL, (topic.struct_size = sizeof topic, topic.pattern = NULL, config.topics = &topic, config.topics_count = 1));
     REFUSED(FW_BAD_CONFIG, (topic.pattern = "a//", config.topics = &topic, config.topics_count = 1));
-    REFUSED(FW_BAD_CONFIG, (topic.pattern = "a", topic.retention = 2, config.topics = &topic, config.topics_count = 1));
-    REFUSED(FW_BAD_CONFIG, (topic.retention = 0, config.topics = &topic, config.topics_count = SIZE_MAX));
+    REFUSED(FW_BAD_CONFIG, (topic.pattern = "a", topic.retention = UINT32_MAX, config.topics = &topic, config.topics_count = 1));
+    REFUSED(FW_BAD_CONFIG, (topic.retention = 3, config.topics = &topic, config.topics_count = 1));
+    REFUSED(FW_BAD_CONFIG, (topic.retention = 0, topic.policy = 3, config.topics = &topic, config.topics_count = 1));
+    REFUSED(FW_BAD_CONFIG, (topic.policy = 0, config.topics = &topic, config.topics_count = SIZE_MAX));
     for (uint32_t size = 0; size < 300; size += 4)
         if (size != sizeof config)
             EXPECT(FW_ABI_MISMATCH, fw_config_init(&config, size));
@@ -251,6 +269,14 @@ static void buffers(fw_topic *topic) {
     all_buffer_calls(buffer, FW_BAD_HANDLE);
     EXPECT(FW_OK, fw_abort(other));
     all_buffer_calls(other, FW_BAD_HANDLE);
+    EXPECT(FW_OK, fw_claim(topic, 100, &buffer, &data));
+    memset(data, 'a', 100);
+    EXPECT(FW_NULL, fw_grow(buffer, 200, NULL));
+    EXPECT(FW_OK, fw_grow(buffer, 10, &data));
+    EXPECT(FW_OK, fw_grow(buffer, 100000, &data));
+    CHECK(((char *)data)[99] == 'a' && ((char *)data)[100] == 0 && ((char *)data)[99999] == 0);
+    EXPECT(FW_WOULD_BLOCK, fw_grow(buffer, SIZE_MAX, &data));
+    EXPECT(FW_OK, fw_commit(buffer, 100000, 2, 1, NULL));
     EXPECT(FW_OK, fw_claim(topic, 0, &buffer, &data));
     EXPECT(FW_OK, fw_commit(buffer, 0, 2, 1, NULL));
     /* Text that is none: commit it as what it is. */

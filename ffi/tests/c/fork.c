@@ -28,6 +28,7 @@ static void in_child(fw_engine *engine, fw_topic *topic, fw_buffer *buffer, cons
         EXPECT(FW_FORKED, fw_publish_ref(topic, 2, 1, "x", 1, on_release, NULL, NULL));
         EXPECT(FW_FORKED, fw_claim(topic, 1, &claimed, &data));
         EXPECT(FW_FORKED, fw_commit(buffer, 1, 2, 1, NULL));
+        EXPECT(FW_FORKED, fw_grow(buffer, 100, &data));
         EXPECT(FW_FORKED, fw_abort(buffer));
         EXPECT(FW_FORKED, fw_topic_free(topic));
         EXPECT(FW_FORKED, fw_topic_open(engine, "a", &other));
@@ -108,7 +109,7 @@ static int connected(int port) {
 /* What is published reaches the client; nothing else does. */
 static void still_there(int client, fw_topic *topic, char mark) {
     char frame[3];
-    EXPECT(FW_OK, fw_publish(topic, 2, 1, &mark, 1, NULL));
+    EXPECT(FW_OK, fw_publish_wait(topic, 2, 1, &mark, 1, 20000, NULL));
     struct pollfd fds = {.fd = client, .events = POLLIN};
     CHECK(poll(&fds, 1, 20000) == 1);
     CHECK(recv(client, frame, 3, MSG_WAITALL) == 3);

@@ -61,6 +61,9 @@ int main(int argc, char **argv) {
         PLANTED(fw_publish, fw_publish(topic, 2, 1, "x", 1, NULL));
         PLANTED(fw_publish_wait, fw_publish_wait(topic, 2, 1, "x", 1, 1, NULL));
         PLANTED(fw_publish_many, fw_publish_many(topic, 2, 1, &(fw_slice){"x", 1}, 1, &count));
+        PLANTED(fw_publish_many_wait, fw_publish_many_wait(topic, 2, 1, &(fw_slice){"x", 1}, 1, 1, &count));
+        PLANTED(fw_publish_message, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message)}, NULL));
+        PLANTED(fw_grow, fw_grow(buffer, 1, &data));
         PLANTED(fw_publish_ref, fw_publish_ref(topic, 2, 1, "x", 1, on_release, NULL, NULL));
         PLANTED(fw_claim, fw_claim(topic, 1, &none, &data));
         PLANTED(fw_commit, fw_commit(buffer, 1, 2, 1, NULL));

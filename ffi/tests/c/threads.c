@@ -90,6 +90,8 @@ static void *work(void *argument) {
                 atomic_fetch_sub(&offered, 1);
             break;
         case 19: may_be(fw_publish_many(t, 2, 1, slices, 3, &count)); break;
+        case 21: may_be(fw_publish_many_wait(t, 2, 1, slices, 3, 2, &count)); break;
+        case 22: may_be(fw_publish_message(t, &(fw_message){.struct_size = sizeof(fw_message), .data = "x", .len = 1}, NULL)); break;
         case 20: may_be(fw_topic_id(t, NULL, NULL)); break;
         default: may_be(fw_publish(t, seed >> 8 & 3, 1, message, seed >> 10 & 255, NULL)); break;
         }
@@ -101,8 +103,12 @@ int main(int argc, char **argv) {
     const char *driver = driver_argument(argc, argv);
     int rounds = argc > 2 ? atoi(argv[2]) : 20;
     pthread_t threads[THREADS];
+    fw_buffer *first;
+    void *data;
     atomic_store(&engine, small_engine(driver));
     atomic_store(&topic, topic_of(atomic_load(&engine), "shared"));
+    EXPECT(FW_OK, fw_claim(atomic_load(&topic), 4, &first, &data));
+    atomic_store(&buffer, first);
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)i) == 0);
     for (int round = 0; round < rounds; round++) {

@@ -44,7 +44,8 @@ static fanwire::Config small(const char *driver) {
     fanwire::Config config;
     config.listen = "127.0.0.1:0";
     config.server_name = "wrapper";
-    config.topics.push_back({"live/**", false, 1 << 16});
+    config.topics.emplace_back("live/**").base.policy = FW_SLOW_LATEST;
+    config.topics.back().base.lane_bytes = 1 << 16;
     config.allowed_origins = {"https://a.example", "https://b.example"};
     config.base.driver = std::strcmp(driver, "uring") == 0 ? FW_DRIVER_URING : FW_DRIVER_EPOLL;
     config.base.shards = 1;
@@ -92,6 +93,7 @@ int main(int argc, char **argv) {
     (void)get(topic.publish({}));
     CHECK(fanwire::View(std::vector<float>{1, 2, 3}).size() == 12);
     CHECK(get(topic.try_publish("x")).has_value());
+    (void)get(topic.publish_message("x", "key", std::chrono::seconds(1)));
     (void)get(topic.publish_wait("x", std::chrono::milliseconds(1000)));
     CHECK(get(topic.publish_many({"a", "b", std::string("c")}, fanwire::Kind::text)) == 3);
     CHECK(get(topic.publish_many({"a", "b", "\xff", "c"}, fanwire::Kind::text)) == 2);
@@ -102,6 +104,8 @@ int main(int argc, char **argv) {
         auto buffer = get(topic.claim(100));
         CHECK(buffer.size() == 100 && buffer.data()[99] == 0);
         std::memset(buffer.data(), 'b', buffer.size());
+        done(buffer.grow(50000));
+        CHECK(buffer.size() == 50000 && buffer.data()[99] == 'b' && buffer.data()[49999] == 0);
         auto other = std::move(buffer);
         (void)get(other.commit(50));
         CHECK(CODE_OF(other.commit()) == FW_NULL);

@@ -30,11 +30,22 @@ pub fn installed() -> &'static Path {
     INSTALLED.get_or_init(|| {
         let built = built();
         let library = fs::metadata(built.join("libfanwire_c.so")).expect("cargo has built the shared library");
-        let age = library.modified().and_then(|time| time.elapsed().map_err(std::io::Error::other));
-        let stamp = std::time::SystemTime::now() - age.unwrap_or_default();
-        let stamp = stamp.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let to = built.join(format!("ffi installed {stamp} {}", std::process::id()));
-        install(&built, &to);
+        let changed = library.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let to = built.join(format!("ffi installed {}", changed.unwrap_or_default().as_nanos()));
+        if to.is_dir() {
+            return to;
+        }
+        // Whoever is first to rename has installed it for all; and whoever builds anew clears away what was before.
+        let mine = built.join(format!("ffi being installed {}", std::process::id()));
+        let before = built.read_dir().expect("a folder can be read").flatten().map(|entry| entry.path());
+        let before: Vec<_> = before.filter(|path| path.display().to_string().contains("/ffi installed ")).collect();
+        install(&built, &mine);
+        if fs::rename(&mine, &to).is_err() {
+            let _ = fs::remove_dir_all(&mine);
+        }
+        for old in before.iter().filter(|old| **old != to) {
+            let _ = fs::remove_dir_all(old);
+        }
         to
     })
 }
