@@ -789,8 +789,9 @@ fw_status fw_publish_many_wait(struct fw_topic *topic,
 /// Publishes one message by reference: the engine keeps `data` and reads it until every subscriber has it or has lost it.
 /// Then, inside a later fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, `release` is called with `context`, once. Until
 /// then the bytes must neither change nor be freed. The bytes referred to are bounded by payload_bytes: past it,
-/// FW_WOULD_BLOCK. Small messages (up to 1,024 bytes) are copied all the same, and released at the next opportunity. While
-/// it is the last value of its topic a message is in use: it is released when a newer one has replaced it.
+/// FW_WOULD_BLOCK. Small messages (up to 1,024 bytes) are copied all the same, and released at the next opportunity. A topic
+/// keeps its newest messages up to lane_bytes, whether or not somebody reads them: whoever has few buffers sets
+/// fw_topic_config.lane_bytes to less than they hold together, or never gets one back.
 ///
 /// Frees: `release` is called once if this returns FW_OK, and never otherwise. Threads: any. Blocks: never (but it reads all of
 /// a text message, to check that it is UTF-8).

@@ -459,11 +459,10 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
 /// with `EINTR`) until the ring is gone, and this thread is the host's.
 fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
     let failed = |error| StartError::System { what: "start the io_uring probe", error };
-    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| {
-        // Signals are the host's business.
-        let _ = signal::block_all_in_this_thread();
-        probe::probe().map(drop)
-    });
+    // Signals are the host's business: none is open in the thread for even a moment.
+    let signals = signal::AllBlocked::new().map_err(failed)?;
+    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| probe::probe().map(drop));
+    drop(signals);
     probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 

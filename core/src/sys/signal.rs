@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 ///
 /// # Errors
 /// What `pthread_sigmask` answers (never, for a valid set).
-pub fn block_all_in_this_thread() -> io::Result<()> {
+fn block_all_in_this_thread() -> io::Result<()> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset writes the whole set it is given, and the pointer is to a live local.
     let filled = unsafe { libc::sigfillset(set.as_mut_ptr()) };
