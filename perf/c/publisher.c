@@ -24,7 +24,7 @@ enum { MANY_MAX = 1024 };
 
 struct options {
     const char *listen, *topic;
-    unsigned long count, size, many, rate, burst, subscribers;
+    unsigned long count, size, many, rate, burst, ring, subscribers;
     double seconds;
     uint32_t kind, priority, driver, shards;
     int cpu, shard_cpu, is_claim;
@@ -183,6 +183,7 @@ static struct options read_options(int argc, char **argv) {
         else if (strcmp(name, "--many") == 0) o.many = number;
         else if (strcmp(name, "--rate") == 0) o.rate = number;
         else if (strcmp(name, "--burst") == 0) o.burst = number;
+        else if (strcmp(name, "--ring") == 0) o.ring = number;
         else if (strcmp(name, "--seconds") == 0) o.seconds = strtod(value, NULL);
         else if (strcmp(name, "--kind") == 0) o.kind = (uint32_t)number;
         else if (strcmp(name, "--priority") == 0) o.priority = (uint32_t)number;
@@ -193,7 +194,7 @@ static struct options read_options(int argc, char **argv) {
         else if (strcmp(name, "--epoll") == 0 && number <= 1) o.driver = number ? FW_DRIVER_EPOLL : FW_DRIVER_AUTO;
         else {
             fprintf(stderr,
-                    "usage: publisher [--size BYTES] [--count N] [--many N | --claim] [--burst N]\n"
+                    "usage: publisher [--size BYTES] [--count N] [--many N | --claim] [--burst N] [--ring BYTES]\n"
                     "                 [--rate N --seconds S]\n"
                     "                 [--listen ADDRESS] [--topic NAME] [--kind 0..2] [--priority 0..3] [--shards N]\n"
                     "                 [--wait-for SUBSCRIBERS] [--cpu N] [--shard-cpu N] [--epoll 1]\n");
@@ -213,6 +214,8 @@ int main(int argc, char **argv) {
     config.listen = o.listen;
     config.shards = o.shards;
     config.driver = o.driver;
+    if (o.ring > 0)
+        config.ring_bytes = o.ring;
     uint32_t shard_cpu = (uint32_t)o.shard_cpu;
     if (o.shard_cpu >= 0) {
         config.pinning = FW_PIN_LIST;
