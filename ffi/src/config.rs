@@ -341,7 +341,9 @@ impl fw_config {
         match self.pinning {
             0 => Ok(None),
             1 => Ok(Some(Vec::new())),
-            2 if self.cpus_count == 0 => Err(Failure::new(fw_status::FW_BAD_CONFIG, "cpus_count = 0: FW_PIN_LIST needs a list")),
+            2 if self.cpus_count == 0 => {
+                Err(Failure::new(fw_status::FW_BAD_CONFIG, "cpus_count = 0: FW_PIN_LIST needs a list"))
+            }
             2 => Ok(Some(text::array(self.cpus, self.cpus_count)?.iter().map(|&cpu| cpu as usize).collect())),
             other => Err(wrong("pinning", other)),
         }
@@ -414,7 +416,9 @@ fn addresses(list: &str) -> Outcome<Vec<SocketAddr>> {
         .filter(|address| !address.is_empty())
         .map(|address| {
             address.parse().map_err(|_| {
-                let text = format!("listen = {address}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001");
+                let text = format!(
+                    "listen = {address}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001"
+                );
                 Failure::new(fw_status::FW_BAD_CONFIG, text)
             })
         })

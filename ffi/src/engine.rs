@@ -40,13 +40,18 @@ compile_error!("a handle has 64 bits, and so must a pointer");
 /// The engine's host, kept while the caller has it.
 pub fn host(engine: *const fw_engine) -> Outcome<Arc<Host>> {
     let handle = fw_engine::handle(engine);
-    registry::with(handle, HandleKind::Engine, |registry| &registry.engines, |object| {
-        let host = object.cast::<Host>().as_ptr().cast_const();
-        // SAFETY: the slot owns one count, and the handle is pinned.
-        unsafe { Arc::increment_strong_count(host) };
-        // SAFETY: the count just added.
-        Ok(unsafe { Arc::from_raw(host) })
-    })
+    registry::with(
+        handle,
+        HandleKind::Engine,
+        |registry| &registry.engines,
+        |object| {
+            let host = object.cast::<Host>().as_ptr().cast_const();
+            // SAFETY: the slot owns one count, and the handle is pinned.
+            unsafe { Arc::increment_strong_count(host) };
+            // SAFETY: the count just added.
+            Ok(unsafe { Arc::from_raw(host) })
+        },
+    )
 }
 
 /// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
@@ -241,7 +246,7 @@ pub unsafe extern "C" fn fw_send_to(
         let host = host(engine)?;
         let engine = host.engine()?;
         let (kind, message) = (publish::kind(kind)?, bytes(data, len)?);
-        Ok(host.guarded(|| Ok(engine.send_copy_to(ConnectionId::from_u64(connection), kind, message)?))?)
+        host.guarded(|| Ok(engine.send_copy_to(ConnectionId::from_u64(connection), kind, message)?))
     })
 }
 
@@ -289,10 +294,15 @@ pub unsafe extern "C" fn fw_close(
         let engine = host.engine()?;
         let code = match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => code as u16,
-            _ => return Err(Failure::new(fw_status::FW_BAD_ARGUMENT, format!("{code} is no close code that may be sent"))),
+            _ => {
+                return Err(Failure::new(
+                    fw_status::FW_BAD_ARGUMENT,
+                    format!("{code} is no close code that may be sent"),
+                ));
+            }
         };
         let reason = if reason.is_null() { "" } else { text("reason", reason)? };
-        Ok(host.guarded(|| Ok(engine.close(ConnectionId::from_u64(connection), code, reason)?))?)
+        host.guarded(|| Ok(engine.close(ConnectionId::from_u64(connection), code, reason)?))
     })
 }
 

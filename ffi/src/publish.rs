@@ -243,11 +243,7 @@ pub unsafe extern "C" fn fw_publish_many_wait(
 /// Hands the host's messages to `publish`, which says how many it took, until all are taken or one is refused. Counts them
 /// in `done`.
 #[inline]
-fn in_chunks(
-    messages: &[fw_slice],
-    done: &mut usize,
-    mut publish: impl FnMut(&[&[u8]]) -> Outcome<usize>,
-) -> Outcome {
+fn in_chunks(messages: &[fw_slice], done: &mut usize, mut publish: impl FnMut(&[&[u8]]) -> Outcome<usize>) -> Outcome {
     let mut chunk = [&[][..]; MANY];
     while *done < messages.len() {
         let mut ready = 0;

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
 /// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
 /// It may publish, but not poll, stop or free an engine (FW_BUSY). It must return: no longjmp, no exception.

@@ -135,11 +135,7 @@ pub unsafe extern "C" fn fw_read_stats(engine: *const fw_engine, stats: *mut fw_
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
 /// Fails: as fw_read_stats; FW_BAD_ARGUMENT if there is no such shard.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fw_read_shard_stats(
-    engine: *const fw_engine,
-    shard: u32,
-    stats: *mut fw_stats,
-) -> fw_status {
+pub unsafe extern "C" fn fw_read_shard_stats(engine: *const fw_engine, shard: u32, stats: *mut fw_stats) -> fw_status {
     guard("fw_read_shard_stats", || {
         let host = host(engine)?;
         let size = size_of_host_struct(stats)?;

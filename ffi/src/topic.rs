@@ -34,12 +34,17 @@ pub struct OpenTopic {
 #[inline]
 pub fn with_topic<T>(topic: *const fw_topic, f: impl FnOnce(&OpenTopic) -> Outcome<T>) -> Outcome<T> {
     let handle = Handle(topic.addr() as u64);
-    registry::with(handle, Kind::Topic, |registry| &registry.topics, |object| {
-        // SAFETY: the slot owns it, and the handle is pinned.
-        let open = unsafe { object.cast::<OpenTopic>().as_ref() };
-        open.host.check_poison()?;
-        f(open)
-    })
+    registry::with(
+        handle,
+        Kind::Topic,
+        |registry| &registry.topics,
+        |object| {
+            // SAFETY: the slot owns it, and the handle is pinned.
+            let open = unsafe { object.cast::<OpenTopic>().as_ref() };
+            open.host.check_poison()?;
+            f(open)
+        },
+    )
 }
 
 /// Opens the topic of this name, which is made if need be: levels of UTF-8 separated by "/", at most 255 bytes. Opening it

@@ -103,6 +103,25 @@ fn the_signals_of_the_host_stay_its_own() {
 }
 
 #[test]
+fn without_io_uring_an_engine_falls_back_or_says_why_it_does_not_start() {
+    if !has("gcc") {
+        return;
+    }
+    let program = compile(&c_test("refused.c"), Link::Shared, &[]);
+    for error in ["EPERM", "ENOSYS"] {
+        pass(Command::new(&program.path).arg(error));
+    }
+}
+
+#[test]
+fn the_interface_is_laid_out_as_it_was_promised() {
+    if !has("gcc") {
+        return;
+    }
+    pass(&mut Command::new(&compile(&c_test("layout.c"), Link::Shared, &[]).path));
+}
+
+#[test]
 fn the_cpp_wrapper_owns_what_it_stands_for() {
     if !has("g++") {
         return;

@@ -37,7 +37,8 @@ fn exactly_the_listed_symbols_are_exported() {
 #[test]
 fn the_header_declares_what_is_exported() {
     let header = fs::read_to_string(package().join("../include/fanwire.h")).expect("the header is readable");
-    let code: String = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        header.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     for symbol in symbols() {
         assert!(code.contains(&format!("{symbol}(")), "{symbol} is not declared");
     }
@@ -175,7 +176,9 @@ fn the_header_is_good_c_and_good_cpp_by_itself() {
         let path = folder.path().join(source);
         fs::write(&path, format!("#include <{header}>\n#include <{header}>\n")).expect("a folder can be written to");
         let mut command = Command::new(compiler);
-        command.arg(format!("-std={standard}")).args(warnings.iter().filter(|w| compiler == "gcc" || **w != "-Wstrict-prototypes"));
+        command
+            .arg(format!("-std={standard}"))
+            .args(warnings.iter().filter(|w| compiler == "gcc" || **w != "-Wstrict-prototypes"));
         said(command.arg("-I").arg(installed().join("include")).arg("-fsyntax-only").arg(&path));
     }
 }

@@ -44,7 +44,12 @@ const TAG_MAX: u32 = (1 << 10) - 1;
 
 impl Handle {
     fn new(index: u32, kind: Kind, tag: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(tag) << 22 | u64::from(kind as u32) << INDEX_BITS | u64::from(index))
+        Self(
+            u64::from(generation) << 32
+                | u64::from(tag) << 22
+                | u64::from(kind as u32) << INDEX_BITS
+                | u64::from(index),
+        )
     }
 
     fn index(self) -> u32 {
@@ -122,7 +127,8 @@ pub fn ready() -> Outcome<&'static Registry> {
 #[cold]
 fn create() -> Outcome<&'static Registry> {
     let bytes = size_of::<Registry>();
-    let new = memory::map_wiped(bytes).map_err(|error| Failure::new(fw_status::FW_SYSTEM, format!("no memory: {error}")))?;
+    let new =
+        memory::map_wiped(bytes).map_err(|error| Failure::new(fw_status::FW_SYSTEM, format!("no memory: {error}")))?;
     let new = new.cast::<Registry>();
     match REGISTRY.compare_exchange(std::ptr::null_mut(), new.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
@@ -184,7 +190,10 @@ fn unpinned(registry: &Registry, handle: Handle, kind: Kind) -> Failure {
 #[cold]
 pub fn refusal(handle: Handle, kind: Kind) -> Failure {
     if handle.0 == 0 {
-        return Failure::new(fw_status::FW_NULL, format!("the {kind:?} handle is NULL").to_lowercase().replace("null", "NULL"));
+        return Failure::new(
+            fw_status::FW_NULL,
+            format!("the {kind:?} handle is NULL").to_lowercase().replace("null", "NULL"),
+        );
     }
     let tags = TAGS.load(Ordering::Relaxed);
     let is_possible = handle.is(kind) && (1..=tags.min(TAG_MAX)).contains(&handle.tag());
@@ -252,14 +261,19 @@ mod tests {
                 scope.spawn(|| {
                     while !is_over.load(Ordering::Relaxed) {
                         let handle = Handle(current.load(Ordering::Relaxed));
-                        let _ = with(handle, Kind::Engine, |r| &r.engines, |object| {
-                            // SAFETY: pinned.
-                            let alive = unsafe { object.cast::<Alive>().as_ref() };
-                            for _ in 0..20 {
-                                assert_eq!(alive.0.load(Ordering::SeqCst), 7);
-                            }
-                            Ok(())
-                        });
+                        let _ = with(
+                            handle,
+                            Kind::Engine,
+                            |r| &r.engines,
+                            |object| {
+                                // SAFETY: pinned.
+                                let alive = unsafe { object.cast::<Alive>().as_ref() };
+                                for _ in 0..20 {
+                                    assert_eq!(alive.0.load(Ordering::SeqCst), 7);
+                                }
+                                Ok(())
+                            },
+                        );
                     }
                 });
             }

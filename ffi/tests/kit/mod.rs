@@ -96,7 +96,8 @@ pub struct Program {
 
 pub fn compile(source: &Path, link: Link, flags: &[&str]) -> Program {
     let lib = installed().join("lib");
-    let (archive, folder, run_path) = (lib.join("libfanwire.a"), lib.as_os_str(), format!("-Wl,-rpath,{}", lib.display()));
+    let (archive, folder, run_path) =
+        (lib.join("libfanwire.a"), lib.as_os_str(), format!("-Wl,-rpath,{}", lib.display()));
     let libraries: Vec<&OsStr> = match link {
         Link::Shared => vec!["-L".as_ref(), folder, "-lfanwire".as_ref(), run_path.as_ref()],
         Link::Static => {
