@@ -198,6 +198,9 @@ impl Engine {
             threads: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
+        // A shard's thread must have no signal open for even a moment, or the host's handler may run there.
+        let signals = signal::AllBlocked::new()
+            .map_err(|error| StartError::System { what: "block signals in the shards' threads", error })?;
         for (number, reader) in readers.into_iter().enumerate() {
             let start = ShardStart {
                 number,
@@ -213,6 +216,7 @@ impl Engine {
                 .map_err(|error| StartError::System { what: "start a shard's thread", error })?;
             engine.threads.push(thread);
         }
+        drop(signals);
         drop(ready);
         for _ in 0..shards {
             match started.recv() {
@@ -294,6 +298,16 @@ impl Engine {
         self.command(connection, Command::Send { connection, kind, payload })
     }
 
+    /// [`Engine::send_to`] for memory that the caller keeps: one copy, whatever the size.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_copy_to(&self, connection: ConnectionId, kind: Kind, message: &[u8]) -> Result<(), SendError> {
+        self.check_message(kind, message)?;
+        let payload = self.shared.payloads.copy_from(message).ok_or(SendError::WouldBlock)?;
+        self.command(connection, Command::Send { connection, kind, payload })
+    }
+
     /// [`Engine::send_to`] for memory that is the engine's already, such as a received message: no copy at all.
     ///
     /// # Errors
@@ -360,6 +374,12 @@ impl Engine {
     /// Ends in good order: takes no more connections and messages, delivers all that was published, closes everybody with
     /// 1001. What is not done after `deadline` is cut off. Blocks up to about `deadline`.
     pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.drain(deadline)
+    }
+
+    /// [`Engine::shutdown`] for a host that keeps the engine, to read [`Engine::stats`] and the last events. Everything that
+    /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns.
+    pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
         let within_ns = deadline.as_nanos() as u64;
         self.order(|| Command::Drain { within_ns });
@@ -375,11 +395,23 @@ impl Engine {
         self.stop();
     }
 
-    fn stop(&mut self) {
+    /// [`Engine::shutdown_now`] for a host that keeps the engine.
+    pub fn stop(&mut self) {
         self.shared.ring.close();
         self.order(|| Command::Stop);
         self.join();
+    }
+
+    /// Drops, on this thread, the bytes published by reference that no shard needs any more. Publishing by reference does
+    /// the same in passing; a host that wants its memory back when it says so calls this. One load when there are none.
+    pub fn reclaim(&self) {
         self.shared.payloads.reclaim();
+    }
+
+    /// Calls `bell` whenever [`Engine::reclaim`] has something to do again: on the thread that was done last, mostly a
+    /// shard, so it must neither block nor run the host's code. The first one set stays.
+    pub fn set_reclaim_bell(&self, bell: impl Fn() + Send + Sync + 'static) {
+        self.shared.payloads.set_bell(Box::new(bell));
     }
 
     /// Gives every shard a command, whatever else is queued.
@@ -396,6 +428,11 @@ impl Engine {
             // A shard catches its own panics.
             let _ = thread.join();
         }
+        // What no shard will take any more must not keep its bytes.
+        for mailbox in &self.shared.mailboxes {
+            while mailbox.commands.pop().is_some() {}
+        }
+        self.shared.payloads.reclaim();
     }
 }
 
@@ -422,11 +459,10 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
 /// with `EINTR`) until the ring is gone, and this thread is the host's.
 fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
     let failed = |error| StartError::System { what: "start the io_uring probe", error };
-    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| {
-        // Signals are the host's business.
-        let _ = signal::block_all_in_this_thread();
-        probe::probe().map(drop)
-    });
+    // Signals are the host's business: none is open in the thread for even a moment.
+    let signals = signal::AllBlocked::new().map_err(failed)?;
+    let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| probe::probe().map(drop));
+    drop(signals);
     probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 
@@ -486,8 +522,6 @@ impl ShardStart {
     fn run(self, reader: Reader) {
         let shared = self.shared.clone();
         let number = self.number;
-        // The host's signals are the host's business.
-        let _ = signal::block_all_in_this_thread();
         if let Some(cpu) = self.cpu
             && let Err(error) = cpu::pin_this_thread(cpu)
         {

@@ -57,7 +57,7 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// The sum.
     pub fn total_bytes(&self) -> u64 {
-        self.lines.iter().map(|l| l.bytes).sum()
+        self.lines.iter().fold(0, |sum, line| sum.saturating_add(line.bytes))
     }
 }
 

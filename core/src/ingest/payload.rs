@@ -26,7 +26,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
@@ -80,7 +80,12 @@ struct Shared {
     classes: Box<[ArrayQueue<Spare>]>,
     /// Adopted bytes whose last payload is gone, a stack; see [`PayloadPool::reclaim`].
     retired: AtomicPtr<Node>,
+    /// Called when `retired` is no longer empty.
+    bell: OnceLock<ReclaimBell>,
 }
+
+/// Says that there is something to reclaim.
+pub type ReclaimBell = Box<dyn Fn() + Send + Sync>;
 
 // SAFETY: the raw pointers in `retired` are owned nodes, which are not tied to a thread; all else is Send and Sync.
 unsafe impl Send for Shared {}
@@ -122,6 +127,7 @@ impl PayloadPool {
                 retained: CachePadded::new(AtomicUsize::new(0)),
                 classes,
                 retired: AtomicPtr::new(ptr::null_mut()),
+                bell: OnceLock::new(),
             }),
         }
     }
@@ -185,6 +191,12 @@ impl PayloadPool {
     /// One load when there are none.
     pub fn reclaim(&self) {
         self.shared.reclaim();
+    }
+
+    /// Calls `bell` each time there is something to reclaim after there was nothing, on the thread that dropped the last
+    /// payload. The first one set stays.
+    pub fn set_bell(&self, bell: ReclaimBell) {
+        let _ = self.shared.bell.set(bell);
     }
 
     /// Bytes in use, headers included: at most the limit.
@@ -340,9 +352,14 @@ impl Shared {
             unsafe { (*node.as_ptr()).next = first };
             // Release: who takes the list sees `next` and all that the payloads' users did before.
             match self.retired.compare_exchange_weak(first, node.as_ptr(), Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(now) => first = now,
             }
+        }
+        if first.is_null()
+            && let Some(bell) = self.bell.get()
+        {
+            bell();
         }
     }
 

@@ -1,0 +1,457 @@
+//! `fw_config`: what an engine is made with, as C has it.
+//!
+//! # Contract of the unsafe code
+//! A configuration is read as far as its `struct_size` says, during `fw_start`, and nothing of it is kept.
+
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::net::SocketAddr;
+use std::ptr;
+use std::time::Duration;
+
+use fanwire::{
+    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
+    Retention, SlowPolicy, TopicConfig,
+};
+
+use crate::guard::guard;
+use crate::status::{Failure, Outcome, fw_status};
+use crate::text;
+
+/// Which kernel interface an engine uses.
+#[repr(u32)]
+pub enum fw_driver {
+    /// io_uring, else epoll; fw_driver_notice then says why.
+    FW_DRIVER_AUTO = 0,
+    /// io_uring, or do not start.
+    FW_DRIVER_URING = 1,
+    /// epoll.
+    FW_DRIVER_EPOLL = 2,
+}
+
+/// Where an engine's threads run.
+#[repr(u32)]
+pub enum fw_pinning {
+    /// One on each CPU that this process may use.
+    FW_PIN_AUTO = 0,
+    /// Anywhere.
+    FW_PIN_NONE = 1,
+    /// On the CPUs of the list, in turn.
+    FW_PIN_LIST = 2,
+}
+
+/// What a topic keeps for those who come, or come back.
+#[repr(u32)]
+pub enum fw_retention {
+    /// Nothing: a subscriber gets only what is published from now on.
+    FW_RETENTION_NONE = 0,
+    /// A new subscriber gets the last message of each priority first; one that comes back gets what it missed, as far as
+    /// the log still has it.
+    FW_RETENTION_LAST_VALUE = 1,
+    /// The same, within retention_messages, retention_bytes and retention_age_ms.
+    FW_RETENTION_LAST = 2,
+}
+
+/// What happens to a subscriber that lags behind by 90 % of lane_bytes. Critical messages are never dropped whatever the
+/// policy: their subscriber is closed with 1013.
+#[repr(u32)]
+pub enum fw_slow_policy {
+    /// The oldest messages are dropped, and the subscriber is told.
+    FW_SLOW_DROP_OLDEST = 0,
+    /// It gets only the newest message (of each key).
+    FW_SLOW_LATEST = 1,
+    /// It is closed with 1013.
+    FW_SLOW_DISCONNECT = 2,
+}
+
+/// Who may publish over the socket.
+#[repr(u32)]
+pub enum fw_publish_access {
+    /// Peers on this machine, unless a browser or a proxy speaks for them.
+    FW_PUBLISH_LOOPBACK = 0,
+    /// Everyone who may connect.
+    FW_PUBLISH_EVERYONE = 1,
+    /// Only the host.
+    FW_PUBLISH_NOBODY = 2,
+}
+
+/// Settings for the topics whose name matches a pattern. Zero it, set struct_size and pattern, then what matters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fw_topic_config {
+    /// sizeof(fw_topic_config).
+    pub struct_size: u32,
+    /// A fw_retention.
+    pub retention: u32,
+    /// A topic name, or a pattern with * for one level and a final ** for the rest.
+    pub pattern: *const c_char,
+    /// Instead of the engine's lane_bytes; 0: the engine's.
+    pub lane_bytes: u64,
+    /// FW_RETENTION_LAST: most messages; 0: any number.
+    pub retention_messages: u64,
+    /// FW_RETENTION_LAST: most bytes; 0: any number.
+    pub retention_bytes: u64,
+    /// FW_RETENTION_LAST: greatest age in milliseconds; 0: any.
+    pub retention_age_ms: u64,
+    /// A fw_slow_policy.
+    pub policy: u32,
+    /// Not zero: batch_window_us holds, instead of 5 milliseconds.
+    pub has_batch_window: u32,
+    /// Microseconds that a batch of fanwire.batch.v1 may stay open; 0: as short as can be.
+    pub batch_window_us: u64,
+}
+
+/// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fw_config {
+    /// Set by fw_config_init.
+    pub struct_size: u32,
+    /// A fw_driver.
+    pub driver: u32,
+    /// Addresses with ports to listen on, separated by commas: "127.0.0.1:9001,[::1]:9001". Port 0 takes a free one.
+    pub listen: *const c_char,
+    /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
+    pub shards: u32,
+    /// A fw_pinning.
+    pub pinning: u32,
+    /// The CPUs for FW_PIN_LIST.
+    pub cpus: *const u32,
+    /// How many.
+    pub cpus_count: usize,
+    /// Connections at most; 0: 10,000, or as many as the limit on open files allows.
+    pub connections_max: u32,
+    /// Subscriptions of all connections at most, one for each topic and priority.
+    pub cursors_max: u32,
+    /// Topics at most.
+    pub topics_max: u32,
+    /// Topics and patterns that one connection may subscribe to.
+    pub subscriptions_per_connection_max: u32,
+    /// The ingest ring: a power of two from 64 KiB on.
+    pub ring_bytes: u64,
+    /// Logs of all topics.
+    pub pool_bytes: u64,
+    /// What one topic and priority may hold, on each shard.
+    pub lane_bytes: u64,
+    /// Claimed buffers, messages by reference, messages being received, messages to single connections. Past it:
+    /// FW_WOULD_BLOCK.
+    pub payload_bytes: u64,
+    /// Copies of half-sent messages.
+    pub remainder_bytes: u64,
+    /// Largest message, up to 64 MiB.
+    pub message_bytes_max: u64,
+    /// Largest HTTP request of a client that connects.
+    pub request_bytes_max: u64,
+    /// Milliseconds from a connection to its complete HTTP request.
+    pub handshake_timeout_ms: u64,
+    /// Milliseconds of silence after which a client is sent a ping, and closed after as many again; 0: never.
+    pub ping_every_ms: u64,
+    /// Milliseconds without a message from a client after which it is closed; 0: never.
+    pub idle_timeout_ms: u64,
+    /// Milliseconds that a closing connection gets for its close handshake.
+    pub close_timeout_ms: u64,
+    /// Settings for some topics; the first pattern that matches holds.
+    pub topics: *const fw_topic_config,
+    /// How many.
+    pub topics_count: usize,
+    /// Origins (of web pages) that may connect, compared exactly; none: all.
+    pub allowed_origins: *const *const c_char,
+    /// How many.
+    pub allowed_origins_count: usize,
+    /// How the engine names itself to clients.
+    pub server_name: *const c_char,
+    /// A fw_publish_access.
+    pub publish_access: u32,
+    /// Not zero: compress for clients that offer permessage-deflate.
+    pub deflate: u32,
+    /// Smaller messages are not compressed.
+    pub compression_threshold_bytes: u32,
+    /// Not zero: lock all memory of the process (mlockall).
+    pub lock_memory: u32,
+    /// Events that may wait for fw_poll_events on each shard, up to 1,048,576; 0: no events.
+    pub events_capacity: u32,
+    /// Not zero: clients may connect to "/" without a topic, and their messages come as events.
+    pub events_messages: u32,
+}
+
+/// Bytes of the first version's struct: what every header has at least.
+const FIRST_BYTES: usize = offset_of!(fw_config, events_messages) + size_of::<u32>();
+
+/// Events that may wait on one shard, at most.
+const EVENTS_CAPACITY_MAX: u32 = 1 << 20;
+
+const LISTEN: &std::ffi::CStr = c"127.0.0.1:9001";
+
+const SERVER_NAME: &std::ffi::CStr =
+    match std::ffi::CStr::from_bytes_with_nul(concat!("fanwire/", env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(name) => name,
+        Err(_) => c"fanwire",
+    };
+
+impl Default for fw_config {
+    fn default() -> Self {
+        let config = Config::default();
+        let Config { memory, limits, events, .. } = &config;
+        Self {
+            struct_size: size_of::<Self>() as u32,
+            driver: fw_driver::FW_DRIVER_AUTO as u32,
+            listen: LISTEN.as_ptr(),
+            shards: 0,
+            pinning: fw_pinning::FW_PIN_AUTO as u32,
+            cpus: ptr::null(),
+            cpus_count: 0,
+            connections_max: config.connections_max,
+            cursors_max: config.cursors_max,
+            topics_max: config.topics_max,
+            subscriptions_per_connection_max: limits.subscriptions_per_connection_max,
+            ring_bytes: memory.ring_bytes as u64,
+            pool_bytes: memory.pool_bytes as u64,
+            lane_bytes: memory.lane_bytes as u64,
+            payload_bytes: memory.payload_bytes as u64,
+            remainder_bytes: memory.remainder_bytes as u64,
+            message_bytes_max: limits.message_bytes_max as u64,
+            request_bytes_max: limits.request_bytes_max as u64,
+            handshake_timeout_ms: limits.handshake_timeout.as_millis() as u64,
+            ping_every_ms: limits.ping_every.as_millis() as u64,
+            idle_timeout_ms: limits.idle_timeout.as_millis() as u64,
+            close_timeout_ms: limits.close_timeout.as_millis() as u64,
+            topics: ptr::null(),
+            topics_count: 0,
+            allowed_origins: ptr::null(),
+            allowed_origins_count: 0,
+            server_name: SERVER_NAME.as_ptr(),
+            publish_access: fw_publish_access::FW_PUBLISH_LOOPBACK as u32,
+            deflate: u32::from(config.compression.deflate),
+            compression_threshold_bytes: config.compression.threshold_bytes as u32,
+            lock_memory: u32::from(memory.lock_memory),
+            events_capacity: events.capacity as u32,
+            events_messages: u32::from(events.messages),
+        }
+    }
+}
+
+/// Fills a configuration with the defaults. `struct_size` is sizeof(fw_config) as the host's compiler has it: the macro
+/// FW_CONFIG_INIT(&config) passes it.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL; FW_ABI_MISMATCH if the header is of a version that this library does not know.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_config_init(config: *mut fw_config, struct_size: u32) -> fw_status {
+    guard("fw_config_init", || {
+        if config.is_null() {
+            return Err(fw_status::FW_NULL.into());
+        }
+        let bytes = check_size("fw_config", struct_size, FIRST_BYTES, size_of::<fw_config>())?;
+        let defaults = fw_config { struct_size, ..fw_config::default() };
+        let from = ptr::from_ref(&defaults).cast::<u8>();
+        // SAFETY: `bytes` is at most the size of either.
+        unsafe { config.cast::<u8>().copy_from_nonoverlapping(from, bytes) };
+        Ok(())
+    })
+}
+
+/// A size that a header of some version gives its struct, as far as this library knows it.
+pub fn check_size(name: &str, size: u32, first: usize, now: usize) -> Outcome<usize> {
+    let size = size as usize;
+    if size < first || size > now {
+        let text = format!("struct_size {size} of {name}: this library knows {first} to {now} (see fw_config_init)");
+        return Err(Failure::new(fw_status::FW_ABI_MISMATCH, text));
+    }
+    Ok(size)
+}
+
+/// Reads a configuration of any known version: what its header did not have is as by default.
+pub fn read(config: *const fw_config) -> Outcome<Config> {
+    if config.is_null() {
+        return Err(Failure::new(fw_status::FW_NULL, "config is NULL"));
+    }
+    // SAFETY: the host promises that there is a configuration, and every version begins with its size.
+    let size = unsafe { config.cast::<u32>().read_unaligned() };
+    let bytes = check_size("fw_config", size, FIRST_BYTES, size_of::<fw_config>())?;
+    let mut whole = fw_config::default();
+    let to = ptr::from_mut(&mut whole).cast::<u8>();
+    // SAFETY: `bytes` is what the host has, and at most what `whole` has.
+    unsafe { to.copy_from_nonoverlapping(config.cast::<u8>(), bytes) };
+    whole.read()
+}
+
+impl fw_config {
+    fn read(&self) -> Outcome<Config> {
+        Ok(Config {
+            listen: addresses(text::text("listen", self.listen)?)?,
+            shards: (self.shards != 0).then_some(self.shards as usize),
+            cpus: self.cpus()?,
+            driver: match self.driver {
+                0 => DriverChoice::Auto,
+                1 => DriverChoice::Uring,
+                2 => DriverChoice::Epoll,
+                other => return Err(wrong("driver", other)),
+            },
+            connections_max: self.connections_max,
+            cursors_max: self.cursors_max,
+            topics_max: self.topics_max,
+            memory: MemoryConfig {
+                ring_bytes: self.ring_bytes as usize,
+                pool_bytes: self.pool_bytes as usize,
+                lane_bytes: self.lane_bytes as usize,
+                payload_bytes: self.payload_bytes as usize,
+                remainder_bytes: self.remainder_bytes as usize,
+                lock_memory: self.lock_memory != 0,
+            },
+            limits: LimitsConfig {
+                message_bytes_max: self.message_bytes_max as usize,
+                request_bytes_max: self.request_bytes_max as usize,
+                handshake_timeout: milliseconds(self.handshake_timeout_ms),
+                ping_every: milliseconds(self.ping_every_ms),
+                idle_timeout: milliseconds(self.idle_timeout_ms),
+                close_timeout: milliseconds(self.close_timeout_ms),
+                subscriptions_per_connection_max: self.subscriptions_per_connection_max,
+            },
+            topics: self.topics()?,
+            events: EventsConfig { capacity: self.events_capacity()?, messages: self.events_messages != 0 },
+            compression: CompressionConfig {
+                deflate: self.deflate != 0,
+                threshold_bytes: self.compression_threshold_bytes as usize,
+            },
+            access: AccessConfig {
+                publish: match self.publish_access {
+                    0 => PublishAccess::Loopback,
+                    1 => PublishAccess::Everyone,
+                    2 => PublishAccess::Nobody,
+                    other => return Err(wrong("publish_access", other)),
+                },
+                allowed_origins: text::array(self.allowed_origins, self.allowed_origins_count)?
+                    .iter()
+                    .map(|&origin| Ok(text::text("allowed_origins", origin)?.to_owned()))
+                    .collect::<Outcome<_>>()?,
+            },
+            server_name: text::text("server_name", self.server_name)?.to_owned(),
+        })
+    }
+
+    fn events_capacity(&self) -> Outcome<usize> {
+        // Taken from the system at once.
+        if self.events_capacity > EVENTS_CAPACITY_MAX {
+            return Err(wrong("events_capacity", self.events_capacity));
+        }
+        Ok(self.events_capacity as usize)
+    }
+
+    fn cpus(&self) -> Outcome<Option<Vec<usize>>> {
+        match self.pinning {
+            0 => Ok(None),
+            1 => Ok(Some(Vec::new())),
+            2 if self.cpus_count == 0 => {
+                Err(Failure::new(fw_status::FW_BAD_CONFIG, "cpus_count = 0: FW_PIN_LIST needs a list"))
+            }
+            2 => Ok(Some(text::array(self.cpus, self.cpus_count)?.iter().map(|&cpu| cpu as usize).collect())),
+            other => Err(wrong("pinning", other)),
+        }
+    }
+
+    fn topics(&self) -> Outcome<Vec<TopicConfig>> {
+        if self.topics_count == 0 {
+            return Ok(Vec::new());
+        }
+        if self.topics.is_null() {
+            return Err(Failure::new(fw_status::FW_NULL, "topics is NULL"));
+        }
+        if self.topics_count > 1 << 20 {
+            return Err(wrong("topics_count", self.topics_count));
+        }
+        // SAFETY: the host promises that there is one at least; the first field is its size.
+        let size = unsafe { self.topics.cast::<u32>().read_unaligned() };
+        // There is one version so far.
+        check_size("fw_topic_config", size, size_of::<fw_topic_config>(), size_of::<fw_topic_config>())?;
+        text::array(self.topics, self.topics_count)?.iter().map(fw_topic_config::read).collect()
+    }
+}
+
+impl fw_topic_config {
+    fn read(&self) -> Outcome<TopicConfig> {
+        Ok(TopicConfig {
+            pattern: text::text("topics.pattern", self.pattern)?.to_owned(),
+            retention: match self.retention {
+                0 => Retention::None,
+                1 => Retention::LastValue,
+                2 => Retention::Last {
+                    messages: bound(self.retention_messages),
+                    bytes: bound(self.retention_bytes),
+                    age: bound(self.retention_age_ms).map(milliseconds),
+                },
+                other => return Err(wrong("topics.retention", other)),
+            },
+            policy: match self.policy {
+                0 => SlowPolicy::DropOldest,
+                1 => SlowPolicy::Latest,
+                2 => SlowPolicy::Disconnect,
+                other => return Err(wrong("topics.policy", other)),
+            },
+            lane_bytes: bound(self.lane_bytes).map(|bytes| bytes as usize),
+            batch_window: match self.has_batch_window {
+                0 => None,
+                _ => Some(Duration::from_micros(self.batch_window_us).min(milliseconds(u64::MAX))),
+            },
+        })
+    }
+}
+
+/// Zero stands for none.
+fn bound(value: u64) -> Option<u64> {
+    (value != 0).then_some(value)
+}
+
+/// A year and "for ever" are the same to an engine.
+pub fn milliseconds(ms: u64) -> Duration {
+    Duration::from_millis(ms.min(365 * 24 * 3_600_000))
+}
+
+fn wrong(field: &str, value: impl std::fmt::Display) -> Failure {
+    Failure::new(fw_status::FW_BAD_CONFIG, format!("{field} = {value}: out of range"))
+}
+
+fn addresses(list: &str) -> Outcome<Vec<SocketAddr>> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|address| !address.is_empty())
+        .map(|address| {
+            address.parse().map_err(|_| {
+                let text = format!(
+                    "listen = {address}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001"
+                );
+                Failure::new(fw_status::FW_BAD_CONFIG, text)
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_rust_interface() {
+        let mut config = std::mem::MaybeUninit::<fw_config>::uninit();
+        // SAFETY: room for a configuration.
+        let status = unsafe { fw_config_init(config.as_mut_ptr(), size_of::<fw_config>() as u32) };
+        assert_eq!(status, fw_status::FW_OK);
+        assert_eq!(format!("{:?}", read(config.as_ptr()).unwrap()), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused() {
+        let mut config = fw_config::default();
+        for size in [0, 4, FIRST_BYTES as u32 - 1, size_of::<fw_config>() as u32 + 1, u32::MAX] {
+            // SAFETY: a configuration.
+            assert_eq!(unsafe { fw_config_init(&raw mut config, size) }, fw_status::FW_ABI_MISMATCH);
+            config.struct_size = size;
+            assert_eq!(read(&raw const config).unwrap_err().status, fw_status::FW_ABI_MISMATCH);
+        }
+    }
+
+    #[test]
+    fn lists_of_addresses_are_read() {
+        assert_eq!(addresses("127.0.0.1:1, [::1]:2,").unwrap().len(), 2);
+        assert_eq!(addresses("localhost:1").unwrap_err().status, fw_status::FW_BAD_CONFIG);
+    }
+}

@@ -1,0 +1,214 @@
+//! What the engine has counted.
+//!
+//! # Contract of the unsafe code
+//! The host's struct is as large as its first field says.
+
+use std::mem::offset_of;
+use std::ptr;
+
+use fanwire::ShardStats;
+
+use crate::config::check_size;
+use crate::engine::{fw_engine, host};
+use crate::guard::guard;
+use crate::host::Host;
+use crate::status::{Outcome, fw_status};
+
+/// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
+/// numbers at the end.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct fw_stats {
+    /// sizeof(fw_stats).
+    pub struct_size: u32,
+    /// Shards of the engine.
+    pub shards: u32,
+    /// Bytes queued in the ingest ring, between publishers and the slowest shard.
+    pub ring_bytes: u64,
+    /// Payload memory in use.
+    pub payload_bytes: u64,
+    /// Messages by reference whose release callback has not run yet.
+    pub references: u64,
+    /// Their bytes.
+    pub reference_bytes: u64,
+    /// Connections open now, handshakes included.
+    pub connections: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections refused with 503 because the limit was reached.
+    pub refused: u64,
+    /// Upgrades completed.
+    pub upgraded: u64,
+    /// Upgrades refused.
+    pub upgrades_refused: u64,
+    /// Connections closed, for whatever reason.
+    pub closed: u64,
+    /// Connections closed for breaking the protocol.
+    pub violations: u64,
+    /// Connections closed because they were too slow for their critical messages.
+    pub evicted: u64,
+    /// Connections closed because they did not answer a ping.
+    pub pongs_missed: u64,
+    /// Connections cut off by a shutdown that ran out of time.
+    pub cut_off: u64,
+    /// Topics known.
+    pub topics: u64,
+    /// Subscriptions, one for each topic and priority.
+    pub cursors: u64,
+    /// Messages read from the ring.
+    pub messages: u64,
+    /// Their bytes.
+    pub message_bytes: u64,
+    /// Messages received from clients.
+    pub received: u64,
+    /// Messages delivered, one for each subscriber.
+    pub deliveries: u64,
+    /// Messages rendered into another encoding.
+    pub encoded: u64,
+    /// Compressions done.
+    pub compressed: u64,
+    /// Logs of an encoding that were built again for a subscriber that came back.
+    pub rebuilt: u64,
+    /// Subscriptions that fell behind by more than 70 % of lane_bytes.
+    pub lagging: u64,
+    /// Messages passed over by FW_SLOW_LATEST, max_hz, expiry and exclusions.
+    pub passed_over: u64,
+    /// Bytes given to the kernel.
+    pub sent_bytes: u64,
+    /// Sends submitted.
+    pub sends: u64,
+    /// Sends that the socket did not take whole.
+    pub sends_short: u64,
+    /// System calls.
+    pub syscalls: u64,
+    /// Runs of messages that one subscription lost.
+    pub gaps: u64,
+    /// Critical messages that subscriptions lost.
+    pub dropped_critical: u64,
+    /// High messages that subscriptions lost.
+    pub dropped_high: u64,
+    /// Normal messages that subscriptions lost.
+    pub dropped_normal: u64,
+    /// Low messages that subscriptions lost.
+    pub dropped_low: u64,
+    /// Messages for which no log memory was left.
+    pub unlogged: u64,
+    /// Log memory in use.
+    pub log_bytes: u64,
+    /// Copies of half-sent messages.
+    pub remainder_bytes: u64,
+    /// Events that wait because the host does not take them.
+    pub events_waiting: u64,
+    /// Turns of the shards' loops.
+    pub turns: u64,
+    /// Turns that slept.
+    pub sleeps: u64,
+    /// Times that no receive buffer was free.
+    pub recv_buffers_exhausted: u64,
+    /// Completion-queue overflows.
+    pub cq_overflows: u64,
+    /// Times that accept failed for want of descriptors.
+    pub accept_exhausted: u64,
+}
+
+/// The first version's struct.
+const FIRST_BYTES: usize = offset_of!(fw_stats, accept_exhausted) + size_of::<u64>();
+
+/// Reads the numbers of the whole engine: at most a second old while a shard sleeps. Works after fw_shutdown too.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_ABI_MISMATCH (struct_size), FW_STOPPED while it is being stopped.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_read_stats(engine: *const fw_engine, stats: *mut fw_stats) -> fw_status {
+    guard("fw_read_stats", || {
+        let host = host(engine)?;
+        let size = size_of_host_struct(stats)?;
+        let now = host.engine()?.stats();
+        let base = base(&host, now.shards.len(), now.ring_bytes, now.payload_bytes);
+        write(stats, size, with_shard(base, &now.total));
+        Ok(())
+    })
+}
+
+/// fw_read_stats of one shard, 0 to shards - 1; ring, payload memory and references are the engine's.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: as fw_read_stats; FW_BAD_ARGUMENT if there is no such shard.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_read_shard_stats(engine: *const fw_engine, shard: u32, stats: *mut fw_stats) -> fw_status {
+    guard("fw_read_shard_stats", || {
+        let host = host(engine)?;
+        let size = size_of_host_struct(stats)?;
+        let now = host.engine()?.stats();
+        let base = base(&host, now.shards.len(), now.ring_bytes, now.payload_bytes);
+        let shard = now.shards.get(shard as usize).ok_or(fw_status::FW_BAD_ARGUMENT)?;
+        write(stats, size, with_shard(base, shard));
+        Ok(())
+    })
+}
+
+fn size_of_host_struct(stats: *const fw_stats) -> Outcome<usize> {
+    if stats.is_null() {
+        return Err(fw_status::FW_NULL.into());
+    }
+    // SAFETY: the host promises that every version begins with its size.
+    let size = unsafe { stats.cast::<u32>().read_unaligned() };
+    check_size("fw_stats", size, FIRST_BYTES, size_of::<fw_stats>())
+}
+
+fn write(to: *mut fw_stats, bytes: usize, mut stats: fw_stats) {
+    stats.struct_size = bytes as u32;
+    let from = ptr::from_ref(&stats).cast::<u8>();
+    // SAFETY: as many bytes as the host's struct has, and ours.
+    unsafe { to.cast::<u8>().copy_from_nonoverlapping(from, bytes) };
+}
+
+fn base(host: &Host, shards: usize, ring_bytes: u64, payload_bytes: u64) -> fw_stats {
+    let (references, reference_bytes) = host.releases.outstanding();
+    fw_stats { shards: shards as u32, ring_bytes, payload_bytes, references, reference_bytes, ..fw_stats::default() }
+}
+
+fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
+    fw_stats {
+        connections: shard.connections,
+        accepted: shard.accepted,
+        refused: shard.refused,
+        upgraded: shard.upgraded,
+        upgrades_refused: shard.upgrades_refused,
+        closed: shard.closed,
+        violations: shard.violations,
+        evicted: shard.evicted,
+        pongs_missed: shard.pongs_missed,
+        cut_off: shard.cut_off,
+        topics: shard.topics,
+        cursors: shard.cursors,
+        messages: shard.messages,
+        message_bytes: shard.message_bytes,
+        received: shard.received,
+        deliveries: shard.deliveries,
+        encoded: shard.encoded,
+        compressed: shard.compressed,
+        rebuilt: shard.rebuilt,
+        lagging: shard.lagging,
+        passed_over: shard.passed_over,
+        sent_bytes: shard.sent_bytes,
+        sends: shard.sends,
+        sends_short: shard.sends_short,
+        syscalls: shard.syscalls,
+        gaps: shard.gaps,
+        dropped_critical: shard.dropped_critical,
+        dropped_high: shard.dropped_high,
+        dropped_normal: shard.dropped_normal,
+        dropped_low: shard.dropped_low,
+        unlogged: shard.unlogged,
+        log_bytes: shard.log_bytes,
+        remainder_bytes: shard.remainder_bytes,
+        events_waiting: shard.events_waiting,
+        turns: shard.turns,
+        sleeps: shard.sleeps,
+        recv_buffers_exhausted: shard.recv_buffers_exhausted,
+        cq_overflows: shard.cq_overflows,
+        accept_exhausted: shard.accept_exhausted,
+        ..base
+    }
+}

@@ -1,0 +1,176 @@
+//! The examples do what they say, compiled from the installed tree, against a client that is not ours.
+
+mod kit;
+
+use std::io::{BufRead, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use kit::{Link, PATIENCE, Program, Server, compile, example, has};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+
+type Client = WebSocket<TcpStream>;
+
+fn connect(port: u16, path: &str) -> Client {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the example listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+    let request = format!("ws://127.0.0.1:{port}{path}").into_client_request().expect("a good address");
+    tungstenite::client(request, stream).expect("the example speaks WebSocket").0
+}
+
+/// The next data message.
+fn next(client: &mut Client) -> Message {
+    loop {
+        match client.read().expect("a message comes") {
+            Message::Ping(_) | Message::Pong(_) => {}
+            message => return message,
+        }
+    }
+}
+
+fn program(name: &str) -> Option<Program> {
+    let compiler = if name.ends_with(".cpp") { "g++" } else { "gcc" };
+    has(compiler).then(|| compile(&example(name), Link::Shared, &[]))
+}
+
+#[test]
+fn the_rover_publishes_pose_imu_and_camera_and_gets_its_frames_back() {
+    let Some(program) = program("rover.c") else { return };
+    let server = Server::start(Command::new(&program.path).args(["--listen", "127.0.0.1:0", "--seconds", "600"]));
+    let mut pose = connect(server.port, "/t/rover/1/pose");
+    let mut imu = connect(server.port, "/t/rover/1/imu");
+    let mut camera = connect(server.port, "/t/rover/1/camera");
+    for _ in 0..3 {
+        let Message::Text(text) = next(&mut pose) else { panic!("a pose is text") };
+        assert!(text.starts_with("{\"x\":") && text.ends_with('}'), "{text}");
+    }
+    let mut last = 0;
+    for _ in 0..50 {
+        let Message::Binary(sample) = next(&mut imu) else { panic!("a sample is binary") };
+        assert_eq!(sample.len(), 32);
+        let time = u64::from_le_bytes(sample[..8].try_into().expect("8 bytes"));
+        assert!(time > last);
+        last = time;
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..20 {
+        let Message::Binary(frame) = next(&mut camera) else { panic!("a frame is binary") };
+        assert_eq!(frame.len(), 256 * 1024);
+        let number = u64::from_le_bytes(frame[..8].try_into().expect("8 bytes"));
+        assert!(frame[8..].iter().all(|&byte| byte == number as u8), "frame {number} was changed while it was sent");
+        numbers.push(number);
+    }
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    server.terminate();
+    drop((pose, imu, camera));
+    let said = server.finish();
+    assert!(said.contains("8 of 8 buffers are back"), "{said}");
+}
+
+#[test]
+fn the_log_shipper_ships_every_line_in_order() {
+    let Some(program) = program("logship.c") else { return };
+    let mut command = Command::new(&program.path);
+    command.args(["--listen", "127.0.0.1:0", "--topic", "logs/test", "--wait-for-reader"]);
+    let mut server = Server::start(command.stdin(Stdio::piped()).stderr(Stdio::null()));
+    let mut reader = connect(server.port, "/t/logs/test");
+    let mut stdin = server.stdin().expect("stdin is a pipe");
+    const LINES: usize = 20_000;
+    let writer = std::thread::spawn(move || {
+        let mut block = Vec::new();
+        for number in 0..LINES {
+            match number % 1_000 {
+                7 => block.extend_from_slice(b"a line \xff that is none\n"),
+                _ => block.extend_from_slice(format!("line {number}\n").as_bytes()),
+            }
+            // In blocks that end in the middle of lines.
+            if block.len() > 3_000 {
+                let whole = block.len() - 5;
+                stdin.write_all(&block[..whole]).expect("the shipper reads");
+                block.drain(..whole);
+            }
+        }
+        stdin.write_all(&block).expect("the shipper reads");
+        stdin.write_all(b"the last one, without an end").expect("the shipper reads");
+    });
+    for number in 0..LINES {
+        let Message::Text(line) = next(&mut reader) else { panic!("a line is text") };
+        match number % 1_000 {
+            7 => assert_eq!(line, "(a line that is not UTF-8)"),
+            _ => assert_eq!(line, format!("line {number}")),
+        }
+    }
+    assert_eq!(next(&mut reader), Message::text("the last one, without an end"));
+    writer.join().expect("the writer is done");
+    assert!(matches!(next(&mut reader), Message::Close(Some(frame)) if u16::from(frame.code) == 1001));
+    while reader.read().is_ok() {}
+    drop(reader);
+    server.finish();
+}
+
+#[test]
+fn the_echo_server_echoes_and_says_who_came_and_went() {
+    let Some(program) = program("echo.c") else { return };
+    let mut server = Server::start(Command::new(&program.path).args(["--listen", "127.0.0.1:0"]));
+    let mut clients: Vec<Client> = (0..3).map(|_| connect(server.port, "/")).collect();
+    for size in [0usize, 1, 125, 126, 1_000, 65_535, 65_536, 300_000] {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * 7 + number) as u8).collect();
+            client.send(Message::Binary(bytes.into())).expect("the server reads");
+            client.send(Message::text("t".repeat(size))).expect("the server reads");
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * 7 + number) as u8).collect();
+            assert_eq!(next(client), Message::Binary(bytes.into()));
+            assert_eq!(next(client), Message::text("t".repeat(size)));
+        }
+    }
+    clients[0].send(Message::text("bye")).expect("the server reads");
+    let Message::Close(Some(frame)) = next(&mut clients[0]) else { panic!("a close frame was asked for") };
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1000, "as you wish"));
+    while clients[0].read().is_ok() {}
+    let mut seen = String::new();
+    while !seen.contains("closed with 1000") {
+        let mut line = String::new();
+        assert_ne!(server.output.read_line(&mut line).expect("text"), 0, "{seen}");
+        seen += &line;
+    }
+    server.terminate();
+    for client in &mut clients[1..] {
+        assert!(matches!(next(client), Message::Close(Some(frame)) if u16::from(frame.code) == 1001));
+        while client.read().is_ok() {}
+    }
+    drop(clients);
+    seen += &server.finish();
+    assert_eq!(seen.matches("opened /").count(), 3, "{seen}");
+    assert_eq!(seen.matches("closed with").count(), 3, "{seen}");
+}
+
+#[test]
+fn the_chat_room_of_the_cpp_example_brings_words_and_pictures() {
+    let Some(program) = program("chat.cpp") else { return };
+    let server = Server::start(Command::new(&program.path).arg("127.0.0.1:0"));
+    let mut reader = connect(server.port, "/t/room");
+    let mut speaker = connect(server.port, "/");
+    speaker.send(Message::text("hello")).expect("the server reads");
+    speaker.send(Message::text("picture")).expect("the server reads");
+    let (mut hello, mut picture, mut tick) = (false, false, false);
+    while !(hello && picture && tick) {
+        match next(&mut reader) {
+            Message::Text(text) if text == "hello" => hello = true,
+            Message::Text(text) => tick |= text == "tick",
+            Message::Binary(pixels) => {
+                assert_eq!(pixels.len(), 512 * 1024);
+                assert!(pixels.iter().enumerate().all(|(i, &byte)| byte == (i * 31) as u8));
+                picture = true;
+            }
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    server.terminate();
+    while reader.read().is_ok() {}
+    while speaker.read().is_ok() {}
+    drop((reader, speaker));
+    server.finish();
+}

@@ -1,0 +1,883 @@
+/* fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
+ *
+ * Generated from ffi/src by cbindgen. Do not edit.
+ *
+ *     fw_config config;
+ *     fw_engine *engine;
+ *     fw_topic *imu;
+ *     FW_CONFIG_INIT(&config);
+ *     if (fw_start(&config, &engine) != FW_OK || fw_topic_open(engine, "rover/1/imu", &imu) != FW_OK)
+ *         return puts(fw_last_error()), 1;
+ *     fw_publish(imu, FW_PRIORITY_NORMAL, FW_KIND_JSON, "{\"ax\":0.1}", 10, NULL);
+ *     fw_shutdown(engine, 5000);
+ *     fw_engine_free(engine);
+ *
+ * Rules for all functions:
+ * - They return a fw_status, or a value that stands for an error. The text of an error is fw_last_error().
+ * - Handles (fw_engine, fw_topic, fw_buffer) may be used from any thread. NULL, freed and wrong ones are errors.
+ * - Pointers are used during the call only, unless its comment says that something is retained. A pointer to results
+ *   must not be NULL, unless its comment allows it.
+ * - None may be called from a signal handler.
+ * - A forked child may not use its parent's handles (FW_FORKED), and harms nobody by its exit. While it runs without exec,
+ *   connections that the parent closes stay open in the child: exec or exit soon.
+ * - Nothing of the host's runs on the engine's threads.
+ *
+ * C++: see fanwire.hpp. */
+
+
+#ifndef FANWIRE_H
+#define FANWIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Fills a fw_config with the defaults. */
+#define FW_CONFIG_INIT(config) fw_config_init((config), (uint32_t)sizeof(*(config)))
+
+
+/// The version of the interface that this header describes. A library with another number must not be used with it.
+#define FW_ABI_VERSION 1
+
+/// A time-out that never ends.
+#define FW_FOREVER UINT32_MAX
+
+/// What a call came to. A value never changes its meaning; later versions may add some, so treat an unknown one as
+/// an error.
+enum fw_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Done.
+    FW_OK = 0,
+    /// No room now: the slowest shard is a whole ring behind, or the memory for payloads is in use. Nothing was done; try
+    /// again later, or wait with a time-out.
+    FW_WOULD_BLOCK = 1,
+    /// A pointer that must not be NULL is.
+    FW_NULL = 2,
+    /// Not a handle of this kind, or one that was freed.
+    FW_BAD_HANDLE = 3,
+    /// An argument is out of its range.
+    FW_BAD_ARGUMENT = 4,
+    /// The message is larger than message_bytes_max.
+    FW_TOO_LARGE = 5,
+    /// A text or JSON message that is not UTF-8.
+    FW_NOT_UTF8 = 6,
+    /// Not a topic name.
+    FW_BAD_NAME = 7,
+    /// A limit on the number of things is reached; fw_last_error says which.
+    FW_TOO_MANY = 8,
+    /// The topic was removed.
+    FW_REMOVED = 9,
+    /// No such topic or connection.
+    FW_GONE = 10,
+    /// The engine has stopped.
+    FW_STOPPED = 11,
+    /// The time was over before all was done.
+    FW_TIMED_OUT = 12,
+    /// Another thread is in this call now, or it was made from inside a release callback.
+    FW_BUSY = 13,
+    /// This handle belongs to the process that forked this one.
+    FW_FORKED = 14,
+    /// The configuration cannot be used; fw_last_error says why, one line for each reason.
+    FW_BAD_CONFIG = 15,
+    /// io_uring was asked for and is not to be had; fw_last_error names the cause and the fix.
+    FW_NO_URING = 16,
+    /// An address cannot be listened on.
+    FW_CANNOT_LISTEN = 17,
+    /// The system refused something; fw_last_error says what.
+    FW_SYSTEM = 18,
+    /// A struct_size is of no version that this library knows.
+    FW_ABI_MISMATCH = 19,
+    /// A bug in fanwire. The host is unharmed; stop the engine.
+    FW_INTERNAL = 99,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_status fw_status;
+#else
+typedef int32_t fw_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Which kernel interface an engine uses.
+enum fw_driver
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// io_uring, else epoll; fw_driver_notice then says why.
+    FW_DRIVER_AUTO = 0,
+    /// io_uring, or do not start.
+    FW_DRIVER_URING = 1,
+    /// epoll.
+    FW_DRIVER_EPOLL = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_driver fw_driver;
+#else
+typedef uint32_t fw_driver;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Where an engine's threads run.
+enum fw_pinning
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// One on each CPU that this process may use.
+    FW_PIN_AUTO = 0,
+    /// Anywhere.
+    FW_PIN_NONE = 1,
+    /// On the CPUs of the list, in turn.
+    FW_PIN_LIST = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_pinning fw_pinning;
+#else
+typedef uint32_t fw_pinning;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What a topic keeps for those who come, or come back.
+enum fw_retention
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Nothing: a subscriber gets only what is published from now on.
+    FW_RETENTION_NONE = 0,
+    /// A new subscriber gets the last message of each priority first; one that comes back gets what it missed, as far as
+    /// the log still has it.
+    FW_RETENTION_LAST_VALUE = 1,
+    /// The same, within retention_messages, retention_bytes and retention_age_ms.
+    FW_RETENTION_LAST = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_retention fw_retention;
+#else
+typedef uint32_t fw_retention;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What happens to a subscriber that lags behind by 90 % of lane_bytes. Critical messages are never dropped whatever the
+/// policy: their subscriber is closed with 1013.
+enum fw_slow_policy
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// The oldest messages are dropped, and the subscriber is told.
+    FW_SLOW_DROP_OLDEST = 0,
+    /// It gets only the newest message (of each key).
+    FW_SLOW_LATEST = 1,
+    /// It is closed with 1013.
+    FW_SLOW_DISCONNECT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_slow_policy fw_slow_policy;
+#else
+typedef uint32_t fw_slow_policy;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Who may publish over the socket.
+enum fw_publish_access
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Peers on this machine, unless a browser or a proxy speaks for them.
+    FW_PUBLISH_LOOPBACK = 0,
+    /// Everyone who may connect.
+    FW_PUBLISH_EVERYONE = 1,
+    /// Only the host.
+    FW_PUBLISH_NOBODY = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_publish_access fw_publish_access;
+#else
+typedef uint32_t fw_publish_access;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// Importance of a message. More important ones are sent first; within one topic and priority the order is kept.
+enum fw_priority
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Never dropped: a subscriber that cannot take it is closed with 1013.
+    FW_PRIORITY_CRITICAL = 0,
+    /// Dropped after normal and low.
+    FW_PRIORITY_HIGH = 1,
+    /// The usual.
+    FW_PRIORITY_NORMAL = 2,
+    /// Dropped first.
+    FW_PRIORITY_LOW = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_priority fw_priority;
+#else
+typedef uint32_t fw_priority;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What a message is, as its publisher states it.
+enum fw_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// UTF-8 text.
+    FW_KIND_TEXT = 0,
+    /// Any bytes.
+    FW_KIND_BINARY = 1,
+    /// One JSON value: embedded as it is in what fanwire.json.v1 subscribers get. That it is well-formed is not checked.
+    FW_KIND_JSON = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_kind fw_kind;
+#else
+typedef uint32_t fw_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// What happened. Later versions may add some: ignore those that you do not know.
+enum fw_event_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// A client has connected: connection, text (the request's path), peer, protocol.
+    FW_EVENT_OPENED = 1,
+    /// A connection now gets a topic: connection, text (the topic's name).
+    FW_EVENT_SUBSCRIBED = 2,
+    /// A connection no longer gets a topic: connection, text (the topic's name).
+    FW_EVENT_UNSUBSCRIBED = 3,
+    /// A client without a topic has sent a message (events_messages): connection, kind, data, len.
+    FW_EVENT_MESSAGE = 4,
+    /// The engine gives up a client: connection, text (why). FW_EVENT_CLOSED follows.
+    FW_EVENT_EVICTED = 5,
+    /// A connection is gone: connection, code (1006 where it just broke).
+    FW_EVENT_CLOSED = 6,
+    /// A connection has fallen behind by more than 70 % of lane_bytes: connection, text (the topic's name), priority.
+    FW_EVENT_LAGGING = 7,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fw_event_type fw_event_type;
+#else
+typedef uint32_t fw_event_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// A claimed buffer, until fw_commit, fw_abort or fw_engine_free. A handle: never look behind the pointer. One thread at a
+/// time, any thread.
+typedef struct fw_buffer fw_buffer;
+
+/// A running engine, until fw_engine_free. A handle: never look behind the pointer. May be used from any thread, by any
+/// number of them at once.
+typedef struct fw_engine fw_engine;
+
+/// A topic to publish on, until fw_topic_free or fw_engine_free. A handle: never look behind the pointer. May be used from any
+/// thread, by any number of them at once.
+typedef struct fw_topic fw_topic;
+
+/// Settings for the topics whose name matches a pattern. Zero it, set struct_size and pattern, then what matters.
+typedef struct fw_topic_config {
+    /// sizeof(fw_topic_config).
+    uint32_t struct_size;
+    /// A fw_retention.
+    uint32_t retention;
+    /// A topic name, or a pattern with * for one level and a final ** for the rest.
+    const char *pattern;
+    /// Instead of the engine's lane_bytes; 0: the engine's.
+    uint64_t lane_bytes;
+    /// FW_RETENTION_LAST: most messages; 0: any number.
+    uint64_t retention_messages;
+    /// FW_RETENTION_LAST: most bytes; 0: any number.
+    uint64_t retention_bytes;
+    /// FW_RETENTION_LAST: greatest age in milliseconds; 0: any.
+    uint64_t retention_age_ms;
+    /// A fw_slow_policy.
+    uint32_t policy;
+    /// Not zero: batch_window_us holds, instead of 5 milliseconds.
+    uint32_t has_batch_window;
+    /// Microseconds that a batch of fanwire.batch.v1 may stay open; 0: as short as can be.
+    uint64_t batch_window_us;
+} fw_topic_config;
+
+/// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
+typedef struct fw_config {
+    /// Set by fw_config_init.
+    uint32_t struct_size;
+    /// A fw_driver.
+    uint32_t driver;
+    /// Addresses with ports to listen on, separated by commas: "127.0.0.1:9001,[::1]:9001". Port 0 takes a free one.
+    const char *listen;
+    /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
+    uint32_t shards;
+    /// A fw_pinning.
+    uint32_t pinning;
+    /// The CPUs for FW_PIN_LIST.
+    const uint32_t *cpus;
+    /// How many.
+    size_t cpus_count;
+    /// Connections at most; 0: 10,000, or as many as the limit on open files allows.
+    uint32_t connections_max;
+    /// Subscriptions of all connections at most, one for each topic and priority.
+    uint32_t cursors_max;
+    /// Topics at most.
+    uint32_t topics_max;
+    /// Topics and patterns that one connection may subscribe to.
+    uint32_t subscriptions_per_connection_max;
+    /// The ingest ring: a power of two from 64 KiB on.
+    uint64_t ring_bytes;
+    /// Logs of all topics.
+    uint64_t pool_bytes;
+    /// What one topic and priority may hold, on each shard.
+    uint64_t lane_bytes;
+    /// Claimed buffers, messages by reference, messages being received, messages to single connections. Past it:
+    /// FW_WOULD_BLOCK.
+    uint64_t payload_bytes;
+    /// Copies of half-sent messages.
+    uint64_t remainder_bytes;
+    /// Largest message, up to 64 MiB.
+    uint64_t message_bytes_max;
+    /// Largest HTTP request of a client that connects.
+    uint64_t request_bytes_max;
+    /// Milliseconds from a connection to its complete HTTP request.
+    uint64_t handshake_timeout_ms;
+    /// Milliseconds of silence after which a client is sent a ping, and closed after as many again; 0: never.
+    uint64_t ping_every_ms;
+    /// Milliseconds without a message from a client after which it is closed; 0: never.
+    uint64_t idle_timeout_ms;
+    /// Milliseconds that a closing connection gets for its close handshake.
+    uint64_t close_timeout_ms;
+    /// Settings for some topics; the first pattern that matches holds.
+    const struct fw_topic_config *topics;
+    /// How many.
+    size_t topics_count;
+    /// Origins (of web pages) that may connect, compared exactly; none: all.
+    const char *const *allowed_origins;
+    /// How many.
+    size_t allowed_origins_count;
+    /// How the engine names itself to clients.
+    const char *server_name;
+    /// A fw_publish_access.
+    uint32_t publish_access;
+    /// Not zero: compress for clients that offer permessage-deflate.
+    uint32_t deflate;
+    /// Smaller messages are not compressed.
+    uint32_t compression_threshold_bytes;
+    /// Not zero: lock all memory of the process (mlockall).
+    uint32_t lock_memory;
+    /// Events that may wait for fw_poll_events on each shard, up to 1,048,576; 0: no events.
+    uint32_t events_capacity;
+    /// Not zero: clients may connect to "/" without a topic, and their messages come as events.
+    uint32_t events_messages;
+} fw_config;
+
+/// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
+/// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
+/// It may publish, but not poll, stop or free an engine (FW_BUSY). It must return: no longjmp, no exception.
+typedef void (*fw_release_fn)(void *context, const void *data, size_t len);
+
+/// A message with all that may be said of it. Zero it, set struct_size, then what matters.
+typedef struct fw_message {
+    /// sizeof(fw_message).
+    uint32_t struct_size;
+    /// A fw_priority.
+    uint32_t priority;
+    /// A fw_kind.
+    uint32_t kind;
+    /// Milliseconds after which it is worth nothing: a subscriber that lags does not get it any more. 0: never.
+    uint32_t ttl_ms;
+    /// The message.
+    const void *data;
+    /// Its length.
+    size_t len;
+    /// Where a topic's policy keeps only the newest message of each key: which one it replaces. May be NULL.
+    const char *key;
+} fw_message;
+
+/// A message's bytes.
+typedef struct fw_slice {
+    /// May be NULL if there are none.
+    const void *data;
+    /// How many.
+    size_t len;
+} fw_slice;
+
+/// One event. The events of one connection come in order, from FW_EVENT_OPENED to FW_EVENT_CLOSED. No pointer is ever NULL
+/// but `data`, of an empty message or an event without one.
+typedef struct fw_event {
+    /// A fw_event_type.
+    uint32_t type;
+    /// A fw_kind.
+    uint32_t kind;
+    /// Names the connection for fw_send_to and fw_close; never used again after FW_EVENT_CLOSED.
+    uint64_t connection;
+    /// A message.
+    const void *data;
+    /// Its length.
+    size_t len;
+    /// Path, topic or reason; with a NUL.
+    const char *text;
+    /// The client's address and port; "" where it is not known.
+    const char *peer;
+    /// The subprotocol; "" if none.
+    const char *protocol;
+    /// A close code.
+    uint32_t code;
+    /// A fw_priority.
+    uint32_t priority;
+    /// Zero. The struct never grows.
+    uint64_t reserved[4];
+} fw_event;
+
+/// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
+/// numbers at the end.
+typedef struct fw_stats {
+    /// sizeof(fw_stats).
+    uint32_t struct_size;
+    /// Shards of the engine.
+    uint32_t shards;
+    /// Bytes queued in the ingest ring, between publishers and the slowest shard.
+    uint64_t ring_bytes;
+    /// Payload memory in use.
+    uint64_t payload_bytes;
+    /// Messages by reference whose release callback has not run yet.
+    uint64_t references;
+    /// Their bytes.
+    uint64_t reference_bytes;
+    /// Connections open now, handshakes included.
+    uint64_t connections;
+    /// Connections accepted.
+    uint64_t accepted;
+    /// Connections refused with 503 because the limit was reached.
+    uint64_t refused;
+    /// Upgrades completed.
+    uint64_t upgraded;
+    /// Upgrades refused.
+    uint64_t upgrades_refused;
+    /// Connections closed, for whatever reason.
+    uint64_t closed;
+    /// Connections closed for breaking the protocol.
+    uint64_t violations;
+    /// Connections closed because they were too slow for their critical messages.
+    uint64_t evicted;
+    /// Connections closed because they did not answer a ping.
+    uint64_t pongs_missed;
+    /// Connections cut off by a shutdown that ran out of time.
+    uint64_t cut_off;
+    /// Topics known.
+    uint64_t topics;
+    /// Subscriptions, one for each topic and priority.
+    uint64_t cursors;
+    /// Messages read from the ring.
+    uint64_t messages;
+    /// Their bytes.
+    uint64_t message_bytes;
+    /// Messages received from clients.
+    uint64_t received;
+    /// Messages delivered, one for each subscriber.
+    uint64_t deliveries;
+    /// Messages rendered into another encoding.
+    uint64_t encoded;
+    /// Compressions done.
+    uint64_t compressed;
+    /// Logs of an encoding that were built again for a subscriber that came back.
+    uint64_t rebuilt;
+    /// Subscriptions that fell behind by more than 70 % of lane_bytes.
+    uint64_t lagging;
+    /// Messages passed over by FW_SLOW_LATEST, max_hz, expiry and exclusions.
+    uint64_t passed_over;
+    /// Bytes given to the kernel.
+    uint64_t sent_bytes;
+    /// Sends submitted.
+    uint64_t sends;
+    /// Sends that the socket did not take whole.
+    uint64_t sends_short;
+    /// System calls.
+    uint64_t syscalls;
+    /// Runs of messages that one subscription lost.
+    uint64_t gaps;
+    /// Critical messages that subscriptions lost.
+    uint64_t dropped_critical;
+    /// High messages that subscriptions lost.
+    uint64_t dropped_high;
+    /// Normal messages that subscriptions lost.
+    uint64_t dropped_normal;
+    /// Low messages that subscriptions lost.
+    uint64_t dropped_low;
+    /// Messages for which no log memory was left.
+    uint64_t unlogged;
+    /// Log memory in use.
+    uint64_t log_bytes;
+    /// Copies of half-sent messages.
+    uint64_t remainder_bytes;
+    /// Events that wait because the host does not take them.
+    uint64_t events_waiting;
+    /// Turns of the shards' loops.
+    uint64_t turns;
+    /// Turns that slept.
+    uint64_t sleeps;
+    /// Times that no receive buffer was free.
+    uint64_t recv_buffers_exhausted;
+    /// Completion-queue overflows.
+    uint64_t cq_overflows;
+    /// Times that accept failed for want of descriptors.
+    uint64_t accept_exhausted;
+} fw_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/// The version of the interface that the library has: compare it with FW_ABI_VERSION.
+///
+/// Threads: any. Blocks: never. Fails: never.
+uint32_t fw_abi_version(void);
+
+/// The library's version, such as "0.1.0". The text is the library's and never changes.
+///
+/// Threads: any. Blocks: never. Fails: never.
+const char *fw_version(void);
+
+/// What went wrong in this thread's last failed call, for a log; "" if none has failed. UTF-8.
+///
+/// Frees: the text is the library's; it is valid until this thread's next failed call or its end. Threads: each has its own.
+/// Blocks: never. Fails: never.
+const char *fw_last_error(void);
+
+/// What a status means, in a few words. Any number may be asked for.
+///
+/// Frees: the text is the library's and never changes. Threads: any. Blocks: never. Fails: never.
+const char *fw_status_str(int32_t status);
+
+/// Fills a configuration with the defaults. `struct_size` is sizeof(fw_config) as the host's compiler has it: the macro
+/// FW_CONFIG_INIT(&config) passes it.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL; FW_ABI_MISMATCH if the header is of a version that this library does not know.
+fw_status fw_config_init(struct fw_config *config,
+                         uint32_t struct_size);
+
+/// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
+/// no signal mask but in its own threads, where all signals are blocked.
+///
+/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds.
+/// Fails: FW_NULL, FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG, FW_NO_URING, FW_CANNOT_LISTEN, FW_SYSTEM, FW_TOO_MANY;
+/// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
+fw_status fw_start(const struct fw_config *config,
+                   struct fw_engine **engine);
+
+/// Ends an engine in good order: takes no more connections and messages, delivers what was published, closes every client
+/// with 1001. What is not done after `deadline_ms` is cut off. Runs the release callbacks of all messages by reference. The
+/// handle stays: fw_poll_events has the last events, fw_read_stats the last numbers, and all else answers FW_STOPPED.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: up to about `deadline_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback); FW_TIMED_OUT if something was cut off; FW_STOPPED
+/// if it was stopped before (waits for another thread that is about it).
+fw_status fw_shutdown(struct fw_engine *engine,
+                      uint32_t deadline_ms);
+
+/// Ends an engine at once: connections are reset, what was not delivered is lost. All else as fw_shutdown.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: for milliseconds.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback), FW_STOPPED if it was stopped before.
+fw_status fw_stop(struct fw_engine *engine);
+
+/// Frees an engine, with all its topics and claimed buffers; stops it first if it runs (fw_stop). Waits for the calls that
+/// other threads are making with it, and makes those that wait return. Every handle of it is FW_BAD_HANDLE from now on,
+/// and what fw_poll_events lent is gone. In a forked child: does nothing.
+///
+/// Frees: the engine. Threads: any, but not inside a release callback. Blocks: until other threads' calls have returned.
+/// Fails: FW_NULL, FW_BAD_HANDLE (freed before), FW_FORKED, FW_BUSY (inside a callback).
+fw_status fw_engine_free(struct fw_engine *engine);
+
+/// Sets `*is_running`: false after a shutdown, or when a bug in fanwire has ended a shard.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_INTERNAL.
+fw_status fw_is_running(const struct fw_engine *engine, bool *is_running);
+
+/// The address number `index` that is listened on, as text with its port: "127.0.0.1:9001". `*length` (which may be NULL) is
+/// set to the text's length; at most `size` bytes are written to `buffer`, with a NUL.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped; FW_GONE if
+/// there is no such address.
+fw_status fw_address(const struct fw_engine *engine,
+                     size_t index,
+                     char *buffer,
+                     size_t size,
+                     size_t *length);
+
+/// The port of the first address, or 0 after an error.
+///
+/// Threads: any. Blocks: never. Fails (fw_last_error): as fw_address.
+uint16_t fw_port(const struct fw_engine *engine);
+
+/// The kernel interface that runs, "uring" or "epoll". Buffer and length as in fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+fw_status fw_driver_name(const struct fw_engine *engine,
+                         char *buffer,
+                         size_t size,
+                         size_t *length);
+
+/// Why FW_DRIVER_AUTO did not take io_uring, with cause and fix; "" if it did. Log it at start. Buffer and length as in
+/// fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+fw_status fw_driver_notice(const struct fw_engine *engine,
+                           char *buffer,
+                           size_t size,
+                           size_t *length);
+
+/// The sum of all memory that the engine may use, as a table for a log. Buffer and length as in fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+fw_status fw_memory_plan(const struct fw_engine *engine,
+                         char *buffer,
+                         size_t size,
+                         size_t *length);
+
+/// Sends a message to one connection, past all topics: the `connection` of an event. Copies it. A connection that is gone by
+/// the time its shard looks is no error.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (`kind` is no fw_kind), FW_TOO_LARGE, FW_NOT_UTF8, FW_WOULD_BLOCK,
+/// FW_GONE (no such connection was ever made), FW_STOPPED.
+fw_status fw_send_to(struct fw_engine *engine,
+                     uint64_t connection,
+                     uint32_t kind,
+                     const void *data,
+                     size_t len);
+
+/// fw_send_to without a copy: see fw_publish_ref for what is retained and when it is released.
+///
+/// Frees: `release` is called once if this returns FW_OK, and never otherwise. Threads: any. Blocks: never.
+/// Fails: as fw_send_to; FW_NULL if `release` is NULL.
+fw_status fw_send_ref_to(struct fw_engine *engine,
+                         uint64_t connection,
+                         uint32_t kind,
+                         const void *data,
+                         size_t len,
+                         fw_release_fn release,
+                         void *context);
+
+/// Closes one connection: with this code (1000 to 1003, 1007 to 1014, or 3000 to 4999) and reason (text, at most 123 bytes
+/// of which are sent; may be NULL).
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the code), FW_NOT_UTF8, FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
+fw_status fw_close(struct fw_engine *engine,
+                   uint64_t connection,
+                   uint32_t code,
+                   const char *reason);
+
+/// Opens the topic of this name, which is made if need be: levels of UTF-8 separated by "/", at most 255 bytes. Opening it
+/// twice gives two handles.
+///
+/// Frees: fw_topic_free, or fw_engine_free, frees what `*topic` is set to. Retains: nothing. Threads: any. Blocks: up to a
+/// second while the ring is full.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_NAME, FW_NOT_UTF8, FW_TOO_MANY, FW_WOULD_BLOCK, FW_STOPPED; then `*topic` is
+/// NULL.
+fw_status fw_topic_open(struct fw_engine *engine,
+                        const char *name,
+                        struct fw_topic **topic);
+
+/// Frees a topic's handle. The topic itself stays, with its messages and subscribers.
+///
+/// Frees: the handle. Threads: any; other threads' calls with it end first. Blocks: never for long.
+/// Fails: FW_NULL, FW_BAD_HANDLE (freed before), FW_FORKED.
+fw_status fw_topic_free(struct fw_topic *topic);
+
+/// Removes a topic from the engine: its messages are freed, its subscribers get no more, and publishing with a handle of
+/// it is FW_REMOVED. The handles are still to be freed.
+///
+/// Frees: no handle. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_GONE (none of this name), FW_WOULD_BLOCK, FW_STOPPED.
+fw_status fw_topic_remove(struct fw_engine *engine,
+                          const char *name);
+
+/// The topic's name. `*length` (which may be NULL) is set to its length; at most `size` bytes are written to `buffer`, with a
+/// NUL.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED.
+fw_status fw_topic_name(const struct fw_topic *topic,
+                        char *buffer,
+                        size_t size,
+                        size_t *length);
+
+/// The topic's number, and the epoch in which its sequence numbers count: another one after each start of an engine. Either
+/// pointer may be NULL.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED.
+fw_status fw_topic_id(const struct fw_topic *topic,
+                      uint32_t *id,
+                      uint64_t *epoch);
+
+/// Publishes one message: copies it, once. `*position` (which may be NULL) is set to its place in the order of all messages
+/// of the engine.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (priority or kind), FW_TOO_LARGE, FW_NOT_UTF8, FW_WOULD_BLOCK, FW_REMOVED,
+/// FW_STOPPED; then nothing was published.
+fw_status fw_publish(struct fw_topic *topic,
+                     uint32_t priority,
+                     uint32_t kind,
+                     const void *data,
+                     size_t len,
+                     uint64_t *position);
+
+/// fw_publish that waits up to `timeout_ms` for room.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`, or until the engine is stopped.
+/// Fails: as fw_publish; FW_WOULD_BLOCK once the time is over.
+fw_status fw_publish_wait(struct fw_topic *topic,
+                          uint32_t priority,
+                          uint32_t kind,
+                          const void *data,
+                          size_t len,
+                          uint32_t timeout_ms,
+                          uint64_t *position);
+
+/// Publishes one message with a key or an expiry: copies it, once. `*position` (which may be NULL) as in fw_publish.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: as fw_publish; FW_ABI_MISMATCH (struct_size).
+fw_status fw_publish_message(struct fw_topic *topic,
+                             const struct fw_message *message,
+                             uint64_t *position);
+
+/// Publishes messages of one priority and kind in their order, as many as there is room for: much cheaper than one by
+/// one. `*accepted` is set to how many were published, always from the first on.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: as fw_publish, about the message number `*accepted`, which was not published; the `*accepted` before it were.
+fw_status fw_publish_many(struct fw_topic *topic,
+                          uint32_t priority,
+                          uint32_t kind,
+                          const struct fw_slice *messages,
+                          size_t count,
+                          size_t *accepted);
+
+/// fw_publish_many that waits up to `timeout_ms` for room for all of them.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`, or until the engine is stopped.
+/// Fails: as fw_publish_many; FW_WOULD_BLOCK once the time is over.
+fw_status fw_publish_many_wait(struct fw_topic *topic,
+                               uint32_t priority,
+                               uint32_t kind,
+                               const struct fw_slice *messages,
+                               size_t count,
+                               uint32_t timeout_ms,
+                               size_t *accepted);
+
+/// Publishes one message by reference: the engine keeps `data` and reads it until every subscriber has it or has lost it.
+/// Then, inside a later fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, `release` is called with `context`, once. Until
+/// then the bytes must neither change nor be freed. The bytes referred to are bounded by payload_bytes: past it,
+/// FW_WOULD_BLOCK. Small messages (up to 1,024 bytes) are copied all the same, and released at the next opportunity. A topic
+/// keeps its newest messages up to lane_bytes, whether or not somebody reads them: whoever has few buffers sets
+/// fw_topic_config.lane_bytes to less than they hold together, or never gets one back.
+///
+/// Frees: `release` is called once if this returns FW_OK, and never otherwise. Threads: any. Blocks: never (but it reads all of
+/// a text message, to check that it is UTF-8).
+/// Fails: as fw_publish; FW_NULL if `release` is NULL.
+fw_status fw_publish_ref(struct fw_topic *topic,
+                         uint32_t priority,
+                         uint32_t kind,
+                         const void *data,
+                         size_t len,
+                         fw_release_fn release,
+                         void *context,
+                         uint64_t *position);
+
+/// Claims memory for a message of up to `len` bytes on this topic, all zero. Write it through `*data`, then publish it with
+/// fw_commit, or give it back with fw_abort.
+///
+/// Frees: fw_commit, fw_abort or fw_engine_free frees what `*buffer` is set to. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_TOO_LARGE, FW_WOULD_BLOCK (payload_bytes are in use), FW_TOO_MANY, FW_STOPPED; then
+/// `*buffer` and `*data` are NULL.
+fw_status fw_claim(struct fw_topic *topic,
+                   size_t len,
+                   struct fw_buffer **buffer,
+                   void **data);
+
+/// Makes a claimed buffer `len` bytes long, the new bytes zero: `*data` is where it is from now on. The old address is gone. A
+/// buffer that is as long already does not change.
+///
+/// Frees: nothing. Threads: any. Blocks: never (but it may copy what the buffer has so far).
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (after a commit that gave FW_WOULD_BLOCK), FW_WOULD_BLOCK (payload_bytes are
+/// in use, or `len` is more than message_bytes_max); then the buffer is as it was.
+fw_status fw_grow(struct fw_buffer *buffer,
+                  size_t len,
+                  void **data);
+
+/// Publishes the first `len` bytes of a claimed buffer, without a copy. After FW_OK the buffer is the engine's: do not touch its
+/// memory. After FW_WOULD_BLOCK it is still claimed, with its first `len` bytes: commit it again with the same `len` (and
+/// without writing to it) or abort it. `*position` (which may be NULL) as in fw_publish.
+///
+/// Frees: the buffer, but for FW_WOULD_BLOCK, FW_BAD_ARGUMENT and FW_NOT_UTF8. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE (committed or aborted before), FW_FORKED, FW_BAD_ARGUMENT (priority, kind, or `len` is more than
+/// was claimed), FW_NOT_UTF8, FW_WOULD_BLOCK, FW_REMOVED, FW_STOPPED.
+fw_status fw_commit(struct fw_buffer *buffer,
+                    size_t len,
+                    uint32_t priority,
+                    uint32_t kind,
+                    uint64_t *position);
+
+/// Gives a claimed buffer back, unpublished.
+///
+/// Frees: the buffer. Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE (committed or aborted before), FW_FORKED.
+fw_status fw_abort(struct fw_buffer *buffer);
+
+/// Takes up to `capacity` events, waiting up to `timeout_ms` (FW_FOREVER: for ever; 0: not at all) for the first one, and
+/// sets `*count`. Before it returns it runs the release callbacks that are due. It may return early without an event: after
+/// a callback, a signal, or a stop. With `capacity` 0 (then `events` may be NULL) it only runs callbacks and does not wait.
+///
+/// Frees: what `events` point to is the engine's, and valid until the next fw_poll_events or fw_engine_free of this engine.
+/// Threads: any, one at a time for each engine; not inside a release callback. Blocks: up to `timeout_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY; FW_STOPPED once the engine has stopped and its last event was taken.
+fw_status fw_poll_events(struct fw_engine *engine,
+                         struct fw_event *events,
+                         size_t capacity,
+                         uint32_t timeout_ms,
+                         size_t *count);
+
+/// A descriptor that is readable when fw_poll_events has something to do, for poll, epoll, select or an event loop; -1
+/// after an error. Call fw_poll_events with time-out 0 until it gives no more events. Neither read nor close it.
+///
+/// Frees: fw_engine_free closes it. Threads: any. Blocks: never. Fails (fw_last_error): FW_NULL, FW_BAD_HANDLE, FW_FORKED.
+int fw_event_fd(const struct fw_engine *engine);
+
+/// Reads the numbers of the whole engine: at most a second old while a shard sleeps. Works after fw_shutdown too.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_ABI_MISMATCH (struct_size), FW_STOPPED while it is being stopped.
+fw_status fw_read_stats(const struct fw_engine *engine,
+                        struct fw_stats *stats);
+
+/// fw_read_stats of one shard, 0 to shards - 1; ring, payload memory and references are the engine's.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: as fw_read_stats; FW_BAD_ARGUMENT if there is no such shard.
+fw_status fw_read_shard_stats(const struct fw_engine *engine, uint32_t shard, struct fw_stats *stats);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FANWIRE_H */

@@ -1,0 +1,589 @@
+// fanwire for C++17: fanwire.h with owners, views and errors. Header only; link libfanwire.
+//
+//     fanwire::Config config;
+//     config.listen = "127.0.0.1:9001";
+//     auto engine = fanwire::Engine::start(config);
+//     auto imu = engine.topic("rover/1/imu");
+//     imu.publish(R"({"ax":0.1})", fanwire::Kind::json);
+//     engine.shutdown(std::chrono::seconds(5));
+//
+// Errors are exceptions (fanwire::Error). With FANWIRE_NO_EXCEPTIONS defined before the first #include they are values:
+// what returned T returns fanwire::Result<T>. The header then compiles with -fno-exceptions.
+//
+// Engine, Topic and Buffer own what they stand for and can be moved, not copied. Apart from moving and destroying, an
+// Engine and a Topic may be used by any number of threads at once, a Buffer by one. Which calls may block, and what is
+// retained, is said in fanwire.h.
+#ifndef FANWIRE_HPP
+#define FANWIRE_HPP
+
+#include "fanwire.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#ifndef FANWIRE_NO_EXCEPTIONS
+#include <stdexcept>
+#endif
+
+namespace fanwire {
+
+// What a call came to, as a value.
+class [[nodiscard]] Status {
+public:
+    Status() = default;
+    Status(fw_status code, std::string text) : code_(code), text_(std::move(text)) {}
+
+    bool ok() const noexcept { return code_ == FW_OK; }
+    explicit operator bool() const noexcept { return ok(); }
+    fw_status code() const noexcept { return code_; }
+    // What went wrong; "" if nothing.
+    const std::string &text() const noexcept { return text_; }
+    // For a status that does not matter.
+    void ignore() const noexcept {}
+
+private:
+    fw_status code_ = FW_OK;
+    std::string text_;
+};
+
+#ifndef FANWIRE_NO_EXCEPTIONS
+
+// What a failed call throws.
+class Error : public std::runtime_error {
+public:
+    explicit Error(const Status &status) : std::runtime_error(status.text()), code_(status.code()) {}
+    fw_status code() const noexcept { return code_; }
+
+private:
+    fw_status code_;
+};
+
+template <typename T> using Returned = T;
+
+#else
+
+// A value, or why there is none.
+template <typename T> class [[nodiscard]] Result {
+public:
+    Result(T value) : value_(std::move(value)) {}
+    Result(Status status) : status_(std::move(status)) {}
+
+    bool ok() const noexcept { return status_.ok(); }
+    explicit operator bool() const noexcept { return ok(); }
+    const Status &status() const noexcept { return status_; }
+    // Only if ok(): the program ends otherwise.
+    T &value() & { return check(), *value_; }
+    const T &value() const & { return check(), *value_; }
+    T &&value() && { return check(), std::move(*value_); }
+    T &operator*() & { return value(); }
+    T *operator->() { return &value(); }
+
+private:
+    void check() const {
+        if (!value_)
+            std::abort();
+    }
+
+    std::optional<T> value_;
+    Status status_;
+};
+
+template <> class [[nodiscard]] Result<void> {
+public:
+    Result() = default;
+    Result(Status status) : status_(std::move(status)) {}
+
+    bool ok() const noexcept { return status_.ok(); }
+    explicit operator bool() const noexcept { return ok(); }
+    const Status &status() const noexcept { return status_; }
+    void ignore() const noexcept {}
+
+private:
+    Status status_;
+};
+
+template <typename T> using Returned = Result<T>;
+
+#endif
+
+namespace detail {
+
+inline Status status(fw_status code) { return code == FW_OK ? Status() : Status(code, fw_last_error()); }
+
+#ifndef FANWIRE_NO_EXCEPTIONS
+inline void give(fw_status code) {
+    if (code != FW_OK)
+        throw Error(status(code));
+}
+
+template <typename T, typename Make> T give(fw_status code, Make &&make) {
+    give(code);
+    return make();
+}
+#else
+inline Result<void> give(fw_status code) { return status(code); }
+
+template <typename T, typename Make> Result<T> give(fw_status code, Make &&make) {
+    if (code != FW_OK)
+        return status(code);
+    return make();
+}
+#endif
+
+// Reads a text of unknown length with one of the functions that fill a buffer.
+template <typename Read> Returned<std::string> text(Read &&read) {
+    std::string text(255, '\0');
+    std::size_t length = 0;
+    fw_status code = read(text.data(), text.size() + 1, &length);
+    while (code == FW_OK && length > text.size()) {
+        text.resize(length);
+        code = read(text.data(), text.size() + 1, &length);
+    }
+    return give<std::string>(code, [&] {
+        text.resize(length);
+        return std::move(text);
+    });
+}
+
+inline std::uint32_t milliseconds(std::chrono::milliseconds time) {
+    const auto count = time.count();
+    if (count <= 0)
+        return 0;
+    return count >= 0xfffffffe ? 0xfffffffe : static_cast<std::uint32_t>(count);
+}
+
+} // namespace detail
+
+enum class Priority : std::uint32_t {
+    critical = FW_PRIORITY_CRITICAL,
+    high = FW_PRIORITY_HIGH,
+    normal = FW_PRIORITY_NORMAL,
+    low = FW_PRIORITY_LOW,
+};
+
+enum class Kind : std::uint32_t {
+    text = FW_KIND_TEXT,
+    binary = FW_KIND_BINARY,
+    json = FW_KIND_JSON,
+};
+
+// Bytes that are somebody else's: made from text, or from anything with data() and size() over plain values.
+class View {
+public:
+    constexpr View() = default;
+    constexpr View(const void *data, std::size_t size) : data_(data), size_(size) {}
+    constexpr View(std::string_view text) : data_(text.data()), size_(text.size()) {}
+    View(const std::string &text) : data_(text.data()), size_(text.size()) {}
+    View(const char *text) : View(std::string_view(text)) {}
+    template <typename Container, typename Item = std::remove_pointer_t<decltype(std::declval<const Container &>().data())>,
+              typename = decltype(std::declval<const Container &>().size()),
+              typename = std::enable_if_t<std::is_trivially_copyable_v<Item>>>
+    View(const Container &container) : data_(container.data()), size_(container.size() * sizeof(Item)) {}
+
+    constexpr const void *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr bool empty() const noexcept { return size_ == 0; }
+    fw_slice slice() const noexcept { return fw_slice{data_, size_}; }
+
+private:
+    const void *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+// A message's place in the order of all messages of an engine.
+using Position = std::uint64_t;
+using Connection = std::uint64_t;
+
+// Settings for the topics whose name matches a pattern: all but the pattern in `base`, which holds the defaults.
+struct TopicConfig {
+    explicit TopicConfig(std::string topics) : pattern(std::move(topics)) {
+        base.struct_size = sizeof(base);
+        base.retention = FW_RETENTION_LAST_VALUE;
+    }
+
+    std::string pattern;
+    fw_topic_config base{};
+};
+
+// What an engine is made with: text and lists here, all other settings in `base`, filled with the defaults.
+struct Config {
+    Config() { detail::status(FW_CONFIG_INIT(&base)).ignore(); }
+
+    fw_config base{};
+    // Addresses with ports, separated by commas; empty: as in base.
+    std::string listen;
+    std::string server_name;
+    std::vector<TopicConfig> topics;
+    std::vector<std::string> allowed_origins;
+    // Shards run on these, in turn; empty: as in base.
+    std::vector<std::uint32_t> cpus;
+};
+
+// One event; its views are valid until the next poll of the engine.
+struct Event {
+    fw_event raw;
+
+    fw_event_type type() const noexcept { return static_cast<fw_event_type>(raw.type); }
+    Connection connection() const noexcept { return raw.connection; }
+    Kind kind() const noexcept { return static_cast<Kind>(raw.kind); }
+    View message() const noexcept { return View(raw.data, raw.len); }
+    std::string_view message_text() const noexcept { return {static_cast<const char *>(raw.data), raw.len}; }
+    std::string_view text() const noexcept { return raw.text; }
+    std::string_view peer() const noexcept { return raw.peer; }
+    std::string_view protocol() const noexcept { return raw.protocol; }
+    std::uint32_t code() const noexcept { return raw.code; }
+    Priority priority() const noexcept { return static_cast<Priority>(raw.priority); }
+};
+
+// Memory of the engine's, to be written and published in place. Destroyed without commit() it is given back.
+class Buffer {
+public:
+    Buffer(Buffer &&other) noexcept
+        : handle_(std::exchange(other.handle_, nullptr)), data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
+    Buffer &operator=(Buffer &&other) noexcept {
+        if (this != &other) {
+            abort();
+            handle_ = std::exchange(other.handle_, nullptr);
+            data_ = std::exchange(other.data_, nullptr);
+            size_ = std::exchange(other.size_, 0);
+        }
+        return *this;
+    }
+    ~Buffer() { abort(); }
+
+    unsigned char *data() noexcept { return static_cast<unsigned char *>(data_); }
+    std::size_t size() const noexcept { return size_; }
+
+    // Makes it longer; it may move.
+    Returned<void> grow(std::size_t size) {
+        const fw_status code = fw_grow(handle_, size, &data_);
+        if (code == FW_OK && size > size_)
+            size_ = size;
+        return detail::give(code);
+    }
+
+    // Publishes the first `size` bytes. FW_WOULD_BLOCK: still ours, for another try with the same size.
+    Returned<Position> commit(std::size_t size, Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        Position position = 0;
+        const fw_status code = fw_commit(handle_, size, static_cast<std::uint32_t>(priority),
+                                         static_cast<std::uint32_t>(kind), &position);
+        // What the engine keeps claimed is given back by the destructor; what is gone is an unknown handle there.
+        if (code == FW_OK)
+            handle_ = nullptr;
+        return detail::give<Position>(code, [&] { return position; });
+    }
+    Returned<Position> commit(Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        return commit(size_, kind, priority);
+    }
+
+    // Gives it back now.
+    void abort() noexcept {
+        if (handle_ != nullptr)
+            (void)fw_abort(std::exchange(handle_, nullptr));
+    }
+
+private:
+    friend class Topic;
+    Buffer(fw_buffer *handle, void *data, std::size_t size) : handle_(handle), data_(data), size_(size) {}
+
+    fw_buffer *handle_;
+    void *data_;
+    std::size_t size_;
+};
+
+// A topic to publish on.
+class Topic {
+public:
+    Topic(Topic &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Topic &operator=(Topic &&other) noexcept {
+        if (this != &other) {
+            free();
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+    ~Topic() { free(); }
+
+    fw_topic *handle() const noexcept { return handle_; }
+
+    Returned<std::string> name() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_topic_name(handle_, buffer, size, length);
+        });
+    }
+
+    // Publishes one message, by one copy; never waits.
+    Returned<Position> publish(View message, Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        Position position = 0;
+        const fw_status code = publish_raw(message, kind, priority, &position);
+        return detail::give<Position>(code, [&] { return position; });
+    }
+
+    // As publish(), but a full ring is no error: no position then.
+    Returned<std::optional<Position>> try_publish(View message, Kind kind = Kind::binary,
+                                                  Priority priority = Priority::normal) {
+        Position position = 0;
+        const fw_status code = publish_raw(message, kind, priority, &position);
+        if (code == FW_WOULD_BLOCK)
+            return std::optional<Position>();
+        return detail::give<std::optional<Position>>(code, [&] { return std::optional<Position>(position); });
+    }
+
+    // As publish(), waiting up to `timeout` for room.
+    Returned<Position> publish_wait(View message, std::chrono::milliseconds timeout, Kind kind = Kind::binary,
+                                    Priority priority = Priority::normal) {
+        Position position = 0;
+        const fw_status code =
+            fw_publish_wait(handle_, static_cast<std::uint32_t>(priority), static_cast<std::uint32_t>(kind), message.data(),
+                            message.size(), detail::milliseconds(timeout), &position);
+        return detail::give<Position>(code, [&] { return position; });
+    }
+
+    // As publish(), with a key (which message it replaces) or an expiry.
+    Returned<Position> publish_message(View message, const std::string &key, std::chrono::milliseconds ttl = {},
+                                       Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        fw_message raw{};
+        raw.struct_size = sizeof(raw);
+        raw.priority = static_cast<std::uint32_t>(priority);
+        raw.kind = static_cast<std::uint32_t>(kind);
+        raw.ttl_ms = detail::milliseconds(ttl);
+        raw.data = message.data();
+        raw.len = message.size();
+        raw.key = key.empty() ? nullptr : key.c_str();
+        Position position = 0;
+        const fw_status code = fw_publish_message(handle_, &raw, &position);
+        return detail::give<Position>(code, [&] { return position; });
+    }
+
+    // Publishes as many as there is room for, in order, and says how many. An error that is not a full ring is an error
+    // only if nothing was published before it.
+    Returned<std::size_t> publish_many(const fw_slice *messages, std::size_t count, Kind kind = Kind::binary,
+                                       Priority priority = Priority::normal) {
+        std::size_t accepted = 0;
+        fw_status code = fw_publish_many(handle_, static_cast<std::uint32_t>(priority), static_cast<std::uint32_t>(kind),
+                                         messages, count, &accepted);
+        if (code == FW_WOULD_BLOCK || accepted > 0)
+            code = FW_OK;
+        return detail::give<std::size_t>(code, [&] { return accepted; });
+    }
+    Returned<std::size_t> publish_many(const std::vector<View> &messages, Kind kind = Kind::binary,
+                                       Priority priority = Priority::normal) {
+        std::vector<fw_slice> slices;
+        slices.reserve(messages.size());
+        for (const View &message : messages)
+            slices.push_back(message.slice());
+        return publish_many(slices.data(), slices.size(), kind, priority);
+    }
+
+    // Publishes a message by reference and keeps `owner` (a vector, a string, a unique_ptr, …) until the engine does not
+    // need it any more: it is then destroyed inside a poll(), shutdown(), stop() or the engine's destructor.
+    template <typename Owner>
+    Returned<Position> publish_ref(View message, Owner &&owner, Kind kind = Kind::binary,
+                                   Priority priority = Priority::normal) {
+        using Kept = std::decay_t<Owner>;
+        auto kept = std::make_unique<Kept>(std::forward<Owner>(owner));
+        return publish_kept(message, std::move(kept), kind, priority);
+    }
+
+    // The same for a container that holds the message itself: no copy of its bytes.
+    template <typename Container>
+    std::enable_if_t<!std::is_lvalue_reference_v<Container>, Returned<Position>>
+    publish_owned(Container &&container, Kind kind = Kind::binary, Priority priority = Priority::normal) {
+        auto kept = std::make_unique<Container>(std::move(container));
+        const View message(*kept);
+        return publish_kept(message, std::move(kept), kind, priority);
+    }
+
+    // Memory to write a message in place.
+    Returned<Buffer> claim(std::size_t size) {
+        fw_buffer *buffer = nullptr;
+        void *data = nullptr;
+        const fw_status code = fw_claim(handle_, size, &buffer, &data);
+        return detail::give<Buffer>(code, [&] { return Buffer(buffer, data, size); });
+    }
+
+private:
+    friend class Engine;
+    explicit Topic(fw_topic *handle) : handle_(handle) {}
+
+    fw_status publish_raw(View message, Kind kind, Priority priority, Position *position) noexcept {
+        return fw_publish(handle_, static_cast<std::uint32_t>(priority), static_cast<std::uint32_t>(kind), message.data(),
+                          message.size(), position);
+    }
+
+    template <typename Kept>
+    Returned<Position> publish_kept(View message, std::unique_ptr<Kept> kept, Kind kind, Priority priority) {
+        static_assert(std::is_nothrow_destructible_v<Kept>, "it is destroyed where no exception may get out");
+        Position position = 0;
+        const auto release = [](void *context, const void *, std::size_t) { delete static_cast<Kept *>(context); };
+        const fw_status code = fw_publish_ref(handle_, static_cast<std::uint32_t>(priority), static_cast<std::uint32_t>(kind),
+                                              message.data(), message.size(), release, kept.get(), &position);
+        if (code == FW_OK)
+            (void)kept.release();
+        return detail::give<Position>(code, [&] { return position; });
+    }
+
+    void free() noexcept {
+        if (handle_ != nullptr)
+            (void)fw_topic_free(std::exchange(handle_, nullptr));
+    }
+
+    fw_topic *handle_;
+};
+
+// A running engine. Its destructor stops it at once; shutdown() does so in good order. Topics and buffers of it must not be
+// used afterwards (all they give is an error).
+class Engine {
+public:
+    static Returned<Engine> start(const Config &config = Config()) {
+        if (fw_abi_version() != FW_ABI_VERSION)
+            return refuse<Engine>(Status(FW_ABI_MISMATCH, "fanwire.hpp and libfanwire are of different versions"));
+        fw_config raw = config.base;
+        if (!config.listen.empty())
+            raw.listen = config.listen.c_str();
+        if (!config.server_name.empty())
+            raw.server_name = config.server_name.c_str();
+        if (!config.cpus.empty()) {
+            raw.pinning = FW_PIN_LIST;
+            raw.cpus = config.cpus.data();
+            raw.cpus_count = config.cpus.size();
+        }
+        std::vector<fw_topic_config> topics;
+        for (const TopicConfig &topic : config.topics) {
+            fw_topic_config one = topic.base;
+            one.pattern = topic.pattern.c_str();
+            topics.push_back(one);
+        }
+        if (!topics.empty()) {
+            raw.topics = topics.data();
+            raw.topics_count = topics.size();
+        }
+        std::vector<const char *> origins;
+        for (const std::string &origin : config.allowed_origins)
+            origins.push_back(origin.c_str());
+        if (!origins.empty()) {
+            raw.allowed_origins = origins.data();
+            raw.allowed_origins_count = origins.size();
+        }
+        fw_engine *handle = nullptr;
+        const fw_status code = fw_start(&raw, &handle);
+        return detail::give<Engine>(code, [&] { return Engine(handle); });
+    }
+
+    Engine(Engine &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Engine &operator=(Engine &&other) noexcept {
+        if (this != &other) {
+            free();
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+    ~Engine() { free(); }
+
+    fw_engine *handle() const noexcept { return handle_; }
+
+    // Everything delivered and everybody closed within the time: true. Something cut off: false.
+    Returned<bool> shutdown(std::chrono::milliseconds deadline) {
+        const fw_status code = fw_shutdown(handle_, detail::milliseconds(deadline));
+        const bool is_clean = code == FW_OK;
+        return detail::give<bool>(code == FW_TIMED_OUT ? fw_status(FW_OK) : code, [&] { return is_clean; });
+    }
+    Returned<void> stop() { return detail::give(fw_stop(handle_)); }
+
+    bool is_running() const noexcept {
+        bool is_running = false;
+        return fw_is_running(handle_, &is_running) == FW_OK && is_running;
+    }
+    // The port of the first address; 0 after an error.
+    std::uint16_t port() const noexcept { return fw_port(handle_); }
+    Returned<std::string> address(std::size_t index = 0) const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_address(handle_, index, buffer, size, length);
+        });
+    }
+    Returned<std::string> driver() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_driver_name(handle_, buffer, size, length);
+        });
+    }
+    // Why it is not io_uring; "" if it is.
+    Returned<std::string> driver_notice() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_driver_notice(handle_, buffer, size, length);
+        });
+    }
+    Returned<std::string> memory_plan() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_memory_plan(handle_, buffer, size, length);
+        });
+    }
+
+    Returned<Topic> topic(std::string_view name) {
+        fw_topic *topic = nullptr;
+        const fw_status code = fw_topic_open(handle_, std::string(name).c_str(), &topic);
+        return detail::give<Topic>(code, [&] { return Topic(topic); });
+    }
+    Returned<void> remove_topic(std::string_view name) {
+        return detail::give(fw_topic_remove(handle_, std::string(name).c_str()));
+    }
+
+    // Readable when poll() has something to do.
+    int event_fd() const noexcept { return fw_event_fd(handle_); }
+    // Calls `each(const Event &)` for every event that is there, waiting up to `timeout` for the first one, and runs what
+    // messages by reference have kept. False once the engine has stopped and all was told. One thread at a time.
+    template <typename Each> Returned<bool> poll(std::chrono::milliseconds timeout, Each &&each) {
+        fw_event events[64];
+        std::size_t count = 0;
+        const fw_status code = fw_poll_events(handle_, events, 64, detail::milliseconds(timeout), &count);
+        for (std::size_t i = 0; i < count; i++)
+            each(Event{events[i]});
+        return detail::give<bool>(code == FW_STOPPED ? fw_status(FW_OK) : code, [&] { return code == FW_OK; });
+    }
+
+    Returned<void> send_to(Connection connection, View message, Kind kind = Kind::binary) {
+        return detail::give(
+            fw_send_to(handle_, connection, static_cast<std::uint32_t>(kind), message.data(), message.size()));
+    }
+    Returned<void> close(Connection connection, std::uint32_t code = 1000, std::string_view reason = {}) {
+        return detail::give(fw_close(handle_, connection, code, std::string(reason).c_str()));
+    }
+
+    Returned<fw_stats> stats() const {
+        fw_stats stats{};
+        stats.struct_size = sizeof(stats);
+        const fw_status code = fw_read_stats(handle_, &stats);
+        return detail::give<fw_stats>(code, [&] { return stats; });
+    }
+
+private:
+    explicit Engine(fw_engine *handle) : handle_(handle) {}
+
+    template <typename T> static Returned<T> refuse(Status status) {
+#ifndef FANWIRE_NO_EXCEPTIONS
+        throw Error(status);
+#else
+        return status;
+#endif
+    }
+
+    void free() noexcept {
+        if (handle_ != nullptr)
+            (void)fw_engine_free(std::exchange(handle_, nullptr));
+    }
+
+    fw_engine *handle_;
+};
+
+} // namespace fanwire
+
+#endif // FANWIRE_HPP
