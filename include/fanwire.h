@@ -323,7 +323,7 @@ typedef struct fw_config {
     uint32_t struct_size;
     /// A fw_driver.
     uint32_t driver;
-    /// Addresses with ports to listen on, separated by commas: "127.0.0.1:9001,[::1]:9001". Port 0 takes a free one.
+    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`. Port 0 takes a free one.
     const char *listen;
     /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
     uint32_t shards;

@@ -109,7 +109,7 @@ pub struct fw_config {
     pub struct_size: u32,
     /// A fw_driver.
     pub driver: u32,
-    /// Addresses with ports to listen on, separated by commas: "127.0.0.1:9001,[::1]:9001". Port 0 takes a free one.
+    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`. Port 0 takes a free one.
     pub listen: *const c_char,
     /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
     pub shards: u32,

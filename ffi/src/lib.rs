@@ -1,8 +1,8 @@
 //! The C interface: what `include/fanwire.h` declares, in terms of the Rust interface alone.
 //!
 //! # How it is made
-//! - Every function goes through [`guard`]: a panic becomes `FW_INTERNAL`, an error leaves its text for `fw_last_error`.
-//! - A handle is a number that looks like a pointer. It is looked up in the [`registry`], never dereferenced, so `NULL`,
+//! - Every function goes through `guard`: a panic becomes `FW_INTERNAL`, an error leaves its text for `fw_last_error`.
+//! - A handle is a number that looks like a pointer. It is looked up in the `registry`, never dereferenced, so `NULL`,
 //!   freed, foreign and invented handles are errors. The memory of the registry is zeroed in a forked child by
 //!   the kernel, so there every handle is unknown, at no cost.
 //! - The host's code (release callbacks) runs only inside calls that say so.

@@ -6,6 +6,7 @@ mod support;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -232,4 +233,28 @@ fn an_interrupted_subscriber_says_which_signal() {
     let subscriber = sub(&url, &["a"]);
     subscriber.signal(Signal::INT);
     assert_eq!(subscriber.finish().0, 128 + 2);
+}
+
+#[test]
+fn without_io_uring_auto_falls_back_loudly_and_uring_is_78() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return support::skip("python3 is missing, which refuses io_uring for the binary");
+    }
+    for (errno, name) in [(1, "Operation not permitted"), (38, "Function not implemented")] {
+        let (code, out, log) = support::without_io_uring(errno, "serve --listen 127.0.0.1:0 --driver uring").finish();
+        assert_eq!(code, 78, "{log}");
+        assert!(out.is_empty(), "no ready line");
+        assert!(log.contains(name) && log.contains("likely cause") && log.contains("fix:"), "{log}");
+
+        let mut server = support::without_io_uring(errno, "serve --listen 127.0.0.1:0");
+        let address = server.address();
+        let mut subscriber = Subscriber::connect(address, "a/**", None);
+        server.signal(Signal::TERM);
+        assert_eq!(subscriber.close_code(), 1001);
+        let (code, _, log) = server.finish();
+        assert_eq!(code, 0, "{log}");
+        let loud: Vec<&str> = log.lines().filter(|l| l.contains("WARN")).collect();
+        assert!(loud.len() == 1 && loud[0].contains(name) && loud[0].contains("fix:"), "{log}");
+        assert!(log.contains("driver epoll"), "{log}");
+    }
 }

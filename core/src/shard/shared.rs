@@ -96,7 +96,7 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
         }
 
-        /// [`Counters`] at one moment, or the sum over shards.
+        /// What the shards count at one moment, or the sum over shards.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct ShardStats {

@@ -11,7 +11,7 @@ SIZE(fw_status, 4);
 SIZE(fw_slice, 16);
 PLACE(fw_slice, len, 8);
 
-SIZE(fw_event, 104);
+SIZE(fw_event, 96);
 PLACE(fw_event, type, 0);
 PLACE(fw_event, kind, 4);
 PLACE(fw_event, connection, 8);
@@ -60,8 +60,8 @@ PLACE(fw_stats, references, 24);
 PLACE(fw_stats, connections, 40);
 PLACE(fw_stats, messages, 136);
 PLACE(fw_stats, passed_over, 200);
-PLACE(fw_stats, events_waiting, 296);
-PLACE(fw_stats, accept_exhausted, 336);
+PLACE(fw_stats, events_waiting, 304);
+PLACE(fw_stats, accept_exhausted, 344);
 
 #define VALUE(name, number) _Static_assert((name) == (number), #name)
 VALUE(FW_OK, 0);

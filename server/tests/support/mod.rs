@@ -45,8 +45,11 @@ impl Fanwire {
 
     /// Starts it with arguments, and bytes for its stdin.
     pub fn start_with(arguments: &[&str], stdin: &[u8]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fanwire"))
-            .args(arguments)
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_fanwire")).args(arguments), stdin)
+    }
+
+    fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
+        let mut child = command
             .env_remove("FANWIRE_LOG")
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
@@ -179,6 +182,14 @@ fn lines(source: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 /// Runs `fanwire` to its end.
 pub fn run(arguments: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, String) {
     Fanwire::start_with(arguments, stdin).finish()
+}
+
+/// Starts the binary where io_uring's system calls give this error.
+pub fn without_io_uring(errno: i32, arguments: &str) -> Fanwire {
+    let wrapper = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/refuse_io_uring.py");
+    let mut command = Command::new("python3");
+    command.arg(wrapper).arg(errno.to_string()).arg(env!("CARGO_BIN_EXE_fanwire")).args(arguments.split_whitespace());
+    Fanwire::spawn(&mut command, &[])
 }
 
 /// An independent client of `fanwire.json.v1`.
