@@ -1,6 +1,8 @@
 //! Echoes every message, to 64 MiB, over the public API alone: what a host that talks to single connections looks like.
 //!
 //! `cargo run --release --example echo -- --listen 127.0.0.1:9002 [--driver auto|uring|epoll] [--shards N]`
+//!
+//! permessage-deflate is agreed to with whoever offers it.
 
 use std::error::Error;
 use std::io::Write;
@@ -14,7 +16,11 @@ const EVENTS: usize = 4096;
 /// How long to leave a client alone whose queue is full.
 const PAUSE: Duration = Duration::from_micros(200);
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Starts the engine and echoes for ever.
+///
+/// # Errors
+/// Where the arguments are wrong or the engine does not start.
+pub fn main() -> Result<(), Box<dyn Error>> {
     let mut engine = Engine::start(config()?)?;
     let mut events = engine.events().ok_or("the engine was started without events")?;
     for address in engine.local_addrs() {
@@ -50,6 +56,8 @@ fn config() -> Result<Config, Box<dyn Error>> {
                     _ => return Err(format!("no such driver: {value}").into()),
                 };
             }
+            #[cfg(feature = "test-knobs")]
+            "--tiny" => config.is_tiny = value.parse()?,
             _ => return Err(format!("no such option: {name}; there are --listen, --driver and --shards").into()),
         }
     }

@@ -366,7 +366,7 @@ impl<D: Driver> Shard<D> {
                 Command::Close { connection, code, reason } => {
                     let slot = connection.slot();
                     if self.is_current(connection) {
-                        self.begin_close(slot, code, &reason);
+                        self.close_after_messages(slot, code, reason);
                     }
                 }
                 Command::Drain { within_ns } => self.begin_drain(within_ns),
