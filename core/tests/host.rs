@@ -71,11 +71,12 @@ fn a_message_right_before_a_broken_frame_is_answered_before_the_close(driver: Dr
         };
         assert_eq!(code, 1002);
         drop(client);
-        wait_for(&mut events, |event| match event {
-            Event::Closed { code, .. } => Some(assert_eq!(code, 1002)),
+        let code = wait_for(&mut events, |event| match event {
+            Event::Closed { code, .. } => Some(code),
             Event::Message { payload, .. } => panic!("a message after the broken frame: {payload:?}"),
             _ => None,
         });
+        assert_eq!(code, 1002);
         was_answered
     });
     assert!(was_answered, "the close was always before the answer");
