@@ -157,6 +157,8 @@ impl<D: Driver> Shard<D> {
         let shards = shared.mailboxes.len();
         driver.accept_while_below(slots);
         let cursors = shared.config.cursors_max / shards as u32 + 1;
+        // What logs may refer to of the payload pool. The rest is for what is being received, published and rendered.
+        let payload_bytes = shared.config.memory.payload_bytes;
         Self {
             number,
             conns: Vec::with_capacity(slots as usize),
@@ -172,7 +174,8 @@ impl<D: Driver> Shard<D> {
             links: Table::new(cursors),
             specials: Table::new(cursors),
             interested: Vec::new(),
-            pool: BlockPool::new(shared.config.memory.pool_bytes / shards),
+            pool: BlockPool::new(shared.config.memory.pool_bytes / shards)
+                .with_referred_limits(payload_bytes / 2, payload_bytes / 4 / shards),
             remainder_bytes: 0,
             json: JsonCheck::new(),
             derive_scratch: Scratch::default(),

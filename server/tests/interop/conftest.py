@@ -59,7 +59,7 @@ def drivers(running_drivers):
 @pytest.fixture(scope="session")
 def fanwire():
     """The address of a running `fanwire serve`."""
-    server = Server(built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--payload-bytes", "4GiB")
+    server = Server(built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0")
     yield server.address
     server.stop()
 
