@@ -2,7 +2,7 @@
 """Job: the Autobahn suite against one echo server: starts it, runs the cases section by section, judges every one of them, and
 ends with `N passed, N failed`.
 
-    run.py --wstest PATH --out DIR [--cases core|small|all] NAME -- COMMAND…
+    run.py --wstest PATH --out DIR [--cases core|small|all] [--sections N…] [--path /PATH] --name NAME -- COMMAND…
 
 NAME stands in the report. COMMAND gets `--listen 127.0.0.1:0`; its first line ends in its port. Exit status 1 if a case failed.
 A case passes with OK, or INFORMATIONAL where the suite has nothing else to give, and with a close that is OK; NON-STRICT and
@@ -63,9 +63,10 @@ class Suite:
         out = Path(self._arguments.out)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
+        url = f"ws://127.0.0.1:{self._port}{self._arguments.path}"
         spec = {
             "outdir": str(out),
-            "servers": [{"agent": "server", "url": f"ws://127.0.0.1:{self._port}", "options": {"failByDrop": False}}],
+            "servers": [{"agent": "server", "url": url, "options": {"failByDrop": False}}],
             "cases": cases,
             "exclude-cases": [],
             "exclude-agent-cases": {},
@@ -125,7 +126,9 @@ def main() -> int:
     parser.add_argument("--wstest", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--cases", choices=["core", "small", "all"], default="core")
-    parser.add_argument("name")
+    parser.add_argument("--sections", type=int, nargs="+", default=list(SECTIONS))
+    parser.add_argument("--path", default="/")
+    parser.add_argument("--name", required=True)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     server = subprocess.Popen([*arguments.command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE)
@@ -136,7 +139,7 @@ def main() -> int:
         # Nobody else reads what it says.
         threading.Thread(target=server.stdout.read, daemon=True).start()
         suite = Suite(arguments, port)
-        for section in SECTIONS:
+        for section in arguments.sections:
             if section >= 12 and arguments.cases == "core":
                 continue
             p, f = run_section(suite, section, arguments.cases)

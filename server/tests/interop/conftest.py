@@ -1,5 +1,5 @@
 """The programs that the tests need, each started once. Where they are is told by the environment: FANWIRE_BUILT, the folder of
-cargo's profile, and CHROMIUM, the browser (found on the PATH otherwise)."""
+cargo's profile, and CHROMIUM, the browser (found on the PATH otherwise). FANWIRE_TEST_DRIVER is what the engine runs on."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from peers import Driver, Server
 
 HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
+DRIVER = os.environ.get("FANWIRE_TEST_DRIVER", "auto")
 
 
 def built(*name: str) -> Path:
@@ -59,7 +60,9 @@ def drivers(running_drivers):
 @pytest.fixture(scope="session")
 def fanwire():
     """The address of a running `fanwire serve`."""
-    server = Server(built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0")
+    server = Server(
+        built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER
+    )
     yield server.address
     server.stop()
 
@@ -67,6 +70,6 @@ def fanwire():
 @pytest.fixture(scope="session")
 def echo():
     """The address of a running echo server."""
-    server = Server(built("examples", "echo"), "--listen", "127.0.0.1:0")
+    server = Server(built("examples", "echo"), "--listen", "127.0.0.1:0", "--driver", DRIVER)
     yield server.address
     server.stop()
