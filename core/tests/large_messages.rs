@@ -3,9 +3,12 @@
 mod support;
 
 use fanwire::{Config, DriverChoice, Kind, Priority};
-use support::{PATIENCE, addr, config, connect, next_object, next_payload, start, subscribe};
+use support::{Bare, PATIENCE, addr, config, connect, next_object, next_payload, start, subscribe};
 
-on_both_drivers![topics_that_keep_large_messages_leave_room_to_publish];
+on_both_drivers![
+    topics_that_keep_large_messages_leave_room_to_publish,
+    clients_that_stall_in_large_messages_leave_room_to_publish,
+];
 
 const MIB: usize = 1 << 20;
 const TOPICS: usize = 40;
@@ -47,6 +50,38 @@ fn topics_that_keep_large_messages_leave_room_to_publish(driver: DriverChoice) {
     for number in 0..TOPICS {
         let mut late = connect(addr(&engine), &format!("/t/camera/{number}"), None);
         assert!(next_payload(&mut late) == message(number, MESSAGES - 1), "last value of topic {number}");
+    }
+    engine.shutdown_now();
+}
+
+fn clients_that_stall_in_large_messages_leave_room_to_publish(driver: DriverChoice) {
+    const STALLED: usize = 40;
+    let mut config = config(driver);
+    config.memory.payload_bytes = 24 * MIB;
+    config.limits.message_bytes_max = 2 * MIB;
+    let engine = start(config);
+    let topic = engine.topic("camera").expect("a sound topic");
+    let publish = |number: usize| {
+        let bytes = message(0, number);
+        topic
+            .publish_timeout(Priority::Normal, Kind::Text, &bytes, PATIENCE)
+            .unwrap_or_else(|error| panic!("message {number}: {error}"));
+        bytes
+    };
+    publish(0);
+    let mut healthy = connect(addr(&engine), "/t/camera", None);
+    assert!(next_payload(&mut healthy) == message(0, 0), "the last value");
+    let mut stalled = Vec::new();
+    for number in 1..=STALLED {
+        // It is sent the last value, more than a socket takes that nobody reads, and so stands in a message of its own.
+        stalled.push(Bare::upgraded(addr(&engine), "/t/camera", None));
+        let bytes = publish(number);
+        assert!(next_payload(&mut healthy) == bytes, "message {number}");
+    }
+    // Nine more, so that the log has forgotten what they stand in.
+    for number in STALLED + 1..STALLED + 10 {
+        let bytes = publish(number);
+        assert!(next_payload(&mut healthy) == bytes, "message {number}");
     }
     engine.shutdown_now();
 }

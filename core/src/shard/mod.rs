@@ -29,6 +29,7 @@ pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
+use self::remainder::Rests;
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
@@ -109,6 +110,7 @@ pub struct Shard<D: Driver> {
 
     pool: BlockPool,
     remainder_bytes: usize,
+    rests: Rests,
     json: JsonCheck,
     derive_scratch: Scratch,
     deflater: Deflater,
@@ -175,8 +177,9 @@ impl<D: Driver> Shard<D> {
             specials: Table::new(cursors),
             interested: Vec::new(),
             pool: BlockPool::new(shared.config.memory.pool_bytes / shards)
-                .with_referred_limits(payload_bytes / 2, payload_bytes / 4 / shards),
+                .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             remainder_bytes: 0,
+            rests: Rests::default(),
             json: JsonCheck::new(),
             derive_scratch: Scratch::default(),
             deflater: Deflater::new(),
