@@ -95,7 +95,7 @@ impl<D: Driver> Shard<D> {
                         self.answer(slot, &ServerMessage::Unsubscribed(Unsubscribed { id, topic }));
                     } else {
                         let error = ControlError {
-                            code: "not_subscribed",
+                            code: subscribe::code::NOT_SUBSCRIBED,
                             message: format!("there is no subscription to {topic:?}").into(),
                             id,
                         };
@@ -149,9 +149,11 @@ impl<D: Driver> Shard<D> {
                 match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
                     Ok(id) => id,
                     Err(TopicError::WouldBlock) => return Err(None),
-                    Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
+                    Err(TopicError::TooMany) => {
+                        return refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made");
+                    }
                     Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
-                    Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
+                    Err(TopicError::Stopped) => return refuse(subscribe::code::STOPPED, "the server is shutting down"),
                 }
             }
         };
@@ -174,7 +176,7 @@ impl<D: Driver> Shard<D> {
                     Err(Some(_)) => Err(None),
                 }
             }
-            Err(_) => refuse(subscribe::code::BAD_MESSAGE, "`data` is not base64"),
+            Err(_) => refuse(subscribe::code::BAD_DATA, "`data` is not base64"),
         };
         if scratch.capacity() <= 256 << 10 {
             self.payload_scratch = scratch;
@@ -358,9 +360,9 @@ fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<
     let (code, message) = match error {
         SubscribeError::Busy => return None,
         SubscribeError::TooMany => {
-            ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached")
+            (subscribe::code::TOO_MANY_SUBSCRIPTIONS, "a maximum of topics, subscriptions or cursors is reached")
         }
-        SubscribeError::Stopped => ("stopped", "the server is shutting down"),
+        SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
         SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
     };
     Some(ControlError { code, message: message.into(), id })
