@@ -217,8 +217,7 @@ impl<D: Driver> Shard<D> {
                 let link = &self.links[link];
                 // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
                 // before this announcement.
-                let sub = self.streams[link.stream].cursors.subs[link.index as usize];
-                let next = sub.seq + u64::from(sub.partial() != 0);
+                let next = self.streams[link.stream].after_partial(link.index as usize);
                 seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }

@@ -12,10 +12,11 @@ impl<D: Driver> Shard<D> {
     pub(super) fn move_rest_out(&mut self, stream: u32, index: usize) {
         let sub = self.streams[stream].cursors.subs[index];
         let slot = sub.slot;
+        let after = self.streams[stream].after_partial(index);
         let budget = self.shared.config.memory.remainder_bytes / self.shared.mailboxes.len();
         if self.remainder_bytes + self.streams[stream].log.copied_bytes(sub.seq, sub.partial()) > budget {
             self.stats.evicted += 1;
-            self.streams[stream].cursors.place(index, sub.seq + 1, 0);
+            self.streams[stream].cursors.place(index, after, 0);
             self.doom(slot, CloseCode::ABNORMAL.to_u16());
             return;
         }
@@ -35,7 +36,7 @@ impl<D: Driver> Shard<D> {
                 });
             });
         }
-        self.streams[stream].cursors.place(index, sub.seq + 1, 0);
+        self.streams[stream].cursors.place(index, after, 0);
         self.remainder_bytes += copied;
         self.extra(slot).remainder = pieces;
         self.conns[slot as usize].mid = Mid::Remainder;

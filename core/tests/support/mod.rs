@@ -227,6 +227,13 @@ impl Bare {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Takes at most so many bytes from the socket, to be looked at later: a client that reads in bites.
+    pub fn bite(&mut self, bytes: usize) {
+        let mut piece = vec![0; bytes];
+        let got = self.stream.read(&mut piece).expect("the server is there");
+        self.received.extend_from_slice(&piece[..got]);
+    }
+
     /// The head of the response, without its blank line; an end of stream gives what there was.
     pub fn response_head(&mut self) -> String {
         loop {
