@@ -102,6 +102,11 @@ pub struct EngineArgs {
     #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Limits")]
     pub max_message_bytes: ByteSize,
 
+    /// Bytes that the kernel may hold unsent for one subscriber: what a critical message may have to wait behind. Less is
+    /// better for thin links (4KiB), more for fast ones over long distances
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Limits")]
+    pub max_unsent_bytes: ByteSize,
+
     /// Time that a connection gets to send its whole upgrade request
     #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Limits")]
     pub handshake_timeout: Span,
@@ -337,8 +342,9 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/*/alarm' --json     # beside it
 
 Topics, for N = 1, 2, 3: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz),
-rover/N/battery (1 Hz), rover/N/alarm (critical and less). Where a usual port is taken, the next
-free one is.")]
+rover/N/battery (1 Hz), rover/N/heartbeat (critical, 2 Hz), rover/N/alarm (critical and less). Where a
+usual port is taken, the next free one is. The page's slow link goes through the port after the
+engine's.")]
 pub struct DemoArgs {
     /// Address of the engine
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]

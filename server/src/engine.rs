@@ -41,6 +41,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             handshake_timeout: args.handshake_timeout.0,
             ping_every: args.ping_every.0,
             idle_timeout: args.idle_timeout.0,
+            unsent_bytes_max: args.max_unsent_bytes.to_usize(),
             ..usual.limits
         },
         access: AccessConfig {
@@ -97,6 +98,7 @@ fn option_of(field: &'static str) -> &'static str {
         "memory.payload_bytes" => "--payload-bytes",
         "limits.message_bytes_max" => "--max-message-bytes",
         "limits.handshake_timeout" => "--handshake-timeout",
+        "limits.unsent_bytes_max" => "--max-unsent-bytes",
         other => other,
     }
 }
