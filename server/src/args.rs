@@ -10,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::proto::topic::{Pattern, TopicName};
 
 use crate::pace::Speed;
+use crate::topics::TopicSetting;
 use crate::units::{ByteSize, CpuList, Span};
 use crate::url::Url;
 
@@ -139,6 +140,24 @@ pub struct EngineArgs {
     #[arg(long, help_heading = "Memory")]
     pub lock_memory: bool,
 
+    /// How topics that match a pattern are treated: PATTERN=WORD[,WORD…]. The first match holds; may be repeated. Words: for
+    /// slow subscribers drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing,
+    /// keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME
+    #[arg(long = "topic", value_name = "SETTING", help_heading = "Topics")]
+    pub topic_settings: Vec<TopicSetting>,
+
+    /// More of the same out of a file, one a line, after those of the command line; # begins a comment line
+    #[arg(long, value_name = "FILE", help_heading = "Topics")]
+    pub topics_file: Option<PathBuf>,
+
+    /// Do not compress WebSocket messages, whatever clients offer
+    #[arg(long, help_heading = "Compression")]
+    pub no_deflate: bool,
+
+    /// Messages from this size on are compressed for clients that agreed to it
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", help_heading = "Compression")]
+    pub deflate_from: ByteSize,
+
     /// Who may publish over the socket. `loopback`: programs on this machine that are no browser and no proxy
     #[arg(long, value_enum, default_value_t = Publish::Loopback, value_name = "WHO", help_heading = "Access")]
     pub publish: Publish,
@@ -177,12 +196,13 @@ Examples:
   fanwire serve
   fanwire serve --listen 0.0.0.0:9001 --allow-origin https://ops.example.org
   fanwire serve --listen 127.0.0.1:0 --shards 2 --cpus 0,1 --lane-bytes 64MiB --pool-bytes 1GiB
+  fanwire serve --topic 'rover/*/pose=latest' --topic 'logs/**=keep-messages=10000,keep-for=1h'
 
 Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts
 nobody any more, sends what is queued, closes with 1001 and exits 0; a second signal ends at once.
 
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
-fanwire.json.v1 any topics.")]
+fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
 pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
@@ -424,7 +444,7 @@ mod tests {
     #[test]
     fn every_default_is_the_engine_s_own() {
         let Command::Serve(serve) = parse("fanwire serve").unwrap().command else { panic!("not serve") };
-        let from_arguments = crate::engine::config(&serve.engine, serve.listen.clone());
+        let from_arguments = crate::engine::config(&serve.engine, serve.listen.clone()).unwrap();
         assert_eq!(format!("{from_arguments:?}"), format!("{:?}", fanwire::Config::default()));
     }
 

@@ -19,6 +19,7 @@ mod serve;
 mod signals;
 mod stats;
 mod subscribe;
+mod topics;
 mod units;
 mod uplink;
 mod url;

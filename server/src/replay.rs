@@ -51,7 +51,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
         }
         (None, Some(address)) => {
-            let mut config = engine::config(&args.engine, vec![address]);
+            let mut config = engine::config(&args.engine, vec![address])?;
             if args.wait_for_subscribers > 0 {
                 config.events.capacity = EVENTS;
             }

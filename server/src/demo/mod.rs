@@ -34,8 +34,8 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let page = bind_near(args.http).or_exit(Exit::Unavailable, || format!("cannot serve the page on {}", args.http))?;
     let page_address = page.local_addr().or_exit(Exit::Unavailable, || "cannot serve the page".into())?;
     let listen = free_near(args.listen).or_exit(Exit::Unavailable, || format!("cannot listen on {}", args.listen))?;
-    let mut config = engine::config(&args.engine, vec![listen]);
-    config.topics = fleet::topic_settings();
+    let mut config = engine::config(&args.engine, vec![listen])?;
+    config.topics.extend(fleet::topic_settings());
     config.limits.unsent_bytes_max = config.limits.unsent_bytes_max.min(UNSENT_BYTES_MAX);
     let engine = engine::start(config)?;
     let Some(address) = engine.local_addrs().first().copied() else {
