@@ -8,6 +8,8 @@ mod clock;
 mod demo;
 mod engine;
 mod exit;
+mod feed;
+mod ledger;
 mod logging;
 mod ndjson;
 mod pace;
