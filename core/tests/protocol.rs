@@ -19,7 +19,12 @@ use fanwire::{Config, DriverChoice, Engine, Kind, Priority, Retention, TopicConf
 use serde_json::Value;
 use support::{Bare, Client, addr, config, connect, next_payload, send, start, wait_until};
 
-on_both_drivers![sessions_go_as_written, the_handshake_goes_as_written];
+on_both_drivers![
+    sessions_go_as_written,
+    the_handshake_goes_as_written,
+    what_is_said_of_subscribing_is_so,
+    one_request_may_name_as_many_topics_as_are_allowed
+];
 
 /// The document's text.
 fn document() -> String {
@@ -384,6 +389,10 @@ fn without_chance(text: &str) -> Value {
             *value = if value.is_string() { "any".into() } else { 0.into() };
         }
     }
+    // A lane that has just come to be may be named already, with nothing behind it.
+    if let Some(Value::Object(lanes)) = object.get_mut("seq") {
+        lanes.retain(|_, seq| *seq != 0);
+    }
     object
 }
 
@@ -391,19 +400,163 @@ fn sessions_go_as_written(driver: DriverChoice) {
     for (settings, body) in blocks("text session") {
         let (protocol, retention) = settings.split_once(' ').unwrap_or((&settings, ""));
         assert_eq!(protocol, support::JSON);
-        let mut config = config(driver);
-        if let Some(messages) = retention.strip_prefix("retention=") {
-            let messages = messages.parse().ok();
-            let retention = Retention::Last { messages, bytes: None, age: None };
-            config.topics = vec![TopicConfig { retention, ..TopicConfig::default() }];
+        play(driver, retention.strip_prefix("retention=").and_then(|messages| messages.parse().ok()), &body);
+    }
+}
+
+/// Runs a session against an engine that keeps so many messages.
+fn play(driver: DriverChoice, kept: Option<u64>, body: &str) {
+    let mut config = config(driver);
+    // Small, so that it can be reached.
+    config.limits.subscriptions_per_connection_max = if body.contains("too_many") { 2 } else { 1_024 };
+    if kept.is_some() {
+        let retention = Retention::Last { messages: kept, bytes: None, age: None };
+        config.topics = vec![TopicConfig { retention, ..TopicConfig::default() }];
+    }
+    let engine = start(config);
+    let mut client = connect(addr(&engine), "/", Some(support::JSON));
+    for line in body.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        step(&engine, &mut client, line);
+    }
+    // Nothing more comes than is written.
+    assert_eq!(support::settle(&mut client), Vec::<Value>::new());
+}
+
+/// Sentences of section 3.1 and 7 that no example shows.
+fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
+    let welcome =
+        format!("< {}", blocks("text session")[0].1.lines().next().expect("welcome").trim_start_matches("< "));
+    let sessions: [(Option<u64>, &str); 8] = [
+        // A pattern that matches nothing brings nothing; what was refused is said before the pong.
+        (
+            None,
+            r#"> {"type":"subscribe","id":1,"topics":["nothing/*"]}
+               > {"type":"unsubscribe","id":2,"topics":["x"]}
+               > {"type":"ping","id":3}
+               < {"type":"error","code":"not_subscribed","message":"there is no subscription to \"x\"","id":2}
+               < {"type":"pong","id":3}
+               * nothing/new normal text first
+               < {"type":"subscribed","id":1,"topic":"nothing/new","topic_id":0,"epoch":0,"seq":{}}
+               < {"type":"message","topic":"nothing/new","priority":"normal","seq":1,"time_us":0,"data":"first","encoding":"text"}"#,
+        ),
+        // Again is announced again, and changes nothing else; two subscriptions bring a message once.
+        (
+            None,
+            r#"> {"type":"subscribe","id":1,"topics":["a"]}
+               < {"type":"subscribed","id":1,"topic":"a","topic_id":0,"epoch":0,"seq":{}}
+               * a low text one
+               < {"type":"message","topic":"a","priority":"low","seq":1,"time_us":0,"data":"one","encoding":"text"}
+               > {"type":"subscribe","id":2,"topics":["*"]}
+               < {"type":"subscribed","id":2,"topic":"a","topic_id":0,"epoch":0,"seq":{"low":1}}
+               * a low text two
+               < {"type":"message","topic":"a","priority":"low","seq":2,"time_us":0,"data":"two","encoding":"text"}
+               > {"type":"unsubscribe","id":3,"topics":["a"]}
+               < {"type":"unsubscribed","id":3,"topic":"a"}
+               * a low text three
+               < {"type":"message","topic":"a","priority":"low","seq":3,"time_us":0,"data":"three","encoding":"text"}
+               > {"type":"unsubscribe","id":4,"topics":["*"]}
+               < {"type":"unsubscribed","id":4,"topic":"*"}
+               * a low text four"#,
+        ),
+        // A maximum in the middle of a request: those before stand.
+        (
+            None,
+            r#"* a high text one
+               * b low text one
+               > {"type":"subscribe","id":1,"topics":["a","b","too_many"]}
+               < {"type":"error","code":"too_many_subscriptions","message":"a maximum of topics, subscriptions or cursors is reached","id":1}
+               < {"type":"subscribed","id":1,"topic":"b","topic_id":1,"epoch":0,"seq":{}}
+               < {"type":"subscribed","id":1,"topic":"a","topic_id":0,"epoch":0,"seq":{}}
+               < {"type":"message","topic":"a","priority":"high","seq":1,"time_us":0,"data":"one","encoding":"text"}
+               < {"type":"message","topic":"b","priority":"low","seq":1,"time_us":0,"data":"one","encoding":"text"}"#,
+        ),
+        // Another epoch: everything that is kept, and a gap for what is not.
+        (
+            Some(1),
+            r#"* log/a normal text one
+               * log/a normal text two
+               > {"type":"subscribe","topics":["log/*"],"since":{"log/a":{"epoch":1,"seq":{"normal":77}}}}
+               < {"type":"subscribed","topic":"log/a","topic_id":0,"epoch":0,"seq":{"normal":1}}
+               < {"type":"gap","topic":"log/a","priority":"normal","from":1,"to":1,"reason":"epoch"}
+               < {"type":"message","topic":"log/a","priority":"normal","seq":2,"time_us":0,"data":"two","encoding":"text"}"#,
+        ),
+        // A lane that `seq` does not name is as number 0; a number higher than any brings nothing.
+        (
+            None,
+            r#"* log/a normal text one
+               * log/a low text two
+               * log/a low text three
+               > {"type":"subscribe","topics":["log/a"],"since":{"log/a":{"epoch":EPOCH,"seq":{"normal":9}}}}
+               < {"type":"subscribed","topic":"log/a","topic_id":0,"epoch":0,"seq":{"normal":1,"low":0}}
+               < {"type":"message","topic":"log/a","priority":"low","seq":1,"time_us":0,"data":"two","encoding":"text"}
+               < {"type":"message","topic":"log/a","priority":"low","seq":2,"time_us":0,"data":"three","encoding":"text"}
+               * log/a normal text four
+               < {"type":"message","topic":"log/a","priority":"normal","seq":2,"time_us":0,"data":"four","encoding":"text"}"#,
+        ),
+        // What this connection publishes does not come back where that was asked for; unknown types are passed over.
+        (
+            None,
+            r#"> {"type":"subscribe","id":1,"topics":["chat"],"echo":false}
+               < {"type":"subscribed","id":1,"topic":"chat","topic_id":0,"epoch":0,"seq":{}}
+               > {"type":"publish","topic":"chat","data":"mine","encoding":"text"}
+               > {"type":"hello","id":9}
+               > {"type":"ping","id":2}
+               < {"type":"pong","id":2}
+               * chat normal text theirs
+               < {"type":"message","topic":"chat","priority":"normal","seq":2,"time_us":0,"data":"theirs","encoding":"text"}"#,
+        ),
+        // JSON that is none comes as text; JSON stays as it was written.
+        (
+            None,
+            r#"> {"type":"subscribe","topics":["j"]}
+               < {"type":"subscribed","topic":"j","topic_id":0,"epoch":0,"seq":{}}
+               * j critical json {"x": }
+               < {"type":"message","topic":"j","priority":"critical","seq":1,"time_us":0,"data":"{\"x\": }","encoding":"text"}
+               * j critical json null
+               < {"type":"message","topic":"j","priority":"critical","seq":2,"time_us":0,"data":null}"#,
+        ),
+        // Priorities of a new subscription come in their order.
+        (
+            None,
+            r#"* p low text d
+               * p critical text a
+               * p normal text c
+               * p high text b
+               > {"type":"subscribe","topics":["p"]}
+               < {"type":"subscribed","topic":"p","topic_id":0,"epoch":0,"seq":{"critical":0,"high":0,"normal":0,"low":0}}
+               < {"type":"message","topic":"p","priority":"critical","seq":1,"time_us":0,"data":"a","encoding":"text"}
+               < {"type":"message","topic":"p","priority":"high","seq":1,"time_us":0,"data":"b","encoding":"text"}
+               < {"type":"message","topic":"p","priority":"normal","seq":1,"time_us":0,"data":"c","encoding":"text"}
+               < {"type":"message","topic":"p","priority":"low","seq":1,"time_us":0,"data":"d","encoding":"text"}"#,
+        ),
+    ];
+    for (kept, session) in sessions {
+        play(driver, kept, &format!("{welcome}\n{session}"));
+    }
+}
+
+fn one_request_may_name_as_many_topics_as_are_allowed(driver: DriverChoice) {
+    let engine = start(config(driver));
+    let names: Vec<String> = (0..subscribe::TOPICS_MAX).map(|n| format!("t/{n}")).collect();
+    // Half of them exist already.
+    for name in names.iter().step_by(2) {
+        engine.topic(name).expect("a sound name");
+    }
+    let mut client = connect(addr(&engine), "/", Some(support::JSON));
+    let request = |topics: &[String]| serde_json::json!({"type": "subscribe", "id": 1, "topics": topics}).to_string();
+    send(&mut client, &request(&names));
+    let mut subscribed = BTreeSet::new();
+    while subscribed.len() < names.len() {
+        let object = support::next_object(&mut client);
+        match object["type"].as_str() {
+            Some("subscribed") => assert!(subscribed.insert(object["topic"].to_string()), "{object} twice"),
+            Some("welcome") => {}
+            _ => panic!("{object}"),
         }
-        let engine = start(config);
-        let mut client = connect(addr(&engine), "/", Some(support::JSON));
-        for line in body.lines() {
-            step(&engine, &mut client, line);
-        }
-        // Nothing more comes than is written.
-        assert_eq!(support::settle(&mut client), Vec::<Value>::new());
+    }
+    for one_more in ["t/one more", "t/*"] {
+        send(&mut client, &request(&[one_more.to_owned()]));
+        assert_eq!(support::next_object(&mut client)["code"], subscribe::code::TOO_MANY_SUBSCRIPTIONS);
     }
 }
 
@@ -416,7 +569,12 @@ fn step(engine: &Engine, client: &mut Client, line: &str) {
         }
         "<" => {
             let came = String::from_utf8(next_payload(client)).expect("text");
-            assert_eq!(without_chance(&came), without_chance(what), "{came}");
+            let mut expected = without_chance(what);
+            let came = without_chance(&came);
+            if expected["type"] == "welcome" {
+                expected["limits"]["subscriptions_max"] = came["limits"]["subscriptions_max"].clone();
+            }
+            assert_eq!(came, expected);
         }
         "*" => {
             let words: Vec<&str> = what.splitn(4, ' ').collect();
