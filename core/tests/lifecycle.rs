@@ -195,13 +195,18 @@ fn a_client_that_cannot_take_critical_messages_is_evicted_and_the_others_get_the
     let mut deaf = connect(addr(&engine), "/t/alarm", None);
     let mut healthy = connect(addr(&engine), "/t/alarm", None);
     const COUNT: usize = 4_000;
+    let read = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let reads = read.clone();
     let reader = std::thread::spawn(move || {
-        (0..COUNT).for_each(|i| assert_eq!(next_payload(&mut healthy)[..8], *format!("{i:08}").as_bytes()));
+        for i in 0..COUNT {
+            assert_eq!(next_payload(&mut healthy)[..8], *format!("{i:08}").as_bytes());
+            reads.store(i + 1, Ordering::SeqCst);
+        }
     });
     for i in 0..COUNT {
         // The healthy one must keep up, or it would be evicted by right: at most a part of the budget in one go.
         if i % 50 == 0 {
-            support::pause(5);
+            wait_until("the healthy client has read", || read.load(Ordering::SeqCst) + 50 >= i || reader.is_finished());
         }
         publish(&topic, Priority::Critical, format!("{i:08}{}", "x".repeat(4_000)).as_bytes());
     }
