@@ -305,7 +305,8 @@ pub struct SubArgs {
     #[arg(long)]
     pub deflate: bool,
 
-    /// Messages a second at most of each topic and priority: the newest at the time (not of critical ones)
+    /// Messages (of batches: frames) a second at most of each topic and priority: the newest at the time. Critical ones are
+    /// not held back
     #[arg(long, value_name = "N", value_parser = rate)]
     pub max_hz: Option<f64>,
 

@@ -56,14 +56,18 @@ impl Ledger {
         }
     }
 
-    /// Leaves it in a file, whole or not at all.
+    /// Leaves it in a file, whole or not at all; an empty one is not left.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
-        let written = std::fs::write(&beside, self.to_json() + "\n").and_then(|()| std::fs::rename(&beside, path));
+        let text = serde_json::to_string(&self.topics).unwrap_or_default() + "\n";
+        let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
         written.or_exit(Exit::Io, || format!("cannot write {}", path.display()))
     }
 
