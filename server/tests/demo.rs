@@ -99,7 +99,10 @@ fn over_the_slow_link_low_is_lost_and_said_to_be_and_every_critical_message_come
     let sum = |lanes: &HashMap<(String, String), (u64, u64, u64)>, priority: &str| {
         lanes.iter().filter(|((_, p), _)| p == priority).fold((0, 0), |(got, lost), (_, l)| (got + l.1, lost + l.2))
     };
+    let mut objects = 0;
     while sum(&lanes, "low").1 < 1_000 || sum(&lanes, "critical").0 < 20 || sum(&lanes, "high").0 < 10 {
+        objects += 1;
+        assert!(objects < 20_000, "the link is not slow: {lanes:?}");
         let object = subscriber.next_object().expect("the demo goes on");
         let (topic, priority) = (&object["topic"], &object["priority"]);
         let (Some(topic), Some(priority)) = (topic.as_str(), priority.as_str()) else { continue };
