@@ -1,7 +1,7 @@
 //! The control side of the subprotocols: requests of clients, and what the engine has to tell them.
 
 use super::Shard;
-use super::conn::{Direct, Held, Phase, connection_id};
+use super::conn::{Awaits, Direct, Held, Phase, connection_id};
 use super::interest::SubscribeError;
 use super::receive::{Extras, Flow, Inbound};
 use super::table::NONE;
@@ -279,6 +279,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_send(&mut self, connection: ConnectionId, kind: Kind, payload: Payload) {
         let slot = connection.slot();
         if !self.is_current(connection) || self.conns[slot as usize].phase != Phase::Open {
+            return;
+        }
+        if self.extra(slot).farewell.as_ref().is_some_and(|f| f.awaits == Awaits::Nothing) {
+            // The host has closed it.
             return;
         }
         if self.extra(slot).direct.len() >= DIRECT_MAX {
