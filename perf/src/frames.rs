@@ -8,6 +8,8 @@
 pub struct Frame<'a> {
     /// FIN: the last frame of its message.
     pub is_final: bool,
+    /// RSV1: the message is compressed (RFC 7692 section 6).
+    pub is_compressed: bool,
     /// RFC 6455 section 5.2.
     pub opcode: u8,
     /// The payload.
@@ -32,7 +34,7 @@ pub const PONG: u8 = 10;
 #[inline]
 pub fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
     let [first, second, ..] = *bytes else { return Ok(None) };
-    if first & 0x70 != 0 {
+    if first & 0x30 != 0 || (first & 0x40 != 0 && !matches!(first & 15, 1 | 2)) {
         return Err("reserved bits set in a frame");
     }
     if second & 0x80 != 0 {
@@ -63,7 +65,9 @@ pub fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
         return Err("a length beyond memory");
     };
     match bytes.get(head..end) {
-        Some(payload) => Ok(Some((Frame { is_final: first & 0x80 != 0, opcode, payload }, end))),
+        Some(payload) => {
+            Ok(Some((Frame { is_final: first & 0x80 != 0, is_compressed: first & 0x40 != 0, opcode, payload }, end)))
+        }
         None => Ok(None),
     }
 }
@@ -125,7 +129,10 @@ mod tests {
     #[test]
     fn what_no_server_may_send_is_an_error() {
         for bytes in [
-            &[0xc1, 0][..],
+            &[0xa1, 0][..],
+            &[0x91, 0],
+            &[0xc9, 0],
+            &[0xc0, 0],
             &[0x81, 0x80, 0, 0, 0, 0],
             &[0x82, 126, 0, 125],
             &[0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],

@@ -3,11 +3,15 @@
 //! The measured server, every crowd of subscribers and every publisher is a process of its own, so nobody's cost is
 //! booked on another. This binary never links the engine into what it measures.
 
+mod batch;
 mod clock;
 mod crowd;
 mod envelope;
+mod form;
 mod frames;
 mod latency;
+mod msgpack;
+mod packed;
 mod parameters;
 mod payload;
 mod procfs;
@@ -15,6 +19,7 @@ mod publisher;
 mod scenario;
 mod server;
 mod table;
+mod telemetry;
 mod upgrade;
 
 use std::path::PathBuf;

@@ -24,12 +24,14 @@ pub struct Outcome {
     parameters: serde_json::Value,
     rows: Vec<Row>,
     notes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<String>,
 }
 
 impl Outcome {
     /// An empty one.
     pub fn new(scenario: &str, parameters: serde_json::Value) -> Self {
-        Outcome { scenario: scenario.into(), parameters, rows: Vec::new(), notes: Vec::new() }
+        Outcome { scenario: scenario.into(), parameters, rows: Vec::new(), notes: Vec::new(), tables: Vec::new() }
     }
 
     /// Adds a figure.
@@ -45,6 +47,16 @@ impl Outcome {
     /// Adds a figure that must not exceed `most`.
     pub fn at_most(&mut self, name: impl Into<String>, value: f64, most: f64, unit: &'static str) {
         self.row(name, value.into(), unit, Some(format!("<= {most}")), Some(value <= most));
+    }
+
+    /// Adds a figure that must not be below `least`.
+    pub fn at_least(&mut self, name: impl Into<String>, value: f64, least: f64, unit: &'static str) {
+        self.row(name, value.into(), unit, Some(format!(">= {least}")), Some(value >= least));
+    }
+
+    /// Adds a table in Markdown, printed after the rows.
+    pub fn table(&mut self, table: String) {
+        self.tables.push(table);
     }
 
     /// Adds a count that must be `right`.
@@ -111,11 +123,22 @@ impl Outcome {
             );
             println!("{}", line.trim_end());
         }
+        for table in &self.tables {
+            println!("\n{table}");
+        }
         for note in &self.notes {
             println!("  note: {note}");
         }
         println!("{}: {}", self.scenario, if self.passed() { "passed" } else { "FAILED" });
     }
+}
+
+/// A table in Markdown.
+pub fn markdown(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let head: Vec<String> = head.iter().map(|name| name.to_string()).collect();
+    let rule: Vec<String> = head.iter().map(|_| "---".to_string()).collect();
+    rows.fold(line(&head) + &line(&rule), |text, row| text + &line(&row))
 }
 
 /// Writes all outcomes to a file.

@@ -60,10 +60,16 @@ on_both_drivers! {
     fanout_raw: "fanout-10k", ["n=200", "rate=100", "seconds=1"];
     fanout_json: "fanout-10k", ["n=200", "rate=100", "seconds=1", "protocol=json", "crowds=2"];
     slow_crowd: "slow-crowd", [
-        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100",
+        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100", "most_slope=10000",
         "server_args=--lane-bytes 1MiB",
     ];
+    // A critical lane beyond its budget: the stopped ones are closed with 1013.
+    slow_crowd_critical: "slow-crowd", [
+        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100",
+        "most_slope=10000", "critical_rate=300", "critical_bytes=8192", "form=batch+lz4", "server_args=--lane-bytes 1MiB",
+    ];
     restart: "restart", ["n=50", "kills=2"];
+    telemetry: "telemetry", ["cells=5x20,20x50", "seconds=0.5", "most_p95_ms=100000"];
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub struct Spec {
     pub server: std::net::SocketAddrV4,
     /// Path and query of the upgrade request. `{i}` stands for the member's number.
     pub target: String,
-    /// Subprotocol; without one the crowd is raw.
-    pub protocol: Option<String>,
+    /// What its members speak: see [`crate::form::Form::parse`].
+    pub form: String,
     /// What every member subscribes to, where there is a subprotocol.
     pub topics: Vec<String>,
     /// How many members.
@@ -54,6 +54,13 @@ pub enum Command {
     Stall,
     /// They read again.
     Wake,
+    /// All members go away, and remember what they had. Answered with [`Event::Left`].
+    Leave,
+    /// All come back with `since`; answered with [`Event::CaughtUp`] once each accounts for so many messages.
+    Resume {
+        /// Messages delivered or announced, since ever.
+        target: u64,
+    },
 }
 
 /// What a crowd says.
@@ -63,6 +70,13 @@ pub enum Event {
     /// All are connected (and subscribed, where that can be told).
     Ready {
         /// From the first connect to the last answer.
+        ns: u64,
+    },
+    /// All have gone.
+    Left,
+    /// All are back and have everything.
+    CaughtUp {
+        /// From the first connect to the last message of the last member.
         ns: u64,
     },
     /// The answer to [`Command::Report`].
@@ -117,6 +131,8 @@ pub struct Group {
     pub last_least: u64,
     /// Highest last payload number of any member.
     pub last_most: u64,
+    /// Least messages that any member that is still connected got in its critical lanes.
+    pub critical_least: u64,
     /// Close codes received, and how often; 1006 stands for an end without a close frame.
     pub closes: std::collections::BTreeMap<u16, u64>,
 }
@@ -128,6 +144,13 @@ impl Group {
             return;
         }
         let first = self.members == 0;
+        self.critical_least = if self.open == 0 {
+            other.critical_least
+        } else if other.open == 0 {
+            self.critical_least
+        } else {
+            self.critical_least.min(other.critical_least)
+        };
         let least = |a: u64, b: u64| if first { b } else { a.min(b) };
         self.least = least(self.least, other.least);
         self.last_least = least(self.last_least, other.last_least);

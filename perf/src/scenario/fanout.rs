@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Bench, CpuMeter, Scenario, add_faults, add_latency, await_all, crowd_spec, report};
 use crate::crowd::Crowd;
+use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::table::Outcome;
 
@@ -51,7 +52,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
             Crowd::start(&crate::crowd::Spec {
                 first_member: first,
                 cpu,
-                ..crowd_spec(&server, protocol, "fanout", end - first)
+                ..crowd_spec(server.addr(), protocol, "fanout", end - first)
             })
         })
         .collect::<Result<_>>()?;
@@ -70,6 +71,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         priority: "normal".into(),
         rate,
         bytes: parameters.parse("bytes")?,
+        look: Look::Text,
         count,
         after_seq: 0,
         cpu,

@@ -5,6 +5,7 @@ mod memory;
 mod px4;
 mod restart;
 mod slow_crowd;
+mod telemetry;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub struct Scenario {
 
 /// All scenarios.
 pub const ALL: &[Scenario] =
-    &[memory::SCENARIO, fanout::SCENARIO, px4::SCENARIO, slow_crowd::SCENARIO, restart::SCENARIO];
+    &[memory::SCENARIO, fanout::SCENARIO, px4::SCENARIO, slow_crowd::SCENARIO, restart::SCENARIO, telemetry::SCENARIO];
 
 /// What a scenario runs with.
 pub struct Bench {
@@ -65,14 +66,14 @@ impl Bench {
     }
 }
 
-/// A crowd's spec with the usual settings.
-pub fn crowd_spec(server: &Server, protocol: &str, topic: &str, members: usize) -> Spec {
-    let json = protocol == "json";
+/// A crowd's spec with the usual settings. `form`: see [`crate::form::Form::parse`].
+pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize) -> Spec {
+    let is_raw = form.starts_with("raw");
     Spec {
-        server: server.addr(),
-        target: if json { "/".into() } else { format!("/t/{topic}") },
-        protocol: json.then(|| JSON.to_string()),
-        topics: if json { vec![topic.to_string()] } else { Vec::new() },
+        server,
+        target: if is_raw { format!("/t/{topic}") } else { "/".into() },
+        form: form.into(),
+        topics: if is_raw { Vec::new() } else { vec![topic.to_string()] },
         members,
         first_member: 0,
         connecting_max: 256,
