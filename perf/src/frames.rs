@@ -81,22 +81,32 @@ pub fn first_frame_bytes(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// Appends a server's frame.
+pub fn write_plain(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    write_head(out, opcode, payload.len(), 0);
+    out.extend_from_slice(payload);
+}
+
 /// Appends a client's frame. The masking key is zero, which RFC 6455 permits and which costs nothing.
 pub fn write_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    write_head(out, opcode, payload.len(), 0x80);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+fn write_head(out: &mut Vec<u8>, opcode: u8, length: usize, mask: u8) {
     out.push(0x80 | opcode);
-    match payload.len() {
-        length @ 0..126 => out.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            out.push(0x80 | 126);
+    match length {
+        0..126 => out.push(mask | length as u8),
+        126..65_536 => {
+            out.push(mask | 126);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
-        length => {
-            out.push(0x80 | 127);
+        _ => {
+            out.push(mask | 127);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
 }
 
 #[cfg(test)]

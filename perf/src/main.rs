@@ -1,7 +1,7 @@
 //! `fanwire-perf`: measures a fanwire server from outside, with clients that check everything they get.
 //!
 //! The measured server, every crowd of subscribers and every publisher is a process of its own, so nobody's cost is
-//! booked on another. This binary never links the engine into what it measures.
+//! booked on another. What measures never calls the engine: only `host` does, a process of its own.
 
 mod batch;
 mod clock;
@@ -9,6 +9,7 @@ mod crowd;
 mod envelope;
 mod form;
 mod frames;
+mod host;
 mod latency;
 mod msgpack;
 mod packed;
@@ -18,6 +19,7 @@ mod procfs;
 mod publisher;
 mod scenario;
 mod server;
+mod stats;
 mod table;
 mod telemetry;
 mod upgrade;
@@ -77,6 +79,12 @@ enum Command {
     /// A crowd of subscribers, driven over stdin (started by scenarios)
     #[command(hide = true)]
     Crowd,
+    /// A server with its publisher inside, driven over stdin (started by scenarios)
+    #[command(hide = true)]
+    Host {
+        /// What it is, as JSON
+        spec: String,
+    },
     /// A publisher, driven over stdin (started by scenarios)
     #[command(hide = true)]
     Publisher,
@@ -90,6 +98,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Crowd => crowd::run().map(|()| true),
+        Command::Host { spec } => host::run(&spec).map(|()| true),
         Command::Publisher => publisher::run().map(|()| true),
     };
     match outcome {

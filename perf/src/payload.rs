@@ -48,6 +48,11 @@ impl Writer {
         Writer { look, telemetry: Telemetry::new(seed) }
     }
 
+    /// From now on payloads look like this.
+    pub fn set_look(&mut self, look: Look) {
+        self.look = look;
+    }
+
     /// Fills `out` with exactly `len` bytes (at least [`PAYLOAD_BYTES_MIN`], for telemetry some 100 more).
     pub fn write(&mut self, out: &mut Vec<u8>, stamp: Stamp, len: usize) {
         out.clear();

@@ -45,6 +45,16 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Nanoseconds that one thread of `pid` has been on a CPU.
+///
+/// # Errors
+/// When it is gone.
+pub fn thread_cpu_ns(pid: u32, tid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/task/{tid}/schedstat");
+    let text = fs::read_to_string(&path).context(path)?;
+    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).context("an empty schedstat")
+}
+
 /// Nanoseconds of CPU time of this process and its children, those included that have ended and been waited for.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One row.
 #[derive(Clone, Debug, Serialize)]
@@ -24,14 +24,54 @@ pub struct Outcome {
     parameters: serde_json::Value,
     rows: Vec<Row>,
     notes: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tables: Vec<String>,
+    /// Repeated measurements, for `compare`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Samples>,
+    /// For the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<Curve>,
+}
+
+/// The same figure, measured several times in one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Samples {
+    /// What was measured.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Whether more is worse: true for costs, false for rates.
+    pub less_is_better: bool,
+    /// In order of time.
+    pub values: Vec<f64>,
+}
+
+/// A line for a plot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    /// Which plot it belongs to.
+    pub plot: String,
+    /// What it is.
+    pub name: String,
+    /// The axes' names.
+    pub axes: (String, String),
+    /// Its points.
+    pub points: Vec<(f64, f64)>,
 }
 
 impl Outcome {
     /// An empty one.
     pub fn new(scenario: &str, parameters: serde_json::Value) -> Self {
-        Outcome { scenario: scenario.into(), parameters, rows: Vec::new(), notes: Vec::new(), tables: Vec::new() }
+        Outcome {
+            scenario: scenario.into(),
+            parameters,
+            rows: Vec::new(),
+            notes: Vec::new(),
+            tables: Vec::new(),
+            samples: Vec::new(),
+            curves: Vec::new(),
+        }
     }
 
     /// Adds a figure.
@@ -52,6 +92,43 @@ impl Outcome {
     /// Adds a figure that must not be below `least`.
     pub fn at_least(&mut self, name: impl Into<String>, value: f64, least: f64, unit: &'static str) {
         self.row(name, value.into(), unit, Some(format!(">= {least}")), Some(value >= least));
+    }
+
+    /// Adds measurements that were repeated: their median with its bounds as a row, all of them for `compare`.
+    pub fn repeated(&mut self, name: impl Into<String>, values: &[f64], unit: &'static str, less_is_better: bool) {
+        let name = name.into();
+        let found = crate::stats::median(values);
+        self.figure(format!("{name} ({})", bounds(&found)), found.value, unit);
+        self.samples.push(Samples { name, unit: unit.into(), less_is_better, values: values.to_vec() });
+    }
+
+    /// Adds the ratio of pairs, whose median must not exceed `most`, nor its upper bound `most_bound`, where there are such.
+    pub fn ratio(
+        &mut self,
+        name: impl Into<String>,
+        above: &[f64],
+        below: &[f64],
+        most: Option<f64>,
+        most_bound: Option<f64>,
+    ) {
+        let ratios = crate::stats::ratios(above, below);
+        let found = crate::stats::median(&ratios);
+        let bound = match (most, most_bound) {
+            (None, None) => None,
+            (Some(most), None) => Some(format!("<= {most}")),
+            (None, Some(bound)) => Some(format!("surely <= {bound}")),
+            (Some(most), Some(bound)) => Some(format!("<= {most}, surely <= {bound}")),
+        };
+        let pass = bound
+            .is_some()
+            .then(|| most.is_none_or(|most| found.value <= most) && most_bound.is_none_or(|bound| found.high <= bound));
+        self.row(format!("{} ({})", name.into(), bounds(&found)), found.value.into(), "x", bound, pass);
+    }
+
+    /// Adds a line to a plot of the report.
+    pub fn curve(&mut self, plot: &str, name: &str, axes: (&str, &str), points: Vec<(f64, f64)>) {
+        let axes = (axes.0.to_string(), axes.1.to_string());
+        self.curves.push(Curve { plot: plot.into(), name: name.into(), axes, points });
     }
 
     /// Adds a table in Markdown, printed after the rows.
@@ -148,6 +225,11 @@ pub fn markdown(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Strin
 pub fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
     let text = serde_json::to_string_pretty(outcomes)? + "\n";
     std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// The bounds of a median, for people.
+fn bounds(median: &crate::stats::Median) -> String {
+    format!("{:.0} % {} to {}", median.confidence * 100.0, shown(&median.low.into()), shown(&median.high.into()))
 }
 
 /// Numbers as people read them.

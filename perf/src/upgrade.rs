@@ -32,6 +32,13 @@ pub fn write_request(out: &mut Vec<u8>, host: &str, target: &str, asked: Asked<'
     out.extend_from_slice(b"\r\n");
 }
 
+/// The answer of a server that grants the upgrade, and nothing more, to a request written here.
+pub fn response() -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+    )
+}
+
 /// Bytes of the response's head once it is whole and right; what follows are frames.
 ///
 /// # Errors

@@ -69,6 +69,14 @@ on_both_drivers! {
         "most_slope=10000", "critical_rate=300", "critical_bytes=8192", "form=batch+lz4", "server_args=--lane-bytes 1MiB",
     ];
     restart: "restart", ["n=50", "kills=2"];
+    resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=raw,json,json+deflate,msgpack,batch,batch+lz4"];
+    versus: "versus", [
+        "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",
+    ];
+    versus_topics: "versus", [
+        "targets=engine,send", "n=40", "topics=20", "rate=500", "bytes=128", "seconds=0.3", "rounds=2", "cpus=", "crowd_cpu=",
+    ];
+    shards: "shards", ["n=50", "rounds=2", "bursts=3", "cpus=", "least_speedup=0", "most_cpu_ratio="];
     telemetry: "telemetry", ["cells=5x20,20x50", "seconds=0.5", "most_p95_ms=100000"];
 }
 

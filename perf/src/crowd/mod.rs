@@ -21,8 +21,10 @@ use crate::latency::Recorded;
 pub struct Spec {
     /// Where the server is: `ADDR:PORT`, IPv4.
     pub server: std::net::SocketAddrV4,
-    /// Path and query of the upgrade request. `{i}` stands for the member's number.
+    /// Path and query of the upgrade request. `{i}` stands for the member's number modulo `spread`.
     pub target: String,
+    /// See `target`.
+    pub spread: usize,
     /// What its members speak: see [`crate::form::Form::parse`].
     pub form: String,
     /// What every member subscribes to, where there is a subprotocol.

@@ -99,6 +99,8 @@ struct CrowdLoop {
     spare_tails: Vec<Vec<u8>>,
     pending: usize,
     stalled: bool,
+    /// A member that is lost since all were to be there.
+    dead: Option<usize>,
     window_bytes: u64,
     window_receives: u64,
 }
@@ -117,6 +119,7 @@ impl CrowdLoop {
             spare_tails: Vec::new(),
             pending: 0,
             stalled: false,
+            dead: None,
             window_bytes: 0,
             window_receives: 0,
             form,
@@ -144,7 +147,7 @@ impl CrowdLoop {
     }
 
     fn all_are_alive(&self) -> Result<()> {
-        if let Some(dead) = self.members.iter().position(|member| member.stage == Stage::Closed) {
+        if let Some(dead) = self.dead {
             let close = self.members[dead].close;
             bail!("member {dead} was refused or closed ({close:?}): {:?}", self.ledger.trouble);
         }
@@ -166,7 +169,7 @@ impl CrowdLoop {
         rustix::net::connect(&socket, &self.spec.server)?;
         rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
         let mut request = Vec::new();
-        let target = self.spec.target.replace("{i}", &number.to_string());
+        let target = self.spec.target.replace("{i}", &(number % self.spec.spread.max(1)).to_string());
         upgrade::write_request(&mut request, &self.spec.server.to_string(), &target, asked(self.form));
         rustix::net::send(&socket, &request, SendFlags::NOSIGNAL)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
@@ -195,6 +198,7 @@ impl CrowdLoop {
         let members = self.members.len();
         self.resumption = Some(Resumption { target, began_ns: vec![0; members], missing: members });
         self.ledger.is_live = false;
+        self.dead = None;
         let mut next = 0;
         while let Some(resumption) = &mut self.resumption
             && resumption.missing > 0
@@ -396,6 +400,7 @@ impl CrowdLoop {
         }
         member.stage = Stage::Closed;
         member.socket = None;
+        self.dead.get_or_insert(index);
     }
 
     fn report(&mut self, new_window: bool) -> Report {

@@ -2,10 +2,14 @@
 
 mod fanout;
 mod memory;
+mod peers;
 mod px4;
 mod restart;
+mod resume;
+mod shards;
 mod slow_crowd;
 mod telemetry;
+mod versus;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -33,8 +37,17 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const ALL: &[Scenario] =
-    &[memory::SCENARIO, fanout::SCENARIO, px4::SCENARIO, slow_crowd::SCENARIO, restart::SCENARIO, telemetry::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    memory::SCENARIO,
+    fanout::SCENARIO,
+    px4::SCENARIO,
+    slow_crowd::SCENARIO,
+    restart::SCENARIO,
+    telemetry::SCENARIO,
+    resume::SCENARIO,
+    versus::SCENARIO,
+    shards::SCENARIO,
+];
 
 /// What a scenario runs with.
 pub struct Bench {
@@ -72,6 +85,7 @@ pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize)
     Spec {
         server,
         target: if is_raw { format!("/t/{topic}") } else { "/".into() },
+        spread: 1,
         form: form.into(),
         topics: if is_raw { Vec::new() } else { vec![topic.to_string()] },
         members,
@@ -138,6 +152,22 @@ pub fn await_all(crowds: &mut [Crowd], published: u64, patience: Duration) -> Re
             return Ok(sum);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asks until so many messages have been delivered in all, or `patience` is over without any progress.
+pub fn await_deliveries(crowds: &mut [Crowd], deliveries: u64, patience: Duration) -> Result<Sum> {
+    let mut last = (0, Instant::now());
+    loop {
+        let sum = report(crowds, false)?;
+        let seen = sum.healthy.deliveries + sum.apart.deliveries;
+        if seen != last.0 {
+            last = (seen, Instant::now());
+        }
+        if seen >= deliveries || last.1.elapsed() > patience {
+            return Ok(sum);
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

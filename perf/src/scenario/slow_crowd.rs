@@ -156,6 +156,12 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let most_mib: f64 = parameters.parse("most_mib")?;
     outcome.at_most("memory with, above without", (most(&with) as f64 - before as f64) / MIB, most_mib, "MiB");
     outcome.at_most("memory after, above before", (pss_after as f64 - before as f64) / MIB, most_mib, "MiB");
+    for (name, phases) in [("without", &without), ("with", &with)] {
+        for (round, phase) in phases.iter().enumerate() {
+            let name = format!("{name}, round {}", round + 1);
+            outcome.curve("resident memory", &name, ("s", "MiB"), phase.rss.clone());
+        }
+    }
     let slopes: Vec<f64> = with.iter().map(|phase| slope(&phase.rss) * 60.0).collect();
     let most_slope = slopes.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     outcome.at_most("resident memory while stopped, slope", most_slope, parameters.parse("most_slope")?, "MiB/min");
