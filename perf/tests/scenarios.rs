@@ -69,7 +69,7 @@ on_both_drivers! {
         "most_slope=10000", "critical_rate=300", "critical_bytes=8192", "form=batch+lz4", "server_args=--lane-bytes 1MiB",
     ];
     restart: "restart", ["n=50", "kills=2"];
-    resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=raw,json,json+deflate,msgpack,batch,batch+lz4"];
+    resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [
         "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",
     ];

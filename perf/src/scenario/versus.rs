@@ -152,15 +152,10 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
     for (at, other) in rigs.iter().enumerate().skip(1) {
         let name = |what: &str| format!("{prefix}{} by {}: {what}", first.name, other.name);
         let bound = |bound: &str| if at == 1 { parameters.optional::<f64>(bound) } else { Ok(None) };
-        let pairs: [(&str, fn(&Samples) -> &Vec<f64>, &str, &str); 3] = [
-            ("CPU per delivery", |s| &s.cpu_ns, "most_cpu_ratio", "most_cpu_bound"),
-            ("p50", |s| &s.p50_ms, "most_p50_ratio", ""),
-            ("p99", |s| &s.p99_ms, "most_p99_ratio", ""),
-        ];
-        for (what, pick, most, most_bound) in pairs {
-            let most_bound = if most_bound.is_empty() { None } else { bound(most_bound)? };
-            outcome.ratio(name(what), pick(&first.samples), pick(&other.samples), bound(most)?, most_bound);
-        }
+        let cpu = (bound("most_cpu_ratio")?, bound("most_cpu_bound")?);
+        outcome.ratio(name("CPU per delivery"), &first.samples.cpu_ns, &other.samples.cpu_ns, cpu.0, cpu.1);
+        outcome.ratio(name("p50"), &first.samples.p50_ms, &other.samples.p50_ms, bound("most_p50_ratio")?, None);
+        outcome.ratio(name("p99"), &first.samples.p99_ms, &other.samples.p99_ms, bound("most_p99_ratio")?, None);
     }
     let of = |values: &[f64]| crate::stats::median(values).value;
     outcome.table(markdown(
