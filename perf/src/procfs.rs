@@ -87,6 +87,15 @@ pub fn host_cpu_ns() -> Result<u64> {
     Ok(busy * 10_000_000)
 }
 
+/// This host in words: processor, how many of them, kernel.
+pub fn host() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("?");
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{count} x {model}, Linux {}, fanwire-perf {}", kernel.trim(), env!("CARGO_PKG_VERSION"))
+}
+
 /// Bytes of kernel memory that all TCP sockets of the host hold (accounted in pages, per-CPU reserves included).
 ///
 /// # Errors

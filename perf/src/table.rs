@@ -6,26 +6,45 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// One row.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    name: String,
-    value: serde_json::Value,
-    unit: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pass: Option<bool>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// What.
+    pub name: String,
+    /// How much.
+    pub value: serde_json::Value,
+    /// Of what.
+    pub unit: String,
+    /// What it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<String>,
+    /// Whether it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<bool>,
+}
+
+/// What a file of results holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Where it was measured, in words.
+    pub host: String,
+    /// Scenario by scenario.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// What a scenario found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    scenario: String,
-    parameters: serde_json::Value,
-    rows: Vec<Row>,
-    notes: Vec<String>,
+    /// Its name.
+    pub scenario: String,
+    /// What it was run with.
+    pub parameters: serde_json::Value,
+    /// Figures and verdicts.
+    pub rows: Vec<Row>,
+    /// Remarks.
+    pub notes: Vec<String>,
+    /// Tables in Markdown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tables: Vec<String>,
+    pub tables: Vec<String>,
     /// Repeated measurements, for `compare`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<Samples>,
@@ -154,6 +173,11 @@ impl Outcome {
         }
     }
 
+    /// The rows with a bound: their names, and whether it holds.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.pass?)))
+    }
+
     /// Whether every bound holds.
     pub fn passed(&self) -> bool {
         self.rows.iter().all(|row| row.pass != Some(false))
@@ -167,7 +191,7 @@ impl Outcome {
         bound: Option<String>,
         pass: Option<bool>,
     ) {
-        self.rows.push(Row { name: name.into(), value, unit, bound, pass });
+        self.rows.push(Row { name: name.into(), value, unit: unit.into(), bound, pass });
     }
 
     /// Prints the table on stdout.
@@ -218,12 +242,12 @@ pub fn markdown(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Strin
     rows.fold(line(&head) + &line(&rule), |text, row| text + &line(&row))
 }
 
-/// Writes all outcomes to a file.
+/// Writes results to a file.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let text = serde_json::to_string_pretty(outcomes)? + "\n";
+pub fn write_json(path: &Path, run: &Recorded) -> Result<()> {
+    let text = serde_json::to_string_pretty(run)? + "\n";
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
@@ -233,7 +257,7 @@ fn bounds(median: &crate::stats::Median) -> String {
 }
 
 /// Numbers as people read them.
-fn shown(value: &serde_json::Value) -> String {
+pub fn shown(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Number(number) if number.is_u64() => {
             let digits = number.to_string();

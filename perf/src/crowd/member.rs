@@ -91,6 +91,8 @@ pub struct Ledger {
     pub latency: Latency,
     /// Messages of the window.
     pub window_deliveries: u64,
+    /// Messages since ever.
+    pub deliveries: u64,
     /// Counts of the group whose member is being served (0 healthy, 1 apart).
     pub counts: [Counts; 2],
     /// First words of trouble.
@@ -128,6 +130,7 @@ impl Ledger {
             batch_lane: None,
             latency: Latency::default(),
             window_deliveries: 0,
+            deliveries: 0,
             counts: [Counts::default(); 2],
             trouble: Vec::new(),
             reply: Vec::new(),
@@ -227,6 +230,7 @@ impl Member {
     fn on_raw(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
         self.deliveries += 1;
         ledger.window_deliveries += 1;
+        ledger.deliveries += 1;
         if ledger.stamped {
             let Some(seq) = self.on_payload(message, now_ns, group, ledger) else { return };
             if self.lanes.is_empty() {
@@ -277,6 +281,7 @@ impl Member {
     fn deliver(&mut self, lane: usize, seq: u64, payload: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
         self.deliveries += 1;
         ledger.window_deliveries += 1;
+        ledger.deliveries += 1;
         let state = &mut self.lanes[lane];
         state.is_resumed = false;
         let step = state.on_message(seq);

@@ -37,6 +37,8 @@ pub struct Spec {
     pub connecting_max: usize,
     /// Members `0..apart` are reported apart, and leave no latencies: those that will stop reading.
     pub apart: usize,
+    /// Where it says how many messages it has checked: file and number of its counter (see [`crate::ahead`]).
+    pub progress: Option<(std::path::PathBuf, usize)>,
     /// CPU to run on.
     pub cpu: Option<usize>,
     /// Whether payloads are this tool's own ([`crate::payload`]): checked, and their latency recorded.

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::member::{Counts, Ledger, Member, Stage};
 use super::{Command, Event, Group, Report, Spec};
+use crate::ahead::Counter;
 use crate::form::{Encoding, Form};
 use crate::upgrade::Asked;
 use crate::{clock, frames, msgpack, upgrade};
@@ -92,6 +93,7 @@ struct CrowdLoop {
     spec: Spec,
     form: Form,
     resumption: Option<Resumption>,
+    progress: Option<Counter>,
     epoll: OwnedFd,
     members: Vec<Member>,
     ledger: Ledger,
@@ -124,6 +126,7 @@ impl CrowdLoop {
             window_receives: 0,
             form,
             resumption: None,
+            progress: spec.progress.as_ref().map(|(path, number)| Counter::open(path, *number)).transpose()?,
             spec,
         })
     }
@@ -285,6 +288,9 @@ impl CrowdLoop {
             } else {
                 self.receive(index as usize);
             }
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.set(self.ledger.deliveries);
         }
         Ok(stdin)
     }

@@ -77,17 +77,19 @@ fn at_rate(topics: &[Publisher], source: &mut Source, load: &Load) -> Result<Loa
 }
 
 /// Two turns' messages are on their way at any time: while the shard sends one turn's, the next turn's wait in the ring. So it never
-/// waits for the publisher, and never finds more than one turn's messages.
+/// waits for the publisher, and never finds more than one turn's messages: after each turn's messages the publisher sleeps for
+/// long enough that the shard has begun with them, and much shorter than a turn takes.
 fn saturate(engine: &Engine, topics: &[Publisher], source: &mut Source, load: &Load) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let end = clock::now_ns() + (load.seconds * 1e9) as u64;
-    let per_turn = (load.burst * load.subscribers) as u64;
+    let per_turn = load.per_turn();
+    let window = load.window()?;
     let base = engine.stats().total.deliveries;
     let mut messages: Vec<Vec<u8>> = vec![Vec::new(); load.burst];
     let mut turns = 0;
     while clock::now_ns() < end {
         let done = (engine.stats().total.deliveries - base).checked_div(per_turn).unwrap_or(turns);
-        if turns >= done + 2 {
+        if turns >= done + 2 || !window.is_open(turns * per_turn) {
             clock::sleep_until(clock::now_ns() + LOOK_NS);
             continue;
         }
@@ -116,6 +118,7 @@ fn saturate(engine: &Engine, topics: &[Publisher], source: &mut Source, load: &L
         }
         loaded.sent += load.burst as u64;
         turns += 1;
+        clock::sleep_until(clock::now_ns() + LOOK_NS);
     }
     Ok(loaded)
 }
@@ -134,7 +137,7 @@ fn burst(engine: &Engine, source: &mut Source, count: usize, bytes: usize, subsc
         anyhow::ensure!(clock::now_ns() - began < PATIENCE.as_nanos() as u64, "the burst is not delivered");
         clock::sleep_until(clock::now_ns() + 2 * LOOK_NS);
     }
-    Ok(Loaded { sent: count as u64, ns: clock::now_ns() - began, late_ns: 0 })
+    Ok(Loaded { sent: count as u64, ns: clock::now_ns() - began, ..Loaded::default() })
 }
 
 fn counters(engine: &Engine) -> serde_json::Value {

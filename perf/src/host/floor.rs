@@ -127,7 +127,14 @@ impl Floor {
             }
         } else {
             let end = began + (load.seconds * 1e9) as u64;
+            let window = load.window()?;
             while clock::now_ns() < end {
+                // What a server would not do is not booked on it.
+                let asking = clock::thread_cpu_ns();
+                while !window.is_open(loaded.sent * load.subscribers as u64) && clock::now_ns() < end {
+                    clock::sleep_until(clock::now_ns() + 50_000);
+                }
+                loaded.waiting_ns += clock::thread_cpu_ns() - asking;
                 // Frames of several topics would not be contiguous: a burst there is as many turns.
                 let together = if load.topics == 1 { load.burst } else { 1 };
                 for _ in 0..load.burst / together {

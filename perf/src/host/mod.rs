@@ -4,13 +4,14 @@
 //! Rivals under `perf/peers` speak the same lines, so that every server gets the same load in the same way:
 //!
 //! - stdout, once: `listening on ws://ADDR`
-//! - stdin: `publish RATE BYTES BURST TOPICS SECONDS LOOK SUBSCRIBERS`; stdout, when all is handed over: `published SENT NS LATE_NS`
+//! - stdin: `publish RATE BYTES BURST TOPICS SECONDS LOOK SUBSCRIBERS AHEAD FILE`; stdout, when all is handed over: `published SENT NS LATE_NS WAITING_NS`
 //! - stdin (engine only): `burst COUNT BYTES SUBSCRIBERS`; stdout as above, once the kernel has taken everything for everybody
 //! - stdin: `counters`; stdout: `counters {…}` (a JSON object of numbers, `{}` where there are none)
 //! - the end of stdin ends it
 //!
 //! Message i goes to topic `t{i mod TOPICS}` (`ws://ADDR/t/t0` and so on). RATE 0 saturates: BURST messages a turn, the next turn's being
-//! ready before the last one's are sent.
+//! ready before the last one's are sent, but never more than AHEAD turns ahead of what the clients say in FILE (`-`: none; see
+//! [`crate::ahead`]) that they have checked. WAITING_NS is CPU time that went into asking.
 
 mod engine;
 mod floor;
@@ -18,10 +19,12 @@ mod process;
 mod ring;
 
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::Window;
 use crate::clock;
 use crate::payload::{Look, Stamp, Writer};
 use crate::procfs;
@@ -46,7 +49,7 @@ pub struct HostSpec {
 }
 
 /// What to publish.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Load {
     /// Messages a second; 0: as fast as possible.
     pub rate: f64,
@@ -62,6 +65,10 @@ pub struct Load {
     pub look: Look,
     /// Subscribers of each topic: to know when a turn's messages are sent.
     pub subscribers: usize,
+    /// Turns that a saturating publisher may be ahead of the clients.
+    pub ahead: usize,
+    /// What the clients say.
+    pub progress: Option<PathBuf>,
 }
 
 impl Load {
@@ -71,13 +78,14 @@ impl Load {
             Look::Text => "text",
             Look::Telemetry => "telemetry",
         };
-        let Load { rate, bytes, burst, topics, seconds, subscribers, .. } = self;
-        format!("publish {rate} {bytes} {burst} {topics} {seconds} {look} {subscribers}")
+        let Load { rate, bytes, burst, topics, seconds, subscribers, ahead, .. } = self;
+        let file = self.progress.as_ref().map_or("-".into(), |path| path.display().to_string());
+        format!("publish {rate} {bytes} {burst} {topics} {seconds} {look} {subscribers} {ahead} {file}")
     }
 
     fn parse(words: &[&str]) -> Result<Load> {
-        let &[rate, bytes, burst, topics, seconds, look, subscribers] = words else {
-            bail!("seven words after publish")
+        let &[rate, bytes, burst, topics, seconds, look, subscribers, ahead, file] = words else {
+            bail!("nine words after publish")
         };
         let look = match look {
             "text" => Look::Text,
@@ -92,6 +100,8 @@ impl Load {
             seconds: seconds.parse()?,
             look,
             subscribers: subscribers.parse()?,
+            ahead: ahead.parse()?,
+            progress: (file != "-").then(|| file.into()),
         })
     }
 }
@@ -105,6 +115,19 @@ pub struct Loaded {
     pub ns: u64,
     /// Furthest behind the schedule.
     pub late_ns: u64,
+    /// CPU time of asking whether more may be sent, where the publisher has no thread of its own.
+    pub waiting_ns: u64,
+}
+
+impl Load {
+    /// Deliveries of a turn.
+    fn per_turn(&self) -> u64 {
+        (self.burst * self.subscribers) as u64
+    }
+
+    fn window(&self) -> Result<Window> {
+        Window::open(self.progress.as_deref(), self.ahead as u64 * self.per_turn())
+    }
 }
 
 /// Writes the messages of all topics, counting each topic's own.
@@ -209,7 +232,7 @@ fn say(line: &str) -> Result<()> {
 }
 
 fn say_published(loaded: Loaded) -> Result<()> {
-    say(&format!("published {} {} {}", loaded.sent, loaded.ns, loaded.late_ns))
+    say(&format!("published {} {} {} {}", loaded.sent, loaded.ns, loaded.late_ns, loaded.waiting_ns))
 }
 
 fn lines() -> impl Iterator<Item = String> {
@@ -230,6 +253,8 @@ mod tests {
             seconds: 1.5,
             look: Look::Telemetry,
             subscribers: 10,
+            ahead: 4,
+            progress: Some("/dev/shm/x".into()),
         };
         let Ok(Order::Publish(read)) = order(&load.line()) else { panic!("not a load") };
         assert_eq!(read.line(), load.line());

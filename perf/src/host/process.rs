@@ -90,7 +90,7 @@ impl Host {
         let words = self.answer("published ", patience)?;
         let mut numbers = words.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
-        Ok(Loaded { sent: next(), ns: next(), late_ns: next() })
+        Ok(Loaded { sent: next(), ns: next(), late_ns: next(), waiting_ns: next() })
     }
 
     /// What it counts.

@@ -1,5 +1,6 @@
 //! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
 
+mod connect;
 mod fanout;
 mod memory;
 mod peers;
@@ -40,6 +41,7 @@ pub struct Scenario {
 pub const ALL: &[Scenario] = &[
     memory::SCENARIO,
     fanout::SCENARIO,
+    connect::SCENARIO,
     px4::SCENARIO,
     slow_crowd::SCENARIO,
     restart::SCENARIO,
@@ -86,6 +88,7 @@ pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize)
         server,
         target: if is_raw { format!("/t/{topic}") } else { "/".into() },
         spread: 1,
+        progress: None,
         form: form.into(),
         topics: if is_raw { Vec::new() } else { vec![topic.to_string()] },
         members,

@@ -67,6 +67,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         seconds: (count as f64 - 0.5) / rate,
         look: Look::Telemetry,
         subscribers: n,
+        ahead: 0,
+        progress: None,
     };
     let mut sent = host.publish(&load(rate, before))?.sent;
     await_all(&mut crowds, sent, Duration::from_secs(10))?;

@@ -56,10 +56,12 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let parameters = &bench.parameters;
     let forms = parameters.list("forms");
     let mut cells: Vec<Cell> = Vec::new();
-    for cell in parameters.list("cells") {
+    let wanted = parameters.list("cells");
+    for cell in &wanted {
         let (n, rate) = cell.split_once('x').with_context(|| format!("`{cell}` is not NxR"))?;
         let (n, rate): (usize, f64) = (n.parse()?, rate.parse()?);
         for form in &forms {
+            crate::progress::show(&format!("telemetry {cell} {form}"), cells.len(), wanted.len() * forms.len());
             cells.push(measure(bench, outcome, n, rate, form)?);
         }
     }

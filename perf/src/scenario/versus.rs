@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::{Bench, Scenario, add_faults, await_deliveries, report};
+use crate::ahead::Progress;
 use crate::crowd::{Crowd, Spec};
 use crate::form::Form;
 use crate::host::{Host, HostSpec, Load};
@@ -33,6 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("look", "text", "text or telemetry (JSON)"),
         ("seconds", "2", "how long each target has in a round"),
         ("rounds", "9", "rounds: 6 and more give 95 % bounds"),
+        ("ahead", "4", "turns that a saturating publisher may be ahead of what the clients have checked"),
         ("warm_s", "0.5", "unmeasured load at the beginning"),
         ("cpus", "0", "CPUs of the servers, the first one also of their publishers; empty: not pinned"),
         ("crowd_cpu", "1", "CPU of the subscribers; empty: not pinned"),
@@ -54,6 +56,7 @@ struct Rig {
     name: String,
     host: Host,
     crowds: Vec<Crowd>,
+    progress: Progress,
     deliveries: u64,
     is_rival: bool,
     samples: Samples,
@@ -76,8 +79,9 @@ struct Samples {
 
 fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let parameters = &bench.parameters;
+    let targets = parameters.list("targets");
     let mut rigs: Vec<Rig> =
-        parameters.list("targets").iter().map(|name| Rig::start(bench, name)).collect::<Result<_>>()?;
+        targets.iter().enumerate().map(|(at, name)| Rig::start(bench, at, name)).collect::<Result<_>>()?;
     ensure!(!rigs.is_empty(), "no targets");
     let rounds: usize = parameters.parse("rounds")?;
     let n: usize = parameters.parse("n")?;
@@ -97,12 +101,15 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
             seconds: parameters.parse("seconds")?,
             look,
             subscribers: n / topics,
+            ahead: parameters.parse("ahead")?,
+            progress: None,
         };
         for rig in &mut rigs {
             rig.samples = Samples::default();
-            rig.round(&Load { seconds: parameters.parse("warm_s")?, ..load }, false)?;
+            rig.round(&Load { seconds: parameters.parse("warm_s")?, ..load.clone() }, false)?;
         }
         for round in 0..rounds {
+            crate::progress::show("rounds", round, rounds);
             let forwards: Vec<usize> = (0..rigs.len()).collect();
             let order: Vec<usize> = if round % 2 == 0 { forwards } else { forwards.into_iter().rev().collect() };
             for at in order {
@@ -189,7 +196,7 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
 }
 
 impl Rig {
-    fn start(bench: &Bench, name: &str) -> Result<Rig> {
+    fn start(bench: &Bench, number: usize, name: &str) -> Result<Rig> {
         let parameters = &bench.parameters;
         let (kind, form) = name.split_once('/').unwrap_or((name, "raw"));
         let n: usize = parameters.parse("n")?;
@@ -209,6 +216,7 @@ impl Rig {
         } else {
             super::peers::start(std::path::Path::new(parameters.text("peers_dir")), kind, cpus.first().copied())?
         };
+        let progress = Progress::create(number)?;
         let processes: usize = parameters.parse("crowds")?;
         let topics: usize = parameters.parse("topics")?;
         ensure!(n.is_multiple_of(topics), "as many subscribers for each topic: {n} is no multiple of {topics}");
@@ -218,6 +226,7 @@ impl Rig {
                 Crowd::start(&Spec {
                     first_member: first,
                     spread: topics,
+                    progress: Some((progress.path().into(), i)),
                     target: if form.starts_with("raw") { "/t/t{i}".into() } else { "/".into() },
                     cpu: parameters.optional("crowd_cpu")?,
                     ..super::crowd_spec(host.addr(), form, "t0", end - first)
@@ -227,7 +236,15 @@ impl Rig {
         for crowd in &crowds {
             crowd.ready().with_context(|| name.to_string())?;
         }
-        Ok(Rig { name: name.into(), host, crowds, deliveries: 0, is_rival: !is_own, samples: Samples::default() })
+        Ok(Rig {
+            name: name.into(),
+            host,
+            crowds,
+            progress,
+            deliveries: 0,
+            is_rival: !is_own,
+            samples: Samples::default(),
+        })
     }
 
     /// One share of a round.
@@ -236,11 +253,12 @@ impl Rig {
         let counters = self.host.counters()?;
         let cpu = self.host.cpu_ns()?;
         let began = std::time::Instant::now();
-        let loaded = self.host.publish(load).with_context(|| self.name.clone())?;
+        let load = Load { progress: Some(self.progress.path().into()), ..load.clone() };
+        let loaded = self.host.publish(&load).with_context(|| self.name.clone())?;
         let wanted = loaded.sent * load.subscribers as u64;
         await_deliveries(&mut self.crowds, self.deliveries + wanted, Duration::from_secs(3))?;
         let seconds = began.elapsed().as_secs_f64();
-        let cpu = (self.host.cpu_ns()? - cpu) as f64;
+        let cpu = (self.host.cpu_ns()? - cpu).saturating_sub(loaded.waiting_ns) as f64;
         // A shard's counters come with its next turn.
         std::thread::sleep(Duration::from_millis(20));
         let after = self.host.counters()?;
