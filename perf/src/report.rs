@@ -50,9 +50,9 @@ fn verdict(outcome: &Outcome) -> &'static str {
 }
 
 fn section(html: &mut String, at: usize, outcome: &Outcome) {
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "<section><h2 id=\"s{at}\">{}: {}</h2><p class=\"quiet\">{}</p>\n",
+        "<section><h2 id=\"s{at}\">{}: {}</h2><p class=\"quiet\">{}</p>",
         escaped(&outcome.scenario),
         verdict(outcome),
         escaped(&outcome.parameters.to_string())
@@ -64,17 +64,17 @@ fn section(html: &mut String, at: usize, outcome: &Outcome) {
     plots.dedup();
     for name in plots {
         let curves: Vec<_> = outcome.curves.iter().filter(|curve| curve.plot == name).collect();
-        let _ = write!(html, "<figure><h3>{}</h3>{}</figure>\n", escaped(name), plot::lines(&curves));
+        let _ = writeln!(html, "<figure><h3>{}</h3>{}</figure>", escaped(name), plot::lines(&curves));
     }
     for group in groups(&outcome.samples) {
         let unit = if group.1.is_empty() { String::new() } else { format!(", {}", group.1) };
         let heading =
             format!("{}{unit}: {} is better", group.0, if group.2[0].less_is_better { "less" } else { "more" });
-        let _ = write!(html, "<figure><h3>{}</h3>{}</figure>\n", escaped(&heading), plot::dots(&group.2));
+        let _ = writeln!(html, "<figure><h3>{}</h3>{}</figure>", escaped(&heading), plot::dots(&group.2));
     }
     rows(html, outcome);
     for note in &outcome.notes {
-        let _ = write!(html, "<p class=\"quiet\">note: {}</p>\n", escaped(note));
+        let _ = writeln!(html, "<p class=\"quiet\">note: {}</p>", escaped(note));
     }
     *html += "</section>\n";
 }
@@ -100,9 +100,9 @@ fn rows(html: &mut String, outcome: &Outcome) {
             Some(false) => "<span class=\"failed\">FAILED</span>",
             None => "",
         };
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<tr><td>{}</td><td class=\"n\">{} {}</td><td>{}</td><td>{verdict}</td></tr>\n",
+            "<tr><td>{}</td><td class=\"n\">{} {}</td><td>{}</td><td>{verdict}</td></tr>",
             escaped(&row.name),
             escaped(&shown(&row.value)),
             escaped(&row.unit),
