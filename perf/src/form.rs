@@ -13,6 +13,10 @@ pub enum Encoding {
     Msgpack,
     /// `fanwire.batch.v1`.
     Batch,
+    /// A rival's: the NATS protocol in binary messages.
+    Nats,
+    /// A rival's: `foxglove.sdk.v1`.
+    Foxglove,
 }
 
 /// One form.
@@ -27,7 +31,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// Reads `raw`, `json`, `msgpack` or `batch`, each with or without `+deflate`, or `batch+lz4`.
+    /// Reads `raw`, `json`, `msgpack` or `batch`, each with or without `+deflate`, or `batch+lz4`; or a rival's, `nats` or
+    /// `foxglove`.
     ///
     /// # Errors
     /// When it is none of these.
@@ -38,12 +43,14 @@ impl Form {
             "json" => Encoding::Json,
             "msgpack" => Encoding::Msgpack,
             "batch" => Encoding::Batch,
+            "nats" => Encoding::Nats,
+            "foxglove" => Encoding::Foxglove,
             _ => bail!("`{name}` is no form: raw, json, msgpack or batch, then +deflate, or batch+lz4"),
         };
         let mut form = Form { encoding, lz4: false, deflate: false };
         for part in parts {
             match part {
-                "deflate" => form.deflate = true,
+                "deflate" if !matches!(encoding, Encoding::Nats | Encoding::Foxglove) => form.deflate = true,
                 "lz4" if encoding == Encoding::Batch => form.lz4 = true,
                 _ => bail!("`+{part}` is not to be had with {name}"),
             }
@@ -54,7 +61,8 @@ impl Form {
     /// The subprotocol to ask for; none for raw.
     pub fn protocol(self) -> Option<&'static str> {
         match (self.encoding, self.lz4) {
-            (Encoding::Raw, _) => None,
+            (Encoding::Raw | Encoding::Nats, _) => None,
+            (Encoding::Foxglove, _) => Some("foxglove.sdk.v1"),
             (Encoding::Json, _) => Some("fanwire.json.v1"),
             (Encoding::Msgpack, _) => Some("fanwire.msgpack.v1"),
             (Encoding::Batch, false) => Some("fanwire.batch.v1"),

@@ -23,6 +23,7 @@ mod progress;
 mod publisher;
 mod recipe;
 mod report;
+mod rivals;
 mod scenario;
 mod server;
 mod stats;

@@ -9,6 +9,7 @@ use crate::frames::{self, Frame};
 use crate::latency::Latency;
 use crate::packed::{self, Inflater, Unpacked};
 use crate::payload::Checker;
+use crate::rivals::{self, Nats};
 use crate::{batch, msgpack};
 
 /// How far a member has come.
@@ -36,6 +37,8 @@ pub struct Member {
     pub fragments: Vec<u8>,
     /// Whether it is compressed.
     pub is_compressed: bool,
+    /// The beginning of a rival's operation.
+    pub carry: Vec<u8>,
     /// Its lanes: one for a raw member.
     pub lanes: Vec<LaneState>,
     /// Messages delivered.
@@ -56,6 +59,7 @@ impl Default for Member {
             tail: Vec::new(),
             fragments: Vec::new(),
             is_compressed: false,
+            carry: Vec::new(),
             lanes: Vec::new(),
             deliveries: 0,
             announced: 0,
@@ -69,6 +73,8 @@ impl Default for Member {
 pub struct Ledger {
     /// What members speak.
     pub form: Form,
+    /// The topic that members of a rival's crowd want.
+    pub topic: String,
     /// Whether payloads are this tool's own.
     pub stamped: bool,
     /// Whether messages are fresh: their latency counts.
@@ -119,6 +125,7 @@ impl Ledger {
     pub fn new(form: Form, stamped: bool) -> Self {
         Ledger {
             form,
+            topic: String::new(),
             stamped,
             is_live: true,
             checker: Checker::default(),
@@ -224,6 +231,8 @@ impl Member {
             Encoding::Json => self.on_object(Envelope::read(message), now_ns, group, ledger),
             Encoding::Msgpack => self.on_object(msgpack::read(message), now_ns, group, ledger),
             Encoding::Batch => self.on_batch(message, now_ns, group, ledger),
+            Encoding::Nats => self.on_nats(message, now_ns, group, ledger),
+            Encoding::Foxglove => self.on_foxglove(message, now_ns, group, ledger),
         }
     }
 
@@ -238,6 +247,49 @@ impl Member {
             }
             let step = self.lanes[0].on_message(seq);
             ledger.step(group, step, || format!("message {seq} of a raw member"));
+        }
+    }
+
+    fn on_nats(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        // Operations may be cut by messages.
+        let mut carried = std::mem::take(&mut self.carry);
+        if !carried.is_empty() {
+            carried.extend_from_slice(message);
+        }
+        let bytes = if carried.is_empty() { message } else { &carried };
+        let mut at = 0;
+        loop {
+            match rivals::nats_next(&bytes[at..]) {
+                Ok(Some((operation, taken))) => {
+                    at += taken;
+                    match operation {
+                        Nats::Message(payload) => self.on_raw(payload, now_ns, group, ledger),
+                        Nats::Ping => frames::write_masked(&mut ledger.reply, frames::BINARY, b"PONG\r\n"),
+                        Nats::Pong => self.stage = Stage::Open,
+                        Nats::Other => {}
+                    }
+                }
+                Ok(None) => break,
+                Err(words) => return ledger.corrupt(group, || words.into()),
+            }
+        }
+        if carried.is_empty() {
+            carried.extend_from_slice(&message[at..]);
+        } else {
+            carried.drain(..at);
+        }
+        self.carry = carried;
+    }
+
+    fn on_foxglove(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        if let Some(payload) = rivals::foxglove_payload(message) {
+            return self.on_raw(payload, now_ns, group, ledger);
+        }
+        if self.stage != Stage::Open
+            && let Some(request) = rivals::foxglove_subscribe(message, &ledger.topic)
+        {
+            frames::write_masked(&mut ledger.reply, frames::TEXT, request.as_bytes());
+            self.stage = Stage::Open;
         }
     }
 

@@ -17,7 +17,7 @@ use super::{Command, Event, Group, Report, Spec};
 use crate::ahead::Counter;
 use crate::form::{Encoding, Form};
 use crate::upgrade::Asked;
-use crate::{clock, frames, msgpack, upgrade};
+use crate::{clock, frames, msgpack, rivals, upgrade};
 
 /// Received at once at most. Large, so that a burst costs few calls; a longer frame makes it grow.
 const BUFFER_BYTES: usize = 512 * 1024;
@@ -322,6 +322,14 @@ impl CrowdLoop {
                     if self.form.encoding == Encoding::Raw {
                         member.stage = Stage::Open;
                         self.pending -= 1;
+                    } else if let Encoding::Nats | Encoding::Foxglove = self.form.encoding {
+                        member.stage = Stage::Subscribing(1);
+                        let number = (self.spec.first_member + index) % self.spec.spread.max(1);
+                        self.ledger.topic = format!("t{number}");
+                        if self.form.encoding == Encoding::Nats {
+                            let subscribe = rivals::nats_subscribe(&self.ledger.topic);
+                            frames::write_masked(&mut self.ledger.reply, frames::BINARY, subscribe.as_bytes());
+                        }
                     } else {
                         // A pattern is answered when its first topic comes to be; plain topics can be waited for, and the answer
                         // to a ping says that the subscription before it was seen.
@@ -433,7 +441,8 @@ impl CrowdLoop {
 
 /// A raw crowd's lane has no name.
 fn is_critical(ledger: &Ledger, lane: u32) -> bool {
-    ledger.form.encoding != Encoding::Raw && ledger.names.is_critical(lane)
+    matches!(ledger.form.encoding, Encoding::Json | Encoding::Msgpack | Encoding::Batch)
+        && ledger.names.is_critical(lane)
 }
 
 fn asked(form: Form) -> Asked<'static> {

@@ -17,6 +17,8 @@ pub struct Host {
     stdin: ChildStdin,
     lines: Receiver<String>,
     addr: SocketAddrV4,
+    /// The server's process: the child, or one that the child has started.
+    pid: u32,
     /// Whether the publisher is the process's first thread and has it to itself.
     has_publisher_thread: bool,
 }
@@ -53,13 +55,20 @@ impl Host {
             }
         });
         let mut host = Host {
+            pid: child.id(),
             child,
             stdin,
             lines,
             addr: SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0),
             has_publisher_thread,
         };
-        let ready = host.answer("listening on ws://", Duration::from_secs(60))?;
+        // A rival may have to be built first.
+        let ready = host.answer("listening on ws://", Duration::from_secs(900))?;
+        let (ready, rest) = ready.split_once(' ').unwrap_or((&ready, ""));
+        host.has_publisher_thread |= rest == "publisher-thread";
+        if let Some(pid) = rest.strip_prefix("server=") {
+            host.pid = pid.parse().with_context(|| format!("no process: {rest}"))?;
+        }
         host.addr = ready.trim_end_matches('/').parse().with_context(|| format!("no address: {ready}"))?;
         Ok(host)
     }
@@ -108,8 +117,8 @@ impl Host {
     /// # Errors
     /// When it is gone.
     pub fn cpu_ns(&self) -> Result<u64> {
-        let all = procfs::cpu_ns(self.child.id())?;
-        let own = if self.has_publisher_thread { procfs::thread_cpu_ns(self.child.id(), self.child.id())? } else { 0 };
+        let all = procfs::cpu_ns(self.pid)?;
+        let own = if self.has_publisher_thread { procfs::thread_cpu_ns(self.pid, self.pid)? } else { 0 };
         Ok(all.saturating_sub(own))
     }
 

@@ -198,11 +198,14 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
 impl Rig {
     fn start(bench: &Bench, number: usize, name: &str) -> Result<Rig> {
         let parameters = &bench.parameters;
-        let (kind, form) = name.split_once('/').unwrap_or((name, "raw"));
+        let (kind, form) = name.split_once('/').unwrap_or(match name {
+            "nats" | "foxglove" => (name, name),
+            _ => (name, "raw"),
+        });
         let n: usize = parameters.parse("n")?;
         let cpus: Vec<usize> = parameters.list("cpus").iter().map(|cpu| Ok(cpu.parse()?)).collect::<Result<_>>()?;
         let is_own = matches!(kind, "engine" | "send" | "ring");
-        ensure!(kind == "engine" || form == "raw", "{name}: only the engine has forms");
+        ensure!(kind == "engine" || !name.contains('/'), "{name}: only the engine has forms");
         Form::parse(form)?;
         let host = if is_own {
             Host::start(&HostSpec {
