@@ -19,6 +19,8 @@ recipes![
     "log-streaming",
     "fanout-10k",
     "fanout-ladder",
+    "connections-19900",
+    "connections-38k",
     "memory",
     "connect-storm",
     "slow-crowd",

@@ -6,7 +6,8 @@ import publisher
 
 def main() -> None:
     server = foxglove.start_server(host="127.0.0.1", port=0)
-    channels = {"t0": foxglove.Channel("t0", message_encoding="raw")}
+    schema = foxglove.Schema(name="raw", encoding="", data=b"")
+    channels = {"t0": foxglove.Channel("t0", message_encoding="raw", schema=schema)}
     print(f"listening on ws://127.0.0.1:{server.port} publisher-thread", flush=True)
 
     def publish(topic: str | None, payload: bytes | None) -> None:
