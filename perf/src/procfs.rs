@@ -55,6 +55,23 @@ pub fn thread_cpu_ns(pid: u32, tid: u32) -> Result<u64> {
     text.split_whitespace().next().and_then(|ns| ns.parse().ok()).context("an empty schedstat")
 }
 
+/// Nanoseconds that the kernel's own threads for postponed network work have been on these CPUs: on a busy CPU a part of what sending
+/// costs is done there. 0 where they cannot be seen.
+pub fn softirq_threads_ns(cpus: &[usize]) -> u64 {
+    static PIDS: std::sync::OnceLock<Vec<(usize, u32)>> = std::sync::OnceLock::new();
+    let pids = PIDS.get_or_init(|| {
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter_map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            Some((name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?, pid))
+        })
+        .collect()
+    });
+    let of = |pid: &u32| thread_cpu_ns(*pid, *pid).unwrap_or(0);
+    pids.iter().filter(|(cpu, _)| cpus.contains(cpu)).map(|(_, pid)| of(pid)).sum()
+}
+
 /// Nanoseconds of CPU time of this process and its children, those included that have ended and been waited for.
 ///
 /// # Errors

@@ -13,8 +13,14 @@ use crate::payload::Look;
 
 /// How long a publish may wait for room in the ring before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the publisher looks whether a turn's messages are sent: short against a turn, long against a look.
-const LOOK_NS: u64 = 100_000;
+/// How often the publisher looks whether a burst is sent.
+const LOOK_NS: u64 = 200_000;
+
+/// How often a saturating publisher looks whether a turn's messages are sent: a good tenth of a turn, so that it is never late and
+/// seldom in the way of the shard, whose CPU it shares.
+fn look_ns(load: &Load) -> u64 {
+    (load.subscribers as u64 * 300).clamp(50_000, 500_000)
+}
 
 pub fn run(spec: &HostSpec) -> Result<()> {
     pin(spec)?;
@@ -84,13 +90,14 @@ fn saturate(engine: &Engine, topics: &[Publisher], source: &mut Source, load: &L
     let end = clock::now_ns() + (load.seconds * 1e9) as u64;
     let per_turn = load.per_turn();
     let window = load.window()?;
+    let look_ns = look_ns(load);
     let base = engine.stats().total.deliveries;
     let mut messages: Vec<Vec<u8>> = vec![Vec::new(); load.burst];
     let mut turns = 0;
     while clock::now_ns() < end {
         let done = (engine.stats().total.deliveries - base).checked_div(per_turn).unwrap_or(turns);
         if turns >= done + 2 || !window.is_open(turns * per_turn) {
-            clock::sleep_until(clock::now_ns() + LOOK_NS);
+            clock::sleep_until(clock::now_ns() + look_ns);
             continue;
         }
         let now = clock::now_ns();
@@ -118,7 +125,7 @@ fn saturate(engine: &Engine, topics: &[Publisher], source: &mut Source, load: &L
         }
         loaded.sent += load.burst as u64;
         turns += 1;
-        clock::sleep_until(clock::now_ns() + LOOK_NS);
+        clock::sleep_until(clock::now_ns() + look_ns);
     }
     Ok(loaded)
 }
@@ -135,7 +142,7 @@ fn burst(engine: &Engine, source: &mut Source, count: usize, bytes: usize, subsc
     anyhow::ensure!(taken == count, "the ring took {taken} of {count}");
     while engine.stats().total.deliveries < wanted {
         anyhow::ensure!(clock::now_ns() - began < PATIENCE.as_nanos() as u64, "the burst is not delivered");
-        clock::sleep_until(clock::now_ns() + 2 * LOOK_NS);
+        clock::sleep_until(clock::now_ns() + LOOK_NS);
     }
     Ok(Loaded { sent: count as u64, ns: clock::now_ns() - began, ..Loaded::default() })
 }

@@ -59,6 +59,8 @@ struct Rig {
     progress: Progress,
     deliveries: u64,
     is_rival: bool,
+    /// CPUs of the server.
+    cpus: Vec<usize>,
     samples: Samples,
 }
 
@@ -210,7 +212,7 @@ impl Rig {
         let host = if is_own {
             Host::start(&HostSpec {
                 kind: kind.into(),
-                cpus,
+                cpus: cpus.clone(),
                 shards: parameters.parse("shards")?,
                 driver: parameters.text("driver").into(),
                 connections_max: n + 16,
@@ -246,22 +248,28 @@ impl Rig {
             progress,
             deliveries: 0,
             is_rival: !is_own,
+            cpus,
             samples: Samples::default(),
         })
+    }
+
+    /// CPU time of the server, and of the kernel's threads that do a part of its sending. (Only one target works at a time.)
+    fn cpu_ns(&self) -> Result<u64> {
+        Ok(self.host.cpu_ns()? + crate::procfs::softirq_threads_ns(&self.cpus))
     }
 
     /// One share of a round.
     fn round(&mut self, load: &Load, is_counted: bool) -> Result<()> {
         report(&mut self.crowds, true)?;
         let counters = self.host.counters()?;
-        let cpu = self.host.cpu_ns()?;
+        let cpu = self.cpu_ns()?;
         let began = std::time::Instant::now();
         let load = Load { progress: Some(self.progress.path().into()), ..load.clone() };
         let loaded = self.host.publish(&load).with_context(|| self.name.clone())?;
         let wanted = loaded.sent * load.subscribers as u64;
         await_deliveries(&mut self.crowds, self.deliveries + wanted, Duration::from_secs(3))?;
         let seconds = began.elapsed().as_secs_f64();
-        let cpu = (self.host.cpu_ns()? - cpu).saturating_sub(loaded.waiting_ns) as f64;
+        let cpu = (self.cpu_ns()? - cpu).saturating_sub(loaded.waiting_ns) as f64;
         // A shard's counters come with its next turn.
         std::thread::sleep(Duration::from_millis(20));
         let after = self.host.counters()?;
