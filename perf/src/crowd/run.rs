@@ -23,8 +23,9 @@ use crate::{clock, frames, msgpack, rivals, upgrade};
 const BUFFER_BYTES: usize = 512 * 1024;
 /// Marks stdin among the members.
 const STDIN: u64 = u64::MAX;
-/// Members that share one source address: well below the 28,232 ports there are by default.
-const MEMBERS_PER_SOURCE: usize = 20_000;
+/// Members that share one source address: few of the 28,232 ports that there are by default, for the kernel looks for a free one by
+/// trying.
+const MEMBERS_PER_SOURCE: usize = 4_000;
 
 /// Runs a crowd until stdin ends.
 ///
