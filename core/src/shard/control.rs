@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
                 let mut result = Ok(());
                 for topic in &topics {
                     let raw_id = id.as_ref().map(Id::as_bytes);
-                    result = self.subscribe(slot, topic, raw_id, wishes, &since).map(drop);
+                    result = self.subscribe(slot, topic, None, raw_id, wishes, &since).map(drop);
                     if result.is_err() {
                         break;
                     }

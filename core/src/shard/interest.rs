@@ -43,11 +43,13 @@ pub enum SubscribeError {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name.
+    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name; `opened` is that number, where the name
+    /// has been opened already.
     pub(super) fn subscribe(
         &mut self,
         slot: u32,
         text: &str,
+        opened: Option<TopicId>,
         id: Option<&[u8]>,
         wishes: Wishes,
         since: &SinceList<'_>,
@@ -70,18 +72,21 @@ impl<D: Driver> Shard<D> {
             return Ok(None);
         }
         let known = self.topic_names.get(text).copied();
-        let topic =
-            match known {
-                Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
-                None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-                    |error| match error {
+        let topic = match (known, opened) {
+            (Some(topic), _) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+            // Opening it again could find the registry busy.
+            (None, Some(opened)) => opened,
+            (None, None) => {
+                self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(|error| {
+                    match error {
                         TopicError::WouldBlock => SubscribeError::Busy,
                         TopicError::TooMany => SubscribeError::TooMany,
                         TopicError::Stopped => SubscribeError::Stopped,
                         TopicError::Name(_) => SubscribeError::Malformed,
-                    },
-                )?,
-            };
+                    }
+                })?
+            }
+        };
         if let Some(topic) = known
             && is_raw
         {
