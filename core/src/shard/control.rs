@@ -215,8 +215,8 @@ impl<D: Driver> Shard<D> {
                 let link = &self.links[link];
                 // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
                 // before this announcement.
-                let sub = self.streams[link.stream].cursors.subs[link.index as usize];
-                let next = sub.seq + u64::from(sub.partial() != 0);
+                let stream = &self.streams[link.stream];
+                let next = stream.next_boundary(&stream.cursors.subs[link.index as usize]);
                 seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }
@@ -260,6 +260,8 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        #[cfg(test)]
+        self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
             // Lost before this cursor was there.
             return true;

@@ -19,6 +19,8 @@ mod shared;
 mod table;
 mod timer;
 mod topics;
+#[cfg(test)]
+pub mod trace;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -148,6 +150,8 @@ pub struct Shard<D: Driver> {
     conn_slots: u32,
     rang: bool,
     now_ns: u64,
+    #[cfg(test)]
+    trace: trace::Trace,
 }
 
 impl<D: Driver> Shard<D> {
@@ -204,6 +208,8 @@ impl<D: Driver> Shard<D> {
             conn_slots: slots,
             rang: false,
             now_ns,
+            #[cfg(test)]
+            trace: trace::Trace::default(),
             driver,
             shared,
             reader: Some(reader),

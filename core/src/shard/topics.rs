@@ -6,7 +6,7 @@
 use super::table::NONE;
 use crate::config::{Retention, SlowPolicy};
 use crate::event::Protocol;
-use crate::log::{Entry, Log};
+use crate::log::{Entry, Log, Place};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
 use crate::proto::server_message::GapReason;
@@ -239,6 +239,14 @@ impl Stream {
         self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
     }
 
+    /// The first message behind what a cursor is in the middle of.
+    pub fn next_boundary(&self, sub: &Sub) -> u64 {
+        match self.log.place(sub.seq) {
+            Place::At(entry) if sub.partial() != 0 => entry.end_seq(),
+            _ => sub.seq,
+        }
+    }
+
     /// Marks the stream as gone.
     pub fn retire(&mut self) {
         self.open = None;
@@ -262,6 +270,8 @@ pub struct Lane {
     pub is_picky: bool,
     /// The newest sequence number of each key, where the topic's policy is to keep only that.
     pub latest: HashMap<u64, u64>,
+    /// The highest sequence number that was the newest of its key when it was dropped from `latest`; 0: none was.
+    pub latest_forgotten: u64,
 }
 
 /// A topic as this shard sees it.
@@ -365,6 +375,8 @@ pub struct Special {
     pub interval_ns: u64,
     /// When the next message may be sent, in the driver's time.
     pub next_ns: u64,
+    /// The moment for which it is queued among the paced, if it is.
+    pub queued_ns: u64,
     /// What the connection published itself is passed over.
     pub skips_own: bool,
 }

@@ -8,22 +8,23 @@ use std::panic::catch_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::checks::{DIRECT, Truth, UNRETAINED};
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::{HANDSHAKE_NS, World};
-use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
+use super::settings::{random_config, wall_of};
+use super::truth::{DIRECT, Truth};
+use super::world::World;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::registry::Registry;
+use crate::shard::trace::Note;
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
-use crate::types::{ConnectionId, Kind, Priority};
+use crate::topic::key_number;
+use crate::types::{ConnectionId, Priority};
 
 /// The engine's parts without its threads.
 struct Rig {
@@ -101,15 +102,29 @@ impl Engine for Rig {
     }
 
     fn turn(&self, shard: usize, may_wait: bool) -> bool {
-        let turned = self.shards[shard].borrow_mut().turn(may_wait).expect("the sim driver never fails");
+        let mut shard = self.shards[shard].borrow_mut();
+        let turned = shard.turn(may_wait).expect("the sim driver never fails");
+        shard.check_budgets();
         turned == Turned::Ended
     }
 
-    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool {
+    fn take_notes(&self, shard: usize) -> Vec<Note> {
+        self.shards[shard].borrow_mut().take_notes()
+    }
+
+    fn drop_derived(&self, shard: usize, rng: &mut Rng) {
+        if let Ok(mut shard) = self.shards[shard].try_borrow_mut() {
+            shard.drop_derived(|| rng.chance(300));
+        }
+    }
+
+    fn publish(&self, stamp: &Stamp, way: Way) -> bool {
         let Shared { ring, payloads, registry, .. } = &*self.shared;
         let time_ns = (self.shared.wall_ns)();
-        let Ok(topic) = registry.open(topic, ring, time_ns, true) else { return false };
-        let head = Head { time_ns, ..Head::message(topic, priority, kind) };
+        let Ok(topic) = registry.open(&stamp.topic, ring, time_ns, true) else { return false };
+        let key = stamp.key_name().map_or(0, |name| key_number(&name));
+        let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
+        let payload = &stamp.render()[..];
         let by_reference = match way {
             Way::Copy if payload.len() <= INLINE_MAX => return ring.try_publish(&head, payload).is_ok(),
             Way::Copy => payloads.copy_from(payload),
@@ -132,9 +147,9 @@ impl Engine for Rig {
         let mut records = 0;
         while let Some(record) = auditor.next() {
             records += 1;
-            let Head { topic, priority, payload_kind, .. } = record.head;
+            let topic = record.head.topic;
             match record.head.kind {
-                RecordKind::Message => truth.on_message(topic, priority, payload_kind, record.body.bytes()),
+                RecordKind::Message => truth.on_message(&record.head, record.body.bytes()),
                 RecordKind::TopicCreated => {
                     let name = std::str::from_utf8(record.body.bytes()).expect("a topic's name is UTF-8");
                     truth.on_created(topic, name);
@@ -163,14 +178,8 @@ impl Engine for Rig {
         let connection = *connection;
         let mailbox = &self.shared.mailboxes[connection.shard() as usize];
         let command = if *protocol == Protocol::Raw && rng.chance(700) {
-            let stamp = Stamp {
-                topic: DIRECT.into(),
-                priority: Priority::Normal,
-                publisher: 0,
-                number: *sent + 1,
-                kind: rng.below(3) as u8,
-                filling: rng.skewed(20_000) as u32,
-            };
+            let (kind, filling) = (rng.below(3) as u8, rng.skewed(20_000) as u32);
+            let stamp = Stamp::new(DIRECT, Priority::Normal, 0, *sent + 1, kind, filling);
             let Some(payload) = self.shared.payloads.copy_from(&stamp.render()) else { return };
             *sent += 1;
             Command::Send { connection, kind: stamp.kind(), payload }
@@ -239,55 +248,13 @@ impl Engine for Rig {
             remainder_bytes: sum(|s| s.remainder_bytes),
             evicted: sum(|s| s.evicted),
             unlogged: sum(|s| s.unlogged),
+            derived: (sum(|s| s.encoded), sum(|s| s.compressed), sum(|s| s.rebuilt)),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
             ),
         }
     }
-}
-
-/// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
-fn random_config(rng: &mut Rng, shards: usize) -> Config {
-    let lane_bytes: usize = *rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]);
-    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
-    let config = Config {
-        shards: Some(shards),
-        connections_max: *rng.pick(&[4, 12, 60]),
-        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
-        topics_max: *rng.pick(&[8, 64]),
-        memory: MemoryConfig {
-            ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
-            pool_bytes,
-            lane_bytes,
-            payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
-            remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
-            ..MemoryConfig::default()
-        },
-        limits: LimitsConfig {
-            message_bytes_max: 256 << 10,
-            request_bytes_max: *rng.pick(&[1 << 10, 16 << 10]),
-            ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
-            idle_timeout: Duration::ZERO,
-            handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
-            ..LimitsConfig::default()
-        },
-        topics: vec![
-            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
-            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
-        ],
-        events: *rng.pick(&[
-            EventsConfig { capacity: 0, messages: false },
-            EventsConfig { capacity: 2, messages: true },
-            EventsConfig { capacity: 1_000, messages: true },
-        ]),
-        ..Config::default()
-    };
-    assert!(config.access.publish == PublishAccess::Loopback);
-    if let Err(errors) = config.plan_for(shards, None) {
-        panic!("not a legal configuration: {errors:?}");
-    }
-    config
 }
 
 /// One run of the whole engine. Panics where a rule is broken.
@@ -303,6 +270,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         host_listens: config.events.messages,
+        drops_derived: *rng.pick(&[0, 0, 5, 50]),
         pings: !config.limits.ping_every.is_zero(),
     };
     let mut options = SimOptions::seeded(&mut rng);
@@ -311,7 +279,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
 
     let (ring, mut readers) = Ring::new(config.memory.ring_bytes, shards + 1).expect("a legal ring");
     let auditor = readers.pop().expect("one reader more than shards");
-    let wall = AtomicU64::new(1_700_000_000_000_000_000);
+    let clock = net.clock();
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
         epoch: 1 + rng.below(1 << 50),
@@ -319,7 +287,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
-        wall_ns: Box::new(move || wall.fetch_add(1_000, Ordering::Relaxed)),
+        wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),
         config,
         ring,
@@ -354,7 +322,9 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         host: RefCell::default(),
         closes: rng.chance(200),
     };
-    let whole = World::new(net, Rc::new(rig), scenario, rng.fork());
+    let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
+    truth.deflate = shared.config.compression.deflate;
+    let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();
     drop(whole);

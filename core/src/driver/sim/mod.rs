@@ -85,6 +85,7 @@ impl Driver for SimDriver {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
+        self.net.state_mut().shards[self.shard].turns += 1;
         self.net.state_mut().turn(self.shard, events);
         if events.len() == before
             && let Wait::Until(until) = wait
