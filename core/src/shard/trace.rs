@@ -116,6 +116,11 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// Entries in the queue of cursors that wait for their time.
+    pub fn paced_cursors(&self) -> usize {
+        self.paced.len()
+    }
+
     /// Panics if a log holds more than it may.
     pub fn check_budgets(&self) {
         for id in 0..self.streams.end() {

@@ -204,7 +204,8 @@ impl Client {
                 let checked = catch_unwind(AssertUnwindSafe(|| self.on_incoming(incoming, truth)));
                 if let Err(panic) = checked {
                     eprintln!("at client {}, {:?}: {}", self.number, self.nature, self.describe());
-                    eprintln!("{:?}, since {:?}", self.view.subscriber, self.view.since);
+                    let View { subscriber, since, was_refused, .. } = &self.view;
+                    eprintln!("{subscriber:?}, since {since:?}, was refused: {was_refused}");
                     resume_unwind(panic);
                 }
             }

@@ -14,6 +14,8 @@ mod raw;
 mod run;
 mod settings;
 mod speech;
+#[cfg(test)]
+mod stage;
 mod truth;
 mod vandal;
 mod view;

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::catch_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -338,27 +339,34 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
 
 /// The one place where the environment is read.
 #[allow(clippy::disallowed_methods, reason = "tests take their seeds from the environment")]
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn number_from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
+    let text = from_environment(name)?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-const STEPS: u64 = 5_000;
+const STEPS: u64 = 10_000;
 
 fn steps() -> u64 {
     number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)
 }
 
-/// Runs `count` seeds from `first` on, two at a time, and tells every one that fails.
-fn run_seeds(first: u64, count: u64) -> Summary {
-    let next = AtomicU64::new(first);
+/// Runs the seeds of a range on so many threads, and tells every one that fails.
+fn run_seeds(seeds: Range<u64>, threads: usize) -> Summary {
+    let next = AtomicU64::new(seeds.start);
     let work = || {
         let mut sum = Summary::default();
         let mut failed = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count {
+            if seed >= seeds.end {
                 return (sum, failed);
+            }
+            if seed > seeds.start && seed.is_multiple_of(1_000) {
+                println!("seeds {} to {seed} are run, or being run", seeds.start);
             }
             match catch_unwind(|| run_seed(seed, steps())) {
                 Ok(summary) => sum += summary,
@@ -374,14 +382,18 @@ fn run_seeds(first: u64, count: u64) -> Summary {
     let mut sum = Summary::default();
     let mut failed = Vec::new();
     std::thread::scope(|scope| {
-        let others: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
+        let others: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for other in others {
             let (part, failures) = other.join().expect("failures are caught inside");
             sum += part;
             failed.extend(failures);
         }
     });
-    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+    println!("seeds {seeds:?}: {sum:?}");
+    assert!(failed.is_empty(), "of {} seeds failed: {failed:?}", seeds.end - seeds.start);
+    let Summary { gaps, holes, evicted, passed_over, resumed, compressed, batches, rebuilt, .. } = sum;
+    let happenings = [gaps, holes, evicted as u64, passed_over, resumed, compressed, batches, rebuilt];
+    assert!(seeds.end - seeds.start < 100 || !happenings.contains(&0), "the runs are too tame: {sum:?}");
     sum
 }
 
@@ -393,14 +405,36 @@ fn one_seed() {
     println!("seed {seed}: {summary:?}");
 }
 
-/// `FANWIRE_SEEDS` runs (2,000 unless it is set), beginning with seed `FANWIRE_SEED` (1).
+/// A long run: `FANWIRE_SEEDS=20000..30000 cargo test -p fanwire --lib sim::run::chosen_seeds -- --nocapture`. It goes on past failures, and
+/// tells how far it has come, so that it can be taken up again from there.
 #[test]
-fn every_client_gets_what_it_is_due_under_every_fault() {
-    let first = number_from_environment("FANWIRE_SEED").unwrap_or(1);
-    let count = number_from_environment("FANWIRE_SEEDS").unwrap_or(2_000);
-    let sum = run_seeds(first, count);
-    println!("{count} seeds: {sum:?}");
-    assert!(count < 100 || (sum.gaps > 0 && sum.holes > 0 && sum.evicted > 0), "the runs are too tame: {sum:?}");
+fn chosen_seeds() {
+    let Some(text) = from_environment("FANWIRE_SEEDS") else { return };
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    run_seeds(range.unwrap_or_else(|| panic!("FANWIRE_SEEDS must be FROM..TO, not {text:?}")), 2);
+}
+
+/// The seeds of every day, in four parts that run side by side.
+mod every_client_gets_what_it_is_due_under_every_fault {
+    #[test]
+    fn part_1() {
+        super::run_seeds(1..501, 1);
+    }
+
+    #[test]
+    fn part_2() {
+        super::run_seeds(501..1_001, 1);
+    }
+
+    #[test]
+    fn part_3() {
+        super::run_seeds(1_001..1_501, 1);
+    }
+
+    #[test]
+    fn part_4() {
+        super::run_seeds(1_501..2_001, 1);
+    }
 }
 
 #[test]

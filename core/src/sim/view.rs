@@ -107,10 +107,18 @@ impl View {
             for priority in Priority::ALL {
                 let lane = &mut view.lanes[priority as usize];
                 let next = next[priority as usize];
+                if self.was_refused {
+                    // It may be a new subscription.
+                    let pages = truth.ledger.pages(self.subscriber.socket, (id, priority));
+                    let page = pages.iter().rposition(|page| page.linked.start.floor == next);
+                    if page.is_some() && page != lane.page {
+                        *lane = LaneView { next, page, may_overlap: true, ..LaneView::default() };
+                    }
+                }
                 if next == lane.next {
                     continue;
                 }
-                // What was passed over may be behind the cursor already. After a refusal it may be a new subscription.
+                // What was passed over may be behind the cursor already.
                 let wishes = self.subscriber.wishes;
                 let goes_on = next > lane.next
                     && (lane.next..next).all(|s| truth.may_be_passed_over((id, priority), s, wishes, u64::MAX, false));
@@ -119,11 +127,8 @@ impl View {
                     "{topic} {priority}: `subscribed` again, and the lane goes on at {next} instead of {}",
                     lane.next
                 );
-                *lane = LaneView { next, may_overlap: true, ..lane.clone() };
-                if self.was_refused {
-                    lane.page = None;
-                    lane.owed = None;
-                }
+                lane.next = next;
+                lane.may_overlap = true;
             }
             view.epoch = epoch;
             self.topics.insert(topic.to_owned(), view);
