@@ -260,7 +260,7 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
             // Lost before this cursor was there.

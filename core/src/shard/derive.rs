@@ -94,7 +94,7 @@ impl<D: Driver> Shard<D> {
         let threshold = self.shared.config.compression.threshold_bytes;
         let id = self.streams.insert(Stream::new(Log::new(first, budget), lane, form, threshold))?;
         self.lanes[lane].streams[form as usize] = id;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.trace.on_begun(id);
         self.derive(id);
         Some(id)
@@ -128,7 +128,7 @@ impl<D: Driver> Shard<D> {
         stream.log.restart(floor, pool);
         stream.built_from = floor;
         self.stats.rebuilt += 1;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.trace.on_begun(id);
         if !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
             self.grown.push(lane);
@@ -152,7 +152,7 @@ impl<D: Driver> Shard<D> {
             };
             bytes += entry.len as usize;
             self.stats.encoded += 1;
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             self.trace.on_rendered(id, entry.seq);
             match self.streams[id].form.encoding() {
                 Encoding::Batch => self.add_to_batch(id, source, &entry, &mut scratch),
@@ -241,7 +241,7 @@ impl<D: Driver> Shard<D> {
             packed.resize(HEADER_BYTES_MAX, 0);
             let result = self.deflater.compress(body, effort, WINDOW_BITS, packed);
             self.stats.compressed += 1;
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             self.trace.on_compressed(id, meta.seq);
             self.streams[id].advisor.record(body.len(), result);
             if let Compressed::Deflated(_) = result {

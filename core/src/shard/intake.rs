@@ -68,7 +68,7 @@ impl<D: Driver> Shard<D> {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let seq = self.streams[source].log.next_seq();
         let is_latest = self.topics[topic as usize].as_ref().is_some_and(|t| t.policy == SlowPolicy::Latest);
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
             self.trace.notes.push(super::trace::Note::ReadExpiring(head.topic, head.priority, seq));
         }

@@ -275,7 +275,7 @@ impl<D: Driver> Shard<D> {
         let wishes = self.memberships[membership].wishes;
         let Membership { slot, topic, .. } = self.memberships[membership];
         let Some(lane) = self.topics[topic as usize].as_ref().map(|t| t.lanes[priority as usize]) else { return };
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         let note = self.trace_linked(slot, topic, priority, start);
         let Some(id) = self.stream(lane, self.conns[slot as usize].form) else { return };
         self.cover(id, start.floor);
@@ -319,7 +319,7 @@ impl<D: Driver> Shard<D> {
         cursors.subs.push(Sub::new(slot, start.floor, true));
         cursors.links.push(link);
         self.memberships[membership].links[priority as usize] = link;
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.trace.notes.extend(note);
         let conn = &mut self.conns[slot as usize];
         conn.links[priority as usize] = link;

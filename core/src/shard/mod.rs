@@ -19,7 +19,7 @@ mod shared;
 mod table;
 mod timer;
 mod topics;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod trace;
 
 use std::cmp::Reverse;
@@ -150,7 +150,7 @@ pub struct Shard<D: Driver> {
     conn_slots: u32,
     rang: bool,
     now_ns: u64,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     trace: trace::Trace,
 }
 
@@ -208,7 +208,7 @@ impl<D: Driver> Shard<D> {
             conn_slots: slots,
             rang: false,
             now_ns,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             trace: trace::Trace::default(),
             driver,
             shared,

@@ -12,6 +12,8 @@ mod nature;
 mod payload;
 mod raw;
 mod run;
+#[cfg(test)]
+mod seeds;
 mod settings;
 mod speech;
 #[cfg(test)]
@@ -20,3 +22,6 @@ mod truth;
 mod vandal;
 mod view;
 mod world;
+
+#[cfg(fuzzing)]
+pub use run::from_bytes;

@@ -126,7 +126,8 @@ impl World {
 
     /// One step of whatever may happen now.
     fn step(&self) {
-        self.steps_left.set(self.steps_left.get() - 1);
+        let is_over = self.state.borrow().rng.is_at_end();
+        self.steps_left.set(if is_over { 0 } else { self.steps_left.get() - 1 });
         let awake = self.awake();
         let dice = self.state.borrow_mut().rng.below(1000);
         match dice {
@@ -521,8 +522,12 @@ impl World {
             Outcome::Closed { .. } => wrong("there is no reason for this"),
             Outcome::Broken => {
                 // Also where the rest of a half-sent frame could not be kept; that is counted.
-                let excused =
-                    self.engine.totals().evicted > 0 || state.leapt || self.net.has_resets() || self.net.has_delays();
+                let was_late = !client.upgraded && client.lived_ns.1 - client.lived_ns.0 >= HANDSHAKE_NS;
+                let excused = was_late
+                    || self.engine.totals().evicted > 0
+                    || state.leapt
+                    || self.net.has_resets()
+                    || self.net.has_delays();
                 if client.nature.witness && !excused {
                     wrong("a witness is never broken off");
                 }

@@ -4,13 +4,14 @@
 //! shard: a send on a closed slot, a buffer kept past its turn, a second send for one connection in one batch and
 //! the like are bugs of the shard and panic here. It knows sockets, slots and time, like every driver.
 
-#![cfg(test)]
+#![cfg(any(test, fuzzing))]
 
 mod conn;
 mod net;
 mod options;
 mod rng;
 mod socket;
+#[cfg(test)]
 mod tests;
 
 use std::io;
