@@ -363,7 +363,10 @@ impl<D: Driver> Shard<D> {
                 if self.join(slot, topic, number as u16, is_literal, wishes, &SinceList::default()).is_err() {
                     self.evict(slot, "no cursor left");
                 } else if is_raw && is_literal {
-                    self.conns[slot as usize].interests[number].is_gone = true;
+                    // Joining may have evicted it, and its interests are gone.
+                    if let Some(interest) = self.conns[slot as usize].interests.get_mut(number) {
+                        interest.is_gone = true;
+                    }
                     self.forget_interests(slot);
                 }
             }
