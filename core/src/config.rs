@@ -115,6 +115,10 @@ pub struct LimitsConfig {
     pub close_timeout: Duration,
     /// Topics and patterns that one connection may subscribe to.
     pub subscriptions_per_connection_max: u32,
+    /// Bytes that the kernel may hold unsent for one connection, about (`TCP_NOTSENT_LOWAT`): what a critical message may have
+    /// to wait behind on a thin link. What does not fit stays in the shared logs, where priorities still count. Less is
+    /// better on thin links, and costs fast but distant clients throughput.
+    pub unsent_bytes_max: usize,
 }
 
 impl Default for LimitsConfig {
@@ -127,6 +131,7 @@ impl Default for LimitsConfig {
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
             subscriptions_per_connection_max: 1_024,
+            unsent_bytes_max: 16 << 10,
         }
     }
 }

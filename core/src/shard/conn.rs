@@ -196,6 +196,8 @@ pub struct Interest {
     pub wishes: Wishes,
     /// It is no longer wanted, but memberships still name it for their announcement.
     pub is_gone: bool,
+    /// A name whose topic exists: it is counted as a membership.
+    pub is_joined: bool,
 }
 
 /// A message to this connection alone.

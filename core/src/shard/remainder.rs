@@ -57,6 +57,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn move_rest_out(&mut self, stream: u32, index: usize) {
         let sub = self.streams[stream].cursors.subs[index];
         let slot = sub.slot;
+        let after = self.streams[stream].after_partial(index);
         let budget = self.shared.config.memory.remainder_bytes / self.shared.mailboxes.len();
         let rests_limit = self.shared.config.memory.payload_bytes / RESTS_SHARE / self.shared.mailboxes.len();
         let log = &self.streams[stream].log;
@@ -69,7 +70,7 @@ impl<D: Driver> Shard<D> {
         }
         if !has_room {
             self.stats.evicted += 1;
-            self.streams[stream].cursors.place(index, sub.seq + 1, 0);
+            self.streams[stream].cursors.place(index, after, 0);
             self.doom(slot, CloseCode::ABNORMAL.to_u16());
             return;
         }
@@ -92,7 +93,7 @@ impl<D: Driver> Shard<D> {
                 });
             });
         }
-        self.streams[stream].cursors.place(index, sub.seq + 1, 0);
+        self.streams[stream].cursors.place(index, after, 0);
         self.remainder_bytes += copied;
         self.extra(slot).remainder = pieces;
         self.conns[slot as usize].mid = Mid::Remainder;

@@ -6,7 +6,7 @@
 use super::table::NONE;
 use crate::config::{Retention, SlowPolicy};
 use crate::event::Protocol;
-use crate::log::{Entry, Log};
+use crate::log::{Entry, Log, Place};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
 use crate::proto::server_message::GapReason;
@@ -239,6 +239,18 @@ impl Stream {
         self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
     }
 
+    /// One past the last message of what the cursor at `index` has been sent, counting the frame that it is in the middle of
+    /// (which may hold many messages) as sent.
+    pub fn after_partial(&self, index: usize) -> u64 {
+        let sub = &self.cursors.subs[index];
+        match self.log.place(sub.seq) {
+            _ if sub.partial() == 0 => sub.seq,
+            Place::At(entry) => entry.end_seq(),
+            // Its log memory is there as long as it is half sent.
+            Place::Before(_) | Place::End => sub.seq + 1,
+        }
+    }
+
     /// Marks the stream as gone.
     pub fn retire(&mut self) {
         self.open = None;
@@ -262,6 +274,8 @@ pub struct Lane {
     pub is_picky: bool,
     /// The newest sequence number of each key, where the topic's policy is to keep only that.
     pub latest: HashMap<u64, u64>,
+    /// The highest sequence number that was the newest of its key when it was dropped from `latest`; 0: none was.
+    pub latest_forgotten: u64,
 }
 
 /// A topic as this shard sees it.
@@ -365,6 +379,8 @@ pub struct Special {
     pub interval_ns: u64,
     /// When the next message may be sent, in the driver's time.
     pub next_ns: u64,
+    /// The moment for which it is queued among the paced, if it is.
+    pub queued_ns: u64,
     /// What the connection published itself is passed over.
     pub skips_own: bool,
 }
