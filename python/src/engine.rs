@@ -356,7 +356,9 @@ impl Engine {
             if is_stopped {
                 return Err(stopped());
             }
-            if !self.is_running()? && !self.host.is_stopped() {
+            // While somebody ends it, nobody gets in to look.
+            let is_ended = self.host.with(|engine| Ok(!engine.is_running())).unwrap_or(false);
+            if is_ended && !self.host.is_stopped() {
                 let text = "a shard has ended because of a bug in fanwire";
                 return Err(Failure::new(Class::InternalError, text));
             }

@@ -1,12 +1,17 @@
-//! Telling a forked child from its parent.
+//! Telling a forked child from its parent, and a subinterpreter from the first one.
 //!
 //! # Contract of the unsafe code
-//! The function given to `pthread_atfork` only adds to an atomic, so it may run in a child right after a fork.
+//! The function given to `pthread_atfork` only adds to an atomic, so it may run in a child right after a fork. Python is asked
+//! with the GIL held.
 
 #![allow(unsafe_code)]
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
+use pyo3::prelude::*;
 
 use crate::error::{Class, Failure, Outcome};
 
@@ -52,4 +57,20 @@ fn forked() -> Failure {
         Class::ForkedError,
         "this belongs to the process that forked this one: start an engine of its own here",
     )
+}
+
+/// Refuses all interpreters of a process but its first one: classes and engines are kept once for the process. (Python 3.12
+/// and later refuse by themselves.)
+///
+/// # Errors
+/// `ImportError`.
+pub fn check_interpreter(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the GIL is held.
+    let state = unsafe { ffi::PyInterpreterState_Get() };
+    // SAFETY: the interpreter that runs this.
+    let number = unsafe { ffi::PyInterpreterState_GetID(state) };
+    if number == 0 {
+        return Ok(());
+    }
+    Err(PyImportError::new_err("fanwire does not support subinterpreters: import it in the main interpreter"))
 }

@@ -94,7 +94,7 @@ def test_every_setting_is_taken():
 def test_wrong_settings_are_named(settings, error, text):
     with pytest.raises(error) as caught:
         fanwire.Engine(**{**SMALL, **settings})
-    assert text in str(caught.value)
+    assert text in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
 
 
 def test_a_taken_address_is_named(engine):

@@ -65,7 +65,7 @@ def test_there_is_a_time_out_and_an_end(heard):
         pass
     heard.shutdown()
     kinds = [type(event).__name__ for event in heard.events]
-    assert kinds == ["Opened", "Subscribed", "Closed"]
+    assert kinds == ["Opened", "Subscribed", "Unsubscribed", "Closed"]
     assert list(heard.events) == []
     with pytest.raises(fanwire.Stopped):
         heard.events.take()
