@@ -14,6 +14,8 @@ _Priority: TypeAlias = Priority | Literal["critical", "high", "normal", "low", 0
 _Kind: TypeAlias = Kind | Literal["text", "binary", "json", 0, 1, 2]
 _Data: TypeAlias = Buffer | str | dict[Any, Any] | list[Any] | tuple[Any, ...]
 
+__all__ = ["Claim", "Engine", "Stats", "Topic", "__version__", "_stop_all"]
+
 __version__: str
 
 @final

@@ -217,6 +217,7 @@ impl Engine {
 
     /// Take up to `capacity` events, waiting for the first one.
     #[pyo3(signature = (capacity=256, timeout=Some(0.0)))]
+    #[pyo3(text_signature = "($self, capacity=256, timeout=0.0)")]
     fn poll_events<'py>(
         &self,
         py: Python<'py>,
@@ -254,6 +255,7 @@ impl Engine {
 
     /// End in good order: deliver what was published, then close everybody with 1001. Return whether all was done in time.
     #[pyo3(signature = (deadline=DEADLINE))]
+    #[pyo3(text_signature = "($self, deadline=5.0)")]
     fn shutdown(&self, py: Python<'_>, deadline: f64) -> PyResult<bool> {
         let within = wait::duration("deadline", deadline)?;
         self.end(py, Some(within))

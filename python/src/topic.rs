@@ -142,6 +142,7 @@ struct Say<'a> {
 impl Topic {
     /// Publish one message. Return its place in the order of all messages of the engine.
     #[pyo3(signature = (data, *, priority=None, kind=None, key=None, ttl=None, timeout=Some(0.0)))]
+    #[pyo3(text_signature = "($self, data, *, priority=None, kind=None, key=None, ttl=None, timeout=0.0)")]
     #[allow(clippy::too_many_arguments, reason = "keywords, each by its name")]
     fn publish(
         &self,
@@ -165,6 +166,7 @@ impl Topic {
 
     /// Publish messages in their order. Return how many, which is all of them.
     #[pyo3(signature = (messages, *, priority=None, kind=None, timeout=Some(0.0)))]
+    #[pyo3(text_signature = "($self, messages, *, priority=None, kind=None, timeout=0.0)")]
     fn publish_many(
         &self,
         messages: &Bound<'_, PyAny>,
@@ -230,6 +232,7 @@ impl Topic {
 
     /// Memory of the engine's, to write a message of `length` bytes in place.
     #[pyo3(signature = (length, *, priority=None, kind=None, timeout=Some(0.0)))]
+    #[pyo3(text_signature = "($self, length, *, priority=None, kind=None, timeout=0.0)")]
     fn claim(
         &self,
         py: Python<'_>,
