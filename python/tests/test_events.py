@@ -79,7 +79,7 @@ def test_without_events_there_is_only_the_end(engine):
 
 def test_the_end_wakes_a_thread_that_waits(heard):
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(list(heard.events)))
+    thread = threading.Thread(target=lambda: seen.append(list(heard.events)), daemon=True)
     thread.start()
     time.sleep(0.05)
     heard.shutdown()
