@@ -83,6 +83,33 @@ def test_the_interpreter_ends_cleanly_with_an_engine_that_runs(ending):
         process.communicate()
 
 
+def test_daemon_threads_in_the_middle_of_every_call_end_with_the_interpreter():
+    program = """
+        import threading, time, fanwire
+        engine = fanwire.Engine(
+            listen="127.0.0.1:0", shards=2, pool_bytes=64 << 20, events=100, message_bytes_max=1 << 20, payload_bytes=2 << 20)
+        topic = engine.topic("t")
+        def again(call):
+            while True:
+                try: call()
+                except fanwire.Error: pass
+        for call in (
+            lambda: topic.publish(b"x" * 100, timeout=None),
+            lambda: topic.publish(b"x" * 1_000_000, timeout=None),
+            lambda: topic.publish_many([b"x" * 1000] * 1000, timeout=None),
+            lambda: topic.claim(900_000, timeout=None).commit(),
+            lambda: topic.publish_ref(bytes(500_000)),
+            lambda: engine.events.take(timeout=0.01),
+            lambda: engine.events.take(timeout=None),
+            lambda: engine.stats(),
+        ):
+            threading.Thread(target=again, args=(call,), daemon=True).start()
+        time.sleep(0.2)
+    """
+    for _ in range(3):
+        clean(run_python(program))
+
+
 def test_an_engine_that_is_forgotten_is_stopped_with_a_warning():
     engine = fanwire.Engine(**SMALL)
     topic, address = engine.topic("t"), weakref.ref(engine)
