@@ -404,6 +404,14 @@ public:
         return publish_kept(message, std::move(kept), kind, priority);
     }
 
+    // How the subscribers stand: what a publisher slows down by, or sends less by.
+    Returned<fw_pressure> pressure() const {
+        fw_pressure pressure{};
+        pressure.struct_size = sizeof(pressure);
+        const fw_status code = fw_topic_pressure(handle_, &pressure);
+        return detail::give<fw_pressure>(code, [&] { return pressure; });
+    }
+
     // Memory to write a message in place.
     Returned<Buffer> claim(std::size_t size) {
         fw_buffer *buffer = nullptr;

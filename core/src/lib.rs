@@ -42,5 +42,5 @@ pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use shard::ShardStats;
-pub use topic::{Claim, Message, PublishError, Publisher, RefusedPayload, Topic};
+pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -4,13 +4,14 @@
 //! lock, so no message of a topic can come before the record that makes it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::proto::topic::{TopicName, TopicNameError};
+use crate::shard::Gauges;
 use crate::types::{Kind, Priority, TopicId};
 
 /// Bits of a topic number that index tables; the others count reuses of the index.
@@ -58,6 +59,8 @@ pub struct Opened {
     pub number: u64,
     /// Set when it is removed.
     pub is_removed: Arc<AtomicBool>,
+    /// What shards say of its subscribers, once somebody has asked.
+    pub gauges: Arc<OnceLock<Arc<Gauges>>>,
 }
 
 /// See the module's head.
@@ -113,7 +116,7 @@ impl Registry {
             names.used += 1;
         }
         // Under the lock, hence in the order of the records: shards count the same.
-        let opened = Opened { id, number: names.created, is_removed: Arc::new(AtomicBool::new(false)) };
+        let opened = Opened { id, number: names.created, is_removed: Arc::default(), gauges: Arc::default() };
         names.created += 1;
         names.by_name.insert(name.into(), opened.clone());
         Ok(opened)

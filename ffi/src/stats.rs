@@ -13,6 +13,7 @@ use crate::engine::{fw_engine, host};
 use crate::guard::guard;
 use crate::host::Host;
 use crate::status::{Outcome, fw_status};
+use crate::topic::{fw_topic, with_topic};
 
 /// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
 /// numbers at the end.
@@ -111,6 +112,55 @@ pub struct fw_stats {
     pub accept_exhausted: u64,
 }
 
+/// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
+/// the end.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct fw_pressure {
+    /// sizeof(fw_pressure).
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Subscribers now.
+    pub subscribers: u64,
+    /// The largest lag of any subscriber in any priority, as a share of the lane's budget in bytes: 0 for none; at 0.9 the
+    /// oldest messages are dropped, or, in the critical lane, at 1 the subscriber is closed.
+    pub fullest: f64,
+    /// Nanoseconds since the oldest message was published that some subscriber has still to get; 0 if there is none.
+    pub oldest_ns: u64,
+    /// Messages lost so far by subscribers that were too slow, by FW_PRIORITY_…: critical (none, ever), high, normal, low.
+    pub dropped: [u64; 4],
+}
+
+/// The first version's struct.
+const FIRST_PRESSURE_BYTES: usize = offset_of!(fw_pressure, dropped) + size_of::<[u64; 4]>();
+
+/// Reads how the subscribers of a topic stand, some ten milliseconds ago at most (a hundred at 100,000 subscribers). Subscribers
+/// that asked for less (max_hz) are not behind for that.
+///
+/// Frees: nothing. Retains: nothing. Threads: any.
+/// Blocks: the first call for a topic until every shard has answered, 100 ms at most; later calls never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_ABI_MISMATCH (struct_size), FW_REMOVED, FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_topic_pressure(topic: *const fw_topic, pressure: *mut fw_pressure) -> fw_status {
+    guard("fw_topic_pressure", || {
+        // The wait must not keep the handle pinned.
+        let topic = with_topic(topic, |open| Ok(open.topic.clone()))?;
+        let size = size_of_host_struct("fw_pressure", pressure, FIRST_PRESSURE_BYTES)?;
+        let now = topic.pressure()?;
+        let all = fw_pressure {
+            struct_size: size as u32,
+            reserved: 0,
+            subscribers: now.subscribers,
+            fullest: now.fullest,
+            oldest_ns: now.oldest.as_nanos() as u64,
+            dropped: now.dropped,
+        };
+        write(pressure, size, &all);
+        Ok(())
+    })
+}
+
 /// The first version's struct.
 const FIRST_BYTES: usize = offset_of!(fw_stats, accept_exhausted) + size_of::<u64>();
 
@@ -122,10 +172,10 @@ const FIRST_BYTES: usize = offset_of!(fw_stats, accept_exhausted) + size_of::<u6
 pub unsafe extern "C" fn fw_read_stats(engine: *const fw_engine, stats: *mut fw_stats) -> fw_status {
     guard("fw_read_stats", || {
         let host = host(engine)?;
-        let size = size_of_host_struct(stats)?;
+        let size = size_of_host_struct("fw_stats", stats, FIRST_BYTES)?;
         let now = host.engine()?.stats();
         let base = base(&host, now.shards.len(), now.ring_bytes, now.payload_bytes);
-        write(stats, size, with_shard(base, &now.total));
+        write(stats, size, &fw_stats { struct_size: size as u32, ..with_shard(base, &now.total) });
         Ok(())
     })
 }
@@ -138,27 +188,26 @@ pub unsafe extern "C" fn fw_read_stats(engine: *const fw_engine, stats: *mut fw_
 pub unsafe extern "C" fn fw_read_shard_stats(engine: *const fw_engine, shard: u32, stats: *mut fw_stats) -> fw_status {
     guard("fw_read_shard_stats", || {
         let host = host(engine)?;
-        let size = size_of_host_struct(stats)?;
+        let size = size_of_host_struct("fw_stats", stats, FIRST_BYTES)?;
         let now = host.engine()?.stats();
         let base = base(&host, now.shards.len(), now.ring_bytes, now.payload_bytes);
         let shard = now.shards.get(shard as usize).ok_or(fw_status::FW_BAD_ARGUMENT)?;
-        write(stats, size, with_shard(base, shard));
+        write(stats, size, &fw_stats { struct_size: size as u32, ..with_shard(base, shard) });
         Ok(())
     })
 }
 
-fn size_of_host_struct(stats: *const fw_stats) -> Outcome<usize> {
-    if stats.is_null() {
+fn size_of_host_struct<T>(name: &str, host_struct: *const T, least: usize) -> Outcome<usize> {
+    if host_struct.is_null() {
         return Err(fw_status::FW_NULL.into());
     }
     // SAFETY: the host promises that every version begins with its size.
-    let size = unsafe { stats.cast::<u32>().read_unaligned() };
-    check_size("fw_stats", size, FIRST_BYTES, size_of::<fw_stats>())
+    let size = unsafe { host_struct.cast::<u32>().read_unaligned() };
+    check_size(name, size, least, size_of::<T>())
 }
 
-fn write(to: *mut fw_stats, bytes: usize, mut stats: fw_stats) {
-    stats.struct_size = bytes as u32;
-    let from = ptr::from_ref(&stats).cast::<u8>();
+fn write<T>(to: *mut T, bytes: usize, from: &T) {
+    let from = ptr::from_ref(from).cast::<u8>();
     // SAFETY: as many bytes as the host's struct has, and ours.
     unsafe { to.cast::<u8>().copy_from_nonoverlapping(from, bytes) };
 }

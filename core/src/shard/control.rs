@@ -268,6 +268,9 @@ impl<D: Driver> Shard<D> {
             return true;
         }
         let lost = to - from + 1;
+        if let Some(state) = &mut self.topics[topic as usize] {
+            state.dropped[priority as usize] += lost;
+        }
         match priority {
             Priority::Critical => self.stats.dropped_critical += lost,
             Priority::High => self.stats.dropped_high += lost,

@@ -295,6 +295,7 @@ impl<D: Driver> Shard<D> {
             policy: settings.policy,
             batch_window_ns: settings.batch_window.unwrap_or(BATCH_WINDOW).as_nanos() as u64,
             lane_bytes: settings.lane_bytes.unwrap_or(self.shared.config.memory.lane_bytes),
+            dropped: [0; 4],
         });
         self.topic_names.insert(name.into(), index);
         self.on_new_topic(index);

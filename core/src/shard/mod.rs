@@ -12,6 +12,7 @@ mod handshake;
 mod intake;
 mod interest;
 mod pick;
+mod pressure;
 mod receive;
 mod remainder;
 mod send;
@@ -27,10 +28,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+pub use pressure::{FULL, Gauges, are_watched};
 pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
+use self::pressure::Watch;
 use self::remainder::Rests;
 use self::send::Plan;
 use self::table::Table;
@@ -145,6 +148,7 @@ pub struct Shard<D: Driver> {
     host_events: VecDeque<Event>,
 
     stats: ShardStats,
+    watch: Watch,
     ending: Ending,
     /// New connections are accepted.
     admits: bool,
@@ -209,6 +213,7 @@ impl<D: Driver> Shard<D> {
             plans: Vec::new(),
             host_events: VecDeque::new(),
             stats: ShardStats::default(),
+            watch: Watch::default(),
             ending: Ending::No,
             admits: true,
             conn_slots: slots,
@@ -252,6 +257,7 @@ impl<D: Driver> Shard<D> {
         self.send_news();
         self.close_doomed();
         self.expire_deadlines();
+        self.look_over_watched();
         self.flush_host_events();
         self.admit();
         self.end_if_drained();
@@ -279,6 +285,7 @@ impl<D: Driver> Shard<D> {
         }
         let mut until = self.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.next_batch_due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns } = self.ending {
             until = until.min(deadline_ns);
@@ -381,6 +388,7 @@ impl<D: Driver> Shard<D> {
                         self.close_after_messages(slot, code, reason);
                     }
                 }
+                Command::Watch { topic, gauges } => self.watch(topic, gauges),
                 Command::Drain { within_ns } => self.begin_drain(within_ns),
                 Command::Stop => self.stop(),
             }

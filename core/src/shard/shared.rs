@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 
+use super::pressure::Gauges;
 use crate::config::Config;
 use crate::event::Event;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
-use crate::types::{ConnectionId, Kind};
+use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
 pub struct Shared {
@@ -78,6 +79,13 @@ pub enum Command {
         code: u16,
         /// Close reason, at most 123 bytes.
         reason: String,
+    },
+    /// Say how the subscribers of a topic stand, from now on.
+    Watch {
+        /// Which.
+        topic: TopicId,
+        /// Where.
+        gauges: Arc<Gauges>,
     },
     /// Stop accepting, flush, close everybody with 1001, and end; reset what is left at the deadline.
     Drain {

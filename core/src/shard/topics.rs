@@ -303,6 +303,8 @@ pub struct TopicState {
     pub batch_window_ns: u64,
     /// Budget of each of its logs.
     pub lane_bytes: usize,
+    /// Messages lost by slow subscribers, by priority.
+    pub dropped: [u64; 4],
 }
 
 /// A connection's subscription to one topic.
