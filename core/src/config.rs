@@ -71,7 +71,7 @@ impl Default for Config {
 /// Memory budgets in bytes. Reserved at start, touched when used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryConfig {
-    /// The ingest ring: a power of two from 64 KiB to 1 GiB.
+    /// The ingest ring: a power of two from 64 KiB to 4 GiB.
     pub ring_bytes: usize,
     /// Log blocks of the whole engine, split evenly over the shards.
     pub pool_bytes: usize,
