@@ -118,6 +118,10 @@ impl View {
                 if next == lane.next {
                     continue;
                 }
+                if lane.page.is_none() {
+                    let pages = truth.ledger.pages(self.subscriber.socket, (id, priority));
+                    lane.page = pages.iter().rposition(|page| page.linked.start.floor == lane.next);
+                }
                 // What was passed over may be behind the cursor already.
                 let wishes = self.subscriber.wishes;
                 let goes_on = next > lane.next

@@ -379,6 +379,18 @@ impl World {
         for client in &mut self.state.borrow_mut().clients {
             client.settle();
         }
+        self.come_to_rest();
+        // Connections that linger after their close frame are given up after five seconds; paced cursors wait for their time.
+        let until = self.net.now_ns() + 6_000_000_000;
+        while self.net.now_ns() < until || (!self.is_tidy() && self.net.now_ns() < until + 1_000_000_000) {
+            self.net.advance_to(self.net.now_ns() + 50_000_000);
+            self.round();
+        }
+        self.come_to_rest();
+    }
+
+    /// Until nothing has moved for a while.
+    fn come_to_rest(&self) {
         let mut quiet = 0;
         for _ in 0..200_000 {
             let before = self.progress();
@@ -387,12 +399,6 @@ impl World {
                 && self.state.borrow().clients.iter().all(|c| !c.is_alive() || c.is_quiet());
             quiet = if is_quiet && self.progress() == before { quiet + 1 } else { 0 };
             if quiet > 30 {
-                // Connections that linger after their close frame are given up after five seconds.
-                let until = self.net.now_ns() + 6_000_000_000;
-                while self.net.now_ns() < until || (!self.is_tidy() && self.net.now_ns() < until + 1_000_000_000) {
-                    self.net.advance_to(self.net.now_ns() + 50_000_000);
-                    self.round();
-                }
                 return;
             }
         }
