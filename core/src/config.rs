@@ -39,6 +39,10 @@ pub struct Config {
     pub access: AccessConfig,
     /// How the engine names itself in `welcome`.
     pub server_name: String,
+    /// For tests of conformance: receive buffers of 1 KiB, a completion queue of 64 entries, and sends of which the kernel is handed
+    /// 1 to 7 bytes, seven times of eight.
+    #[cfg(feature = "test-knobs")]
+    pub is_tiny: bool,
 }
 
 impl Default for Config {
@@ -58,6 +62,8 @@ impl Default for Config {
             events: EventsConfig::default(),
             access: AccessConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
+            #[cfg(feature = "test-knobs")]
+            is_tiny: false,
         }
     }
 }
@@ -109,6 +115,10 @@ pub struct LimitsConfig {
     pub close_timeout: Duration,
     /// Topics and patterns that one connection may subscribe to.
     pub subscriptions_per_connection_max: u32,
+    /// Bytes that the kernel may hold unsent for one connection, about (`TCP_NOTSENT_LOWAT`): what a critical message may have
+    /// to wait behind on a thin link. What does not fit stays in the shared logs, where priorities still count. Less is
+    /// better on thin links, and costs fast but distant clients throughput.
+    pub unsent_bytes_max: usize,
 }
 
 impl Default for LimitsConfig {
@@ -121,6 +131,7 @@ impl Default for LimitsConfig {
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
             subscriptions_per_connection_max: 1_024,
+            unsent_bytes_max: 16 << 10,
         }
     }
 }

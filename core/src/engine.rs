@@ -36,8 +36,6 @@ const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 const COMMANDS: usize = 4_096;
 /// Unacknowledged data is given up after so long: a peer that is gone without a word.
 const USER_TIMEOUT_MS: u32 = 120_000;
-/// What the kernel may hold unsent for one connection; the rest of a laggard's backlog stays in the shared log.
-const NOTSENT_LOWAT: u32 = 16 << 10;
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +169,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
-        let (addresses, mut listeners) = listen_all(&config.listen, shards)?;
+        let (addresses, mut listeners) = listen_all(&config.listen, shards, config.limits.unsent_bytes_max)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         let bell =
             Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
@@ -328,7 +326,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes one connection with this code and reason (at most 123 bytes are sent of it).
+    /// Closes one connection with this code and reason (at most 123 bytes are sent of it), after the messages that were sent to
+    /// it alone before; they get [`crate::LimitsConfig::close_timeout`].
     ///
     /// # Errors
     /// See [`SendError`].
@@ -467,14 +466,18 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
 }
 
 /// One listener for each shard on each address.
-fn listen_all(addresses: &[SocketAddr], shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+fn listen_all(
+    addresses: &[SocketAddr],
+    shards: usize,
+    unsent_bytes_max: usize,
+) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
     for &address in addresses {
         let failed = |error| StartError::Listen { address, error };
         let options = |reuse_port| ListenOptions {
             reuse_port,
-            notsent_lowat: Some(NOTSENT_LOWAT),
+            notsent_lowat: u32::try_from(unsent_bytes_max).ok(),
             user_timeout_ms: Some(USER_TIMEOUT_MS),
             ..ListenOptions::default()
         };
@@ -555,24 +558,42 @@ impl ShardStart {
             recv_bytes: RECV_BYTES,
             events_per_turn: 1_024,
         };
+        let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
+        #[cfg(feature = "test-knobs")]
+        let (limits, epoll, uring) = tiny(self.shared.config.is_tiny, limits, epoll, uring);
         let ready = self.ready.clone();
         match self.choice {
-            DriverChoice::Epoll => {
-                let options = EpollOptions::default();
-                match EpollDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                    Err(error) => refuse(error, &ready),
-                }
-            }
-            DriverChoice::Auto | DriverChoice::Uring => {
-                let options = UringOptions::default();
-                match UringDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                    Err(error) => refuse(error, &ready),
-                }
-            }
+            DriverChoice::Epoll => match EpollDriver::new(&limits, self.listeners, &epoll) {
+                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                Err(error) => refuse(error, &ready),
+            },
+            DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, self.listeners, &uring) {
+                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                Err(error) => refuse(error, &ready),
+            },
         }
     }
+}
+
+/// What [`crate::Config::is_tiny`] means to the drivers.
+#[cfg(feature = "test-knobs")]
+fn tiny(
+    is_tiny: bool,
+    limits: DriverLimits,
+    epoll: EpollOptions,
+    uring: UringOptions,
+) -> (DriverLimits, EpollOptions, UringOptions) {
+    use crate::driver::SendCut;
+
+    if !is_tiny {
+        return (limits, epoll, uring);
+    }
+    let send_cut = SendCut::Ragged;
+    (
+        DriverLimits { recv_bytes: 1 << 10, ..limits },
+        EpollOptions { send_cut },
+        UringOptions { sq_entries: 64, cq_entries: 64, send_cut, ..uring },
+    )
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> io::Result<()> {

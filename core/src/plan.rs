@@ -173,6 +173,9 @@ impl Config {
         if !(512..=64 << 10).contains(&limits.request_bytes_max) {
             wrong("limits.request_bytes_max", &limits.request_bytes_max, "must be from 512 to 65536".into());
         }
+        if !(1 << 10..=64 << 20).contains(&limits.unsent_bytes_max) {
+            wrong("limits.unsent_bytes_max", &limits.unsent_bytes_max, "must be from 1024 to 67108864".into());
+        }
         if limits.handshake_timeout.is_zero() {
             wrong("limits.handshake_timeout", &"0", "must be above zero".into());
         }

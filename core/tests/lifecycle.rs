@@ -3,6 +3,8 @@
 mod support;
 
 use std::io::Read as _;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -195,13 +197,18 @@ fn a_client_that_cannot_take_critical_messages_is_evicted_and_the_others_get_the
     let mut deaf = connect(addr(&engine), "/t/alarm", None);
     let mut healthy = connect(addr(&engine), "/t/alarm", None);
     const COUNT: usize = 4_000;
+    let read = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let reads = read.clone();
     let reader = std::thread::spawn(move || {
-        (0..COUNT).for_each(|i| assert_eq!(next_payload(&mut healthy)[..8], *format!("{i:08}").as_bytes()));
+        for i in 0..COUNT {
+            assert_eq!(next_payload(&mut healthy)[..8], *format!("{i:08}").as_bytes());
+            reads.store(i + 1, Ordering::SeqCst);
+        }
     });
     for i in 0..COUNT {
         // The healthy one must keep up, or it would be evicted by right: at most a part of the budget in one go.
         if i % 50 == 0 {
-            support::pause(5);
+            wait_until("the healthy client has read", || read.load(Ordering::SeqCst) + 50 >= i || reader.is_finished());
         }
         publish(&topic, Priority::Critical, format!("{i:08}{}", "x".repeat(4_000)).as_bytes());
     }
@@ -414,8 +421,27 @@ fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverCh
     two.shards = Some(2);
     let engine = start(two);
     let addr = addr(&engine);
-    // Each topic is asked for by several at once, on both shards, before any shard knows it.
-    for round in 0..40 {
+    let is_over = AtomicBool::new(false);
+    let outcome = std::thread::scope(|scope| {
+        // The host keeps the registry busy meanwhile.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = engine.topic("busy");
+            }
+        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| fresh_topics(&engine, addr)));
+        is_over.store(true, Ordering::Relaxed);
+        outcome
+    });
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+    engine.shutdown_now();
+}
+
+/// Each topic is asked for by several at once, on both shards, before any shard knows it.
+fn fresh_topics(engine: &Engine, addr: SocketAddr) {
+    for round in 0..300 {
         let path = format!("/t/fresh/{round}");
         let requests = upgrade_request(&path, None);
         let mut clients: Vec<Bare> = (0..24).map(|_| Bare::connect(addr)).collect();
@@ -435,5 +461,4 @@ fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverCh
             );
         }
     }
-    engine.shutdown_now();
 }

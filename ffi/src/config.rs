@@ -306,6 +306,7 @@ impl fw_config {
                 idle_timeout: milliseconds(self.idle_timeout_ms),
                 close_timeout: milliseconds(self.close_timeout_ms),
                 subscriptions_per_connection_max: self.subscriptions_per_connection_max,
+                ..LimitsConfig::default()
             },
             topics: self.topics()?,
             events: EventsConfig { capacity: self.events_capacity()?, messages: self.events_messages != 0 },

@@ -7,9 +7,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use fanwire::Kind;
+use fanwire::proto::subscribe::KEY_BYTES_MAX;
 use fanwire::proto::topic::{Pattern, TopicName};
 
+use crate::feed::Form;
 use crate::pace::Speed;
+use crate::topics::TopicSetting;
 use crate::units::{ByteSize, CpuList, Span};
 use crate::url::Url;
 
@@ -102,6 +106,11 @@ pub struct EngineArgs {
     #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Limits")]
     pub max_message_bytes: ByteSize,
 
+    /// Bytes that the kernel may hold unsent for one subscriber: what a critical message may have to wait behind. Less is
+    /// better for thin links (4KiB), more for fast ones over long distances
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Limits")]
+    pub max_unsent_bytes: ByteSize,
+
     /// Time that a connection gets to send its whole upgrade request
     #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Limits")]
     pub handshake_timeout: Span,
@@ -133,6 +142,24 @@ pub struct EngineArgs {
     /// Lock all memory, so that nothing is ever paged out
     #[arg(long, help_heading = "Memory")]
     pub lock_memory: bool,
+
+    /// How topics that match a pattern are treated: PATTERN=WORD[,WORD…]. The first match holds; may be repeated. Words: for
+    /// slow subscribers drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing,
+    /// keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME
+    #[arg(long = "topic", value_name = "SETTING", help_heading = "Topics")]
+    pub topic_settings: Vec<TopicSetting>,
+
+    /// More of the same out of a file, one a line, after those of the command line; # begins a comment line
+    #[arg(long, value_name = "FILE", help_heading = "Topics")]
+    pub topics_file: Option<PathBuf>,
+
+    /// Do not compress WebSocket messages, whatever clients offer
+    #[arg(long, help_heading = "Compression")]
+    pub no_deflate: bool,
+
+    /// Messages from this size on are compressed for clients that agreed to it
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", help_heading = "Compression")]
+    pub deflate_from: ByteSize,
 
     /// Who may publish over the socket. `loopback`: programs on this machine that are no browser and no proxy
     #[arg(long, value_enum, default_value_t = Publish::Loopback, value_name = "WHO", help_heading = "Access")]
@@ -172,12 +199,13 @@ Examples:
   fanwire serve
   fanwire serve --listen 0.0.0.0:9001 --allow-origin https://ops.example.org
   fanwire serve --listen 127.0.0.1:0 --shards 2 --cpus 0,1 --lane-bytes 64MiB --pool-bytes 1GiB
+  fanwire serve --topic 'rover/*/pose=latest' --topic 'logs/**=keep-messages=10000,keep-for=1h'
 
 Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts
 nobody any more, sends what is queued, closes with 1001 and exits 0; a second signal ends at once.
 
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
-fanwire.json.v1 any topics.")]
+fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
 pub struct ServeArgs {
     /// Address to listen on; port 0 takes a free one; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
@@ -200,9 +228,11 @@ Examples:
   echo 'battery low' | fanwire pub ws://127.0.0.1:9001 rover/1/alarm --priority critical
   fanwire pub ws://127.0.0.1:9001 --ndjson < messages.ndjson
   yes tick | fanwire pub ws://127.0.0.1:9001 clock --rate 200
+  pose-source | fanwire pub ws://127.0.0.1:9001 rover/1/pose --kind json --key arm --ttl 250ms
 
-Each line, without its line feed, is one text message (one that is not UTF-8 is sent as binary).
-With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are published as JSON.
+Each line, without its line feed, is one message: text (what is not UTF-8 is sent as binary) unless
+--kind says otherwise. With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are
+published as JSON; \"priority\", \"key\" and \"ttl_ms\" in a line take precedence over the options.
 It waits where the server is busy and loses nothing; it ends, with a close handshake, once the
 server has taken everything. What the server refuses is shown on stderr and makes it exit 1.")]
 pub struct PubArgs {
@@ -214,9 +244,21 @@ pub struct PubArgs {
     #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = topic_name)]
     pub topic: Option<String>,
 
-    /// Lines are {"topic":…,"data":…[,"priority":…]}; data, any JSON value, is published verbatim
+    /// Lines are {"topic":…,"data":…[,"priority":…,"key":…,"ttl_ms":…]}; data, any JSON value, is published verbatim
     #[arg(long)]
     pub ndjson: bool,
+
+    /// What a line is
+    #[arg(long, value_enum, default_value_t = KindArg::Text, value_name = "KIND", conflicts_with = "ndjson")]
+    pub kind: KindArg,
+
+    /// What the messages replace, where a topic's policy is `latest` (1 to 255 bytes)
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
+
+    /// Time for which a message is worth something: a subscriber that lags more does not get it
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Span>,
 
     /// Messages a second at most
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -239,10 +281,13 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/*/gps' 'rover/*/alarm' --json
   fanwire sub ws://127.0.0.1:9001 '**' --stats > /dev/null
   fanwire sub ws://127.0.0.1:9001 logs/ssh --count 2000 > copy.log
+  fanwire sub ws://127.0.0.1:9001 'logs/**' --reconnect --state logs.state >> logs.txt
+  fanwire sub ws://127.0.0.1:9001 'rover/**' --protocol batch+lz4 --json
 
 * stands for one level of a topic, a final ** for all that follow. A topic's last message comes
-first, if it has one. Messages that were lost on the way (this side was too slow) are reported on
-stderr. Ends with 0 when the server goes away in order.")]
+first, if it has one. Messages that were lost on the way (this side was too slow, or away for longer
+than the server keeps messages) are reported on stderr. Ends with 0 when the server goes away in
+order, unless --reconnect is given.")]
 pub struct SubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -251,6 +296,27 @@ pub struct SubArgs {
     /// Topics or patterns
     #[arg(value_name = "TOPIC", required = true, value_parser = topic_pattern)]
     pub topics: Vec<String>,
+
+    /// What is spoken with the server; what is printed is the same
+    #[arg(long, value_enum, default_value_t = ProtocolArg::Json, value_name = "PROTOCOL")]
+    pub protocol: ProtocolArg,
+
+    /// Let the server compress (permessage-deflate)
+    #[arg(long)]
+    pub deflate: bool,
+
+    /// Messages (of batches: frames) a second at most of each topic and priority: the newest at the time. Critical ones are
+    /// not held back
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub max_hz: Option<f64>,
+
+    /// Connect again whenever the connection breaks or nobody answers, and go on where it ended
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Go on where an earlier run with this file ended, and note there where this one ends
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 
     /// Print whole messages (topic, sequence number, time, data) and gap notices as JSON, one a line
     #[arg(long)]
@@ -337,8 +403,9 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/*/alarm' --json     # beside it
 
 Topics, for N = 1, 2, 3: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz),
-rover/N/battery (1 Hz), rover/N/alarm (critical and less). Where a usual port is taken, the next
-free one is.")]
+rover/N/battery (1 Hz), rover/N/heartbeat (critical, 2 Hz), rover/N/alarm (critical and less). Where a
+usual port is taken, the next free one is. The page's slow link goes through the port after the
+engine's.")]
 pub struct DemoArgs {
     /// Address of the engine
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
@@ -359,6 +426,55 @@ pub struct DemoArgs {
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// What `sub` speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArg {
+    /// fanwire.json.v1
+    Json,
+    /// fanwire.msgpack.v1
+    Msgpack,
+    /// fanwire.batch.v1: many messages in one frame
+    Batch,
+    /// The same with LZ4
+    #[value(name = "batch+lz4")]
+    BatchLz4,
+    /// No subprotocol: names only, no numbers, no notice of what is lost
+    Raw,
+}
+
+impl From<ProtocolArg> for Form {
+    fn from(arg: ProtocolArg) -> Form {
+        match arg {
+            ProtocolArg::Json => Form::Json,
+            ProtocolArg::Msgpack => Form::Msgpack,
+            ProtocolArg::Batch => Form::Batch,
+            ProtocolArg::BatchLz4 => Form::BatchLz4,
+            ProtocolArg::Raw => Form::Raw,
+        }
+    }
+}
+
+/// What a line of `pub` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// Text
+    Text,
+    /// One JSON value, which is checked
+    Json,
+    /// Bytes
+    Binary,
+}
+
+impl From<KindArg> for Kind {
+    fn from(arg: KindArg) -> Kind {
+        match arg {
+            KindArg::Text => Kind::Text,
+            KindArg::Json => Kind::Json,
+            KindArg::Binary => Kind::Binary,
+        }
+    }
 }
 
 /// Priorities by name.
@@ -393,6 +509,13 @@ fn topic_pattern(text: &str) -> Result<String, String> {
     Pattern::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
+fn key(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=KEY_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err("a key has 1 to 255 bytes".into()),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -418,7 +541,7 @@ mod tests {
     #[test]
     fn every_default_is_the_engine_s_own() {
         let Command::Serve(serve) = parse("fanwire serve").unwrap().command else { panic!("not serve") };
-        let from_arguments = crate::engine::config(&serve.engine, serve.listen.clone());
+        let from_arguments = crate::engine::config(&serve.engine, serve.listen.clone()).unwrap();
         assert_eq!(format!("{from_arguments:?}"), format!("{:?}", fanwire::Config::default()));
     }
 

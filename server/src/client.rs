@@ -11,11 +11,12 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use fanwire::proto::client::{UpgradeRequest, encode_frame};
-use fanwire::proto::close::CloseCode;
+use fanwire::proto::client::{ResponseError, UpgradeRequest, encode_frame};
+use fanwire::proto::close::{CloseCode, Violation};
 use fanwire::proto::decoder::{Decoder, Part, Role};
 use fanwire::proto::encoder::close_payload;
 use fanwire::proto::header::{CONTROL_PAYLOAD_BYTES_MAX, Opcode};
+use fanwire::proto::inflate::Inflater;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock;
@@ -26,6 +27,26 @@ use crate::url::Url;
 const MESSAGE_BYTES_MAX: u64 = 96 << 20;
 /// Free room wanted in the input buffer before a read: one read then brings many small frames.
 const READ_BYTES: usize = 256 << 10;
+
+/// What permessage-deflate is offered with: both sides compress each message by itself.
+const DEFLATE_OFFER: (&str, &str) =
+    ("Sec-WebSocket-Extensions", "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+
+/// What a connection is asked to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer<'a> {
+    /// The subprotocol, which the server then has to choose; `None`: a raw connection.
+    pub protocol: Option<&'a str>,
+    /// The server may compress what it sends.
+    pub deflate: bool,
+}
+
+impl<'a> Offer<'a> {
+    /// A subprotocol, and no compression.
+    pub fn protocol(name: &'a str) -> Self {
+        Offer { protocol: Some(name), deflate: false }
+    }
+}
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +94,6 @@ pub struct Ready {
 }
 
 /// The connection.
-#[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     decoder: Decoder,
@@ -81,8 +101,12 @@ pub struct Client {
     input: Vec<u8>,
     start: usize,
     end: usize,
-    /// Pieces of a message that did not arrive in one.
+    /// Pieces of a message that did not arrive in one, or a message that was compressed.
     message: Vec<u8>,
+    /// Pieces of a compressed message.
+    compressed: Vec<u8>,
+    /// Where permessage-deflate was agreed.
+    inflater: Option<Box<Inflater>>,
     /// `output[sent..]` has still to be sent.
     output: Vec<u8>,
     sent: usize,
@@ -92,24 +116,35 @@ pub struct Client {
     closed: Option<Closed>,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("stream", &self.stream).field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
 enum Found {
     InPlace { text: bool, range: Range<usize> },
     Assembled { text: bool },
 }
 
 impl Client {
-    /// Connects to `url`, offering `protocol`, which the server has to choose. Takes at most `timeout`.
+    /// Connects to `url`. Takes at most `timeout`.
     ///
     /// # Errors
-    /// Where nobody answers (69) or the answer is not the WebSocket and subprotocol asked for (76).
-    pub fn connect(url: &Url, protocol: &str, timeout: Duration) -> Result<Self, Failure> {
+    /// Where nobody answers or the server has no room (69), or the answer is not the WebSocket asked for (76).
+    pub fn connect(url: &Url, offer: &Offer<'_>, timeout: Duration) -> Result<Self, Failure> {
         let deadline = clock::now() + timeout;
         let mut stream = dial(url, deadline)?;
         let keys = RandomState::new();
         let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
         let authority = url.authority();
-        let request =
-            UpgradeRequest { host: &authority, target: &url.target, key, protocols: &[protocol], headers: &[] };
+        let request = UpgradeRequest {
+            host: &authority,
+            target: &url.target,
+            key,
+            protocols: offer.protocol.as_slice(),
+            headers: if offer.deflate { &[DEFLATE_OFFER] } else { &[] },
+        };
         let mut bytes = Vec::new();
         let mut connecting = request
             .write(&mut bytes)
@@ -142,9 +177,12 @@ impl Client {
                 Err(error) => return Err(unanswered(error)),
             };
             end += n;
-            let answer = connecting
-                .response(&input[..end])
-                .map_err(|e| Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {e}")))?;
+            let answer = connecting.response(&input[..end]).map_err(|e| match e {
+                ResponseError::Refused { status: 503, .. } => {
+                    Failure::message(Exit::Unavailable, format!("cannot connect to {url}: {e}"))
+                }
+                e => Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {e}")),
+            })?;
             match answer {
                 Some(response) => break response,
                 // The codec bounds a head to far less than the buffer.
@@ -154,20 +192,29 @@ impl Client {
                 None => {}
             }
         };
-        if response.protocol.as_deref() != Some(protocol) {
+        if let Some(protocol) = offer.protocol
+            && response.protocol.as_deref() != Some(protocol)
+        {
             return Err(Failure::message(
                 Exit::Protocol,
                 format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?"),
             ));
         }
+        let compresses = is_deflate_agreed(response.extensions.as_deref(), offer.deflate)
+            .map_err(|what| Failure::message(Exit::Protocol, format!("{url}: {what}")))?;
+        if offer.deflate && !compresses {
+            tracing::warn!("{url} does not compress");
+        }
         stream.set_nonblocking(true).map_err(unanswered)?;
         Ok(Client {
             stream,
-            decoder: Decoder::new(Role::Client, false),
+            decoder: Decoder::new(Role::Client, compresses),
             input,
             start: response.head_bytes,
             end,
             message: Vec::new(),
+            compressed: Vec::new(),
+            inflater: compresses.then(Box::default),
             output: Vec::new(),
             sent: 0,
             mask_keys: keys,
@@ -175,6 +222,13 @@ impl Client {
             close_sent: false,
             closed: None,
         })
+    }
+
+    /// Queues a binary message; see [`Client::send_text`].
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        if !self.close_sent {
+            self.queue(Opcode::Binary, bytes);
+        }
     }
 
     /// Queues a text message. Nothing bounds the queue but the caller: see [`Client::queued_bytes`].
@@ -251,11 +305,7 @@ impl Client {
             let step = match self.decoder.next(&mut self.input[self.start..self.end], MESSAGE_BYTES_MAX) {
                 Ok(step) => step,
                 Err(violation) => {
-                    let what = format!("the server broke the protocol: {}", violation.reason);
-                    (self.start, self.end) = (0, 0);
-                    self.close(violation.code, violation.reason);
-                    self.send_queued();
-                    self.closed = Some(Closed { code: 1006, reason: what });
+                    self.give_up(violation);
                     continue;
                 }
             };
@@ -263,6 +313,18 @@ impl Client {
             match step.part {
                 // What is left after the end of the stream will never be whole.
                 None => return self.closed.clone().map(Incoming::Closed),
+                Some(Part::Data { text, compressed: true, first, last, bytes }) => {
+                    if first {
+                        self.compressed.clear();
+                    }
+                    self.compressed.extend_from_slice(bytes);
+                    if last {
+                        match self.inflate(text) {
+                            Ok(()) => break Found::Assembled { text },
+                            Err(violation) => self.give_up(violation),
+                        }
+                    }
+                }
                 Some(Part::Data { text, first, last, bytes, .. }) => {
                     if first && last {
                         // A piece ends where the consumed bytes end.
@@ -304,6 +366,29 @@ impl Client {
             Ok(text) if is_text => Incoming::Text(text),
             _ => Incoming::Binary(bytes),
         })
+    }
+
+    /// Makes a message of the compressed one that is complete.
+    fn inflate(&mut self, is_text: bool) -> Result<(), Violation> {
+        self.message.clear();
+        let invalid = |reason| Violation { code: CloseCode::INVALID_PAYLOAD, reason };
+        let inflater = self.inflater.as_mut().ok_or_else(|| invalid("compressed without agreement"))?;
+        inflater
+            .inflate(&self.compressed, MESSAGE_BYTES_MAX as usize, &mut self.message)
+            .map_err(|error| error.violation())?;
+        if is_text && std::str::from_utf8(&self.message).is_err() {
+            return Err(invalid("text is not UTF-8"));
+        }
+        Ok(())
+    }
+
+    /// The server broke the rules: says so and reads no further.
+    fn give_up(&mut self, violation: Violation) {
+        let what = format!("the server broke the protocol: {}", violation.reason);
+        (self.start, self.end) = (0, 0);
+        self.close(violation.code, violation.reason);
+        self.send_queued();
+        self.closed = Some(Closed { code: 1006, reason: what });
     }
 
     fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -368,6 +453,19 @@ impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether the server's extensions are those offered.
+fn is_deflate_agreed(extensions: Option<&str>, was_offered: bool) -> Result<bool, &'static str> {
+    let Some(extensions) = extensions else { return Ok(false) };
+    let mut parts = extensions.split(';').map(str::trim);
+    if !was_offered || parts.next() != Some("permessage-deflate") {
+        return Err("the server answers with an extension that was not offered");
+    }
+    if !parts.any(|part| part == "server_no_context_takeover") {
+        return Err("the server does not agree to compress each message by itself");
+    }
+    Ok(true)
 }
 
 fn dial(url: &Url, deadline: Instant) -> Result<TcpStream, Failure> {

@@ -6,17 +6,28 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fanwire::{AccessConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess, StartError};
+use fanwire::{
+    AccessConfig, CompressionConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess,
+    StartError, TopicConfig,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Driver, EngineArgs, Publish};
 use crate::exit::Failure;
+use crate::topics;
 use crate::units::grouped;
 
 /// The configuration that the arguments ask for.
-pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
+///
+/// # Errors
+/// Where a file that they name cannot be read, or is wrong.
+pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Failure> {
     let usual = Config::default();
-    Config {
+    let mut topics: Vec<TopicConfig> = args.topic_settings.iter().map(|setting| setting.0.clone()).collect();
+    if let Some(path) = &args.topics_file {
+        topics.extend(topics::read(path)?);
+    }
+    Ok(Config {
         listen,
         shards: args.shards.map(Into::into),
         cpus: args.cpus.as_ref().map(|list| list.0.clone()),
@@ -41,6 +52,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             handshake_timeout: args.handshake_timeout.0,
             ping_every: args.ping_every.0,
             idle_timeout: args.idle_timeout.0,
+            unsent_bytes_max: args.max_unsent_bytes.to_usize(),
             ..usual.limits
         },
         access: AccessConfig {
@@ -51,8 +63,10 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Config {
             },
             allowed_origins: args.allow_origin.clone(),
         },
+        topics,
+        compression: CompressionConfig { deflate: !args.no_deflate, threshold_bytes: args.deflate_from.to_usize() },
         ..usual
-    }
+    })
 }
 
 /// Starts an engine: raises the limit of open files, logs the memory sum, refuses what cannot fit.
@@ -97,6 +111,9 @@ fn option_of(field: &'static str) -> &'static str {
         "memory.payload_bytes" => "--payload-bytes",
         "limits.message_bytes_max" => "--max-message-bytes",
         "limits.handshake_timeout" => "--handshake-timeout",
+        "topics.pattern" => "--topic",
+        "topics.lane_bytes" => "--topic lane-bytes",
+        "limits.unsent_bytes_max" => "--max-unsent-bytes",
         other => other,
     }
 }

@@ -29,6 +29,10 @@ pub struct Record<'a> {
     pub data: &'a RawValue,
     /// `critical`, `high`, `normal` or `low`.
     pub priority: Option<PriorityName>,
+    /// What it replaces (`pub --ndjson` only).
+    pub key: Option<String>,
+    /// Milliseconds for which it is worth something (`pub --ndjson` only).
+    pub ttl_ms: Option<u64>,
 }
 
 /// A priority as it is written in a line.

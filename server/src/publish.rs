@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use fanwire::proto::json::JsonCheck;
 use fanwire::{Kind, Priority};
 
 use crate::args::PubArgs;
@@ -14,6 +15,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::ndjson::{self, LINE_BYTES_MAX, Place};
 use crate::pace::Rate;
+use crate::requests::Outgoing;
 use crate::signals::StopRequests;
 use crate::units::grouped;
 use crate::uplink::Uplink;
@@ -55,6 +57,7 @@ fn send_lines(
     rate: &mut Option<Rate>,
 ) -> Result<(), Failure> {
     let mut place = Place { name: "stdin".into(), line: 0 };
+    let mut check = JsonCheck::new();
     loop {
         let Some(line) = lines.next_line() else {
             if lines.is_ended() || !uplink.wait_readable(lines.source.as_fd())? {
@@ -73,7 +76,7 @@ fn send_lines(
         {
             return Ok(());
         }
-        if !publish_line(args, uplink, line, &place)? {
+        if !publish_line(args, uplink, &mut check, line, &place)? {
             return Ok(());
         }
         if let Some(rate) = rate {
@@ -82,16 +85,36 @@ fn send_lines(
     }
 }
 
-fn publish_line(args: &PubArgs, uplink: &mut Uplink, line: &[u8], place: &Place) -> Result<bool, Failure> {
+fn publish_line(
+    args: &PubArgs,
+    uplink: &mut Uplink,
+    check: &mut JsonCheck,
+    line: &[u8],
+    place: &Place,
+) -> Result<bool, Failure> {
     let usual = Priority::from(args.priority);
+    let ttl_ms = args.ttl.map(|ttl| u64::try_from(ttl.0.as_millis()).unwrap_or(u64::MAX));
     if !args.ndjson {
+        let kind = Kind::from(args.kind);
+        if kind == Kind::Json && !check.is_valid(line) {
+            return Err(place.wrong("is not one JSON value"));
+        }
         // The parser makes sure that there is a topic without --ndjson.
-        return uplink.publish(args.topic.as_deref().unwrap_or_default(), usual, Kind::Text, line);
+        let topic = args.topic.as_deref().unwrap_or_default();
+        let key = args.key.as_deref();
+        return uplink.publish(&Outgoing { topic, priority: usual, kind, payload: line, key, ttl_ms });
     }
     let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
     let topic = record.topic.as_deref().or(args.topic.as_deref());
     let topic = topic.ok_or_else(|| place.wrong("names no topic, and none was given on the command line"))?;
-    uplink.publish(topic, record.priority.map_or(usual, Into::into), Kind::Json, record.data.get().as_bytes())
+    uplink.publish(&Outgoing {
+        topic,
+        priority: record.priority.map_or(usual, Into::into),
+        kind: Kind::Json,
+        payload: record.data.get().as_bytes(),
+        key: record.key.as_deref().or(args.key.as_deref()),
+        ttl_ms: record.ttl_ms.or(ttl_ms),
+    })
 }
 
 /// Lines out of reads of any size.

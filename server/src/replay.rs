@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::ndjson::{self, Place, Record, Recording};
 use crate::pace::{Pace, Speed};
 use crate::progress::Progress;
+use crate::requests::Outgoing;
 use crate::signals::StopRequests;
 use crate::units::grouped;
 use crate::uplink::Uplink;
@@ -51,7 +52,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
         }
         (None, Some(address)) => {
-            let mut config = engine::config(&args.engine, vec![address]);
+            let mut config = engine::config(&args.engine, vec![address])?;
             if args.wait_for_subscribers > 0 {
                 config.events.capacity = EVENTS;
             }
@@ -165,7 +166,8 @@ fn at(failure: Failure, place: &Place) -> Failure {
 
 impl Target for Uplink {
     fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
-        Uplink::publish(self, topic, priority, Kind::Json, payload)
+        let message = Outgoing { topic, priority, kind: Kind::Json, payload, key: None, ttl_ms: None };
+        Uplink::publish(self, &message)
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {

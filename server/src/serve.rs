@@ -14,7 +14,7 @@ use crate::signals::StopRequests;
 /// As [`engine::start`].
 pub fn run(args: &ServeArgs) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let engine = engine::start(engine::config(&args.engine, args.listen.clone()))?;
+    let engine = engine::start(engine::config(&args.engine, args.listen.clone())?)?;
     engine::announce(&engine);
     stop.wait();
     tracing::info!(

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use fanwire::proto::close::CloseCode;
 use fanwire::proto::json::{self, server};
 use fanwire::proto::server_message::ServerMessage;
-use fanwire::{Kind, Priority};
 
-use crate::client::{Client, Incoming, Ready};
+use crate::client::{Client, Incoming, Offer, Ready};
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::requests;
+use crate::requests::{self, Outgoing};
 use crate::signals::StopRequests;
 use crate::url::Url;
 
@@ -53,7 +52,7 @@ impl Uplink {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect(url: &Url, timeout: Duration, stop: StopRequests) -> Result<Self, Failure> {
-        let client = Client::connect(url, json::PROTOCOL, timeout)?;
+        let client = Client::connect(url, &Offer::protocol(json::PROTOCOL), timeout)?;
         Ok(Uplink { client, url: url.clone(), stop, message: Vec::new(), published: 0, payload_bytes: 0, errors: 0 })
     }
 
@@ -67,7 +66,7 @@ impl Uplink {
     ///
     /// # Errors
     /// Where the server ended the connection.
-    pub fn publish(&mut self, topic: &str, priority: Priority, kind: Kind, payload: &[u8]) -> Result<bool, Failure> {
+    pub fn publish(&mut self, message: &Outgoing<'_>) -> Result<bool, Failure> {
         if self.client.queued_bytes() >= QUEUE_BYTES {
             self.client.send_queued();
         }
@@ -77,10 +76,10 @@ impl Uplink {
             }
             self.step(None, None)?;
         }
-        requests::write_publish(&mut self.message, topic, priority, kind, payload);
+        requests::write_publish(&mut self.message, message);
         self.client.send_text(&self.message);
         self.published += 1;
-        self.payload_bytes += payload.len() as u64;
+        self.payload_bytes += message.payload.len() as u64;
         Ok(true)
     }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -75,11 +75,77 @@ fn a_browser_s_client_gets_every_stream_and_alarms() {
         }
         assert!(object["data"]["t_us"].is_u64(), "{object}");
         missing.remove(object["topic"].as_str().unwrap());
-        if object["priority"] == "critical" {
+        if object["priority"] == "critical" && object["topic"].as_str().unwrap().ends_with("/alarm") {
             assert!(object["data"]["text"].is_string(), "{object}");
             missing.remove("critical");
         }
     }
+}
+
+/// The address of the page's slow link.
+fn slow_link(page: SocketAddr) -> SocketAddr {
+    let (_, settings) = fetch(page, "/settings.json");
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    SocketAddr::new(page.ip(), settings["slow_port"].as_u64().unwrap().try_into().unwrap())
+}
+
+#[test]
+fn over_the_slow_link_low_is_lost_and_said_to_be_and_every_critical_message_comes() {
+    let (_demo, _, page) = demo("");
+    let origin = format!("http://{page}");
+    let mut subscriber = Subscriber::connect_to(slow_link(page), "/?slow=24", "rover/**", Some(&origin));
+    // The next number of each lane, the messages it brought, and those it lost.
+    let mut lanes: HashMap<(String, String), (u64, u64, u64)> = HashMap::new();
+    let sum = |lanes: &HashMap<(String, String), (u64, u64, u64)>, priority: &str| {
+        lanes.iter().filter(|((_, p), _)| p == priority).fold((0, 0), |(got, lost), (_, l)| (got + l.1, lost + l.2))
+    };
+    let mut objects = 0;
+    while sum(&lanes, "low").1 < 1_000 || sum(&lanes, "critical").0 < 20 || sum(&lanes, "high").0 < 10 {
+        objects += 1;
+        assert!(objects < 20_000, "the link is not slow: {lanes:?}");
+        let object = subscriber.next_object().expect("the demo goes on");
+        let (topic, priority) = (&object["topic"], &object["priority"]);
+        let (Some(topic), Some(priority)) = (topic.as_str(), priority.as_str()) else { continue };
+        let lane = lanes.entry((topic.to_owned(), priority.to_owned())).or_default();
+        let (from, to) = match object["type"].as_str() {
+            Some("message") => (object["seq"].as_u64().unwrap(), object["seq"].as_u64().unwrap()),
+            Some("gap") => (object["from"].as_u64().unwrap(), object["to"].as_u64().unwrap()),
+            _ => continue,
+        };
+        assert!(lane.0 == 0 || lane.0 == from, "{topic} {priority}: {from} instead of {}", lane.0);
+        lane.0 = to + 1;
+        match object["type"] == "gap" {
+            true => lane.2 += to - from + 1,
+            false => lane.1 += 1,
+        }
+        assert!(priority != "critical" || lane.2 == 0, "a critical message was dropped: {object}");
+    }
+    let ((low, low_lost), (_, high_lost)) = (sum(&lanes, "low"), sum(&lanes, "high"));
+    assert!(low_lost > low, "{low} came and {low_lost} were lost");
+    assert_eq!(high_lost, 0);
+}
+
+#[test]
+fn nobody_publishes_through_the_slow_link_because_it_is_on_this_machine() {
+    let (_demo, address, page) = demo("");
+    let allowed = |address: SocketAddr| {
+        let mut client = Subscriber::connect_to(address, "/?slow=1000", "answers", None);
+        client.send(r#"{"type":"publish","id":"p","topic":"answers","data":1}"#);
+        client.send(r#"{"type":"ping","id":"end"}"#);
+        loop {
+            let object = client.next_object().expect("an answer");
+            match (object["type"].as_str(), object["id"].as_str()) {
+                (Some("error"), _) => {
+                    assert_eq!(object["code"], "not_allowed");
+                    return false;
+                }
+                (Some("pong"), Some("end")) => return true,
+                _ => {}
+            }
+        }
+    };
+    assert!(allowed(address), "a program on this machine may");
+    assert!(!allowed(slow_link(page)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// Largest `max_hz`.
 pub const RATE_HZ_MAX: f64 = 1e6;
 
-/// Codes of `error` objects that parsing gives.
+/// Codes of `error` objects. PROTOCOL.md lists the same ones.
 pub mod code {
     /// Not JSON, or nested too deeply.
     pub const BAD_JSON: &str = "bad_json";
@@ -41,10 +41,32 @@ pub mod code {
     pub const BAD_ENCODING: &str = "bad_encoding";
     /// `data` is not what its encoding says.
     pub const BAD_DATA: &str = "bad_data";
-    /// More than [`TOPICS_MAX`](super::TOPICS_MAX) topics.
+    /// More than [`TOPICS_MAX`](super::TOPICS_MAX) topics, or no more topics can be made.
     pub const TOO_MANY_TOPICS: &str = "too_many_topics";
-    /// Well-formed, but not for a client.
+    /// A maximum of subscriptions, topics or cursors is reached.
+    pub const TOO_MANY_SUBSCRIPTIONS: &str = "too_many_subscriptions";
+    /// There is no such subscription to end.
+    pub const NOT_SUBSCRIBED: &str = "not_subscribed";
+    /// Well-formed, but not for this client.
     pub const NOT_ALLOWED: &str = "not_allowed";
+    /// The server is shutting down.
+    pub const STOPPED: &str = "stopped";
+
+    /// All of them.
+    pub const ALL: [&str; 12] = [
+        BAD_JSON,
+        BAD_MSGPACK,
+        BAD_MESSAGE,
+        BAD_TOPIC,
+        BAD_PRIORITY,
+        BAD_ENCODING,
+        BAD_DATA,
+        TOO_MANY_TOPICS,
+        TOO_MANY_SUBSCRIPTIONS,
+        NOT_SUBSCRIBED,
+        NOT_ALLOWED,
+        STOPPED,
+    ];
 }
 
 /// What a client uses to tell its requests apart: a number or a string, echoed as it was written.

@@ -1,7 +1,7 @@
 //! The control side of the subprotocols: requests of clients, and what the engine has to tell them.
 
 use super::Shard;
-use super::conn::{Direct, Held, Phase, connection_id};
+use super::conn::{Awaits, Direct, Held, Phase, connection_id};
 use super::interest::SubscribeError;
 use super::receive::{Extras, Flow, Inbound};
 use super::table::NONE;
@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
                 let mut result = Ok(());
                 for topic in &topics {
                     let raw_id = id.as_ref().map(Id::as_bytes);
-                    result = self.subscribe(slot, topic, raw_id, wishes, &since).map(drop);
+                    result = self.subscribe(slot, topic, None, raw_id, wishes, &since).map(drop);
                     if result.is_err() {
                         break;
                     }
@@ -95,7 +95,7 @@ impl<D: Driver> Shard<D> {
                         self.answer(slot, &ServerMessage::Unsubscribed(Unsubscribed { id, topic }));
                     } else {
                         let error = ControlError {
-                            code: "not_subscribed",
+                            code: subscribe::code::NOT_SUBSCRIBED,
                             message: format!("there is no subscription to {topic:?}").into(),
                             id,
                         };
@@ -149,9 +149,11 @@ impl<D: Driver> Shard<D> {
                 match self.shared.registry.open(&publish.topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
                     Ok(id) => id,
                     Err(TopicError::WouldBlock) => return Err(None),
-                    Err(TopicError::TooMany) => return refuse("too_many_topics", "no more topics can be made"),
+                    Err(TopicError::TooMany) => {
+                        return refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made");
+                    }
                     Err(TopicError::Name(_)) => return refuse(subscribe::code::BAD_TOPIC, "malformed topic name"),
-                    Err(TopicError::Stopped) => return refuse("stopped", "the server is shutting down"),
+                    Err(TopicError::Stopped) => return refuse(subscribe::code::STOPPED, "the server is shutting down"),
                 }
             }
         };
@@ -174,7 +176,7 @@ impl<D: Driver> Shard<D> {
                     Err(Some(_)) => Err(None),
                 }
             }
-            Err(_) => refuse(subscribe::code::BAD_MESSAGE, "`data` is not base64"),
+            Err(_) => refuse(subscribe::code::BAD_DATA, "`data` is not base64"),
         };
         if scratch.capacity() <= 256 << 10 {
             self.payload_scratch = scratch;
@@ -215,8 +217,7 @@ impl<D: Driver> Shard<D> {
                 let link = &self.links[link];
                 // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
                 // before this announcement.
-                let sub = self.streams[link.stream].cursors.subs[link.index as usize];
-                let next = sub.seq + u64::from(sub.partial() != 0);
+                let next = self.streams[link.stream].after_partial(link.index as usize);
                 seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }
@@ -278,6 +279,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_send(&mut self, connection: ConnectionId, kind: Kind, payload: Payload) {
         let slot = connection.slot();
         if !self.is_current(connection) || self.conns[slot as usize].phase != Phase::Open {
+            return;
+        }
+        if self.extra(slot).farewell.as_ref().is_some_and(|f| f.awaits == Awaits::Nothing) {
+            // The host has closed it.
             return;
         }
         if self.extra(slot).direct.len() >= DIRECT_MAX {
@@ -358,9 +363,9 @@ fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<
     let (code, message) = match error {
         SubscribeError::Busy => return None,
         SubscribeError::TooMany => {
-            ("too_many_subscriptions", "a maximum of topics, subscriptions or cursors is reached")
+            (subscribe::code::TOO_MANY_SUBSCRIPTIONS, "a maximum of topics, subscriptions or cursors is reached")
         }
-        SubscribeError::Stopped => ("stopped", "the server is shutting down"),
+        SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
         SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
     };
     Some(ControlError { code, message: message.into(), id })

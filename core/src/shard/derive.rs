@@ -8,7 +8,7 @@ use super::table::NONE;
 use super::topics::{Encoding, Form, OpenBatch, Packing, Stream};
 use crate::driver::Driver;
 use crate::ingest::Payload;
-use crate::log::{Entry, Frame, FramePayload, Log};
+use crate::log::{Entry, Frame, FramePayload, Log, Referrer};
 use crate::proto::batch::{BatchEncoder, BatchHead, BatchLimits};
 use crate::proto::compress::Compressed;
 use crate::proto::encoder;
@@ -92,7 +92,7 @@ impl<D: Driver> Shard<D> {
         let first = source.log.last().map_or(source.log.next_seq(), |e| e.seq);
         let budget = source.log.budget_bytes();
         let threshold = self.shared.config.compression.threshold_bytes;
-        let id = self.streams.insert(Stream::new(Log::new(first, budget), lane, form, threshold))?;
+        let id = self.streams.insert(Stream::new(Log::new(first, budget, Referrer::Derived), lane, form, threshold))?;
         self.lanes[lane].streams[form as usize] = id;
         self.derive(id);
         Some(id)

@@ -11,7 +11,7 @@ use super::{RECORD_BYTES_PER_TURN, RECORDS_PER_TURN};
 use crate::config::{SlowPolicy, TopicConfig};
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
-use crate::log::{Frame, FramePayload, Log};
+use crate::log::{Frame, FramePayload, Log, Referrer};
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::proto::topic::Pattern;
@@ -123,7 +123,8 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
-    /// dry. If there is no memory at all, the frame is left out, and whoever has not had it is told so.
+    /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
+    /// copied instead. If there is no memory at all, the frame is left out, and whoever has not had it is told so.
     pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
         if frame.seq != self.streams[id].log.next_seq() {
             // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
@@ -131,9 +132,18 @@ impl<D: Driver> Shard<D> {
             self.forget_all(id);
         }
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
+        let mut frame = *frame;
         loop {
             let Self { streams, pool, .. } = self;
-            if streams[id].log.append(frame, pool) {
+            if let FramePayload::Shared(payload) = frame.payload
+                && pool.lacks_references(streams[id].log.referrer(), payload.held_bytes())
+            {
+                if !self.make_reference_room(id) {
+                    frame.payload = FramePayload::Copied(payload);
+                }
+                continue;
+            }
+            if streams[id].log.append(&frame, pool) {
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 return;
@@ -155,6 +165,19 @@ impl<D: Driver> Shard<D> {
             .filter(|&s| self.streams[s].is_in_use() && self.streams[s].log.survivor_of_forgetting().is_some())
             .filter(|&s| self.lanes[self.streams[s].lane].priority >= own)
             .max_by_key(|&s| (self.lanes[self.streams[s].lane].priority, self.streams[s].log.charged_bytes()));
+        victim.is_some_and(|victim| self.forget_oldest(victim))
+    }
+
+    /// As [`Shard::make_room_for`], of the logs that are counted together with this one, by what they refer to.
+    fn make_reference_room(&mut self, id: u32) -> bool {
+        let own = self.lanes[self.streams[id].lane].priority;
+        let referrer = self.streams[id].log.referrer();
+        let victim = (0..self.streams.end())
+            .filter(|&s| self.streams[s].is_in_use() && self.streams[s].log.referrer() == referrer)
+            .filter(|&s| self.streams[s].log.referred_bytes() > 0)
+            .filter(|&s| self.streams[s].log.survivor_of_forgetting().is_some())
+            .filter(|&s| self.lanes[self.streams[s].lane].priority >= own)
+            .max_by_key(|&s| (self.lanes[self.streams[s].lane].priority, self.streams[s].log.referred_bytes()));
         victim.is_some_and(|victim| self.forget_oldest(victim))
     }
 
@@ -219,7 +242,8 @@ impl<D: Driver> Shard<D> {
             latest: HashMap::new(),
         })?;
         let threshold = self.shared.config.compression.threshold_bytes;
-        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw, threshold))?;
+        let source =
+            self.streams.insert(Stream::new(Log::new(1, lane_bytes, Referrer::Source), lane, Form::Raw, threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         let state = self.topics[topic as usize].as_mut()?;
         state.lanes[priority as usize] = lane;

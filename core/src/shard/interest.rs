@@ -43,11 +43,13 @@ pub enum SubscribeError {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name.
+    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name; `opened` is that number, where the name
+    /// has been opened already.
     pub(super) fn subscribe(
         &mut self,
         slot: u32,
         text: &str,
+        opened: Option<TopicId>,
         id: Option<&[u8]>,
         wishes: Wishes,
         since: &SinceList<'_>,
@@ -70,18 +72,21 @@ impl<D: Driver> Shard<D> {
             return Ok(None);
         }
         let known = self.topic_names.get(text).copied();
-        let topic =
-            match known {
-                Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
-                None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-                    |error| match error {
+        let topic = match (known, opened) {
+            (Some(topic), _) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+            // Opening it again could find the registry busy.
+            (None, Some(opened)) => opened,
+            (None, None) => {
+                self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(|error| {
+                    match error {
                         TopicError::WouldBlock => SubscribeError::Busy,
                         TopicError::TooMany => SubscribeError::TooMany,
                         TopicError::Stopped => SubscribeError::Stopped,
                         TopicError::Name(_) => SubscribeError::Malformed,
-                    },
-                )?,
-            };
+                    }
+                })?
+            }
+        };
         if let Some(topic) = known
             && is_raw
         {
@@ -90,6 +95,7 @@ impl<D: Driver> Shard<D> {
             let number = self.add_interest(slot, pattern, id, wishes, limit)?;
             if let Some(topic) = known {
                 self.join(slot, topic, number, true, wishes, since)?;
+                self.conns[slot as usize].interests[number as usize].is_joined = true;
             }
         }
         Ok(Some(topic))
@@ -111,13 +117,14 @@ impl<D: Driver> Shard<D> {
             conn.interests[known].wishes = wishes;
             return Ok(known as u16);
         }
-        let live = conn.interests.iter().filter(|i| !i.is_gone).count();
+        let live = conn.interests.iter().filter(|i| !i.is_gone && !i.is_joined).count();
+        let conn_is_full = conn.interests.len() >= usize::from(u16::MAX);
         let literal = self.conns[slot as usize].membership_count as usize;
-        if live + literal >= limit + self.pattern_members(slot) || live >= usize::from(u16::MAX) {
+        if live + literal >= limit + self.pattern_members(slot) || conn_is_full {
             return Err(SubscribeError::TooMany);
         }
         let conn = &mut self.conns[slot as usize];
-        let interest = Interest { pattern, id, wishes, is_gone: false };
+        let interest = Interest { pattern, id, wishes, is_gone: false, is_joined: false };
         // Records that nothing names any more are used again.
         let number = if conn.announce_count == 0 { conn.interests.iter().position(|i| i.is_gone) } else { None };
         let number = match number {
@@ -147,7 +154,9 @@ impl<D: Driver> Shard<D> {
         let name = self.topics[topic as usize].as_ref().map(|t| Pattern::parse(&t.name));
         if let Some(Ok(pattern)) = name {
             // It was counted as a subscription before, so no limit is looked at.
-            let _ = self.add_interest(slot, pattern, None, wishes, usize::MAX / 2);
+            if let Ok(number) = self.add_interest(slot, pattern, None, wishes, usize::MAX / 2) {
+                self.conns[slot as usize].interests[number as usize].is_joined = false;
+            }
         }
     }
 
@@ -345,7 +354,11 @@ impl<D: Driver> Shard<D> {
                 let wishes = conn.interests[number].wishes;
                 let is_literal =
                     conn.interests.iter().any(|i| !i.is_gone && i.pattern.is_literal() && i.pattern.matches(&name));
-                if self.join(slot, topic, number as u16, is_literal, wishes, &SinceList::default()).is_err() {
+                let joined = self.join(slot, topic, number as u16, is_literal, wishes, &SinceList::default());
+                for interest in &mut self.conns[slot as usize].interests {
+                    interest.is_joined |= interest.pattern.as_str() == &*name;
+                }
+                if joined.is_err() {
                     self.evict(slot, "no cursor left");
                 } else if is_raw && is_literal {
                     self.conns[slot as usize].interests[number].is_gone = true;

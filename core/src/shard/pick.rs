@@ -99,7 +99,7 @@ impl<D: Driver> Shard<D> {
         let stream = &self.streams[id];
         let lane = &self.lanes[stream.lane];
         let sub = stream.cursors.subs[index as usize];
-        let first = if sub.partial() != 0 { sub.seq + 1 } else { sub.seq };
+        let first = stream.after_partial(index as usize);
         let mut next = first;
         let mut passed_over = 0;
         let mut has_planned = sub.partial() != 0;

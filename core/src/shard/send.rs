@@ -418,6 +418,7 @@ impl<D: Driver> Shard<D> {
         };
         let is_short = n < plan.offered();
         self.stats.sent_bytes += n as u64;
+        let mut last_run = None;
         for (item, &len) in plan.items.iter().zip(&plan.lens) {
             let k = n.min(len);
             n -= k;
@@ -433,6 +434,7 @@ impl<D: Driver> Shard<D> {
                 }
                 Item::Direct | Item::DirectRest => self.direct_was_sent(slot, k),
                 Item::Run { link, from, .. } => {
+                    last_run = Some(link);
                     let Link { stream, index, .. } = self.links[link];
                     let Stream { log, cursors, .. } = &mut self.streams[stream];
                     self.stats.deliveries += cursors.place_at(log, index as usize, from + k as u64);
@@ -444,6 +446,11 @@ impl<D: Driver> Shard<D> {
                     }
                 }
             }
+        }
+        if is_short && let Some(link) = last_run {
+            // Lanes of one priority take turns in being first: the next send begins behind the last lane that got something.
+            let priority = self.lanes[self.streams[self.links[link].stream].lane].priority;
+            self.conns[slot as usize].links[priority as usize] = link;
         }
         let conn = &mut self.conns[slot as usize];
         if is_short {

@@ -6,7 +6,7 @@
 use super::table::NONE;
 use crate::config::{Retention, SlowPolicy};
 use crate::event::Protocol;
-use crate::log::{Entry, Log};
+use crate::log::{Entry, Log, Place};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
 use crate::proto::server_message::GapReason;
@@ -237,6 +237,18 @@ impl Stream {
     /// One past the last message taken from the source: in the log, or in the open batch.
     pub fn taken_seq(&self) -> u64 {
         self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
+    }
+
+    /// One past the last message of what the cursor at `index` has been sent, counting the frame that it is in the middle of
+    /// (which may hold many messages) as sent.
+    pub fn after_partial(&self, index: usize) -> u64 {
+        let sub = &self.cursors.subs[index];
+        match self.log.place(sub.seq) {
+            _ if sub.partial() == 0 => sub.seq,
+            Place::At(entry) => entry.end_seq(),
+            // Its log memory is there as long as it is half sent.
+            Place::Before(_) | Place::End => sub.seq + 1,
+        }
     }
 
     /// Marks the stream as gone.

@@ -213,9 +213,26 @@ impl Bare {
         Bare { stream, received: Vec::new() }
     }
 
+    /// Only a TCP connection, with a receive buffer as small as the kernel makes one: what is not read soon stays with the
+    /// server.
+    pub fn connect_thin(addr: SocketAddr) -> Bare {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        sockopt::set_socket_recv_buffer_size(&socket, 2_048).expect("a live socket");
+        connect(&socket, &addr).expect("the port is open");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        Bare { stream, received: Vec::new() }
+    }
+
     /// Connected and upgraded.
     pub fn upgraded(addr: SocketAddr, path: &str, protocol: Option<&str>) -> Bare {
-        let mut bare = Bare::connect(addr);
+        Bare::connect(addr).upgrade(path, protocol)
+    }
+
+    /// Asks for the upgrade, which must be granted.
+    pub fn upgrade(self, path: &str, protocol: Option<&str>) -> Bare {
+        let mut bare = self;
         bare.send(upgrade_request(path, protocol).as_bytes());
         let head = bare.response_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -225,6 +242,13 @@ impl Bare {
     /// Sends what the server will take; it may have closed already.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Takes at most so many bytes from the socket, to be looked at later: a client that reads in bites.
+    pub fn bite(&mut self, bytes: usize) {
+        let mut piece = vec![0; bytes];
+        let got = self.stream.read(&mut piece).expect("the server is there");
+        self.received.extend_from_slice(&piece[..got]);
     }
 
     /// The head of the response, without its blank line; an end of stream gives what there was.
@@ -244,28 +268,36 @@ impl Bare {
     /// The next frame, `None` at the end of the stream.
     pub fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let [first, second, ..] = self.received[..] {
-                let digits = |from: usize, to: usize| {
-                    self.received.get(from..to).map(|d| d.iter().fold(0usize, |n, byte| n << 8 | *byte as usize))
-                };
-                let (length, head) = match second {
-                    126 => (digits(2, 4), 4),
-                    127 => (digits(2, 10), 10),
-                    short => (Some(short as usize), 2),
-                };
-                assert!(second < 128, "a server never masks");
-                if let Some(end) = length.map(|length| head + length)
-                    && self.received.len() >= end
-                {
-                    let payload = self.received[head..end].to_vec();
-                    self.received.drain(..end);
-                    return Some(Frame { first, payload });
-                }
+            if let Some(frame) = self.bitten_frame() {
+                return Some(frame);
             }
             if !self.fill() {
                 return None;
             }
         }
+    }
+
+    /// The next frame of what has been read already, if that holds a whole one.
+    pub fn bitten_frame(&mut self) -> Option<Frame> {
+        if let [first, second, ..] = self.received[..] {
+            let digits = |from: usize, to: usize| {
+                self.received.get(from..to).map(|d| d.iter().fold(0usize, |n, byte| n << 8 | *byte as usize))
+            };
+            let (length, head) = match second {
+                126 => (digits(2, 4), 4),
+                127 => (digits(2, 10), 10),
+                short => (Some(short as usize), 2),
+            };
+            assert!(second < 128, "a server never masks");
+            if let Some(end) = length.map(|length| head + length)
+                && self.received.len() >= end
+            {
+                let payload = self.received[head..end].to_vec();
+                self.received.drain(..end);
+                return Some(Frame { first, payload });
+            }
+        }
+        None
     }
 
     /// Reads frames until the close frame, answers it, reads to the end of the stream, and returns the close code: 1006

@@ -3,6 +3,9 @@
 //! A handle is index, kind, process tag and generation. Looking one up compares it with the number in its slot: freed,
 //! foreign and invented handles differ from it. Nothing is ever dereferenced that came from the host.
 //!
+//! Contract of the unsafe code: an object is used only while a record holds its handle and its slot still says so, and is
+//! freed once, by whoever changed the slot, after no record holds it any more.
+//!
 //! # How a lookup costs next to nothing
 //! A reader writes the handle it uses into a record of its own thread (a hazard pointer), then checks the slot. Whoever
 //! frees a handle first changes the slot, then makes every thread of the process pass a full fence (`membarrier`),
@@ -12,6 +15,9 @@
 //! # How a fork costs nothing
 //! All this lies in memory that the kernel zeroes in a forked child (`MADV_WIPEONFORK`). There a slot holds zero, which is
 //! no handle; the child may start engines of its own, with another tag.
+//!
+//! # Unsafe contract
+//! The registry is one mapping that is published once and never unmapped, so a reference to it is good for ever.
 
 mod memory;
 mod record;

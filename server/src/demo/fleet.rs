@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fanwire::{Engine, Kind, Priority, Topic};
+use fanwire::{Engine, Kind, Priority, Topic, TopicConfig};
 
 use super::rover::{Alarm, Rover};
 use crate::clock;
@@ -21,6 +21,9 @@ const STEP: Duration = Duration::from_nanos(1_000_000_000 / STEPS);
 const MOTORS_EVERY: u64 = STEPS / 50;
 const GPS_EVERY: u64 = STEPS / 10;
 const BATTERY_EVERY: u64 = STEPS;
+const HEARTBEAT_EVERY: u64 = STEPS / 2;
+/// Budget of the rovers' lanes, in bytes: a subscriber on a slow link is told after a second what it lost, not after minutes.
+pub const LANE_BYTES: usize = 32 << 10;
 /// Behind by more than this (the machine slept), it goes on from now instead of catching up.
 const BEHIND_MAX: Duration = Duration::from_millis(500);
 
@@ -38,6 +41,14 @@ impl Fleet {
             tracing::error!("the simulation ended with a panic");
         }
     }
+}
+
+/// How the engine is to treat the rovers' topics.
+pub fn topic_settings() -> Vec<TopicConfig> {
+    let settings =
+        |pattern: &str, lane_bytes| TopicConfig { pattern: pattern.into(), lane_bytes, ..TopicConfig::default() };
+    // A critical lane that is over its budget costs its subscriber the connection: the usual budget for those.
+    vec![settings("rover/*/alarm", None), settings("rover/*/heartbeat", None), settings("rover/**", Some(LANE_BYTES))]
 }
 
 /// Starts the rovers.
@@ -80,6 +91,7 @@ struct Vehicle {
     gps: Topic,
     battery: Topic,
     alarm: Topic,
+    heartbeat: Topic,
     text: String,
     alarms: Vec<Alarm>,
 }
@@ -98,6 +110,7 @@ impl Vehicle {
             gps: topic("gps")?,
             battery: topic("battery")?,
             alarm: topic("alarm")?,
+            heartbeat: topic("heartbeat")?,
             text: String::with_capacity(512),
             alarms: Vec::new(),
         })
@@ -118,6 +131,9 @@ impl Vehicle {
         }
         if turn.is_multiple_of(BATTERY_EVERY) {
             self.publish_battery(t_us);
+        }
+        if turn.is_multiple_of(HEARTBEAT_EVERY) {
+            self.publish_heartbeat(t_us, step / HEARTBEAT_EVERY);
         }
         let mut alarms = std::mem::take(&mut self.alarms);
         for alarm in alarms.drain(..) {
@@ -157,6 +173,11 @@ impl Vehicle {
             battery.percent, battery.volts, battery.amperes, battery.celsius
         );
         publish(&mut self.text, &self.battery, Priority::High, json);
+    }
+
+    fn publish_heartbeat(&mut self, t_us: u64, beat: u64) {
+        let json = format_args!(r#"{{"t_us":{t_us},"beat":{beat},"armed":true}}"#);
+        publish(&mut self.text, &self.heartbeat, Priority::Critical, json);
     }
 
     fn publish_alarm(&mut self, t_us: u64, alarm: Alarm) {

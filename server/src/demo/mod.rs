@@ -5,6 +5,7 @@ mod fleet;
 mod http;
 mod random;
 mod rover;
+mod slow_link;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -21,6 +22,9 @@ use crate::signals::StopRequests;
 /// Ports tried, the usual one included, before it gives up.
 const PORTS_TRIED: u16 = 50;
 
+/// For the slow link's sake: a critical message waits behind no more than this.
+const UNSENT_BYTES_MAX: usize = 4 << 10;
+
 /// Runs the command until the process is asked to stop.
 ///
 /// # Errors
@@ -30,11 +34,18 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let page = bind_near(args.http).or_exit(Exit::Unavailable, || format!("cannot serve the page on {}", args.http))?;
     let page_address = page.local_addr().or_exit(Exit::Unavailable, || "cannot serve the page".into())?;
     let listen = free_near(args.listen).or_exit(Exit::Unavailable, || format!("cannot listen on {}", args.listen))?;
-    let engine = engine::start(engine::config(&args.engine, vec![listen]))?;
+    let mut config = engine::config(&args.engine, vec![listen])?;
+    config.topics.extend(fleet::topic_settings());
+    config.limits.unsent_bytes_max = config.limits.unsent_bytes_max.min(UNSENT_BYTES_MAX);
+    let engine = engine::start(config)?;
     let Some(address) = engine.local_addrs().first().copied() else {
         return Err(Failure::message(Exit::Software, "the engine listens nowhere"));
     };
-    http::serve(page, site(&engine, address)).or_exit(Exit::Software, || "cannot start the page's thread".into())?;
+    let slow = bind_near(after(address)).or_exit(Exit::Unavailable, || "no port is free for the slow link".into())?;
+    let slow_port = slow.local_addr().or_exit(Exit::Unavailable, || "cannot serve the slow link".into())?.port();
+    slow_link::serve(slow, address).or_exit(Exit::Software, || "cannot start the slow link's thread".into())?;
+    http::serve(page, site(&engine, address, slow_port))
+        .or_exit(Exit::Software, || "cannot start the page's thread".into())?;
     let fleet = fleet::start(&engine, args.seed)?;
     engine::announce(&engine);
     engine::say(&format!("page at http://{page_address}/"));
@@ -70,8 +81,13 @@ fn free_near(address: SocketAddr) -> io::Result<SocketAddr> {
     bind_near(address)?.local_addr()
 }
 
+/// The address with the next port; with any free one after the last.
+fn after(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0))
+}
+
 /// The page, told where its data are.
-fn site(engine: &Engine, address: SocketAddr) -> Site {
+fn site(engine: &Engine, address: SocketAddr, slow_port: u16) -> Site {
     // An address that stands for all of them is no place to connect to: the page then takes the host it came from.
     let host = match address.ip() {
         ip if ip.is_unspecified() => String::new(),
@@ -81,6 +97,8 @@ fn site(engine: &Engine, address: SocketAddr) -> Site {
     let settings = serde_json::json!({
         "host": host,
         "port": address.port(),
+        "slow_port": slow_port,
+        "lane_bytes": fleet::LANE_BYTES,
         "driver": engine.driver(),
         "version": env!("CARGO_PKG_VERSION"),
         "rovers": fleet::ROVERS,
@@ -94,6 +112,7 @@ fn site(engine: &Engine, address: SocketAddr) -> Site {
             file("/", "text/html; charset=utf-8", include_str!("page/index.html")),
             file("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
             file("/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
+            file("/link.js", "text/javascript; charset=utf-8", include_str!("page/link.js")),
             file("/plots.js", "text/javascript; charset=utf-8", include_str!("page/plots.js")),
             file("/stream.js", "text/javascript; charset=utf-8", include_str!("page/stream.js")),
             file("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
@@ -101,7 +120,7 @@ fn site(engine: &Engine, address: SocketAddr) -> Site {
         ],
         // Nothing from elsewhere; the engine is another origin only by its port.
         policy: format!(
-            "default-src 'self'; connect-src 'self' ws://*:{}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "default-src 'self'; connect-src 'self' ws://*:{} ws://*:{slow_port}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             address.port()
         ),
     }

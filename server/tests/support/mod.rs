@@ -200,7 +200,12 @@ pub struct Subscriber {
 impl Subscriber {
     /// Connects and subscribes; comes back when the subscription is in force.
     pub fn connect(address: SocketAddr, topics: &str, origin: Option<&str>) -> Self {
-        let mut request = format!("ws://{address}/").into_client_request().unwrap();
+        Self::connect_to(address, "/", topics, origin)
+    }
+
+    /// The same with another target.
+    pub fn connect_to(address: SocketAddr, target: &str, topics: &str, origin: Option<&str>) -> Self {
+        let mut request = format!("ws://{address}{target}").into_client_request().unwrap();
         request.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().unwrap());
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
@@ -213,6 +218,11 @@ impl Subscriber {
         let mut subscriber = Subscriber { socket };
         while subscriber.next_object().is_some_and(|o| o["type"] != "pong") {}
         subscriber
+    }
+
+    /// Sends a request.
+    pub fn send(&mut self, object: &str) {
+        self.socket.send(Message::text(object)).unwrap();
     }
 
     /// The next object; `None` once the server has closed.

@@ -1,6 +1,7 @@
 // Job: the page: which reading goes to which plot, figures, alarms, themes.
 // Knows: the rovers' topics and their readings. Must never know: the protocol (stream.js), pixels (plots.js).
 
+import { Link } from '/link.js';
 import * as plots from '/plots.js';
 
 /** Microseconds since 1970 by this machine's clock, finer than Date.now(). */
@@ -78,17 +79,20 @@ function onMessage(topic, priority, data, timeUs) {
 // ---- connection ----
 
 const host = settings.host || location.hostname;
-const url = `ws://${host}:${settings.port}/`;
 $('link-url').textContent = `${host}:${settings.port}`;
 
 // The latest figures; see stream.js.
 let stream = { messages: 0, bytes: 0, lost: 0, gaps: 0, unannounced: 0, rttMs: null, latency: null, offsetMs: 0, rate: 0, byteRate: 0, lanes: [] };
 const worker = new Worker('/stream.js', { type: 'module' });
+const link = new Link({ host, port: settings.port, slowPort: settings.slow_port, choose: (way) => worker.postMessage(way) });
 worker.onmessage = ({ data }) => {
   if (data.messages) {
     for (const message of data.messages) onMessage(...message);
+  } else if (data.gaps) {
+    link.onGaps(data.gaps);
   } else if (data.figures) {
     stream = data.figures;
+    link.onFigures(stream);
     // For tests and the curious.
     window.fanwire = stream;
   } else if (data.state) {
@@ -98,7 +102,7 @@ worker.onmessage = ({ data }) => {
     $('k-server').textContent = `${data.welcome.server} · ${settings.driver}`;
   }
 };
-worker.postMessage({ url, topics: ['rover/**'] });
+worker.postMessage({ url: link.url, topics: ['rover/**'], isSlow: false });
 
 // ---- building blocks ----
 

@@ -1,8 +1,9 @@
 // Job: one connection to fanwire over fanwire.json.v1: subscribe, count, notice what is missing, measure delays, connect again.
 // Knows: the protocol. Must never know: what a reading means, how anything looks.
 //
-// Runs as a worker, so that a delay measured here is the stream's and not that of drawing. In: {url, topics}. Out, each
-// with one of these: `messages` (a batch of [topic, priority, data, time_us]), `state`, `welcome`, `figures`.
+// Runs as a worker, so that a delay measured here is the stream's and not that of drawing. In: {url, topics, isSlow}, and again
+// {url, isSlow} to go on by another way. Out, each with one of these: `messages` (a batch of [topic, priority, data, time_us]),
+// `gaps` (a batch of gap notices with the time of arrival), `state`, `welcome`, `figures`.
 
 const PROTOCOL = 'fanwire.json.v1';
 const PING_EVERY_MS = 1000;
@@ -10,6 +11,10 @@ const DELAYS_KEPT = 4096;
 const OFFSET_WINDOW_MS = 30_000;
 const HAND_OVER_MS = 16;
 const FIGURES_MS = 250;
+const PRIORITIES = ['critical', 'high', 'normal', 'low'];
+// Delays of one priority that count: so many, and no older than this.
+const PRIORITY_DELAYS_KEPT = 1024;
+const PRIORITY_DELAYS_MS = 10_000;
 
 /** Microseconds since 1970 by this machine's clock, finer than Date.now(). */
 const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
@@ -49,10 +54,52 @@ class Meter {
   }
 }
 
+/** Counts and delays of all lanes of one priority, since the link was chosen. */
+class PriorityFigures {
+  constructor(priority) {
+    this.priority = priority;
+    this.messages = 0;
+    this.lost = 0;
+    this.gaps = 0;
+    this.rate = new Meter();
+    this.lostRate = new Meter();
+    this.delays = new Float64Array(PRIORITY_DELAYS_KEPT);
+    this.arrivals = new Float64Array(PRIORITY_DELAYS_KEPT);
+  }
+  take(delayMs, nowMs) {
+    const at = this.messages++ % PRIORITY_DELAYS_KEPT;
+    this.delays[at] = delayMs;
+    this.arrivals[at] = nowMs;
+    this.rate.add(1);
+  }
+  miss(lost) {
+    this.gaps++;
+    this.lost += lost;
+    this.lostRate.add(lost);
+  }
+  /** Figures for the page; delays are freed of the clocks' difference. */
+  figures(nowMs, offsetMs) {
+    const kept = Math.min(this.messages, PRIORITY_DELAYS_KEPT);
+    const recent = [];
+    for (let i = 0; i < kept; i++) if (nowMs - this.arrivals[i] < PRIORITY_DELAYS_MS) recent.push(Math.max(0, this.delays[i] - offsetMs));
+    recent.sort((a, b) => a - b);
+    const at = (part) => (recent.length ? recent[Math.round((recent.length - 1) * part)] : null);
+    const newest = this.messages ? (this.messages - 1) % PRIORITY_DELAYS_KEPT : null;
+    // How far behind the newest that has come is by now: what has not come counts too.
+    const behindMs = newest === null ? null : Math.max(0, this.delays[newest] - offsetMs);
+    const silentMs = newest === null ? null : nowMs - this.arrivals[newest];
+    const { priority, messages, lost, gaps } = this;
+    return { priority, messages, lost, gaps, rate: this.rate.perSecond, lostRate: this.lostRate.perSecond, p50: at(0.5), p99: at(0.99), behindMs, silentMs };
+  }
+}
+
 class Stream {
-  constructor(url, topics) {
-    Object.assign(this, { url, topics });
+  constructor({ url, topics, isSlow }) {
+    Object.assign(this, { url, topics, isSlow });
     this.pending = [];
+    this.pendingGaps = [];
+    this.priorities = PRIORITIES.map((priority) => new PriorityFigures(priority));
+    this.retry = null;
     this.lanes = new Map();
     this.rate = new Meter();
     this.byteRate = new Meter();
@@ -77,6 +124,27 @@ class Stream {
     setInterval(() => this.ping(), PING_EVERY_MS);
   }
 
+  /** Goes on by another way. The difference of the clocks is kept: a slow link's delays say nothing about it. */
+  go({ url, isSlow }) {
+    if (isSlow && !this.isSlow) this.offsetKept = this.offsetMs;
+    Object.assign(this, { url, isSlow });
+    this.priorities = PRIORITIES.map((priority) => new PriorityFigures(priority));
+    this.delayCount = 0;
+    this.least = [Infinity, Infinity];
+    this.leastSince = performance.now();
+    this.rttMs = null;
+    this.rttLeastMs = Infinity;
+    this.attempt = 0;
+    clearTimeout(this.retry);
+    const left = this.socket;
+    if (left) {
+      left.onopen = left.onmessage = left.onclose = null;
+      left.close();
+    }
+    this.pings.clear();
+    this.connect();
+  }
+
   connect() {
     this.tell('connecting', this.attempt ? 'connecting again' : 'connecting');
     let socket;
@@ -91,7 +159,7 @@ class Stream {
       this.attempt = 0;
       for (const lane of this.lanes.values()) lane.next = null;
       this.send({ type: 'subscribe', id: 1, topics: this.topics });
-      this.tell('open', 'live');
+      this.tell('open', this.isSlow ? 'slow link' : 'live');
       this.ping();
     };
     socket.onmessage = (event) => this.take(event.data);
@@ -100,7 +168,7 @@ class Stream {
       this.tell('closed', event.code === 1001 ? 'server stopped' : 'disconnected');
       // Full jitter, so that many pages do not come back in one moment.
       const most = Math.min(8000, 500 * 2 ** this.attempt++);
-      setTimeout(() => this.connect(), 250 + Math.random() * most);
+      this.retry = setTimeout(() => this.connect(), 250 + Math.random() * most);
     };
   }
 
@@ -109,9 +177,14 @@ class Stream {
   }
 
   handOver() {
-    if (this.pending.length === 0) return;
-    postMessage({ messages: this.pending });
-    this.pending = [];
+    if (this.pending.length > 0) {
+      postMessage({ messages: this.pending });
+      this.pending = [];
+    }
+    if (this.pendingGaps.length > 0) {
+      postMessage({ gaps: this.pendingGaps });
+      this.pendingGaps = [];
+    }
   }
 
   send(object) {
@@ -162,6 +235,8 @@ class Stream {
 
   count(message, bytes) {
     const lane = this.lane(message.topic, message.priority);
+    // The first one of a lane is its last value: how old that is says nothing about the stream.
+    const isFirst = lane.next === null;
     // What no gap announced and still did not come: must stay 0.
     if (lane.next !== null && message.seq > lane.next) this.unannounced += message.seq - lane.next;
     lane.next = message.seq + 1;
@@ -173,7 +248,10 @@ class Stream {
     this.bytes += bytes;
     this.rate.add(1);
     this.byteRate.add(bytes);
-    this.measure((nowUs() - message.time_us) / 1000);
+    if (isFirst) return;
+    const apartMs = (nowUs() - message.time_us) / 1000;
+    this.measure(apartMs);
+    this.priorities[PRIORITIES.indexOf(message.priority)]?.take(apartMs, performance.now());
   }
 
   miss(gap) {
@@ -183,6 +261,9 @@ class Stream {
     lane.next = gap.to + 1;
     this.lost += lost;
     this.gaps++;
+    this.priorities[PRIORITIES.indexOf(gap.priority)]?.miss(lost);
+    const { topic, priority, from, to, reason } = gap;
+    this.pendingGaps.push({ topic, priority, from, to, reason, timeMs: Date.now() });
   }
 
   measure(apartMs) {
@@ -197,6 +278,7 @@ class Stream {
 
   /** Milliseconds to take off (our clock - stamp): 0 where both clocks plainly agree, else estimated from the fastest message. */
   get offsetMs() {
+    if (this.isSlow) return this.offsetKept ?? 0;
     const least = Math.min(...this.least);
     if (!Number.isFinite(least) || (least >= -0.5 && least < 20)) return 0;
     return least - (Number.isFinite(this.rttLeastMs) ? this.rttLeastMs / 2 : 0);
@@ -222,13 +304,20 @@ class Stream {
       const { topic, priority, messages, bytes, lost } = lane;
       lanes.push({ topic, priority, messages, bytes, lost, rate: lane.rate.perSecond, byteRate: lane.byteRate.perSecond });
     }
-    const { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs } = this;
+    const { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs, isSlow } = this;
+    const nowMs = performance.now();
+    const priorities = this.priorities.map((figures) => {
+      figures.rate.turn();
+      figures.lostRate.turn();
+      return figures.figures(nowMs, offsetMs);
+    });
     const [rate, byteRate] = [this.rate.perSecond, this.byteRate.perSecond];
-    postMessage({ figures: { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs, rate, byteRate, lanes } });
+    postMessage({ figures: { messages, bytes, lost, gaps, unannounced, rttMs, latency, offsetMs, rate, byteRate, lanes, priorities, isSlow } });
   }
 }
 
+let stream = null;
 onmessage = ({ data }) => {
-  onmessage = null;
-  new Stream(data.url, data.topics);
+  if (stream) stream.go(data);
+  else stream = new Stream(data);
 };
