@@ -261,6 +261,8 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        #[cfg(any(test, fuzzing))]
+        self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
             // Lost before this cursor was there.
             return true;

@@ -45,6 +45,8 @@ impl<D: Driver> Shard<D> {
         self.conns[slot as usize].open(self.now_ns);
         self.open_count += 1;
         self.stats.accepted += 1;
+        #[cfg(any(test, fuzzing))]
+        self.trace_accepted(slot);
         let is_within = self.shared.enter();
         if !is_within || self.ending != super::Ending::No {
             self.stats.refused += 1;

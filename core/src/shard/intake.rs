@@ -68,6 +68,10 @@ impl<D: Driver> Shard<D> {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let seq = self.streams[source].log.next_seq();
         let is_latest = self.topics[topic as usize].as_ref().is_some_and(|t| t.policy == SlowPolicy::Latest);
+        #[cfg(any(test, fuzzing))]
+        if head.ttl_ms != 0 {
+            self.trace.notes.push(super::trace::Note::ReadExpiring(head.topic, head.priority, seq));
+        }
         self.lanes[lane].is_picky |= head.ttl_ms != 0 || is_latest;
         if is_latest {
             self.note_latest(lane, source, head.key, seq);
@@ -98,11 +102,16 @@ impl<D: Driver> Shard<D> {
     /// Remembers which message is the newest of its key, and forgets keys that have left the log.
     fn note_latest(&mut self, lane: u32, source: u32, key: u64, seq: u64) {
         let log = &self.streams[source].log;
-        let latest = &mut self.lanes[lane].latest;
+        let Lane { latest, latest_forgotten, .. } = &mut self.lanes[lane];
         latest.insert(key, seq);
         if latest.len() > 2 * log.frames() + 64 {
             let floor = log.floor_seq();
-            latest.retain(|_, seq| *seq >= floor);
+            latest.retain(|_, seq| {
+                if *seq < floor {
+                    *latest_forgotten = (*latest_forgotten).max(*seq);
+                }
+                *seq >= floor
+            });
         }
     }
 
@@ -150,7 +159,7 @@ impl<D: Driver> Shard<D> {
             }
             if !self.make_room_for(id) {
                 self.forget_all(id);
-                self.streams[id].log.skip(frame.seq);
+                self.streams[id].log.skip(frame.seq + u64::from(frame.count) - 1);
                 self.stats.unlogged += 1;
                 return;
             }
@@ -240,6 +249,7 @@ impl<D: Driver> Shard<D> {
             has_grown: false,
             is_picky: false,
             latest: HashMap::new(),
+            latest_forgotten: 0,
         })?;
         let threshold = self.shared.config.compression.threshold_bytes;
         let source =

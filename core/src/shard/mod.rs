@@ -19,6 +19,8 @@ mod shared;
 mod table;
 mod timer;
 mod topics;
+#[cfg(any(test, fuzzing))]
+pub mod trace;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -150,6 +152,8 @@ pub struct Shard<D: Driver> {
     conn_slots: u32,
     rang: bool,
     now_ns: u64,
+    #[cfg(any(test, fuzzing))]
+    trace: trace::Trace,
 }
 
 impl<D: Driver> Shard<D> {
@@ -210,6 +214,8 @@ impl<D: Driver> Shard<D> {
             conn_slots: slots,
             rang: false,
             now_ns,
+            #[cfg(any(test, fuzzing))]
+            trace: trace::Trace::default(),
             driver,
             shared,
             reader: Some(reader),
