@@ -238,6 +238,9 @@ int main(int argc, char **argv) {
         return perror("publisher"), 1;
     memset(data, 'x', o.size);
     fprintf(stderr, "listening on port %d\n", fw_port(engine));
+    /* A subscription counts from its topic's first message on. */
+    if (o.subscribers > 0)
+        check(fw_publish(topic, o.priority, o.kind, data, o.size, NULL), "publish");
     while (stats_of(engine).cursors < o.subscribers) {
         struct timespec rest = {0, 10000000};
         nanosleep(&rest, NULL);

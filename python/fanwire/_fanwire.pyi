@@ -45,6 +45,7 @@ class Engine:
         lock_memory: bool = False,
         message_bytes_max: int | None = None,
         request_bytes_max: int | None = None,
+        unsent_bytes_max: int | None = None,
         handshake_timeout: float | None = None,
         ping_every: float | None = None,
         idle_timeout: float | None = None,
@@ -77,6 +78,8 @@ class Engine:
         lock_memory: lock all memory of the process (mlockall).
         message_bytes_max: largest message. Default: 64 MiB, which is the most.
         request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
+        unsent_bytes_max: what the kernel may hold unsent for one connection, about: what a critical message may have to wait
+            behind on a thin link. Default: 16 KiB.
         handshake_timeout: seconds from a connection to its complete HTTP request. Default: 10.
         ping_every: seconds of silence after which a client is sent a ping, and closed after as many again; 0: never.
             Default: 30.

@@ -147,6 +147,7 @@ pub struct Settings {
     pub lock_memory: bool,
     pub message_bytes_max: Option<usize>,
     pub request_bytes_max: Option<usize>,
+    pub unsent_bytes_max: Option<usize>,
     pub handshake_timeout: Option<f64>,
     pub ping_every: Option<f64>,
     pub idle_timeout: Option<f64>,
@@ -185,6 +186,7 @@ impl Settings {
         put(&mut limits.subscriptions_per_connection_max, self.subscriptions_per_connection_max);
         put(&mut limits.message_bytes_max, self.message_bytes_max);
         put(&mut limits.request_bytes_max, self.request_bytes_max);
+        put(&mut limits.unsent_bytes_max, self.unsent_bytes_max);
         put(&mut limits.handshake_timeout, seconds("handshake_timeout", self.handshake_timeout)?);
         put(&mut limits.ping_every, seconds("ping_every", self.ping_every)?);
         put(&mut limits.idle_timeout, seconds("idle_timeout", self.idle_timeout)?);

@@ -2,11 +2,11 @@
 //!
 //! # How it is made
 //! - Nothing runs at import. The first engine registers what a forked child and the interpreter's exit need.
-//! - No shard ever calls Python or touches one of its objects: what Python lent ([`reference`]) comes back in a call that
+//! - No shard ever calls Python or touches one of its objects: what Python lent (`reference.rs`) comes back in a call that
 //!   Python makes.
-//! - The GIL is released where a call waits or copies more than [`HELD_BYTES_MAX`]; for less, releasing costs more than it gives.
+//! - The GIL is released where a call waits or copies more than 16 KiB; for less, releasing costs more than it gives.
 //! - Errors are the classes of `fanwire._errors`; a panic becomes `InternalError` and ends the engine's service.
-//! - Everything of a forked child's parent answers `ForkedError` there ([`process`]) and is never dropped.
+//! - Everything of a forked child's parent answers `ForkedError` there (`process.rs`) and is never dropped.
 //!
 //! Knows the public Rust interface and Python. Must never know shards, frames or sockets.
 

@@ -27,6 +27,7 @@ def test_every_setting_is_taken():
         "lock_memory": False,
         "message_bytes_max": 1 << 20,
         "request_bytes_max": 4096,
+        "unsent_bytes_max": 32768,
         "handshake_timeout": 2.5,
         "ping_every": 0,
         "idle_timeout": 0.0,
