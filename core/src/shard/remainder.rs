@@ -12,11 +12,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn move_rest_out(&mut self, stream: u32, index: usize) {
         let sub = self.streams[stream].cursors.subs[index];
         let slot = sub.slot;
-        let after = self.streams[stream].after_partial(index);
         let budget = self.shared.config.memory.remainder_bytes / self.shared.mailboxes.len();
         if self.remainder_bytes + self.streams[stream].log.copied_bytes(sub.seq, sub.partial()) > budget {
             self.stats.evicted += 1;
-            self.streams[stream].cursors.place(index, after, 0);
+            self.streams[stream].cursors.place(index, sub.seq + 1, 0);
             self.doom(slot, CloseCode::ABNORMAL.to_u16());
             return;
         }
@@ -24,7 +23,10 @@ impl<D: Driver> Shard<D> {
         debug_assert!(pieces.is_empty(), "one frame can be half sent");
         let log = &self.streams[stream].log;
         let mut copied = 0;
+        // A frame may hold several messages: behind it is behind the last of them.
+        let mut behind = sub.seq + 1;
         if let Place::At(entry) = log.place(sub.seq) {
+            behind = entry.end_seq();
             let from = entry.offset + u64::from(sub.partial());
             log.for_each_piece(from, entry.offset + u64::from(entry.len), |bytes, shared, at| {
                 pieces.push_back(match shared {
@@ -36,7 +38,7 @@ impl<D: Driver> Shard<D> {
                 });
             });
         }
-        self.streams[stream].cursors.place(index, after, 0);
+        self.streams[stream].cursors.place(index, behind, 0);
         self.remainder_bytes += copied;
         self.extra(slot).remainder = pieces;
         self.conns[slot as usize].mid = Mid::Remainder;
