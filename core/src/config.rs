@@ -39,6 +39,10 @@ pub struct Config {
     pub access: AccessConfig,
     /// How the engine names itself in `welcome`.
     pub server_name: String,
+    /// For tests of conformance: receive buffers of 1 KiB, a completion queue of 64 entries, and sends of which the kernel is handed
+    /// 1 to 7 bytes, seven times of eight.
+    #[cfg(feature = "test-knobs")]
+    pub is_tiny: bool,
 }
 
 impl Default for Config {
@@ -58,6 +62,8 @@ impl Default for Config {
             events: EventsConfig::default(),
             access: AccessConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
+            #[cfg(feature = "test-knobs")]
+            is_tiny: false,
         }
     }
 }
@@ -65,7 +71,7 @@ impl Default for Config {
 /// Memory budgets in bytes. Reserved at start, touched when used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryConfig {
-    /// The ingest ring: a power of two from 64 KiB to 1 GiB.
+    /// The ingest ring: a power of two from 64 KiB to 4 GiB.
     pub ring_bytes: usize,
     /// Log blocks of the whole engine, split evenly over the shards.
     pub pool_bytes: usize,

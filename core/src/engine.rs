@@ -326,7 +326,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes one connection with this code and reason (at most 123 bytes are sent of it).
+    /// Closes one connection with this code and reason (at most 123 bytes are sent of it), after the messages that were sent to
+    /// it alone before; they get [`crate::LimitsConfig::close_timeout`].
     ///
     /// # Errors
     /// See [`SendError`].
@@ -557,24 +558,42 @@ impl ShardStart {
             recv_bytes: RECV_BYTES,
             events_per_turn: 1_024,
         };
+        let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
+        #[cfg(feature = "test-knobs")]
+        let (limits, epoll, uring) = tiny(self.shared.config.is_tiny, limits, epoll, uring);
         let ready = self.ready.clone();
         match self.choice {
-            DriverChoice::Epoll => {
-                let options = EpollOptions::default();
-                match EpollDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                    Err(error) => refuse(error, &ready),
-                }
-            }
-            DriverChoice::Auto | DriverChoice::Uring => {
-                let options = UringOptions::default();
-                match UringDriver::new(&limits, self.listeners, &options) {
-                    Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                    Err(error) => refuse(error, &ready),
-                }
-            }
+            DriverChoice::Epoll => match EpollDriver::new(&limits, self.listeners, &epoll) {
+                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                Err(error) => refuse(error, &ready),
+            },
+            DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, self.listeners, &uring) {
+                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
+                Err(error) => refuse(error, &ready),
+            },
         }
     }
+}
+
+/// What [`crate::Config::is_tiny`] means to the drivers.
+#[cfg(feature = "test-knobs")]
+fn tiny(
+    is_tiny: bool,
+    limits: DriverLimits,
+    epoll: EpollOptions,
+    uring: UringOptions,
+) -> (DriverLimits, EpollOptions, UringOptions) {
+    use crate::driver::SendCut;
+
+    if !is_tiny {
+        return (limits, epoll, uring);
+    }
+    let send_cut = SendCut::Ragged;
+    (
+        DriverLimits { recv_bytes: 1 << 10, ..limits },
+        EpollOptions { send_cut },
+        UringOptions { sq_entries: 64, cq_entries: 64, send_cut, ..uring },
+    )
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> io::Result<()> {

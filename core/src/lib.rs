@@ -23,7 +23,9 @@ mod plan;
 pub mod proto;
 mod registry;
 mod shard;
-#[cfg(test)]
+#[cfg(fuzzing)]
+pub mod sim;
+#[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
 mod topic;

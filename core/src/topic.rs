@@ -128,12 +128,8 @@ impl Topic {
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
-        let Message { priority, kind, payload, key, ttl } = *message;
-        let head = Head {
-            key: key.map_or(0, key_number),
-            ttl_ms: ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32),
-            ..self.check(priority, kind, payload)?
-        };
+        let head = self.head(message)?;
+        let payload = message.payload;
         if payload.len() <= INLINE_MAX {
             return Ok(self.inner.shared.ring.try_publish(&head, payload)?);
         }
@@ -152,7 +148,16 @@ impl Topic {
         payload: &[u8],
         wait: Duration,
     ) -> Result<Position, PublishError> {
-        let head = self.check(priority, kind, payload)?;
+        self.publish_message_timeout(&Message { priority, kind, payload, key: None, ttl: None }, wait)
+    }
+
+    /// Publishes one message with a key or an expiry, waiting up to `wait` for room.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` once the time is over.
+    pub fn publish_message_timeout(&self, message: &Message<'_>, wait: Duration) -> Result<Position, PublishError> {
+        let head = self.head(message)?;
+        let payload = message.payload;
         let ring = &self.inner.shared.ring;
         if payload.len() <= INLINE_MAX {
             return Ok(ring.publish_timeout(&head, payload, wait)?);
@@ -257,6 +262,15 @@ impl Topic {
     /// A publisher that always uses this priority and kind.
     pub fn publisher(&self, priority: Priority, kind: Kind) -> Publisher {
         Publisher { topic: self.clone(), priority, kind }
+    }
+
+    fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
+        let Message { priority, kind, payload, key, ttl } = *message;
+        Ok(Head {
+            key: key.map_or(0, key_number),
+            ttl_ms: ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32),
+            ..self.check(priority, kind, payload)?
+        })
     }
 
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {

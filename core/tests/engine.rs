@@ -92,3 +92,31 @@ fn a_json_subscriber_is_welcomed_and_told_what_it_subscribed() {
         assert!(report.join().unwrap().is_clean);
     });
 }
+
+#[test]
+fn a_message_with_a_key_waits_for_room() {
+    on_both(|driver| {
+        let policy = fanwire::SlowPolicy::Latest;
+        let topics = vec![fanwire::TopicConfig { policy, ..fanwire::TopicConfig::default() }];
+        let mut config = Config { topics, ..config(driver, 1) };
+        config.limits.message_bytes_max = 1 << 20;
+        config.memory.payload_bytes = 2 << 20;
+        let engine = Engine::start(config).unwrap();
+        let topic = engine.topic("t").unwrap();
+        let mut socket = connect(&engine, "/t/t", None);
+        let full: Vec<_> = std::iter::from_fn(|| topic.claim(400_000).ok()).collect();
+        let big = vec![b'x'; 1 << 20];
+        let message = fanwire::Message { key: Some("k"), payload: &big, kind: Kind::Text, ..Default::default() };
+        let refused = topic.publish_message_timeout(&message, Duration::from_millis(20));
+        assert_eq!(refused, Err(fanwire::PublishError::WouldBlock));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| topic.publish_message_timeout(&message, PATIENCE));
+            drop(full);
+            waiting.join().unwrap().unwrap();
+        });
+        assert_eq!(text(&mut socket).len(), big.len());
+        let small = fanwire::Message { payload: b"small", ..message };
+        topic.publish_message_timeout(&small, Duration::ZERO).unwrap();
+        assert_eq!(text(&mut socket), "small");
+    });
+}

@@ -3,6 +3,8 @@
 mod support;
 
 use std::io::Read as _;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -419,8 +421,27 @@ fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverCh
     two.shards = Some(2);
     let engine = start(two);
     let addr = addr(&engine);
-    // Each topic is asked for by several at once, on both shards, before any shard knows it.
-    for round in 0..40 {
+    let is_over = AtomicBool::new(false);
+    let outcome = std::thread::scope(|scope| {
+        // The host keeps the registry busy meanwhile.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = engine.topic("busy");
+            }
+        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| fresh_topics(&engine, addr)));
+        is_over.store(true, Ordering::Relaxed);
+        outcome
+    });
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+    engine.shutdown_now();
+}
+
+/// Each topic is asked for by several at once, on both shards, before any shard knows it.
+fn fresh_topics(engine: &Engine, addr: SocketAddr) {
+    for round in 0..300 {
         let path = format!("/t/fresh/{round}");
         let requests = upgrade_request(&path, None);
         let mut clients: Vec<Bare> = (0..24).map(|_| Bare::connect(addr)).collect();
@@ -440,5 +461,4 @@ fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverCh
             );
         }
     }
-    engine.shutdown_now();
 }

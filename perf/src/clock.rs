@@ -11,6 +11,12 @@ pub fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Nanoseconds that this thread has been on a CPU.
+pub fn thread_cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// Sleeps until [`now_ns`] has reached `deadline_ns`.
 pub fn sleep_until(deadline_ns: u64) {
     loop {

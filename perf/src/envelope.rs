@@ -12,14 +12,16 @@ pub struct Envelope<'a> {
     pub topic: &'a [u8],
     /// `priority`.
     pub priority: &'a [u8],
-    /// `seq` of a message (of `subscribed` it is an object: zero here, see [`Envelope::seq_raw`]).
+    /// `seq` of a message (of `subscribed` it is an object: zero here).
     pub seq: u64,
-    /// `seq`, verbatim.
-    pub seq_raw: &'a [u8],
     /// `from` of a gap.
     pub from: u64,
     /// `to` of a gap.
     pub to: u64,
+    /// `topic_id` of `subscribed`.
+    pub topic_id: u64,
+    /// `epoch` of `subscribed`.
+    pub epoch: u64,
     /// `data`, verbatim: with its quotes if it is a string.
     pub data: &'a [u8],
     /// `code` of an error.
@@ -55,12 +57,11 @@ impl<'a> Envelope<'a> {
                 b"type" => found.kind = unquoted(value)?,
                 b"topic" => found.topic = unquoted(value)?,
                 b"priority" => found.priority = unquoted(value)?,
-                b"seq" => {
-                    found.seq_raw = value;
-                    found.seq = number(value).unwrap_or(0);
-                }
+                b"seq" => found.seq = number(value).unwrap_or(0),
                 b"from" => found.from = number(value)?,
                 b"to" => found.to = number(value)?,
+                b"topic_id" => found.topic_id = number(value)?,
+                b"epoch" => found.epoch = number(value)?,
                 b"data" => found.data = value,
                 b"code" => found.code = value,
                 b"message" => found.message = value,
@@ -74,6 +75,11 @@ impl<'a> Envelope<'a> {
             }
         }
     }
+}
+
+/// The payload in `data`: the inside of a string (escapes as they are), or the JSON value as it stands.
+pub fn payload_of(data: &[u8]) -> &[u8] {
+    unquoted(data).unwrap_or(data)
 }
 
 /// The inside of a string, escapes as they are.
@@ -166,8 +172,8 @@ mod tests {
         assert_eq!(read.data, br#"{"a":["}",1,{"b":"\""}]}"#);
         let gap = Envelope::read(br#"{"type":"gap","from":3,"to":9,"reason":"lag"}"#).unwrap();
         assert_eq!((gap.from, gap.to), (3, 9));
-        let subscribed = Envelope::read(br#"{"type":"subscribed","seq":{"normal":7}}"#).unwrap();
-        assert_eq!((subscribed.seq, subscribed.seq_raw), (0, &br#"{"normal":7}"#[..]));
+        let subscribed = Envelope::read(br#"{"type":"subscribed","topic_id":3,"epoch":5,"seq":{"normal":7}}"#).unwrap();
+        assert_eq!((subscribed.seq, subscribed.topic_id, subscribed.epoch), (0, 3, 5));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 pub struct Frame<'a> {
     /// FIN: the last frame of its message.
     pub is_final: bool,
+    /// RSV1: the message is compressed (RFC 7692 section 6).
+    pub is_compressed: bool,
     /// RFC 6455 section 5.2.
     pub opcode: u8,
     /// The payload.
@@ -32,7 +34,7 @@ pub const PONG: u8 = 10;
 #[inline]
 pub fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
     let [first, second, ..] = *bytes else { return Ok(None) };
-    if first & 0x70 != 0 {
+    if first & 0x30 != 0 || (first & 0x40 != 0 && !matches!(first & 15, 1 | 2)) {
         return Err("reserved bits set in a frame");
     }
     if second & 0x80 != 0 {
@@ -63,7 +65,9 @@ pub fn split(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
         return Err("a length beyond memory");
     };
     match bytes.get(head..end) {
-        Some(payload) => Ok(Some((Frame { is_final: first & 0x80 != 0, opcode, payload }, end))),
+        Some(payload) => {
+            Ok(Some((Frame { is_final: first & 0x80 != 0, is_compressed: first & 0x40 != 0, opcode, payload }, end)))
+        }
         None => Ok(None),
     }
 }
@@ -77,22 +81,32 @@ pub fn first_frame_bytes(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// Appends a server's frame.
+pub fn write_plain(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    write_head(out, opcode, payload.len(), 0);
+    out.extend_from_slice(payload);
+}
+
 /// Appends a client's frame. The masking key is zero, which RFC 6455 permits and which costs nothing.
 pub fn write_masked(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    write_head(out, opcode, payload.len(), 0x80);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+fn write_head(out: &mut Vec<u8>, opcode: u8, length: usize, mask: u8) {
     out.push(0x80 | opcode);
-    match payload.len() {
-        length @ 0..126 => out.push(0x80 | length as u8),
-        length @ 126..65_536 => {
-            out.push(0x80 | 126);
+    match length {
+        0..126 => out.push(mask | length as u8),
+        126..65_536 => {
+            out.push(mask | 126);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
-        length => {
-            out.push(0x80 | 127);
+        _ => {
+            out.push(mask | 127);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
 }
 
 #[cfg(test)]
@@ -125,7 +139,10 @@ mod tests {
     #[test]
     fn what_no_server_may_send_is_an_error() {
         for bytes in [
-            &[0xc1, 0][..],
+            &[0xa1, 0][..],
+            &[0x91, 0],
+            &[0xc9, 0],
+            &[0xc0, 0],
             &[0x81, 0x80, 0, 0, 0, 0],
             &[0x82, 126, 0, 125],
             &[0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],

@@ -39,6 +39,23 @@ impl Latency {
         self.0.max() as f64 / 1e6
     }
 
+    /// Points for a plot: percent of deliveries, milliseconds, dense towards the end.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        if self.count() == 0 {
+            return Vec::new();
+        }
+        let shares = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999];
+        // A share that less than one delivery exceeds says nothing.
+        let last = 100.0 - 100.0 / self.count() as f64;
+        shares.iter().filter(|share| **share <= last).map(|&share| (share, self.ms(share / 100.0))).collect()
+    }
+
+    /// Adds all counts of another.
+    pub fn merge(&mut self, other: &Latency) {
+        // Both have the same bounds.
+        let _ = self.0.add(&other.0);
+    }
+
     /// Adds another process's counts.
     pub fn add(&mut self, other: &Recorded) {
         for &(value, count) in &other.0 {

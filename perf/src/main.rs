@@ -1,20 +1,34 @@
 //! `fanwire-perf`: measures a fanwire server from outside, with clients that check everything they get.
 //!
 //! The measured server, every crowd of subscribers and every publisher is a process of its own, so nobody's cost is
-//! booked on another. This binary never links the engine into what it measures.
+//! booked on another. What measures never calls the engine: only `host` does, a process of its own.
 
+mod ahead;
+mod batch;
 mod clock;
+mod compare;
 mod crowd;
 mod envelope;
+mod form;
 mod frames;
+mod host;
 mod latency;
+mod msgpack;
+mod packed;
 mod parameters;
 mod payload;
+mod plot;
 mod procfs;
+mod progress;
 mod publisher;
+mod recipe;
+mod report;
+mod rivals;
 mod scenario;
 mod server;
+mod stats;
 mod table;
+mod telemetry;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -24,6 +38,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use parameters::Parameters;
+use recipe::Recipe;
 use scenario::Bench;
 
 #[global_allocator]
@@ -39,9 +54,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 Examples:
   cargo build --release --workspace
   target/release/fanwire-perf list
-  target/release/fanwire-perf run memory
+  target/release/fanwire-perf run telemetry slow-crowd --json results.json --html results.html
   target/release/fanwire-perf run px4 --set file=flight.ndjson.gz --set clients=100
-  target/release/fanwire-perf run memory fanout-10k slow-crowd --json results.json
+  target/release/fanwire-perf floor
+  target/release/fanwire-perf peers peers-saturated --set targets=engine,uws,ws
+  target/release/fanwire-perf compare before.json after.json
 
 Exit codes: 0 every bound holds, 1 one does not, 2 wrong usage or a scenario could not be run."
 )]
@@ -54,37 +71,80 @@ struct Arguments {
 enum Command {
     /// Run scenarios
     Run {
-        /// Their names, see `list`
+        /// Their names, see `list`; or files like those in perf/scenarios
         #[arg(required = true)]
         scenarios: Vec<String>,
-        /// A parameter, see `list`; must be known to each of the scenarios
-        #[arg(long = "set", value_name = "NAME=VALUE")]
-        settings: Vec<String>,
-        /// The server's binary [default: `fanwire` beside this one]
-        #[arg(long, value_name = "PATH")]
-        server: Option<PathBuf>,
-        /// Also write the results here
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// What the bare kernel does here, beside the engine: a prebuilt frame, sent in a plain loop and by a bare io_uring, 1, 4, 16 and
+    /// 64 messages to a send
+    Floor {
+        #[command(flatten)]
+        how: How,
+    },
+    /// The engine beside other servers, alternating
+    Peers {
+        /// Scenarios that begin with `peers-` [default: all of them]
+        scenarios: Vec<String>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// What has become slower between two runs; exits with 1 if anything surely has
+    Compare {
+        /// Written by --json before
+        old: PathBuf,
+        /// Written by --json after
+        new: PathBuf,
+        /// What may be lost, in percent
+        #[arg(long, value_name = "PERCENT", default_value_t = 3.0)]
+        tolerance: f64,
     },
     /// Show the scenarios, their parameters and defaults
     List,
     /// A crowd of subscribers, driven over stdin (started by scenarios)
     #[command(hide = true)]
     Crowd,
+    /// A server with its publisher inside, driven over stdin (started by scenarios)
+    #[command(hide = true)]
+    Host {
+        /// What it is, as JSON
+        spec: String,
+    },
     /// A publisher, driven over stdin (started by scenarios)
     #[command(hide = true)]
     Publisher,
 }
 
+/// How scenarios are run.
+#[derive(clap::Args)]
+struct How {
+    /// A parameter, see `list`; must be known to each of the scenarios
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// The server's binary [default: `fanwire` beside this one]
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Also write the results here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write a report with plots here
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { scenarios, settings, server, json } => run(&scenarios, &settings, server, json),
-        Command::List => {
-            list();
-            Ok(true)
+        Command::Run { scenarios, how } => run(&scenarios, &how),
+        Command::Floor { how } => run(&["floor".into()], &how),
+        Command::Peers { scenarios, how } => {
+            let all = || recipe::names().filter(|name| name.starts_with("peers-")).map(str::to_string).collect();
+            run(&if scenarios.is_empty() { all() } else { scenarios }, &how)
         }
+        Command::Compare { old, new, tolerance } => compare::run(&old, &new, tolerance / 100.0),
+        Command::List => list().map(|()| true),
         Command::Crowd => crowd::run().map(|()| true),
+        Command::Host { spec } => host::run(&spec).map(|()| true),
         Command::Publisher => publisher::run().map(|()| true),
     };
     match outcome {
@@ -97,40 +157,60 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(names: &[String], settings: &[String], server: Option<PathBuf>, json: Option<PathBuf>) -> Result<bool> {
-    let chosen: Vec<&scenario::Scenario> = names
+fn run(names: &[String], how: &How) -> Result<bool> {
+    let recipes: Vec<Recipe> = names.iter().map(|name| Recipe::find(name)).collect::<Result<_>>()?;
+    let benches: Vec<Bench> = recipes
         .iter()
-        .map(|name| {
-            scenario::ALL.iter().find(|s| s.name == name).with_context(|| format!("no scenario `{name}`; see `list`"))
-        })
-        .collect::<Result<_>>()?;
-    let benches: Vec<Bench> = chosen
-        .iter()
-        .map(|scenario| {
+        .map(|recipe| {
+            let settings: Vec<String> = recipe.settings.iter().chain(&how.settings).cloned().collect();
             Ok(Bench {
-                binary: server::find_binary(server.as_deref())?,
-                parameters: Parameters::new(scenario.parameters, settings)?,
+                binary: server::find_binary(how.server.as_deref())?,
+                parameters: Parameters::new(recipe.kind.parameters, &settings).with_context(|| recipe.name.clone())?,
             })
         })
         .collect::<Result<_>>()?;
-    let mut outcomes = Vec::new();
-    for (scenario, bench) in chosen.iter().zip(&benches) {
-        let mut outcome = table::Outcome::new(scenario.name, bench.parameters.to_json());
-        (scenario.run)(bench, &mut outcome).with_context(|| scenario.name)?;
+    let mut recorded = table::Recorded { host: procfs::host(), outcomes: Vec::new() };
+    let mut broken = None;
+    for (recipe, bench) in recipes.iter().zip(&benches) {
+        let mut outcome = table::Outcome::new(&recipe.name, bench.parameters.to_json());
+        let ran = (recipe.kind.run)(bench, &mut outcome).with_context(|| recipe.name.clone());
+        progress::show("", 1, 1);
+        if let Err(error) = ran {
+            // What the others found is not lost for it.
+            broken = Some(error);
+            break;
+        }
         outcome.print();
-        outcomes.push(outcome);
+        recorded.outcomes.push(outcome);
     }
-    if let Some(path) = json {
-        table::write_json(&path, &outcomes)?;
+    if let Some(path) = &how.json {
+        table::write_json(path, &recorded)?;
     }
-    Ok(outcomes.iter().all(table::Outcome::passed))
+    if let Some(path) = &how.html {
+        report::write(path, &recorded)?;
+    }
+    match broken {
+        Some(error) => Err(error),
+        None => Ok(recorded.outcomes.iter().all(table::Outcome::passed)),
+    }
 }
 
-fn list() {
-    for scenario in scenario::ALL {
-        println!("{}\n  {}", scenario.name, scenario.about);
-        for (name, value, about) in scenario.parameters {
+fn list() -> Result<()> {
+    for name in recipe::names() {
+        let recipe = Recipe::find(name)?;
+        let kind =
+            if recipe.kind.name == name { String::new() } else { format!(" (of the kind {})", recipe.kind.name) };
+        println!("{name}{kind}\n  {}", recipe.about);
+        for setting in &recipe.settings {
+            println!("    {setting}");
+        }
+    }
+    println!("\nKinds, and what can be set:");
+    for kind in scenario::ALL {
+        println!("{}\n  {}", kind.name, kind.about);
+        for (name, value, about) in kind.parameters {
             println!("    {:<28} {about}", format!("{name}={value}"));
         }
     }
+    Ok(())
 }

@@ -45,6 +45,33 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Nanoseconds that one thread of `pid` has been on a CPU.
+///
+/// # Errors
+/// When it is gone.
+pub fn thread_cpu_ns(pid: u32, tid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/task/{tid}/schedstat");
+    let text = fs::read_to_string(&path).context(path)?;
+    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).context("an empty schedstat")
+}
+
+/// Nanoseconds that the kernel's own threads for postponed network work have been on these CPUs: on a busy CPU a part of what sending
+/// costs is done there. 0 where they cannot be seen.
+pub fn softirq_threads_ns(cpus: &[usize]) -> u64 {
+    static PIDS: std::sync::OnceLock<Vec<(usize, u32)>> = std::sync::OnceLock::new();
+    let pids = PIDS.get_or_init(|| {
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter_map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            Some((name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?, pid))
+        })
+        .collect()
+    });
+    let of = |pid: &u32| thread_cpu_ns(*pid, *pid).unwrap_or(0);
+    pids.iter().filter(|(cpu, _)| cpus.contains(cpu)).map(|(_, pid)| of(pid)).sum()
+}
+
 /// Nanoseconds of CPU time of this process and its children, those included that have ended and been waited for.
 ///
 /// # Errors
@@ -75,6 +102,15 @@ pub fn host_cpu_ns() -> Result<u64> {
     // user nice system idle iowait irq softirq steal; guest time is part of user.
     let busy: u64 = ticks.iter().take(8).enumerate().filter(|(i, _)| ![3, 4].contains(i)).map(|(_, ticks)| ticks).sum();
     Ok(busy * 10_000_000)
+}
+
+/// This host in words: processor, how many of them, kernel.
+pub fn host() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("?");
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{count} x {model}, Linux {}, fanwire-perf {}", kernel.trim(), env!("CARGO_PKG_VERSION"))
 }
 
 /// Bytes of kernel memory that all TCP sockets of the host hold (accounted in pages, per-CPU reserves included).

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::payload::{self, Stamp};
+use crate::payload::{self, Look, Stamp};
+use crate::upgrade::Asked;
 use crate::{clock, envelope::Envelope, frames, procfs, upgrade};
 
 /// What a publisher does.
@@ -27,6 +28,8 @@ pub struct PublisherSpec {
     pub rate: f64,
     /// Bytes of a payload.
     pub bytes: usize,
+    /// What payloads look like: telemetry is published as JSON.
+    pub look: Look,
     /// Messages to publish.
     pub count: u64,
     /// Number of the first message less one.
@@ -123,6 +126,7 @@ fn publish(spec: &PublisherSpec) -> Result<Published> {
     let mut published = Published::default();
     let interval_ns = if spec.rate > 0.0 { 1e9 / spec.rate } else { 0.0 };
     let began = clock::now_ns();
+    let mut payload = payload::Writer::new(spec.look, 1);
     let (mut text, mut object, mut frame) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..spec.count {
         let now = clock::now_ns();
@@ -132,15 +136,16 @@ fn publish(spec: &PublisherSpec) -> Result<Published> {
             clock::sleep_until(intended_ns);
         }
         published.late_ns_max = published.late_ns_max.max(clock::now_ns().saturating_sub(intended_ns));
-        payload::write(&mut text, Stamp { seq: spec.after_seq + i + 1, intended_ns }, spec.bytes);
+        payload.write(&mut text, Stamp { seq: spec.after_seq + i + 1, intended_ns }, spec.bytes);
         object.clear();
-        write!(
-            object,
-            r#"{{"type":"publish","topic":"{}","priority":"{}","encoding":"text","data":""#,
-            spec.topic, spec.priority
-        )?;
+        write!(object, r#"{{"type":"publish","topic":"{}","priority":"{}""#, spec.topic, spec.priority)?;
+        let (before, after): (&[u8], &[u8]) = match spec.look {
+            Look::Text => (br#","encoding":"text","data":""#, b"\"}"),
+            Look::Telemetry => (br#","data":"#, b"}"),
+        };
+        object.extend_from_slice(before);
         object.extend_from_slice(&text);
-        object.extend_from_slice(b"\"}");
+        object.extend_from_slice(after);
         frame.clear();
         frames::write_masked(&mut frame, frames::TEXT, &object);
         if i % 64 == 0 {
@@ -163,7 +168,8 @@ impl Connection {
         let mut stream = TcpStream::connect(server).context("connecting the publisher")?;
         stream.set_nodelay(true)?;
         let mut request = Vec::new();
-        upgrade::write_request(&mut request, &server.to_string(), "/", Some("fanwire.json.v1"));
+        let asked = Asked { protocol: Some("fanwire.json.v1"), deflate: false };
+        upgrade::write_request(&mut request, &server.to_string(), "/", asked);
         stream.write_all(&request)?;
         let mut received = Vec::new();
         loop {
@@ -173,9 +179,7 @@ impl Connection {
                 bail!("the server ended the publisher's handshake");
             }
             received.extend_from_slice(&chunk[..got]);
-            if let Some(head) =
-                upgrade::check_response(&received, Some("fanwire.json.v1")).map_err(anyhow::Error::msg)?
-            {
+            if let Some(head) = upgrade::check_response(&received, asked).map_err(anyhow::Error::msg)? {
                 received.drain(..head);
                 break;
             }

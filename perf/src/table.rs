@@ -3,33 +3,94 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One row.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    name: String,
-    value: serde_json::Value,
-    unit: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pass: Option<bool>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// What.
+    pub name: String,
+    /// How much.
+    pub value: serde_json::Value,
+    /// Of what.
+    pub unit: String,
+    /// What it must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<String>,
+    /// Whether it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<bool>,
+}
+
+/// What a file of results holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Where it was measured, in words.
+    pub host: String,
+    /// Scenario by scenario.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// What a scenario found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    scenario: String,
-    parameters: serde_json::Value,
-    rows: Vec<Row>,
-    notes: Vec<String>,
+    /// Its name.
+    pub scenario: String,
+    /// What it was run with.
+    pub parameters: serde_json::Value,
+    /// Figures and verdicts.
+    pub rows: Vec<Row>,
+    /// Remarks.
+    pub notes: Vec<String>,
+    /// Tables in Markdown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// Repeated measurements, for `compare`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Samples>,
+    /// For the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<Curve>,
+}
+
+/// The same figure, measured several times in one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Samples {
+    /// What was measured.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Whether more is worse: true for costs, false for rates.
+    pub less_is_better: bool,
+    /// In order of time.
+    pub values: Vec<f64>,
+}
+
+/// A line for a plot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    /// Which plot it belongs to.
+    pub plot: String,
+    /// What it is.
+    pub name: String,
+    /// The axes' names.
+    pub axes: (String, String),
+    /// Its points.
+    pub points: Vec<(f64, f64)>,
 }
 
 impl Outcome {
     /// An empty one.
     pub fn new(scenario: &str, parameters: serde_json::Value) -> Self {
-        Outcome { scenario: scenario.into(), parameters, rows: Vec::new(), notes: Vec::new() }
+        Outcome {
+            scenario: scenario.into(),
+            parameters,
+            rows: Vec::new(),
+            notes: Vec::new(),
+            tables: Vec::new(),
+            samples: Vec::new(),
+            curves: Vec::new(),
+        }
     }
 
     /// Adds a figure.
@@ -45,6 +106,53 @@ impl Outcome {
     /// Adds a figure that must not exceed `most`.
     pub fn at_most(&mut self, name: impl Into<String>, value: f64, most: f64, unit: &'static str) {
         self.row(name, value.into(), unit, Some(format!("<= {most}")), Some(value <= most));
+    }
+
+    /// Adds a figure that must not be below `least`.
+    pub fn at_least(&mut self, name: impl Into<String>, value: f64, least: f64, unit: &'static str) {
+        self.row(name, value.into(), unit, Some(format!(">= {least}")), Some(value >= least));
+    }
+
+    /// Adds measurements that were repeated: their median with its bounds as a row, all of them for `compare`.
+    pub fn repeated(&mut self, name: impl Into<String>, values: &[f64], unit: &'static str, less_is_better: bool) {
+        let name = name.into();
+        let found = crate::stats::median(values);
+        self.figure(format!("{name} ({})", bounds(&found)), found.value, unit);
+        self.samples.push(Samples { name, unit: unit.into(), less_is_better, values: values.to_vec() });
+    }
+
+    /// Adds the ratio of pairs, whose median must not exceed `most`, nor its upper bound `most_bound`, where there are such.
+    pub fn ratio(
+        &mut self,
+        name: impl Into<String>,
+        above: &[f64],
+        below: &[f64],
+        most: Option<f64>,
+        most_bound: Option<f64>,
+    ) {
+        let ratios = crate::stats::ratios(above, below);
+        let found = crate::stats::median(&ratios);
+        let bound = match (most, most_bound) {
+            (None, None) => None,
+            (Some(most), None) => Some(format!("<= {most}")),
+            (None, Some(bound)) => Some(format!("surely <= {bound}")),
+            (Some(most), Some(bound)) => Some(format!("<= {most}, surely <= {bound}")),
+        };
+        let pass = bound
+            .is_some()
+            .then(|| most.is_none_or(|most| found.value <= most) && most_bound.is_none_or(|bound| found.high <= bound));
+        self.row(format!("{} ({})", name.into(), bounds(&found)), found.value.into(), "x", bound, pass);
+    }
+
+    /// Adds a line to a plot of the report.
+    pub fn curve(&mut self, plot: &str, name: &str, axes: (&str, &str), points: Vec<(f64, f64)>) {
+        let axes = (axes.0.to_string(), axes.1.to_string());
+        self.curves.push(Curve { plot: plot.into(), name: name.into(), axes, points });
+    }
+
+    /// Adds a table in Markdown, printed after the rows.
+    pub fn table(&mut self, table: String) {
+        self.tables.push(table);
     }
 
     /// Adds a count that must be `right`.
@@ -65,6 +173,11 @@ impl Outcome {
         }
     }
 
+    /// The rows with a bound: their names, and whether it holds.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.pass?)))
+    }
+
     /// Whether every bound holds.
     pub fn passed(&self) -> bool {
         self.rows.iter().all(|row| row.pass != Some(false))
@@ -78,7 +191,7 @@ impl Outcome {
         bound: Option<String>,
         pass: Option<bool>,
     ) {
-        self.rows.push(Row { name: name.into(), value, unit, bound, pass });
+        self.rows.push(Row { name: name.into(), value, unit: unit.into(), bound, pass });
     }
 
     /// Prints the table on stdout.
@@ -111,6 +224,9 @@ impl Outcome {
             );
             println!("{}", line.trim_end());
         }
+        for table in &self.tables {
+            println!("\n{table}");
+        }
         for note in &self.notes {
             println!("  note: {note}");
         }
@@ -118,17 +234,30 @@ impl Outcome {
     }
 }
 
-/// Writes all outcomes to a file.
+/// A table in Markdown.
+pub fn markdown(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let head: Vec<String> = head.iter().map(|name| name.to_string()).collect();
+    let rule: Vec<String> = head.iter().map(|_| "---".to_string()).collect();
+    rows.fold(line(&head) + &line(&rule), |text, row| text + &line(&row))
+}
+
+/// Writes results to a file.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_json(path: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let text = serde_json::to_string_pretty(outcomes)? + "\n";
+pub fn write_json(path: &Path, run: &Recorded) -> Result<()> {
+    let text = serde_json::to_string_pretty(run)? + "\n";
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
+/// The bounds of a median, for people.
+fn bounds(median: &crate::stats::Median) -> String {
+    format!("{:.0} % {} to {}", median.confidence * 100.0, shown(&median.low.into()), shown(&median.high.into()))
+}
+
 /// Numbers as people read them.
-fn shown(value: &serde_json::Value) -> String {
+pub fn shown(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Number(number) if number.is_u64() => {
             let digits = number.to_string();

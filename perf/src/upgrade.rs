@@ -6,24 +6,44 @@
 /// The right `Sec-WebSocket-Accept` for the key of every request written here (RFC 6455 section 1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Appends a request for `target`, offering `protocol` if there is one.
-pub fn write_request(out: &mut Vec<u8>, host: &str, target: &str, protocol: Option<&str>) {
+/// What is asked for, and has to be granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The subprotocol.
+    pub protocol: Option<&'a str>,
+    /// permessage-deflate without context takeover.
+    pub deflate: bool,
+}
+
+/// Appends a request for `target`.
+pub fn write_request(out: &mut Vec<u8>, host: &str, target: &str, asked: Asked<'_>) {
     let mut request = format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     );
-    if let Some(protocol) = protocol {
+    if let Some(protocol) = asked.protocol {
         request += &format!("Sec-WebSocket-Protocol: {protocol}\r\n");
+    }
+    if asked.deflate {
+        request += "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+                    client_no_context_takeover\r\n";
     }
     out.extend_from_slice(request.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+/// The answer of a server that grants the upgrade, and nothing more, to a request written here.
+pub fn response() -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+    )
 }
 
 /// Bytes of the response's head once it is whole and right; what follows are frames.
 ///
 /// # Errors
 /// Any other answer, in words.
-pub fn check_response(bytes: &[u8], protocol: Option<&str>) -> Result<Option<usize>, String> {
+pub fn check_response(bytes: &[u8], asked: Asked<'_>) -> Result<Option<usize>, String> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return if bytes.len() > 16 * 1024 { Err("a response head beyond 16 KiB".into()) } else { Ok(None) };
     };
@@ -42,8 +62,13 @@ pub fn check_response(bytes: &[u8], protocol: Option<&str>) -> Result<Option<usi
     if value("Sec-WebSocket-Accept") != Some(ACCEPT) {
         return Err("a wrong Sec-WebSocket-Accept".into());
     }
-    if value("Sec-WebSocket-Protocol") != protocol {
-        return Err(format!("subprotocol {:?} instead of {protocol:?}", value("Sec-WebSocket-Protocol")));
+    if value("Sec-WebSocket-Protocol") != asked.protocol {
+        return Err(format!("subprotocol {:?} instead of {:?}", value("Sec-WebSocket-Protocol"), asked.protocol));
+    }
+    let extensions = value("Sec-WebSocket-Extensions").unwrap_or_default();
+    let granted = extensions.starts_with("permessage-deflate") && extensions.contains("server_no_context_takeover");
+    if granted != asked.deflate || (!asked.deflate && !extensions.is_empty()) {
+        return Err(format!("extensions `{extensions}`, permessage-deflate was asked for: {}", asked.deflate));
     }
     Ok(Some(end + 4))
 }
@@ -57,12 +82,21 @@ mod tests {
         let right = format!(
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nsec-websocket-accept: {ACCEPT}\r\n\r\nrest"
         );
-        assert_eq!(check_response(right.as_bytes(), None), Ok(Some(right.len() - 4)));
+        let nothing = Asked::default();
+        assert_eq!(check_response(right.as_bytes(), nothing), Ok(Some(right.len() - 4)));
         for cut in 0..right.len() - 4 {
-            assert_eq!(check_response(&right.as_bytes()[..cut], None), Ok(None));
+            assert_eq!(check_response(&right.as_bytes()[..cut], nothing), Ok(None));
         }
-        assert!(check_response(right.as_bytes(), Some("fanwire.json.v1")).is_err());
-        assert!(check_response(right.replace("101", "503").as_bytes(), None).is_err());
-        assert!(check_response(right.replace("s3p", "S3p").as_bytes(), None).is_err());
+        assert!(check_response(right.as_bytes(), Asked { protocol: Some("fanwire.json.v1"), ..nothing }).is_err());
+        assert!(check_response(right.replace("101", "503").as_bytes(), nothing).is_err());
+        assert!(check_response(right.replace("s3p", "S3p").as_bytes(), nothing).is_err());
+        let deflate = Asked { deflate: true, ..nothing };
+        assert!(check_response(right.as_bytes(), deflate).is_err());
+        let granted = right.replace(
+            "\r\n\r\n",
+            "\r\nsec-websocket-extensions: permessage-deflate; server_no_context_takeover\r\n\r\n",
+        );
+        assert!(check_response(granted.as_bytes(), deflate).is_ok());
+        assert!(check_response(granted.as_bytes(), nothing).is_err());
     }
 }

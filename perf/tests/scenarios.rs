@@ -60,10 +60,64 @@ on_both_drivers! {
     fanout_raw: "fanout-10k", ["n=200", "rate=100", "seconds=1"];
     fanout_json: "fanout-10k", ["n=200", "rate=100", "seconds=1", "protocol=json", "crowds=2"];
     slow_crowd: "slow-crowd", [
-        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100",
+        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100", "most_slope=10000",
         "server_args=--lane-bytes 1MiB",
     ];
+    // A critical lane beyond its budget: the stopped ones are closed with 1013.
+    slow_crowd_critical: "slow-crowd", [
+        "n=40", "slow=10", "warm_s=1", "stall_s=2", "recover_s=0.5", "rounds=1", "most_p99_ratio=1000", "most_mib=100",
+        "most_slope=10000", "critical_rate=300", "critical_bytes=8192", "form=batch+lz4", "server_args=--lane-bytes 1MiB",
+    ];
     restart: "restart", ["n=50", "kills=2"];
+    resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
+    versus: "versus", [
+        "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",
+    ];
+    versus_topics: "versus", [
+        "targets=engine,send", "n=40", "topics=20", "rate=500", "bytes=128", "seconds=0.3", "rounds=2", "cpus=", "crowd_cpu=",
+    ];
+    connect_storm: "connect-storm", ["n=50", "rounds=2", "cpus=", "crowd_cpu=", "form=json"];
+    fanout_steps: "fanout", ["n=20,40", "rate=50", "seconds=0.5"];
+    shards: "shards", ["n=50", "rounds=2", "bursts=3", "cpus=", "least_speedup=0", "most_cpu_ratio="];
+    telemetry: "telemetry", ["cells=5x20,20x50", "seconds=0.5", "most_p95_ms=100000"];
+}
+
+#[test]
+fn results_are_recorded_reported_and_compared() {
+    let perf = PathBuf::from(env!("CARGO_BIN_EXE_fanwire-perf"));
+    if !perf.with_file_name("fanwire").is_file() {
+        return skip("the server has not been built");
+    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("recorded");
+    std::fs::create_dir_all(&folder).expect("a folder for results");
+    let (json, html) = (folder.join("a.json"), folder.join("a.html"));
+    let turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = Command::new(&perf)
+        .args(["run", "shards", "--set", "n=20", "--set", "rounds=3", "--set", "bursts=2", "--set", "cpus="])
+        .args(["--set", "least_speedup=0", "--set", "most_cpu_ratio=", "--json"])
+        .arg(&json)
+        .arg("--html")
+        .arg(&html)
+        .output()
+        .expect("fanwire-perf starts");
+    drop(turn);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read_to_string(&html).expect("a report").contains("<svg"));
+
+    let compare = |new: &PathBuf| {
+        Command::new(&perf).arg("compare").args([&json, new]).output().expect("fanwire-perf starts").status.code()
+    };
+    assert_eq!(compare(&json), Some(0));
+    let text = std::fs::read_to_string(&json).expect("results");
+    let mut run: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    for value in run["outcomes"][0]["samples"][0]["values"].as_array_mut().expect("samples") {
+        *value = (value.as_f64().expect("a number") * 1_000.0).into();
+    }
+    let slower = folder.join("b.json");
+    std::fs::write(&slower, run.to_string()).expect("results");
+    assert_eq!(compare(&slower), Some(1));
+    std::fs::write(&slower, "no JSON").expect("results");
+    assert_eq!(compare(&slower), Some(2));
 }
 
 #[test]

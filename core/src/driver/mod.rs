@@ -23,6 +23,7 @@ use arrayvec::ArrayVec;
 mod buffers;
 #[cfg(test)]
 mod conformance;
+mod cut;
 pub mod epoll;
 mod gate;
 mod inlet;
@@ -30,6 +31,9 @@ pub mod probe;
 pub mod sim;
 pub mod uring;
 mod waker;
+
+#[cfg(any(test, feature = "test-knobs"))]
+pub use cut::SendCut;
 
 /// Index of a connection in its driver's table: dense, below [`DriverLimits::slots`], reused after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

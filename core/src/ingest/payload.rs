@@ -560,6 +560,12 @@ unsafe impl Send for Payload {}
 unsafe impl Sync for Payload {}
 
 impl Payload {
+    /// What it takes of its pool: up to twice its length, and a header.
+    pub fn held_bytes(&self) -> usize {
+        let header = self.header();
+        layout(header.class).size() + header.adopted.as_ref().map_or(0, Bytes::len)
+    }
+
     fn header(&self) -> &Node {
         // SAFETY: `refs` counts this payload, so the node is alive and its other fields do not change.
         unsafe { self.node.as_ref() }

@@ -8,5 +8,5 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use pool::BlockPool;
+pub use pool::{BlockPool, Referrer};
 pub use stream::{Entry, Frame, FramePayload, Log, Place};

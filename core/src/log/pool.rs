@@ -27,6 +27,15 @@ impl Block {
     }
 }
 
+/// Which of a shard's logs a payload is referred to by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referrer {
+    /// Logs of what was published: all shards refer to the same memory.
+    Source,
+    /// Logs of another form, this shard's own.
+    Derived,
+}
+
 /// Blocks up to a byte limit. Free blocks are kept by size, last in first out, so that hot memory is used again first.
 ///
 /// Memory is taken from the allocator when a block is first needed and kept: steady state allocates nothing.
@@ -38,12 +47,46 @@ pub struct BlockPool {
     lent_bytes: usize,
     limit_bytes: usize,
     index_bytes: usize,
+    /// By [`Referrer`]: bytes of the payload pool that the logs keep from being used again, and most such bytes.
+    referred_bytes: [usize; 2],
+    referred_limits: [usize; 2],
 }
 
 impl BlockPool {
-    /// A pool that never holds more than `limit_bytes`.
+    /// A pool that never holds more than `limit_bytes`. Payloads may be referred to without limit.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { free: Default::default(), made_bytes: 0, lent_bytes: 0, limit_bytes, index_bytes: 0 }
+        Self {
+            free: Default::default(),
+            made_bytes: 0,
+            lent_bytes: 0,
+            limit_bytes,
+            index_bytes: 0,
+            referred_bytes: [0; 2],
+            referred_limits: [usize::MAX; 2],
+        }
+    }
+
+    /// The same, with limits for the payloads that source logs and derived logs refer to.
+    pub fn with_referred_limits(mut self, source: usize, derived: usize) -> Self {
+        self.referred_limits = [source, derived];
+        self
+    }
+
+    /// True if no log of this kind may refer to so many bytes more.
+    pub fn lacks_references(&self, referrer: Referrer, bytes: usize) -> bool {
+        self.referred_bytes[referrer as usize].saturating_add(bytes) > self.referred_limits[referrer as usize]
+    }
+
+    /// Counts bytes that a log refers to; false if that is more than the limit.
+    pub fn charge_reference(&mut self, referrer: Referrer, bytes: usize) -> bool {
+        let is_within = !self.lacks_references(referrer, bytes);
+        self.referred_bytes[referrer as usize] += if is_within { bytes } else { 0 };
+        is_within
+    }
+
+    /// Undoes [`BlockPool::charge_reference`].
+    pub fn release_reference(&mut self, referrer: Referrer, bytes: usize) {
+        self.referred_bytes[referrer as usize] -= bytes;
     }
 
     /// A block of size class `class` (index into [`BLOCK_BYTES`]), or `None` when the pool is dry.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::pool::{BLOCK_BYTES, Block, BlockPool};
+use super::pool::{BLOCK_BYTES, Block, BlockPool, Referrer};
 use crate::ingest::Payload;
 use crate::types::{ConnectionId, Kind};
 
@@ -138,6 +138,14 @@ impl Segment {
         }
     }
 
+    /// Bytes of the payload pool that it keeps from being used again.
+    fn referred_bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Block(_) => 0,
+            Memory::Shared(payload) => payload.held_bytes(),
+        }
+    }
+
     fn charge(&self) -> usize {
         match &self.memory {
             Memory::Block(block) => block.capacity(),
@@ -155,13 +163,24 @@ pub struct Log {
     next_seq: u64,
     charged: usize,
     budget: usize,
+    referrer: Referrer,
+    referred: usize,
 }
 
 impl Log {
     /// An empty log whose first frame will have sequence number `next_seq` or more, of at most `budget` bytes
     /// (a single frame above the budget is kept alone).
-    pub fn new(next_seq: u64, budget: usize) -> Self {
-        Self { segments: VecDeque::new(), index: VecDeque::new(), head: 0, next_seq, charged: 0, budget }
+    pub fn new(next_seq: u64, budget: usize, referrer: Referrer) -> Self {
+        Self {
+            segments: VecDeque::new(),
+            index: VecDeque::new(),
+            head: 0,
+            next_seq,
+            charged: 0,
+            budget,
+            referrer,
+            referred: 0,
+        }
     }
 
     /// One past the last sequence number appended or skipped.
@@ -184,6 +203,16 @@ impl Log {
     /// Memory charged: capacity of all blocks, length of all payloads by reference, and the index.
     pub fn charged_bytes(&self) -> usize {
         self.charged
+    }
+
+    /// What its payloads by reference are counted as.
+    pub fn referrer(&self) -> Referrer {
+        self.referrer
+    }
+
+    /// Bytes of the payload pool that it keeps from being used again.
+    pub fn referred_bytes(&self) -> usize {
+        self.referred
     }
 
     /// The budget.
@@ -274,7 +303,8 @@ impl Log {
         }
     }
 
-    /// Appends a frame. On a dry pool nothing is changed and `false` is returned: free something, or [`Log::skip`] it.
+    /// Appends a frame. On a dry pool, or when too much is referred to, nothing is changed and `false` is returned: free something,
+    /// or [`Log::skip`] it.
     ///
     /// # Panics
     /// If `frame.seq` is below [`Log::next_seq`] (sequence numbers only grow).
@@ -287,10 +317,7 @@ impl Log {
         let written = self.write(frame.header, pool)
             && match frame.payload {
                 FramePayload::Copied(bytes) => self.write(bytes, pool),
-                FramePayload::Shared(payload) => {
-                    self.refer(payload);
-                    true
-                }
+                FramePayload::Shared(payload) => self.refer(payload, pool),
             }
             && self.write(frame.tail, pool);
         if !written || !pool.charge_index(ENTRY_BYTES) {
@@ -349,10 +376,14 @@ impl Log {
         true
     }
 
-    fn refer(&mut self, payload: &Payload) {
+    fn refer(&mut self, payload: &Payload, pool: &mut BlockPool) -> bool {
         if payload.is_empty() {
-            return;
+            return true;
         }
+        if !pool.charge_reference(self.referrer, payload.held_bytes()) {
+            return false;
+        }
+        self.referred += payload.held_bytes();
         self.charged += payload.len();
         self.segments.push_back(Segment {
             start: self.head,
@@ -360,6 +391,7 @@ impl Log {
             memory: Memory::Shared(payload.clone()),
         });
         self.head += payload.len() as u64;
+        true
     }
 
     fn roll_back(&mut self, head: u64, segments: usize, last_len: usize, pool: &mut BlockPool) {
@@ -374,10 +406,17 @@ impl Log {
 
     fn release_back(&mut self, pool: &mut BlockPool) {
         if let Some(segment) = self.segments.pop_back() {
-            self.charged -= segment.charge();
-            if let Memory::Block(block) = segment.memory {
-                pool.give_back(block);
-            }
+            self.release(segment, pool);
+        }
+    }
+
+    fn release(&mut self, segment: Segment, pool: &mut BlockPool) {
+        self.charged -= segment.charge();
+        let referred = segment.referred_bytes();
+        self.referred -= referred;
+        pool.release_reference(self.referrer, referred);
+        if let Memory::Block(block) = segment.memory {
+            pool.give_back(block);
         }
     }
 
@@ -402,10 +441,7 @@ impl Log {
         }
         let Some(segment) = self.segments.pop_front() else { return };
         let end = segment.end();
-        self.charged -= segment.charge();
-        if let Memory::Block(block) = segment.memory {
-            pool.give_back(block);
-        }
+        self.release(segment, pool);
         while self.index.front().is_some_and(|e| e.offset < end) {
             self.index.pop_front();
             self.charged -= ENTRY_BYTES;
@@ -416,10 +452,7 @@ impl Log {
             let keep_from = first.offset;
             while self.segments.len() > 1 && self.segments[0].end() <= keep_from {
                 if let Some(segment) = self.segments.pop_front() {
-                    self.charged -= segment.charge();
-                    if let Memory::Block(block) = segment.memory {
-                        pool.give_back(block);
-                    }
+                    self.release(segment, pool);
                 }
             }
         }

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use proptest::prelude::*;
 
 use super::stream::ENTRY_BYTES;
-use super::{BlockPool, Frame, FramePayload, Log, Place};
+use super::{BlockPool, Frame, FramePayload, Log, Place, Referrer};
 use crate::ingest::{Payload, PayloadPool};
 use crate::types::{ConnectionId, Kind};
 
@@ -89,7 +89,7 @@ proptest! {
     fn every_held_frame_reads_back_and_every_lost_one_is_known_lost(ops in prop::collection::vec(op(), 1..200)) {
         let payloads = PayloadPool::new(16 << 20);
         let mut pool = BlockPool::new(1 << 20);
-        let mut log = Log::new(1, BUDGET);
+        let mut log = Log::new(1, BUDGET, Referrer::Source);
         let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let mut seq = 1;
         for op in ops {
@@ -150,7 +150,7 @@ proptest! {
 #[test]
 fn a_dry_pool_leaves_the_log_as_it_was() {
     let mut pool = BlockPool::new(4 << 10);
-    let mut log = Log::new(1, 1 << 20);
+    let mut log = Log::new(1, 1 << 20, Referrer::Source);
     assert!(append(&mut log, &mut pool, 1, b"", FramePayload::Copied(&[1; 4_000]), b""));
     let (head, charged) = (log.head(), log.charged_bytes());
     assert!(!append(&mut log, &mut pool, 2, b"", FramePayload::Copied(&[2; 200]), b""));
@@ -162,7 +162,7 @@ fn a_dry_pool_leaves_the_log_as_it_was() {
 #[test]
 fn the_index_has_an_allowance_of_its_own() {
     let mut pool = BlockPool::new(64 << 10);
-    let mut log = Log::new(1, 1 << 30);
+    let mut log = Log::new(1, 1 << 30, Referrer::Source);
     let mut seq = 1;
     while append(&mut log, &mut pool, seq, b"", FramePayload::Copied(b"x"), b"") {
         seq += 1;
@@ -173,7 +173,7 @@ fn the_index_has_an_allowance_of_its_own() {
 #[test]
 fn the_newest_frame_is_kept_even_above_the_budget() {
     let mut pool = BlockPool::new(1 << 20);
-    let mut log = Log::new(1, 16 << 10);
+    let mut log = Log::new(1, 16 << 10, Referrer::Source);
     for seq in 1..=3 {
         assert!(append(&mut log, &mut pool, seq, b"", FramePayload::Copied(&bytes(seq, 100_000)), b""));
         assert!(matches!(log.place(seq), Place::At(_)));
@@ -184,7 +184,7 @@ fn the_newest_frame_is_kept_even_above_the_budget() {
 #[test]
 fn a_lag_names_the_oldest_frame_within_it_and_never_passes_the_newest() {
     let mut pool = BlockPool::new(1 << 20);
-    let mut log = Log::new(1, 1 << 20);
+    let mut log = Log::new(1, 1 << 20, Referrer::Source);
     for seq in 1..=10 {
         assert!(append(&mut log, &mut pool, seq, b"", FramePayload::Copied(&[0; 100]), b""));
     }

@@ -1,6 +1,8 @@
 //! Ends: closing one connection, draining all of them, and the deadlines that lead there.
 
-use super::conn::{CONTROL_MAX, Conn, Extra, Phase, connection_id};
+use std::borrow::Cow;
+
+use super::conn::{Awaits, CONTROL_MAX, Conn, Extra, Farewell, Phase, connection_id};
 use super::table::NONE;
 use super::topics::Form;
 use super::{Ending, Shard};
@@ -9,6 +11,11 @@ use crate::event::Event;
 use crate::proto::close::CloseCode;
 use crate::proto::encoder;
 use crate::proto::handshake::Refusal;
+
+/// How long the host has to answer a message that it has taken, if the client has broken the protocol right after it.
+const ANSWER_NS: u64 = 50_000_000;
+/// A message that came longer ago than this is taken to have been answered.
+const UNANSWERED_NS: u64 = 1_000_000_000;
 
 impl<D: Driver> Shard<D> {
     /// Closes a connection in good order: the frame that is half sent is finished, a close frame follows, nothing after it.
@@ -34,11 +41,82 @@ impl<D: Driver> Shard<D> {
         extra.held = None;
         extra.assembly = None;
         extra.inbox.clear();
+        extra.farewell = None;
         // A message to it alone that is half sent must be finished; the others are given up.
         let keep = usize::from(extra.direct_sent > 0);
         extra.direct.truncate(keep);
         extra.control.extend_from_slice(&frame);
         self.enter_closing(slot);
+    }
+
+    /// Closes a connection as [`Shard::begin_close`] does, but not before the messages to it alone that are queued are sent.
+    pub(super) fn close_after_messages(&mut self, slot: u32, code: u16, reason: String) {
+        if !self.conns[slot as usize].is_listening() || self.extra(slot).direct.is_empty() {
+            self.begin_close(slot, code, &reason);
+            self.settle(slot);
+            return;
+        }
+        self.begin_farewell(slot, code, reason.into(), Awaits::Nothing);
+    }
+
+    /// The client broke the protocol. What it sent before that was well-formed: if the host may be about to answer, it gets
+    /// [`ANSWER_NS`] for that once it has taken all events, and nothing more is heard of the client meanwhile.
+    pub(super) fn on_violation(&mut self, slot: u32, code: CloseCode, reason: &'static str) {
+        let now_ns = self.now_ns;
+        let conn = &self.conns[slot as usize];
+        if !conn.is_listening() {
+            return;
+        }
+        let may_be_answered = conn.flags.has_spoken && now_ns.saturating_sub(conn.message_ns) < UNANSWERED_NS;
+        self.stats.violations += 1;
+        if may_be_answered {
+            self.begin_farewell(slot, code.to_u16(), reason.into(), Awaits::Taking);
+        } else {
+            self.begin_close(slot, code.to_u16(), reason);
+        }
+    }
+
+    fn begin_farewell(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {
+        let until_ns = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        self.extra(slot).farewell = Some(Farewell { code, reason, awaits, until_ns });
+        self.arm_farewell(slot);
+        self.settle(slot);
+    }
+
+    fn arm_farewell(&mut self, slot: u32) {
+        let now_ns = self.now_ns;
+        let Some(&Farewell { awaits, until_ns, .. }) = self.extra(slot).farewell.as_ref() else { return };
+        let look_ns = if awaits == Awaits::Nothing { until_ns } else { until_ns.min(now_ns + ANSWER_NS) };
+        self.wheel.arm(slot, look_ns);
+    }
+
+    /// True if nothing has to be sent before a close that was decided: it begins.
+    fn end_farewell(&mut self, slot: u32) -> bool {
+        let Some(extra) = &mut self.conns[slot as usize].extra else { return false };
+        let has_work = !extra.direct.is_empty();
+        let now_ns = self.now_ns;
+        let Some(Farewell { code, reason, .. }) =
+            extra.farewell.take_if(|f| f.until_ns <= now_ns || (f.awaits == Awaits::Nothing && !has_work))
+        else {
+            return false;
+        };
+        self.begin_close(slot, code, &reason);
+        true
+    }
+
+    /// A decided close's time to look at it again.
+    fn on_farewell_deadline(&mut self, slot: u32) {
+        let has_taken_all =
+            self.host_events.is_empty() && self.shared.mailboxes[self.number as usize].events.is_empty();
+        let Some(farewell) = self.extra(slot).farewell.as_mut() else { return };
+        farewell.awaits = match farewell.awaits {
+            Awaits::Taking if !has_taken_all => Awaits::Taking,
+            Awaits::Taking => Awaits::Answer,
+            Awaits::Answer | Awaits::Nothing => Awaits::Nothing,
+        };
+        if !self.end_farewell(slot) {
+            self.arm_farewell(slot);
+        }
     }
 
     /// The last bytes are queued; they get so much time and no more.
@@ -150,6 +228,9 @@ impl<D: Driver> Shard<D> {
             self.driver.shutdown_write(Slot(slot));
             return;
         }
+        if self.end_farewell(slot) {
+            return;
+        }
         self.settle(slot);
         let conn = &self.conns[slot as usize];
         if conn.is_live()
@@ -165,6 +246,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_deadline(&mut self, slot: u32) {
         let limits = self.shared.config.limits;
         let conn = &mut self.conns[slot as usize];
+        if conn.is_live() && !conn.is_listening() {
+            self.on_farewell_deadline(slot);
+            return;
+        }
         match conn.phase {
             Phase::Free | Phase::Broken => {}
             Phase::Handshake => {

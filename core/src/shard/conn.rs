@@ -1,6 +1,7 @@
 //! One connection as its shard sees it. What an idle connection does not need, it does not own: everything rare lives in
 //! [`Extra`], which comes from the shard's stock and goes back as soon as it is empty.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
@@ -67,6 +68,8 @@ pub struct Flags {
     pub is_hosts: bool,
     /// Some of its cursors pick: the hot pass must leave it alone.
     pub is_picking: bool,
+    /// A message of it was handed to the host.
+    pub has_spoken: bool,
     /// It does not want back (all of) what it publishes.
     pub skips_own: bool,
     /// A ping is out and unanswered.
@@ -157,6 +160,11 @@ impl Conn {
     /// True while messages may be sent to it.
     pub fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Draining)
+    }
+
+    /// True while what it sends is looked at.
+    pub fn is_listening(&self) -> bool {
+        self.is_live() && self.extra.as_ref().is_none_or(|e| e.farewell.is_none())
     }
 
     /// True if its only cursor may be served by the hot pass.
@@ -281,7 +289,7 @@ pub struct Extra {
     pub control: Vec<u8>,
     /// Bytes of `control` already sent.
     pub control_sent: usize,
-    /// The newest ping payload, to be answered.
+    /// The newest ping payload, to be answered; earlier ones have their pongs in `control`, as far as there was room.
     pub pong: Option<ArrayVec<u8, 125>>,
     /// The rest of a half-sent frame.
     pub remainder: VecDeque<Piece>,
@@ -293,6 +301,32 @@ pub struct Extra {
     pub assembly: Option<ClaimBuf>,
     /// A message that waits for room.
     pub held: Option<Held>,
+    /// A close that waits for what is to be sent before it.
+    pub farewell: Option<Farewell>,
+}
+
+/// What the host has still to do for a client that broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// Take the client's messages.
+    Taking,
+    /// Answer them.
+    Answer,
+    /// Nothing.
+    Nothing,
+}
+
+/// A close that is decided, but not begun: messages to the connection alone go first.
+#[derive(Debug)]
+pub struct Farewell {
+    /// Its code.
+    pub code: u16,
+    /// Its reason.
+    pub reason: Cow<'static, str>,
+    /// What it waits for beyond the messages that are queued.
+    pub awaits: Awaits,
+    /// When it is begun whatever waits.
+    pub until_ns: u64,
 }
 
 /// Control bytes beyond which no more input is taken from the client.
@@ -312,6 +346,7 @@ impl Extra {
             && self.inbox.is_empty()
             && self.assembly.is_none()
             && self.held.is_none()
+            && self.farewell.is_none()
             && self.scanner.is_none()
             && self.peer.is_none()
     }

@@ -1,7 +1,7 @@
 //! The control side of the subprotocols: requests of clients, and what the engine has to tell them.
 
 use super::Shard;
-use super::conn::{Direct, Held, Phase, connection_id};
+use super::conn::{Awaits, Direct, Held, Phase, connection_id};
 use super::interest::SubscribeError;
 use super::receive::{Extras, Flow, Inbound};
 use super::table::NONE;
@@ -82,7 +82,7 @@ impl<D: Driver> Shard<D> {
                 let mut result = Ok(());
                 for topic in &topics {
                     let raw_id = id.as_ref().map(Id::as_bytes);
-                    result = self.subscribe(slot, topic, raw_id, wishes, &since).map(drop);
+                    result = self.subscribe(slot, topic, None, raw_id, wishes, &since).map(drop);
                     if result.is_err() {
                         break;
                     }
@@ -262,6 +262,8 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        #[cfg(any(test, fuzzing))]
+        self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
             // Lost before this cursor was there.
             return true;
@@ -280,6 +282,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_send(&mut self, connection: ConnectionId, kind: Kind, payload: Payload) {
         let slot = connection.slot();
         if !self.is_current(connection) || self.conns[slot as usize].phase != Phase::Open {
+            return;
+        }
+        if self.extra(slot).farewell.as_ref().is_some_and(|f| f.awaits == Awaits::Nothing) {
+            // The host has closed it.
             return;
         }
         if self.extra(slot).direct.len() >= DIRECT_MAX {

@@ -8,7 +8,7 @@ use super::table::NONE;
 use super::topics::{Encoding, Form, OpenBatch, Packing, Stream};
 use crate::driver::Driver;
 use crate::ingest::Payload;
-use crate::log::{Entry, Frame, FramePayload, Log};
+use crate::log::{Entry, Frame, FramePayload, Log, Place, Referrer};
 use crate::proto::batch::{BatchEncoder, BatchHead, BatchLimits};
 use crate::proto::compress::Compressed;
 use crate::proto::encoder;
@@ -92,8 +92,10 @@ impl<D: Driver> Shard<D> {
         let first = source.log.last().map_or(source.log.next_seq(), |e| e.seq);
         let budget = source.log.budget_bytes();
         let threshold = self.shared.config.compression.threshold_bytes;
-        let id = self.streams.insert(Stream::new(Log::new(first, budget), lane, form, threshold))?;
+        let id = self.streams.insert(Stream::new(Log::new(first, budget, Referrer::Derived), lane, form, threshold))?;
         self.lanes[lane].streams[form as usize] = id;
+        #[cfg(any(test, fuzzing))]
+        self.trace.on_begun(id);
         self.derive(id);
         Some(id)
     }
@@ -106,9 +108,15 @@ impl<D: Driver> Shard<D> {
         }
         let lane = self.streams[id].lane;
         let floor = self.streams[self.lanes[lane].streams[Form::Raw as usize]].log.floor_seq();
-        if floor >= self.streams[id].built_from {
-            return;
+        if floor < self.streams[id].built_from {
+            self.rebuild(id);
         }
+    }
+
+    /// Begins a derived log anew at its source's floor.
+    pub(super) fn rebuild(&mut self, id: u32) {
+        let lane = self.streams[id].lane;
+        let floor = self.streams[self.lanes[lane].streams[Form::Raw as usize]].log.floor_seq();
         for index in 0..self.streams[id].cursors.subs.len() {
             if self.streams[id].cursors.subs[index].partial() != 0 {
                 self.move_rest_out(id, index);
@@ -120,6 +128,8 @@ impl<D: Driver> Shard<D> {
         stream.log.restart(floor, pool);
         stream.built_from = floor;
         self.stats.rebuilt += 1;
+        #[cfg(any(test, fuzzing))]
+        self.trace.on_begun(id);
         if !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
             self.grown.push(lane);
         }
@@ -142,6 +152,8 @@ impl<D: Driver> Shard<D> {
             };
             bytes += entry.len as usize;
             self.stats.encoded += 1;
+            #[cfg(any(test, fuzzing))]
+            self.trace.on_rendered(id, entry.seq);
             match self.streams[id].form.encoding() {
                 Encoding::Batch => self.add_to_batch(id, source, &entry, &mut scratch),
                 _ => self.derive_one(id, source, &entry, &mut scratch),
@@ -229,6 +241,8 @@ impl<D: Driver> Shard<D> {
             packed.resize(HEADER_BYTES_MAX, 0);
             let result = self.deflater.compress(body, effort, WINDOW_BITS, packed);
             self.stats.compressed += 1;
+            #[cfg(any(test, fuzzing))]
+            self.trace.on_compressed(id, meta.seq);
             self.streams[id].advisor.record(body.len(), result);
             if let Compressed::Deflated(_) = result {
                 let len = packed.len() - HEADER_BYTES_MAX;
@@ -266,6 +280,10 @@ impl<D: Driver> Shard<D> {
         let due_ns = self.now_ns + state.batch_window_ns;
         let mut pieces = std::mem::take(&mut scratch.payload);
         for _ in 0..2 {
+            if !matches!(self.streams[source].log.place(entry.seq), Place::At(now) if now == *entry) {
+                // The room for the batch that was just closed was taken from the source: this message is lost.
+                break;
+            }
             if self.streams[id].open.is_none() {
                 let mut bytes = self.batch_buffers.pop().unwrap_or_default();
                 let encoder = BatchEncoder::begin(&mut bytes, head, BatchLimits::default());

@@ -15,6 +15,7 @@ use crate::proto::request::{Request, RequestLimits, RequestScanner};
 use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
+use crate::types::TopicId;
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_S: u32 = 5;
@@ -27,7 +28,7 @@ enum Verdict {
     Accepted {
         response: Vec<u8>,
         protocol: Protocol,
-        topics: Vec<String>,
+        topics: Vec<(String, TopicId)>,
         path: String,
         may_publish: bool,
         /// permessage-deflate was agreed, with this window for what is sent.
@@ -44,6 +45,8 @@ impl<D: Driver> Shard<D> {
         self.conns[slot as usize].open(self.now_ns);
         self.open_count += 1;
         self.stats.accepted += 1;
+        #[cfg(any(test, fuzzing))]
+        self.trace_accepted(slot);
         let is_within = self.shared.enter();
         if !is_within || self.ending != super::Ending::No {
             self.stats.refused += 1;
@@ -123,9 +126,9 @@ impl<D: Driver> Shard<D> {
                 if protocol != Protocol::Raw {
                     self.welcome(slot);
                 }
-                for (i, topic) in topics.iter().enumerate() {
+                for (i, (topic, opened)) in topics.iter().enumerate() {
                     let wishes = Wishes::new(None, Some(echo));
-                    match self.subscribe(slot, topic, None, wishes, &SinceList::default()) {
+                    match self.subscribe(slot, topic, Some(*opened), None, wishes, &SinceList::default()) {
                         Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id,
                         Ok(_) => {}
                         // `judge` has opened the topics; only limits are left to fail.
@@ -179,12 +182,13 @@ impl<D: Driver> Shard<D> {
                 "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
             ));
         }
+        let mut topics = Vec::with_capacity(target.topics.len());
         for topic in &target.topics {
             if TopicName::check(topic).is_err() {
                 return Verdict::Refused(Refusal::bad_request("malformed topic name"));
             }
             match self.shared.registry.open(topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
-                Ok(_) => {}
+                Ok(opened) => topics.push((topic.to_string(), opened)),
                 Err(crate::registry::TopicError::WouldBlock) => return Verdict::Busy,
                 Err(_) => {
                     return Verdict::Refused(Refusal::unavailable("no more topics can be made", RETRY_AFTER_S));
@@ -208,7 +212,7 @@ impl<D: Driver> Shard<D> {
         Verdict::Accepted {
             response,
             protocol,
-            topics: target.topics.iter().map(|t| t.to_string()).collect(),
+            topics,
             path: target.path.to_owned(),
             may_publish,
             deflate: deflate.map(|agreement| agreement.server_window_bits),

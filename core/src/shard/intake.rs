@@ -11,7 +11,7 @@ use super::{RECORD_BYTES_PER_TURN, RECORDS_PER_TURN};
 use crate::config::{SlowPolicy, TopicConfig};
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
-use crate::log::{Frame, FramePayload, Log};
+use crate::log::{Frame, FramePayload, Log, Referrer};
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::proto::topic::Pattern;
@@ -68,6 +68,10 @@ impl<D: Driver> Shard<D> {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let seq = self.streams[source].log.next_seq();
         let is_latest = self.topics[topic as usize].as_ref().is_some_and(|t| t.policy == SlowPolicy::Latest);
+        #[cfg(any(test, fuzzing))]
+        if head.ttl_ms != 0 {
+            self.trace.notes.push(super::trace::Note::ReadExpiring(head.topic, head.priority, seq));
+        }
         self.lanes[lane].is_picky |= head.ttl_ms != 0 || is_latest;
         if is_latest {
             self.note_latest(lane, source, head.key, seq);
@@ -98,11 +102,16 @@ impl<D: Driver> Shard<D> {
     /// Remembers which message is the newest of its key, and forgets keys that have left the log.
     fn note_latest(&mut self, lane: u32, source: u32, key: u64, seq: u64) {
         let log = &self.streams[source].log;
-        let latest = &mut self.lanes[lane].latest;
+        let Lane { latest, latest_forgotten, .. } = &mut self.lanes[lane];
         latest.insert(key, seq);
         if latest.len() > 2 * log.frames() + 64 {
             let floor = log.floor_seq();
-            latest.retain(|_, seq| *seq >= floor);
+            latest.retain(|_, seq| {
+                if *seq < floor {
+                    *latest_forgotten = (*latest_forgotten).max(*seq);
+                }
+                *seq >= floor
+            });
         }
     }
 
@@ -123,7 +132,8 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
-    /// dry. If there is no memory at all, the frame is left out, and whoever has not had it is told so.
+    /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
+    /// copied instead. If there is no memory at all, the frame is left out, and whoever has not had it is told so.
     pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
         if frame.seq != self.streams[id].log.next_seq() {
             // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
@@ -131,16 +141,25 @@ impl<D: Driver> Shard<D> {
             self.forget_all(id);
         }
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
+        let mut frame = *frame;
         loop {
             let Self { streams, pool, .. } = self;
-            if streams[id].log.append(frame, pool) {
+            if let FramePayload::Shared(payload) = frame.payload
+                && pool.lacks_references(streams[id].log.referrer(), payload.held_bytes())
+            {
+                if !self.make_reference_room(id) {
+                    frame.payload = FramePayload::Copied(payload);
+                }
+                continue;
+            }
+            if streams[id].log.append(&frame, pool) {
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 return;
             }
             if !self.make_room_for(id) {
                 self.forget_all(id);
-                self.streams[id].log.skip(frame.seq);
+                self.streams[id].log.skip(frame.seq + u64::from(frame.count) - 1);
                 self.stats.unlogged += 1;
                 return;
             }
@@ -155,6 +174,19 @@ impl<D: Driver> Shard<D> {
             .filter(|&s| self.streams[s].is_in_use() && self.streams[s].log.survivor_of_forgetting().is_some())
             .filter(|&s| self.lanes[self.streams[s].lane].priority >= own)
             .max_by_key(|&s| (self.lanes[self.streams[s].lane].priority, self.streams[s].log.charged_bytes()));
+        victim.is_some_and(|victim| self.forget_oldest(victim))
+    }
+
+    /// As [`Shard::make_room_for`], of the logs that are counted together with this one, by what they refer to.
+    fn make_reference_room(&mut self, id: u32) -> bool {
+        let own = self.lanes[self.streams[id].lane].priority;
+        let referrer = self.streams[id].log.referrer();
+        let victim = (0..self.streams.end())
+            .filter(|&s| self.streams[s].is_in_use() && self.streams[s].log.referrer() == referrer)
+            .filter(|&s| self.streams[s].log.referred_bytes() > 0)
+            .filter(|&s| self.streams[s].log.survivor_of_forgetting().is_some())
+            .filter(|&s| self.lanes[self.streams[s].lane].priority >= own)
+            .max_by_key(|&s| (self.lanes[self.streams[s].lane].priority, self.streams[s].log.referred_bytes()));
         victim.is_some_and(|victim| self.forget_oldest(victim))
     }
 
@@ -217,9 +249,11 @@ impl<D: Driver> Shard<D> {
             has_grown: false,
             is_picky: false,
             latest: HashMap::new(),
+            latest_forgotten: 0,
         })?;
         let threshold = self.shared.config.compression.threshold_bytes;
-        let source = self.streams.insert(Stream::new(Log::new(1, lane_bytes), lane, Form::Raw, threshold))?;
+        let source =
+            self.streams.insert(Stream::new(Log::new(1, lane_bytes, Referrer::Source), lane, Form::Raw, threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         let state = self.topics[topic as usize].as_mut()?;
         state.lanes[priority as usize] = lane;

@@ -43,11 +43,13 @@ pub enum SubscribeError {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name.
+    /// Subscribes a connection to a name or pattern. Returns the topic's number for a name; `opened` is that number, where the name
+    /// has been opened already.
     pub(super) fn subscribe(
         &mut self,
         slot: u32,
         text: &str,
+        opened: Option<TopicId>,
         id: Option<&[u8]>,
         wishes: Wishes,
         since: &SinceList<'_>,
@@ -70,18 +72,21 @@ impl<D: Driver> Shard<D> {
             return Ok(None);
         }
         let known = self.topic_names.get(text).copied();
-        let topic =
-            match known {
-                Some(topic) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
-                None => self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-                    |error| match error {
+        let topic = match (known, opened) {
+            (Some(topic), _) => self.topics[topic as usize].as_ref().map_or(TopicId(topic), |t| t.id),
+            // Opening it again could find the registry busy.
+            (None, Some(opened)) => opened,
+            (None, None) => {
+                self.shared.registry.open(text, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(|error| {
+                    match error {
                         TopicError::WouldBlock => SubscribeError::Busy,
                         TopicError::TooMany => SubscribeError::TooMany,
                         TopicError::Stopped => SubscribeError::Stopped,
                         TopicError::Name(_) => SubscribeError::Malformed,
-                    },
-                )?,
-            };
+                    }
+                })?
+            }
+        };
         if let Some(topic) = known
             && is_raw
         {
@@ -179,6 +184,9 @@ impl<D: Driver> Shard<D> {
         wishes: Wishes,
         since: &SinceList<'_>,
     ) -> Result<(), SubscribeError> {
+        if !self.conns[slot as usize].is_live() {
+            return Ok(());
+        }
         let must_announce = self.conns[slot as usize].protocol != Protocol::Raw;
         if let Some(known) = self.membership_of(slot, topic) {
             let membership = &mut self.memberships[known];
@@ -223,6 +231,9 @@ impl<D: Driver> Shard<D> {
                 }
                 let start = self.start(lane, retention, since.as_ref().map(|s| (s.epoch, s.seq[priority as usize])));
                 self.link_lane(membership, priority, start);
+                if !self.conns[slot as usize].is_live() {
+                    return Ok(());
+                }
             }
             if self.conns[slot as usize].flags.was_announced && self.shared.config.events.capacity > 0 {
                 let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
@@ -258,7 +269,7 @@ impl<D: Driver> Shard<D> {
         match since {
             // It knows the topic, but had nothing of this lane yet: everything is news to it.
             Some((epoch, seq)) if epoch == self.epoch_of(lane) => {
-                let wanted = (seq.unwrap_or(0) + 1).min(head);
+                let wanted = seq.unwrap_or(0).saturating_add(1).min(head);
                 Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
             }
             // Numbering began anew: what it had says nothing about what there is.
@@ -276,8 +287,14 @@ impl<D: Driver> Shard<D> {
         let wishes = self.memberships[membership].wishes;
         let Membership { slot, topic, .. } = self.memberships[membership];
         let Some(lane) = self.topics[topic as usize].as_ref().map(|t| t.lanes[priority as usize]) else { return };
+        #[cfg(any(test, fuzzing))]
+        let note = self.trace_linked(slot, topic, priority, start);
         let Some(id) = self.stream(lane, self.conns[slot as usize].form) else { return };
         self.cover(id, start.floor);
+        if !self.conns[slot as usize].is_live() {
+            // The room for that log was taken from it: it was evicted, and its memberships are gone.
+            return;
+        }
         // Critical messages are neither paced nor passed over.
         let is_picking = wishes.is_any() && priority != Priority::Critical;
         let mut special = NONE;
@@ -286,6 +303,7 @@ impl<D: Driver> Shard<D> {
                 owed: (start.seq < start.floor).then(|| (start.seq, start.floor - 1, start.reason)),
                 interval_ns: if is_picking { u64::from(wishes.interval_us) * 1_000 } else { 0 },
                 next_ns: 0,
+                queued_ns: 0,
                 skips_own: is_picking && wishes.skips_own,
             }) else {
                 self.evict(slot, "no cursor left");
@@ -313,6 +331,8 @@ impl<D: Driver> Shard<D> {
         cursors.subs.push(Sub::new(slot, start.floor, true));
         cursors.links.push(link);
         self.memberships[membership].links[priority as usize] = link;
+        #[cfg(any(test, fuzzing))]
+        self.trace.notes.extend(note);
         let conn = &mut self.conns[slot as usize];
         conn.links[priority as usize] = link;
         conn.link_count += 1;
@@ -359,7 +379,10 @@ impl<D: Driver> Shard<D> {
                 if joined.is_err() {
                     self.evict(slot, "no cursor left");
                 } else if is_raw && is_literal {
-                    self.conns[slot as usize].interests[number].is_gone = true;
+                    // Joining may have evicted it, and its interests are gone.
+                    if let Some(interest) = self.conns[slot as usize].interests.get_mut(number) {
+                        interest.is_gone = true;
+                    }
                     self.forget_interests(slot);
                 }
             }

@@ -19,6 +19,8 @@ mod shared;
 mod table;
 mod timer;
 mod topics;
+#[cfg(any(test, fuzzing))]
+pub mod trace;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -29,6 +31,7 @@ pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
+use self::remainder::Rests;
 use self::send::Plan;
 use self::table::Table;
 use self::timer::Wheel;
@@ -109,6 +112,7 @@ pub struct Shard<D: Driver> {
 
     pool: BlockPool,
     remainder_bytes: usize,
+    rests: Rests,
     json: JsonCheck,
     derive_scratch: Scratch,
     deflater: Deflater,
@@ -148,6 +152,8 @@ pub struct Shard<D: Driver> {
     conn_slots: u32,
     rang: bool,
     now_ns: u64,
+    #[cfg(any(test, fuzzing))]
+    trace: trace::Trace,
 }
 
 impl<D: Driver> Shard<D> {
@@ -157,6 +163,8 @@ impl<D: Driver> Shard<D> {
         let shards = shared.mailboxes.len();
         driver.accept_while_below(slots);
         let cursors = shared.config.cursors_max / shards as u32 + 1;
+        // What logs may refer to of the payload pool. The rest is for what is being received, published and rendered.
+        let payload_bytes = shared.config.memory.payload_bytes;
         Self {
             number,
             conns: Vec::with_capacity(slots as usize),
@@ -172,8 +180,10 @@ impl<D: Driver> Shard<D> {
             links: Table::new(cursors),
             specials: Table::new(cursors),
             interested: Vec::new(),
-            pool: BlockPool::new(shared.config.memory.pool_bytes / shards),
+            pool: BlockPool::new(shared.config.memory.pool_bytes / shards)
+                .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             remainder_bytes: 0,
+            rests: Rests::default(),
             json: JsonCheck::new(),
             derive_scratch: Scratch::default(),
             deflater: Deflater::new(),
@@ -204,6 +214,8 @@ impl<D: Driver> Shard<D> {
             conn_slots: slots,
             rang: false,
             now_ns,
+            #[cfg(any(test, fuzzing))]
+            trace: trace::Trace::default(),
             driver,
             shared,
             reader: Some(reader),
@@ -366,7 +378,7 @@ impl<D: Driver> Shard<D> {
                 Command::Close { connection, code, reason } => {
                     let slot = connection.slot();
                     if self.is_current(connection) {
-                        self.begin_close(slot, code, &reason);
+                        self.close_after_messages(slot, code, reason);
                     }
                 }
                 Command::Drain { within_ns } => self.begin_drain(within_ns),

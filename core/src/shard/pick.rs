@@ -144,7 +144,11 @@ impl<D: Driver> Shard<D> {
         let wishes = self.specials[special];
         let generation = self.conns[slot as usize].generation;
         if self.now_ns < wishes.next_ns && !self.is_ending() {
-            self.paced.push(std::cmp::Reverse((wishes.next_ns, slot, generation)));
+            // Once for each moment: every message of a fast lane comes here.
+            if wishes.queued_ns != wishes.next_ns {
+                self.specials[special].queued_ns = wishes.next_ns;
+                self.paced.push(std::cmp::Reverse((wishes.next_ns, slot, generation)));
+            }
             return true;
         }
         let me = connection_id(self.number, slot, &self.conns[slot as usize]);
@@ -166,12 +170,20 @@ impl<D: Driver> Shard<D> {
             return false;
         }
         self.stats.passed_over += entry.seq.saturating_sub(sub.seq);
-        self.streams[id].cursors.place(index as usize, entry.seq, 0);
+        // A batch may hold messages that the client has.
+        self.streams[id].cursors.place(index as usize, entry.seq.max(sub.seq), 0);
         let len = u64::from(entry.len).min(*room as u64);
         plan.items.push(Item::Run { link, from: entry.offset, to: entry.offset + len });
         *room -= len as usize;
-        self.specials[special].next_ns = self.now_ns + wishes.interval_ns;
         len == u64::from(entry.len)
+    }
+
+    /// A frame of the cursor's lane has begun to go out: the next one waits for its time.
+    pub(super) fn note_paced(&mut self, link: u32) {
+        let special = self.links[link].special;
+        if special != NONE && self.specials[special].interval_ns > 0 {
+            self.specials[special].next_ns = self.now_ns + self.specials[special].interval_ns;
+        }
     }
 
     /// The standing of a cursor that conflates: it owes what it owed from the start, and nothing else.
@@ -183,17 +195,38 @@ impl<D: Driver> Shard<D> {
             }
             self.clear_owed(link);
         }
-        let stream = &mut self.streams[id];
+        let stream = &self.streams[id];
         let sub = stream.cursors.subs[index as usize];
-        match stream.log.place(sub.seq) {
-            Place::At(entry) => Standing::At(entry.offset),
-            Place::Before(entry) => {
-                self.stats.passed_over += entry.seq - sub.seq;
-                stream.cursors.place(index as usize, entry.seq, 0);
-                Standing::At(entry.offset)
+        let next = match stream.log.place(sub.seq) {
+            Place::At(entry) => return Standing::At(entry.offset),
+            Place::Before(entry) => entry.seq,
+            Place::End if sub.seq < stream.log.next_seq() => stream.log.next_seq(),
+            Place::End => return Standing::AtHead,
+        };
+        if self.has_lost_latest(link, sub.seq, next) {
+            if !self.announce_gap(slot, id, sub.seq, next - 1, GapReason::Lag) {
+                return Standing::Waits;
             }
-            Place::End => Standing::AtHead,
+        } else {
+            self.stats.passed_over += next - sub.seq;
         }
+        let stream = &mut self.streams[id];
+        stream.cursors.place(index as usize, next, 0);
+        match stream.log.place(next) {
+            Place::At(entry) => Standing::At(entry.offset),
+            _ => Standing::AtHead,
+        }
+    }
+
+    /// Whether the log has forgotten the newest message of some key between a cursor and `next`: nobody asked for that to be
+    /// passed over. (Who gets only the newest message of all asked for just that.)
+    fn has_lost_latest(&self, link: u32, seq: u64, next: u64) -> bool {
+        let Link { stream, special, .. } = self.links[link];
+        if special != NONE && self.specials[special].interval_ns > 0 {
+            return false;
+        }
+        let lane = &self.lanes[self.streams[stream].lane];
+        lane.latest_forgotten >= seq || lane.latest.values().any(|newest| (seq..next).contains(newest))
     }
 
     fn policy_of(&self, stream: u32) -> SlowPolicy {

@@ -8,6 +8,7 @@ use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
 use crate::proto::close::CloseCode;
 use crate::proto::decoder::{Decoder, Part, Role};
+use crate::proto::encoder;
 use crate::proto::inflate::InflateError;
 use crate::types::{Kind, Priority, TopicId};
 
@@ -104,8 +105,7 @@ impl<D: Driver> Shard<D> {
             let step = match decoder.next(&mut bytes[at..], limit) {
                 Ok(step) => step,
                 Err(violation) => {
-                    self.stats.violations += 1;
-                    self.begin_close(slot, violation.code.to_u16(), violation.reason);
+                    self.on_violation(slot, violation.code, violation.reason);
                     at = bytes.len();
                     break;
                 }
@@ -126,7 +126,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
-        let is_closing = !self.conns[slot as usize].is_live();
+        let is_closing = !self.conns[slot as usize].is_listening();
         match part {
             Part::Close { .. } if is_closing => {
                 self.conns[slot as usize].flags.has_said_close = true;
@@ -134,9 +134,13 @@ impl<D: Driver> Shard<D> {
             }
             _ if is_closing => Flow::Go,
             Part::Ping(payload) => {
-                // Only the newest ping is answered (RFC 6455 section 5.5.3).
-                let pong = payload.iter().copied().collect();
-                self.extra(slot).pong = Some(pong);
+                let extra = self.extra(slot);
+                if extra.pong.is_none() && extra.has_control_room() {
+                    extra.control.extend_from_slice(&encoder::pong(payload));
+                } else {
+                    // While it does not read, only its newest ping is answered (RFC 6455 section 5.5.3).
+                    extra.pong = Some(payload.iter().copied().collect());
+                }
                 self.settle(slot);
                 self.mark_dirty(slot);
                 Flow::Go
@@ -198,8 +202,7 @@ impl<D: Driver> Shard<D> {
         let flow = match fault {
             None => self.on_client_message(slot, kind, Inbound::Lent(&inflated)),
             Some((code, reason)) => {
-                self.stats.violations += 1;
-                self.begin_close(slot, code.to_u16(), reason);
+                self.on_violation(slot, code, reason);
                 Flow::Stop
             }
         };
@@ -318,6 +321,7 @@ impl<D: Driver> Shard<D> {
         match self.shared.mailboxes[self.number as usize].events.push(event) {
             Ok(()) => {
                 self.rang = true;
+                self.conns[slot as usize].flags.has_spoken = true;
                 Flow::Go
             }
             Err(Event::Message { payload, .. }) => self.hold(slot, Held::Raw { kind, payload }),

@@ -437,12 +437,16 @@ impl<D: Driver> Shard<D> {
                     last_run = Some(link);
                     let Link { stream, index, .. } = self.links[link];
                     let Stream { log, cursors, .. } = &mut self.streams[stream];
+                    let is_new = cursors.subs[index as usize].partial() == 0;
                     self.stats.deliveries += cursors.place_at(log, index as usize, from + k as u64);
                     let conn = &mut self.conns[slot as usize];
                     if cursors.subs[index as usize].partial() != 0 {
                         conn.mid = Mid::Link(link);
                     } else if conn.mid == Mid::Link(link) {
                         conn.mid = Mid::Boundary;
+                    }
+                    if is_new {
+                        self.note_paced(link);
                     }
                 }
             }

@@ -270,6 +270,8 @@ pub struct Lane {
     pub is_picky: bool,
     /// The newest sequence number of each key, where the topic's policy is to keep only that.
     pub latest: HashMap<u64, u64>,
+    /// The highest sequence number that was the newest of its key when it was dropped from `latest`; 0: none was.
+    pub latest_forgotten: u64,
 }
 
 /// A topic as this shard sees it.
@@ -373,6 +375,8 @@ pub struct Special {
     pub interval_ns: u64,
     /// When the next message may be sent, in the driver's time.
     pub next_ns: u64,
+    /// The moment for which it is queued among the paced, if it is.
+    pub queued_ns: u64,
     /// What the connection published itself is passed over.
     pub skips_own: bool,
 }

@@ -3,18 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use super::checks::{DIRECT, JsonView, RawView, Truth};
 use super::frames::{Incoming, Wire};
 use super::nature::{Nature, Pace};
-use super::payload::Stamp;
+use super::raw::RawView;
+use super::speech::{self, Said};
+use super::truth::{Truth, Wishes};
+use super::view::{Moment, Since, Subscriber, View};
 use crate::driver::sim::{Rng, SimSocket};
+use crate::event::Protocol;
 use crate::proto::header::Opcode;
-use crate::proto::json::{self, PROTOCOL};
 use crate::proto::server_message::ServerMessage;
-use crate::proto::subscribe::Content;
 use crate::types::{Kind, Priority};
 
 /// How a connection ended.
@@ -45,8 +43,8 @@ pub struct Client {
     pub nature: Nature,
     /// How it ended.
     pub outcome: Outcome,
-    /// JSON account.
-    pub json: JsonView,
+    /// Account of what it gets in a subprotocol.
+    pub view: View,
     /// Raw account.
     pub raw: RawView,
     /// Messages queued for publishing that are wholly with the kernel or will be.
@@ -59,39 +57,59 @@ pub struct Client {
     pub upgraded: bool,
     /// Errors the server told it of, by code.
     pub errors: Vec<String>,
-    wire: Wire,
-    rng: Rng,
+    pub(super) wire: Wire,
+    pub(super) rng: Rng,
     welcomed: bool,
-    sent_close: bool,
+    pub(super) sent_close: bool,
     close_code: Option<Option<u16>>,
     stalled_until: u64,
     /// When it connected, and when it ended.
     pub lived_ns: (u64, u64),
-    next_id: u64,
+    pub(super) next_id: u64,
     /// Pings (WebSocket) out; the server may answer only the newest.
-    pings: VecDeque<Vec<u8>>,
-    /// Pings (JSON) out; each is answered, in order.
-    json_pings: VecDeque<u64>,
+    pub(super) pings: VecDeque<Vec<u8>>,
+    /// Pings of the subprotocol out; each is answered, in order.
+    pub(super) said_pings: VecDeque<u64>,
     /// Unsubscribes out.
-    unsubscribing: VecDeque<String>,
-    numbers: BTreeMap<(String, Priority), u64>,
+    pub(super) unsubscribing: VecDeque<String>,
+    pub(super) numbers: BTreeMap<(String, Priority), u64>,
     settled: bool,
 }
 
 impl Client {
-    /// A client that connects now.
-    pub fn new(number: u32, nature: Nature, socket: SimSocket, now_ns: u64, mut rng: Rng) -> Self {
-        let wire = if nature.json {
-            Wire::new(socket, "/", &["other", PROTOCOL], &[], &mut rng)
-        } else {
-            Wire::new(socket, &raw_target(&nature.topics), &[], &[], &mut rng)
+    /// A client that connects now to `shard`, with what it has from an earlier connection.
+    pub fn new(
+        number: u32,
+        nature: Nature,
+        (socket, shard): (SimSocket, usize),
+        since: BTreeMap<String, Since>,
+        now_ns: u64,
+        mut rng: Rng,
+    ) -> Self {
+        let extensions: Vec<(&str, &str)> =
+            nature.offer.iter().map(|(offer, _)| ("Sec-WebSocket-Extensions", *offer)).collect();
+        let named = if nature.is_raw() { &nature.topics } else { &nature.target };
+        let target = target_of(named, nature.echo);
+        let protocols: &[&str] = if nature.is_raw() { &[] } else { &["other", nature.protocol.name()] };
+        let wire = Wire::new(socket, &target, protocols, &extensions, &mut rng);
+        let subscriber = Subscriber {
+            socket: wire.socket(),
+            shard,
+            wishes: Wishes {
+                not_from: (!nature.echo).then_some(number),
+                interval_ns: nature.max_hz.map_or(0, |hz| (1e6 / hz) as u64 * 1_000),
+            },
+            is_derived: !nature.is_raw() || nature.offer.is_some(),
         };
-        let raw = RawView::new(if nature.json { Vec::new() } else { nature.topics.clone() });
+        let raw = RawView::new(subscriber, if nature.is_raw() { nature.topics.clone() } else { Vec::new() });
+        let mut view = View::new(subscriber);
+        view.since = since;
+        view.asked.extend(nature.target.iter().cloned());
         let mut client = Client {
             number,
             nature,
             outcome: Outcome::Alive,
-            json: JsonView::default(),
+            view,
             raw,
             handed: 0,
             misbehaved: false,
@@ -107,13 +125,13 @@ impl Client {
             lived_ns: (now_ns, now_ns),
             next_id: 1,
             pings: VecDeque::new(),
-            json_pings: VecDeque::new(),
+            said_pings: VecDeque::new(),
             unsubscribing: VecDeque::new(),
             numbers: BTreeMap::new(),
             settled: false,
         };
         // Pipelined before the 101 came, in half of the cases.
-        if client.nature.json && client.rng.chance(500) {
+        if !client.nature.is_raw() && client.rng.chance(500) {
             client.subscribe_at_first();
         }
         client
@@ -150,7 +168,7 @@ impl Client {
     /// What it is waiting for, for a failure's message.
     pub fn describe(&self) -> String {
         let Client { outcome, upgraded, misbehaved, sent_close, close_code, .. } = self;
-        let (pings, queued) = (self.pings.len() + self.json_pings.len(), self.wire.queued());
+        let (pings, queued) = (self.pings.len() + self.said_pings.len(), self.wire.queued());
         format!(
             "{outcome:?} upgraded {upgraded} misbehaved {misbehaved} sent_close {sent_close} close {close_code:?} pings {pings} queued {queued}"
         )
@@ -186,6 +204,8 @@ impl Client {
                 let checked = catch_unwind(AssertUnwindSafe(|| self.on_incoming(incoming, truth)));
                 if let Err(panic) = checked {
                     eprintln!("at client {}, {:?}: {}", self.number, self.nature, self.describe());
+                    let View { subscriber, since, was_refused, .. } = &self.view;
+                    eprintln!("{subscriber:?}, since {since:?}, was refused: {was_refused}");
                     resume_unwind(panic);
                 }
             }
@@ -198,10 +218,12 @@ impl Client {
 
     fn on_incoming(&mut self, incoming: Incoming, truth: &mut Truth) {
         match incoming {
-            Incoming::Upgraded(protocol) => {
-                assert_eq!(protocol.as_deref(), self.nature.json.then_some(PROTOCOL));
+            Incoming::Upgraded(protocol, extensions) => {
+                let is_raw = self.nature.is_raw();
+                assert_eq!(protocol.as_deref(), (!is_raw).then_some(self.nature.protocol.name()));
+                self.check_extensions(extensions.as_deref(), truth);
                 self.upgraded = true;
-                if self.nature.json && self.next_id == 1 {
+                if !is_raw && self.next_id == 1 {
                     self.subscribe_at_first();
                 }
             }
@@ -209,14 +231,17 @@ impl Client {
                 self.outcome = Outcome::Refused(status);
                 self.wire.close();
             }
-            Incoming::Text(message) if self.nature.json => {
-                let text = std::str::from_utf8(&message).expect("the decoder checks UTF-8");
-                self.on_json(text, truth);
-            }
-            Incoming::Text(message) => self.on_raw(&message, true, truth),
-            Incoming::Binary(message) => {
-                assert!(!self.nature.json, "a binary message on {PROTOCOL}");
-                self.on_raw(&message, false, truth);
+            Incoming::Message { is_text, was_compressed, bytes, sent } => {
+                let may_be = self.nature.protocol != Protocol::BatchV1Lz4
+                    && self.nature.offer.is_some_and(|(_, window)| window == Some(15));
+                assert!(may_be || !was_compressed, "compressed for a window of {:?}", self.nature.offer);
+                truth.compressed += u64::from(was_compressed);
+                if self.nature.is_raw() {
+                    self.raw.on_message(&bytes, is_text, sent, truth);
+                } else {
+                    let protocol = self.nature.protocol;
+                    speech::listen(protocol, is_text, &bytes, |said| self.on_said(said, sent, truth));
+                }
             }
             Incoming::Ping(payload) => {
                 if !self.sent_close {
@@ -253,232 +278,90 @@ impl Client {
         self.wire.close();
     }
 
-    fn on_raw(&mut self, message: &[u8], is_text: bool, truth: &mut Truth) {
-        let stamp = Stamp::parse(message).unwrap_or_else(|error| panic!("corrupt: {error}"));
-        assert_eq!(stamp.kind() != Kind::Binary, is_text, "{stamp:?} came as the wrong kind of message");
-        self.raw.on_message(&stamp, truth);
+    fn check_extensions(&self, agreed: Option<&str>, truth: &Truth) {
+        let Some((offer, window)) = self.nature.offer.filter(|_| truth.deflate) else {
+            assert_eq!(agreed, None, "an extension that was not offered");
+            return;
+        };
+        assert_eq!(agreed.is_some(), window.is_some(), "{offer}: {agreed:?}");
+        if let (Some(agreed), Some(window)) = (agreed, window) {
+            let told = agreed.split(';').find_map(|p| p.trim().strip_prefix("server_max_window_bits="));
+            assert!(agreed.contains("server_no_context_takeover") && agreed.contains("client_no_context_takeover"));
+            assert!(told.map_or(window == 15, |told| told.parse() == Ok(window)), "{offer}: {agreed}");
+        }
     }
 
-    fn on_json(&mut self, text: &str, truth: &mut Truth) {
-        let shown = &text[..text.floor_char_boundary(300)];
-        let message = json::server::parse(text).unwrap_or_else(|error| panic!("{error}: {shown}"));
+    fn on_said(&mut self, said: Said<'_>, sent: Moment, truth: &mut Truth) {
+        let message = match said {
+            Said::Batch(batch) => {
+                assert!(self.welcomed, "`welcome` comes first");
+                let head = batch.head;
+                let name =
+                    truth.name(head.topic_id).unwrap_or_else(|| panic!("a batch of no topic: {head:?}")).to_owned();
+                let messages: Vec<(u64, Kind, u64, &[u8])> =
+                    batch.messages().map(|m| (m.seq, head.kind, m.timestamp_ns, m.payload)).collect();
+                return self.view.on_frame(&name, head.priority, &messages, true, sent, truth);
+            }
+            Said::Object(message) => message,
+        };
         let is_welcome = matches!(message, ServerMessage::Welcome(_));
-        assert_eq!(is_welcome, !self.welcomed, "`welcome` comes first and once, not {shown}");
+        assert_eq!(is_welcome, !self.welcomed, "`welcome` comes first and once, not {message:?}");
         match message {
             ServerMessage::Welcome(welcome) => {
-                assert_eq!(welcome.protocol, PROTOCOL);
+                assert_eq!(welcome.protocol, self.nature.protocol.name());
                 self.welcomed = true;
             }
-            ServerMessage::Subscribed(m) => self.json.on_subscribed(&m.topic, m.topic_id, m.epoch, m.seq, truth),
+            ServerMessage::Subscribed(m) => self.view.on_subscribed(&m.topic, m.topic_id, m.epoch, m.seq, truth),
             ServerMessage::Unsubscribed(m) => {
                 let expected = self.unsubscribing.pop_front();
                 assert_eq!(expected.as_deref(), Some(&*m.topic), "`unsubscribed` out of order");
-                self.json.on_unsubscribed(&m.topic);
+                self.view.on_unsubscribed(&m.topic, truth);
             }
             ServerMessage::Message(m) => {
+                let is_batch = matches!(self.nature.protocol, Protocol::BatchV1 | Protocol::BatchV1Lz4);
+                assert!(!is_batch, "a message that is no batch");
                 let mut payload = Vec::new();
-                let kind = match m.content {
-                    Content::Binary(_) => panic!("no JSON form: {shown}"),
-                    content => content.decode(&mut payload).expect("base64"),
-                };
-                let stamp = Stamp::parse(&payload).unwrap_or_else(|error| panic!("corrupt: {error}"));
-                assert_eq!(stamp.kind(), kind, "{stamp:?} came in another encoding");
-                self.json.on_message(&m.topic, m.priority, m.seq, &stamp, truth);
+                let kind = m.content.decode(&mut payload).expect("base64");
+                let messages = [(m.seq, kind, m.time_us, &payload[..])];
+                self.view.on_frame(&m.topic, m.priority, &messages, false, sent, truth);
             }
-            ServerMessage::Gap(m) => self.json.on_gap(&m.topic, m.priority, m.from, m.to, truth),
+            ServerMessage::Gap(m) => {
+                self.view.on_gap(&m.topic, m.priority, (m.from, m.to, m.reason), sent, truth);
+            }
             ServerMessage::Error(m) => {
-                self.json.was_refused |= m.code == "too_many_subscriptions";
+                self.view.was_refused |= m.code == "too_many_subscriptions";
                 if m.code == "not_subscribed" {
-                    assert!(self.json.was_refused, "{}", m.message);
+                    assert!(self.view.was_refused, "{}", m.message);
                     let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
-                    self.json.asked.remove(&refused);
+                    self.view.asked.remove(&refused);
                 }
                 self.errors.push(m.code.into_owned());
             }
             ServerMessage::Pong(m) => {
-                let id = m.id.and_then(|id| std::str::from_utf8(id.as_json()?).ok()?.parse().ok());
-                assert_eq!(id, self.json_pings.pop_front(), "JSON pongs come in order");
-                assert!(id.is_some(), "a JSON pong without a ping");
+                let id = speech::number_of(self.nature.protocol, m.id);
+                assert_eq!(id, self.said_pings.pop_front(), "pongs come in order");
+                assert!(id.is_some(), "a pong without a ping");
             }
-            ServerMessage::Migrate(_) | ServerMessage::Unknown => panic!("unexpected: {shown}"),
-        }
-    }
-
-    fn do_something(&mut self) {
-        if !self.is_open() || self.wire.queued() > 100_000 {
-            return;
-        }
-        if self.nature.hostile && self.rng.chance(50) {
-            return self.break_rules();
-        }
-        if self.rng.chance(self.nature.leaves) {
-            return self.begin_leaving();
-        }
-        if !self.nature.publishes.is_empty() && self.rng.chance(500) {
-            return self.publish();
-        }
-        if self.nature.json && self.rng.chance(self.nature.churns) {
-            return self.churn();
-        }
-        match self.rng.below(20) {
-            0 => {
-                let payload = vec![b'p'; self.rng.below(126) as usize];
-                let payload = [self.next_id().to_le_bytes().to_vec(), payload].concat();
-                let payload = payload[..payload.len().min(125)].to_vec();
-                self.wire.send_frame(Opcode::Ping, true, &payload, &mut self.rng);
-                self.pings.push_back(payload);
-            }
-            1 if self.nature.json => {
-                let id = self.next_id();
-                self.send_json(&format!(r#"{{"type":"ping","id":{id}}}"#));
-                self.json_pings.push_back(id);
-            }
-            2 if self.nature.json => {
-                let wrong = *self.rng.pick(&[
-                    r#"{"type":"#,
-                    "[]",
-                    r#"{"type":"subscribe","topics":["a//b"]}"#,
-                    "\u{1}",
-                    "",
-                    "null",
-                ]);
-                self.send_json(wrong);
-            }
-            3 => self.wire.send_frame(Opcode::Pong, true, b"unasked", &mut self.rng),
-            _ => {}
-        }
-    }
-
-    fn next_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-
-    fn send_json(&mut self, text: &str) {
-        let fragments = if self.rng.chance(100) { 5 } else { 1 };
-        self.wire.send_message(Opcode::Text, text.as_bytes(), fragments, &mut self.rng);
-    }
-
-    fn subscribe_at_first(&mut self) {
-        let topics = self.nature.topics.clone();
-        self.subscribe(&topics);
-    }
-
-    fn subscribe(&mut self, topics: &[String]) {
-        let id = self.next_id();
-        let list = serde_json::to_string(topics).expect("strings");
-        self.send_json(&format!(r#"{{"type":"subscribe","id":{id},"topics":{list},"unknown":[1,{{}}]}}"#));
-        self.json.asked.extend(topics.iter().cloned());
-    }
-
-    fn churn(&mut self) {
-        let wanted = self.rng.pick(&self.nature.topics).clone();
-        if self.rng.chance(500) {
-            // Nothing is asked for while an `unsubscribed` is awaited: else nobody could say what that one ended.
-            if self.unsubscribing.is_empty() {
-                self.subscribe(&[wanted]);
-            }
-        } else if self.json.asked.contains(&wanted) && !self.unsubscribing.contains(&wanted) {
-            let list = serde_json::to_string(&[&wanted]).expect("strings");
-            let id = self.next_id();
-            self.send_json(&format!(r#"{{"type":"unsubscribe","id":{id},"topics":{list}}}"#));
-            self.unsubscribing.push_back(wanted);
-        }
-    }
-
-    fn publish(&mut self) {
-        let topic = match self.nature.topics.first() {
-            _ if self.nature.json => self.rng.pick(&self.nature.publishes).clone(),
-            Some(topic) => topic.clone(),
-            None => DIRECT.to_owned(),
-        };
-        let priority = if self.nature.json { *self.rng.pick(&Priority::ALL) } else { Priority::Normal };
-        let kind = match self.rng.below(3) {
-            // A raw client cannot say that its text is JSON.
-            2 if !self.nature.json => 0,
-            kind => kind as u8,
-        };
-        let number = self.numbers.entry((topic.clone(), priority)).or_default();
-        *number += 1;
-        let filling = if self.rng.chance(30) { self.rng.skewed(70_000) } else { self.rng.skewed(300) } as u32;
-        let stamp = Stamp { topic, priority, publisher: self.number, number: *number, kind, filling };
-        let payload = stamp.render();
-        let fragments = if self.rng.chance(300) { 4 } else { 1 };
-        if self.nature.json {
-            let (data, encoding) = match stamp.kind() {
-                Kind::Json => (String::from_utf8(payload).expect("JSON"), ""),
-                Kind::Text => (
-                    serde_json::to_string(std::str::from_utf8(&payload).expect("text")).expect("a string"),
-                    r#","encoding":"text""#,
-                ),
-                Kind::Binary => (format!("\"{}\"", STANDARD.encode(&payload)), r#","encoding":"base64""#),
-            };
-            let (topic, priority) = (&stamp.topic, stamp.priority.name());
-            let text =
-                format!(r#"{{"type":"publish","topic":"{topic}","priority":"{priority}","data":{data}{encoding}}}"#);
-            self.wire.send_message(Opcode::Text, text.as_bytes(), fragments, &mut self.rng);
-        } else {
-            let opcode = if stamp.kind() == Kind::Binary { Opcode::Binary } else { Opcode::Text };
-            self.wire.send_message(opcode, &payload, fragments, &mut self.rng);
-        }
-        self.handed += 1;
-    }
-
-    fn begin_leaving(&mut self) {
-        match self.rng.below(5) {
-            0 => {
-                self.wire.reset();
-                self.outcome = Outcome::Left;
-            }
-            1 => self.leave(),
-            2 => {
-                // FIN without a close frame.
-                self.misbehaved = true;
-                self.wire.finish();
-            }
-            _ => {
-                let code = *self.rng.pick(&[None, Some(1000), Some(1001), Some(4000)]);
-                self.wire.send_close(code, &mut self.rng);
-                self.sent_close = true;
-            }
-        }
-    }
-
-    fn break_rules(&mut self) {
-        self.misbehaved = true;
-        self.nature.publishes.clear();
-        let rng = &mut self.rng;
-        match rng.below(9) {
-            0 => {
-                let noise: Vec<u8> = (0..rng.skewed(2000)).map(|_| rng.next_u64() as u8).collect();
-                self.wire.send_bytes(&noise);
-            }
-            // Unmasked, reserved bits, reserved opcode, long control frame, lengths of 2^63 and in the wrong form.
-            1 => self.wire.send_bytes(&[0x81, 0x03, b'a', b'b', b'c']),
-            2 => self.wire.send_bytes(&[0xF1, 0x80, 0, 0, 0, 0]),
-            3 => self.wire.send_bytes(&[0x83, 0x80, 0, 0, 0, 0]),
-            4 => self.wire.send_bytes(&[0x89, 0xFE, 0, 126, 0, 0, 0, 0]),
-            5 => self.wire.send_bytes(&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
-            6 => self.wire.send_bytes(&[0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4, 5]),
-            7 => self.wire.send_frame(Opcode::Text, true, &[b'x', 0xC3, 0x28], rng),
-            // Half a frame, and then nothing for ever.
-            _ => self.wire.send_bytes(&[0x82, 0xFE, 0x10]),
+            ServerMessage::Migrate(_) | ServerMessage::Unknown => panic!("unexpected: {message:?}"),
         }
     }
 }
 
-/// `/t/TOPIC?topic=…`, percent-encoded; `/` without a topic.
-fn raw_target(topics: &[String]) -> String {
+/// `/t/TOPIC?topic=…&echo=…`, percent-encoded; `/` without a topic.
+fn target_of(topics: &[String], echo: bool) -> String {
     let encode = |topic: &str, keep_slash: bool| -> String {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~*".contains(&b) || (keep_slash && b == b'/');
         topic.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
     };
     let [first, others @ ..] = topics else { return "/".to_owned() };
     let mut target = format!("/t/{}", encode(first, true));
-    for (i, topic) in others.iter().enumerate() {
-        target.push(if i == 0 { '?' } else { '&' });
-        target.push_str("topic=");
-        target.push_str(&encode(topic, false));
+    let mut parameters: Vec<String> = others.iter().map(|t| format!("topic={}", encode(t, false))).collect();
+    if !echo {
+        parameters.push("echo=0".to_owned());
+    }
+    if !parameters.is_empty() {
+        target.push('?');
+        target.push_str(&parameters.join("&"));
     }
     target
 }

@@ -1,8 +1,9 @@
 //! What the world needs of the engine under test, and what a run is told and tells.
 
-use super::checks::Truth;
+use super::payload::Stamp;
+use super::truth::Truth;
 use crate::driver::sim::Rng;
-use crate::types::{Kind, Priority};
+use crate::shard::trace::Note;
 
 /// Counters of the engine, summed over its shards.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Totals {
     pub evicted: u64,
     /// Frames for which there was no log memory at all.
     pub unlogged: u64,
+    /// Messages rendered into derived logs, compressions, and derived logs built again.
+    pub derived: (u64, u64, u64),
     /// Messages read from the ring by the shard that read the fewest and the most.
     pub messages: (u64, u64),
 }
@@ -45,7 +48,7 @@ pub trait Engine {
     /// One turn of one shard. True once it has ended.
     fn turn(&self, shard: usize, may_wait: bool) -> bool;
     /// Publishes; false: no room.
-    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool;
+    fn publish(&self, stamp: &Stamp, way: Way) -> bool;
     /// Removes a topic; false: no room, or no such topic.
     fn remove(&self, topic: &str) -> bool;
     /// Reads what went through the ring since the last time. Returns the number of records.
@@ -60,6 +63,10 @@ pub trait Engine {
     fn drain(&self, within_ns: u64);
     /// Ends it at once.
     fn stop(&self);
+    /// What a shard has noted since this was asked last.
+    fn take_notes(&self, shard: usize) -> Vec<Note>;
+    /// Drops some of a shard's derived logs, unless that shard sleeps.
+    fn drop_derived(&self, shard: usize, rng: &mut Rng);
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
     /// The engine's counters.
@@ -79,6 +86,8 @@ pub struct Scenario {
     pub removes: bool,
     /// Raw connections without a topic talk to the host.
     pub host_listens: bool,
+    /// Derived logs are dropped, in so many of 1,000 turns.
+    pub drops_derived: u32,
     /// The engine pings, and closes who does not answer.
     pub pings: bool,
     /// Messages published in one burst at most.
@@ -104,6 +113,16 @@ pub struct Summary {
     pub holes: u64,
     /// Clients closed with 1013.
     pub evicted: usize,
+    /// Messages that somebody's wish or a topic's policy passed over.
+    pub passed_over: u64,
+    /// Cursors placed by a `since`.
+    pub resumed: u64,
+    /// Compressed messages received.
+    pub compressed: u64,
+    /// Batches of more than one message received.
+    pub batches: u64,
+    /// Derived logs built again.
+    pub rebuilt: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -115,5 +134,10 @@ impl std::ops::AddAssign for Summary {
         self.gaps += other.gaps;
         self.holes += other.holes;
         self.evicted += other.evicted;
+        self.passed_over += other.passed_over;
+        self.resumed += other.resumed;
+        self.compressed += other.compressed;
+        self.batches += other.batches;
+        self.rebuilt += other.rebuilt;
     }
 }

@@ -6,18 +6,29 @@ use crate::driver::sim::{Read, Rng, SimSocket};
 use crate::proto::client::{Connecting, ResponseError, UpgradeRequest, encode_frame};
 use crate::proto::decoder::{Decoder, Part, Role};
 use crate::proto::header::Opcode;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::settings::wall_of;
+use super::view::Moment;
 
 /// What came from the server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Incoming {
-    /// 101, with this subprotocol.
-    Upgraded(Option<String>),
+    /// 101, with this subprotocol and these extensions.
+    Upgraded(Option<String>, Option<String>),
     /// Another HTTP status.
     Refused(u16),
-    /// A whole text message.
-    Text(Vec<u8>),
-    /// A whole binary message.
-    Binary(Vec<u8>),
+    /// A whole message, and when its first byte was sent.
+    Message {
+        /// Text, or binary.
+        is_text: bool,
+        /// It came compressed.
+        was_compressed: bool,
+        /// What it holds.
+        bytes: Vec<u8>,
+        /// When its first byte was sent.
+        sent: Moment,
+    },
     /// A ping.
     Ping(Vec<u8>),
     /// A pong.
@@ -46,9 +57,52 @@ pub struct Wire {
     input: Vec<u8>,
     decoder: Decoder,
     message: Vec<u8>,
+    /// Bytes of the stream before `input`.
+    taken: u64,
+    /// Where the message that is arriving begins.
+    begun_at: Option<u64>,
+    /// permessage-deflate was agreed.
+    deflate: Option<Box<Deflate>>,
     /// FIN goes out after what is queued.
     finishing: bool,
     finished: bool,
+}
+
+struct Deflate {
+    inflater: Decompress,
+    deflater: Compress,
+}
+
+impl Deflate {
+    fn new() -> Self {
+        Deflate { inflater: Decompress::new(false), deflater: Compress::new(Compression::fast(), false) }
+    }
+
+    /// A message by itself, as RFC 7692 section 7.2.2 says. No block may be the final one.
+    fn inflate(&mut self, message: &[u8]) -> Vec<u8> {
+        self.inflater.reset(false);
+        let input = [message, &[0, 0, 0xFF, 0xFF]].concat();
+        let mut out = Vec::with_capacity(4 * message.len() + 1_024);
+        loop {
+            let at = self.inflater.total_in() as usize;
+            let status = self.inflater.decompress_vec(&input[at..], &mut out, FlushDecompress::Sync);
+            match status.expect("the server compresses") {
+                Status::StreamEnd => panic!("the server sends a final block"),
+                _ if self.inflater.total_in() as usize == input.len() && out.len() < out.capacity() => return out,
+                _ if out.len() == out.capacity() => out.reserve(out.capacity()),
+                status => panic!("{status:?} after {at} of {} compressed bytes", input.len()),
+            }
+        }
+    }
+
+    fn deflate(&mut self, message: &[u8]) -> Vec<u8> {
+        self.deflater.reset();
+        let mut out = Vec::with_capacity(2 * message.len() + 1_024);
+        self.deflater.compress_vec(message, &mut out, FlushCompress::Sync).expect("memory is all that it needs");
+        assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
+        out.truncate(out.len() - 4);
+        out
+    }
 }
 
 impl Wire {
@@ -66,6 +120,9 @@ impl Wire {
             input: Vec::new(),
             decoder: Decoder::new(Role::Client, false),
             message: Vec::new(),
+            taken: 0,
+            begun_at: None,
+            deflate: None,
             finishing: false,
             finished: false,
         }
@@ -91,17 +148,34 @@ impl Wire {
         self.out.len()
     }
 
-    /// Queues one message in one to `fragments_max` frames.
+    /// From now on messages may be compressed.
+    pub fn agree_to_deflate(&mut self) {
+        self.deflate = Some(Box::new(Deflate::new()));
+        self.decoder = Decoder::new(Role::Client, true);
+    }
+
+    /// The number of its socket.
+    pub fn socket(&self) -> usize {
+        self.socket.number()
+    }
+
+    /// Queues one message in one to `fragments_max` frames; compressed, perhaps, where that was agreed.
     pub fn send_message(&mut self, opcode: Opcode, payload: &[u8], fragments_max: u64, rng: &mut Rng) {
         let fragments = rng.between(1, fragments_max.max(1));
-        let mut rest = payload;
+        let packed = match &mut self.deflate {
+            Some(deflate) if rng.chance(500) => Some(deflate.deflate(payload)),
+            _ => None,
+        };
+        let is_packed = packed.is_some();
+        let mut rest = packed.as_deref().unwrap_or(payload);
         for i in 0..fragments {
             let last = i + 1 == fragments;
             let n = if last { rest.len() } else { rng.index(rest.len() + 1) };
             let (now, later) = rest.split_at(n);
             rest = later;
             let opcode = if i == 0 { opcode } else { Opcode::Continuation };
-            self.send_frame(opcode, last, now, rng);
+            let key = (rng.next_u64() as u32).to_le_bytes();
+            encode_frame(&mut self.out, opcode, last, is_packed && i == 0, key, now);
             if !last && rng.chance(100) {
                 self.send_frame(Opcode::Pong, true, b"between fragments", rng);
             }
@@ -175,8 +249,12 @@ impl Wire {
                 Ok(None) => {}
                 Ok(Some(response)) => {
                     self.input.drain(..response.head_bytes);
+                    self.taken += response.head_bytes as u64;
                     self.phase = Phase::Open;
-                    incoming.push(Incoming::Upgraded(response.protocol));
+                    if response.extensions.is_some() {
+                        self.agree_to_deflate();
+                    }
+                    incoming.push(Incoming::Upgraded(response.protocol, response.extensions));
                 }
                 Err(ResponseError::Refused { status, .. }) => {
                     self.phase = Phase::Over;
@@ -205,18 +283,35 @@ impl Wire {
                 Ok(step) => step,
                 Err(violation) => panic!("the server sent a broken frame: {violation}"),
             };
+            if self.begun_at.is_none() && step.consumed > 0 {
+                self.begun_at = Some(self.taken + at as u64);
+            }
             at += step.consumed;
             match step.part {
                 None => break,
-                Some(Part::Data { text, last, bytes, .. }) => {
+                Some(Part::Data { text, last, bytes, compressed, .. }) => {
                     self.message.extend_from_slice(bytes);
                     if last {
-                        let message = std::mem::take(&mut self.message);
-                        incoming.push(if text { Incoming::Text(message) } else { Incoming::Binary(message) });
+                        let mut bytes = std::mem::take(&mut self.message);
+                        let begun_at = self.begun_at.take().expect("it began");
+                        if compressed {
+                            bytes = self.deflate.as_mut().expect("else the decoder refuses it").inflate(&bytes);
+                        }
+                        let (now_ns, turn) = self.socket.sent_at(begun_at);
+                        let sent = Moment { now_ns, wall_ns: wall_of(now_ns), turn };
+                        incoming.push(Incoming::Message { is_text: text, was_compressed: compressed, bytes, sent });
                     }
                 }
-                Some(Part::Ping(payload)) => incoming.push(Incoming::Ping(payload.to_vec())),
-                Some(Part::Pong(payload)) => incoming.push(Incoming::Pong(payload.to_vec())),
+                Some(Part::Ping(payload)) => {
+                    assert!(self.message.is_empty(), "a control frame inside a message");
+                    incoming.push(Incoming::Ping(payload.to_vec()));
+                    self.begun_at = None;
+                }
+                Some(Part::Pong(payload)) => {
+                    assert!(self.message.is_empty(), "a control frame inside a message");
+                    incoming.push(Incoming::Pong(payload.to_vec()));
+                    self.begun_at = None;
+                }
                 Some(Part::Close { code, .. }) => {
                     incoming.push(Incoming::Close(code.map(|code| code.to_u16())));
                     self.phase = Phase::Over;
@@ -227,6 +322,7 @@ impl Wire {
             }
         }
         self.input.drain(..at);
+        self.taken += at as u64;
     }
 }
 

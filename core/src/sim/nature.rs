@@ -1,13 +1,34 @@
-//! What simulated clients are like: the topics there are, how a client reads, what it does.
+//! What simulated clients are like: what they speak and ask for, how they read, what they do.
 
-use super::checks::DIRECT;
+use super::payload::TINY;
+use super::truth::DIRECT;
 use crate::driver::sim::Rng;
+use crate::event::Protocol;
 
 /// Topics that the host publishes on; clients publish only on the last two.
-pub const TOPICS: [&str; 8] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", "c/0", "c/1"];
+pub const TOPICS: [&str; 9] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", TINY, "c/0", "c/1"];
 /// Topics that clients publish on.
 pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
 const PATTERNS: [&str; 7] = ["**", "a/*", "*", "*/*", "deep/**", "a/**", "c/*"];
+
+/// An offer of permessage-deflate, and the window that is agreed to.
+pub type Offer = (&'static str, Option<u8>);
+
+/// Offers of permessage-deflate: all parameters, alone and together, and lists.
+pub const OFFERS: [Offer; 12] = [
+    ("permessage-deflate", Some(15)),
+    ("permessage-deflate; client_max_window_bits", Some(15)),
+    ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", Some(15)),
+    ("permessage-deflate; server_max_window_bits=15; client_max_window_bits=9", Some(15)),
+    ("permessage-deflate; server_max_window_bits=\"14\"", Some(14)),
+    ("permessage-deflate; server_max_window_bits=9; client_max_window_bits=8", Some(9)),
+    ("permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=12", Some(12)),
+    ("permessage-deflate; server_max_window_bits=8, permessage-deflate", Some(15)),
+    ("x-webkit-deflate-frame, permessage-deflate; client_max_window_bits=11", Some(15)),
+    ("permessage-deflate; server_max_window_bits=8", None),
+    ("permessage-deflate; unknown", None),
+    ("permessage-deflate; server_no_context_takeover; server_no_context_takeover", None),
+];
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +44,18 @@ pub enum Pace {
 /// What a client is like.
 #[derive(Clone, Debug)]
 pub struct Nature {
-    /// `fanwire.json.v1`, or raw on `topics`.
-    pub json: bool,
-    /// Raw: the topics of its target (none: it talks to the host). JSON: what it subscribes to at first.
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What it offers to compress with.
+    pub offer: Option<Offer>,
+    /// Raw: the topics of its target (none: it talks to the host). Else: what it subscribes to at first.
     pub topics: Vec<String>,
+    /// Names of topics in the target of one that speaks a subprotocol.
+    pub target: Vec<String>,
+    /// Wants its own messages back.
+    pub echo: bool,
+    /// At most so many messages a second and lane.
+    pub max_hz: Option<f64>,
     /// How it reads.
     pub pace: Pace,
     /// Publishes on these topics (raw: on its first topic).
@@ -41,17 +70,50 @@ pub struct Nature {
     pub witness: bool,
 }
 
+impl Nature {
+    /// True without a subprotocol.
+    pub fn is_raw(&self) -> bool {
+        self.protocol == Protocol::Raw
+    }
+
+    /// One that gets everything, and that nothing happens to.
+    pub fn witness(rng: &mut Rng) -> Self {
+        let protocol = *rng.pick(&Protocol::NAMED);
+        let offer = if rng.chance(500) { Some(*rng.pick(&OFFERS)) } else { None };
+        Nature {
+            protocol,
+            offer,
+            topics: vec!["**".into()],
+            target: Vec::new(),
+            echo: true,
+            max_hz: None,
+            pace: Pace::Eager,
+            publishes: Vec::new(),
+            hostile: false,
+            churns: 0,
+            leaves: 0,
+            witness: true,
+        }
+    }
+}
+
 /// A client like any other.
 pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
-    let json = rng.chance(600);
-    let for_host = !json && host_listens && rng.chance(300);
+    let is_raw = rng.chance(300);
+    let protocol = if is_raw { Protocol::Raw } else { *rng.pick(&Protocol::NAMED) };
+    let offer = if rng.chance(500) { Some(*rng.pick(&OFFERS)) } else { None };
+    let for_host = is_raw && host_listens && rng.chance(300);
     let count = rng.between(1, 3);
     let mut topics: Vec<String> = Vec::new();
     for _ in 0..count {
-        let topic = if json && rng.chance(500) { *rng.pick(&PATTERNS) } else { *rng.pick(&TOPICS) };
+        let topic = if !is_raw && rng.chance(500) { *rng.pick(&PATTERNS) } else { *rng.pick(&TOPICS) };
         if !topics.iter().any(|t| t == topic) {
             topics.push(topic.to_owned());
         }
+    }
+    let mut target = Vec::new();
+    if !is_raw && rng.chance(150) {
+        target.push(rng.pick(&TOPICS).to_string());
     }
     let pace = match rng.below(6) {
         0 => Pace::Slow(rng.skewed(2000) as usize),
@@ -65,14 +127,24 @@ pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
         publishes.push(DIRECT.to_owned());
     } else if !hostile && rng.chance(250) {
         publishes = CLIENT_TOPICS.map(String::from).to_vec();
-        if !json {
+        if is_raw {
             topics.insert(0, rng.pick(&CLIENT_TOPICS).to_string());
             topics.dedup();
         }
     }
+    let echo = !rng.chance(if publishes.is_empty() { 100 } else { 500 });
+    let max_hz = if !is_raw && rng.chance(150) { Some(*rng.pick(&[0.5, 3.0, 40.0, 1_000.0, 1e6])) } else { None };
+    if max_hz.is_some() || !echo {
+        // What is subscribed in the target knows no `max_hz`, and one account has one set of wishes.
+        target.clear();
+    }
     Nature {
-        json,
+        protocol,
+        offer,
         topics,
+        target,
+        echo,
+        max_hz,
         pace,
         publishes,
         hostile,

@@ -4,26 +4,29 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::panic::catch_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
-use super::checks::{DIRECT, Truth, UNRETAINED};
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::payload::Stamp;
-use super::world::{HANDSHAKE_NS, World};
-use crate::config::{Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, TopicConfig};
+use super::settings::{random_config, wall_of};
+use super::truth::{DIRECT, Truth};
+use super::world::World;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::registry::Registry;
+use crate::shard::trace::Note;
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
-use crate::types::{ConnectionId, Kind, Priority};
+use crate::topic::key_number;
+use crate::types::{ConnectionId, Priority};
+
+/// Random steps of one run.
+pub const STEPS: u64 = 10_000;
 
 /// The engine's parts without its threads.
 struct Rig {
@@ -101,15 +104,29 @@ impl Engine for Rig {
     }
 
     fn turn(&self, shard: usize, may_wait: bool) -> bool {
-        let turned = self.shards[shard].borrow_mut().turn(may_wait).expect("the sim driver never fails");
+        let mut shard = self.shards[shard].borrow_mut();
+        let turned = shard.turn(may_wait).expect("the sim driver never fails");
+        shard.check_budgets();
         turned == Turned::Ended
     }
 
-    fn publish(&self, topic: &str, priority: Priority, kind: Kind, payload: &[u8], way: Way) -> bool {
+    fn take_notes(&self, shard: usize) -> Vec<Note> {
+        self.shards[shard].borrow_mut().take_notes()
+    }
+
+    fn drop_derived(&self, shard: usize, rng: &mut Rng) {
+        if let Ok(mut shard) = self.shards[shard].try_borrow_mut() {
+            shard.drop_derived(|| rng.chance(300));
+        }
+    }
+
+    fn publish(&self, stamp: &Stamp, way: Way) -> bool {
         let Shared { ring, payloads, registry, .. } = &*self.shared;
         let time_ns = (self.shared.wall_ns)();
-        let Ok(topic) = registry.open(topic, ring, time_ns, true) else { return false };
-        let head = Head { time_ns, ..Head::message(topic, priority, kind) };
+        let Ok(topic) = registry.open(&stamp.topic, ring, time_ns, true) else { return false };
+        let key = stamp.key_name().map_or(0, |name| key_number(&name));
+        let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
+        let payload = &stamp.render()[..];
         let by_reference = match way {
             Way::Copy if payload.len() <= INLINE_MAX => return ring.try_publish(&head, payload).is_ok(),
             Way::Copy => payloads.copy_from(payload),
@@ -132,9 +149,9 @@ impl Engine for Rig {
         let mut records = 0;
         while let Some(record) = auditor.next() {
             records += 1;
-            let Head { topic, priority, payload_kind, .. } = record.head;
+            let topic = record.head.topic;
             match record.head.kind {
-                RecordKind::Message => truth.on_message(topic, priority, payload_kind, record.body.bytes()),
+                RecordKind::Message => truth.on_message(&record.head, record.body.bytes()),
                 RecordKind::TopicCreated => {
                     let name = std::str::from_utf8(record.body.bytes()).expect("a topic's name is UTF-8");
                     truth.on_created(topic, name);
@@ -163,14 +180,8 @@ impl Engine for Rig {
         let connection = *connection;
         let mailbox = &self.shared.mailboxes[connection.shard() as usize];
         let command = if *protocol == Protocol::Raw && rng.chance(700) {
-            let stamp = Stamp {
-                topic: DIRECT.into(),
-                priority: Priority::Normal,
-                publisher: 0,
-                number: *sent + 1,
-                kind: rng.below(3) as u8,
-                filling: rng.skewed(20_000) as u32,
-            };
+            let (kind, filling) = (rng.below(3) as u8, rng.skewed(20_000) as u32);
+            let stamp = Stamp::new(DIRECT, Priority::Normal, 0, *sent + 1, kind, filling);
             let Some(payload) = self.shared.payloads.copy_from(&stamp.render()) else { return };
             *sent += 1;
             Command::Send { connection, kind: stamp.kind(), payload }
@@ -239,6 +250,7 @@ impl Engine for Rig {
             remainder_bytes: sum(|s| s.remainder_bytes),
             evicted: sum(|s| s.evicted),
             unlogged: sum(|s| s.unlogged),
+            derived: (sum(|s| s.encoded), sum(|s| s.compressed), sum(|s| s.rebuilt)),
             messages: (
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
@@ -247,52 +259,17 @@ impl Engine for Rig {
     }
 }
 
-/// A small engine with tight limits, drawn from the seed. Every value is one that a host could configure.
-fn random_config(rng: &mut Rng, shards: usize) -> Config {
-    let lane_bytes: usize = *rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]);
-    let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
-    let config = Config {
-        shards: Some(shards),
-        connections_max: *rng.pick(&[4, 12, 60]),
-        cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
-        topics_max: *rng.pick(&[8, 64]),
-        memory: MemoryConfig {
-            ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
-            pool_bytes,
-            lane_bytes,
-            payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
-            remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20]),
-            ..MemoryConfig::default()
-        },
-        limits: LimitsConfig {
-            message_bytes_max: 256 << 10,
-            request_bytes_max: *rng.pick(&[1 << 10, 16 << 10]),
-            ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
-            idle_timeout: Duration::ZERO,
-            handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
-            ..LimitsConfig::default()
-        },
-        topics: vec![
-            TopicConfig { pattern: format!("{UNRETAINED}**"), retention: Retention::None, ..TopicConfig::default() },
-            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(16 << 10), ..TopicConfig::default() },
-        ],
-        events: *rng.pick(&[
-            EventsConfig { capacity: 0, messages: false },
-            EventsConfig { capacity: 2, messages: true },
-            EventsConfig { capacity: 1_000, messages: true },
-        ]),
-        ..Config::default()
-    };
-    assert!(config.access.publish == PublishAccess::Loopback);
-    if let Err(errors) = config.plan_for(shards, None) {
-        panic!("not a legal configuration: {errors:?}");
-    }
-    config
-}
-
 /// One run of the whole engine. Panics where a rule is broken.
 pub fn run_seed(seed: u64, steps: u64) -> Summary {
-    let mut rng = Rng::new(seed);
+    run(Rng::new(seed), steps)
+}
+
+/// Any bytes at all are a run: they decide what would be chance, until they end. Panics where a rule is broken.
+pub fn from_bytes(bytes: &[u8]) -> Summary {
+    run(Rng::on_tape(bytes), STEPS)
+}
+
+fn run(mut rng: Rng, steps: u64) -> Summary {
     let shards = rng.between(1, 3) as usize;
     let config = random_config(&mut rng, shards);
     let scenario = Scenario {
@@ -303,6 +280,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
         host_listens: config.events.messages,
+        drops_derived: *rng.pick(&[0, 0, 5, 50]),
         pings: !config.limits.ping_every.is_zero(),
     };
     let mut options = SimOptions::seeded(&mut rng);
@@ -311,7 +289,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
 
     let (ring, mut readers) = Ring::new(config.memory.ring_bytes, shards + 1).expect("a legal ring");
     let auditor = readers.pop().expect("one reader more than shards");
-    let wall = AtomicU64::new(1_700_000_000_000_000_000);
+    let clock = net.clock();
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
         epoch: 1 + rng.below(1 << 50),
@@ -319,7 +297,7 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
-        wall_ns: Box::new(move || wall.fetch_add(1_000, Ordering::Relaxed)),
+        wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),
         config,
         ring,
@@ -354,7 +332,9 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
         host: RefCell::default(),
         closes: rng.chance(200),
     };
-    let whole = World::new(net, Rc::new(rig), scenario, rng.fork());
+    let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
+    truth.deflate = shared.config.compression.deflate;
+    let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();
     drop(whole);
@@ -364,79 +344,4 @@ pub fn run_seed(seed: u64, steps: u64) -> Summary {
     let kept = payloads.used_bytes();
     assert_eq!(kept, 0, "{kept} bytes of payloads outlive their engine");
     summary
-}
-
-/// The one place where the environment is read.
-#[allow(clippy::disallowed_methods, reason = "tests take their seeds from the environment")]
-fn number_from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
-}
-
-const STEPS: u64 = 5_000;
-
-fn steps() -> u64 {
-    number_from_environment("FANWIRE_STEPS").unwrap_or(STEPS)
-}
-
-/// Runs `count` seeds from `first` on, two at a time, and tells every one that fails.
-fn run_seeds(first: u64, count: u64) -> Summary {
-    let next = AtomicU64::new(first);
-    let work = || {
-        let mut sum = Summary::default();
-        let mut failed = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count {
-                return (sum, failed);
-            }
-            match catch_unwind(|| run_seed(seed, steps())) {
-                Ok(summary) => sum += summary,
-                Err(_) => {
-                    eprintln!(
-                        "seed {seed} failed. To repeat it:\n  FANWIRE_SEED={seed} cargo test -p fanwire --lib sim::run::one_seed -- --nocapture"
-                    );
-                    failed.push(seed);
-                }
-            }
-        }
-    };
-    let mut sum = Summary::default();
-    let mut failed = Vec::new();
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        for other in others {
-            let (part, failures) = other.join().expect("failures are caught inside");
-            sum += part;
-            failed.extend(failures);
-        }
-    });
-    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
-    sum
-}
-
-/// `FANWIRE_SEED=123 cargo test -p fanwire --lib sim::run::one_seed -- --nocapture`
-#[test]
-fn one_seed() {
-    let seed = number_from_environment("FANWIRE_SEED").unwrap_or(1);
-    let summary = run_seed(seed, steps());
-    println!("seed {seed}: {summary:?}");
-}
-
-/// `FANWIRE_SEEDS` runs (2,000 unless it is set), beginning with seed `FANWIRE_SEED` (1).
-#[test]
-fn every_client_gets_what_it_is_due_under_every_fault() {
-    let first = number_from_environment("FANWIRE_SEED").unwrap_or(1);
-    let count = number_from_environment("FANWIRE_SEEDS").unwrap_or(2_000);
-    let sum = run_seeds(first, count);
-    println!("{count} seeds: {sum:?}");
-    assert!(count < 100 || (sum.gaps > 0 && sum.holes > 0 && sum.evicted > 0), "the runs are too tame: {sum:?}");
-}
-
-#[test]
-fn a_seed_replays_exactly() {
-    for seed in 1..6 {
-        let summaries = [run_seed(seed, 800), run_seed(seed, 800)];
-        assert_eq!(summaries[0], summaries[1], "seed {seed}");
-    }
 }

@@ -8,17 +8,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use super::checks::Truth;
 use super::client::{Client, Outcome};
 use super::engine::{Engine, Scenario, Summary, Way};
-use super::nature::{CLIENT_TOPICS, Nature, Pace, TOPICS, random_nature};
-use super::payload::Stamp;
+use super::nature::{CLIENT_TOPICS, Nature, TOPICS, random_nature};
+use super::payload::{Stamp, TINY};
+use super::settings::{HANDSHAKE_NS, wall_of};
+use super::truth::Truth;
 use super::vandal::Vandal;
+use super::view::Since;
 use crate::driver::sim::{Rng, SimNet, SimSocket};
 use crate::types::Priority;
-
-/// Time from accept to a complete upgrade request.
-pub const HANDSHAKE_NS: u64 = 10_000_000_000;
 
 /// Time that an orderly end gets.
 const DRAIN_NS: u64 = 30_000_000_000;
@@ -40,6 +39,8 @@ struct State {
     numbers: BTreeMap<(String, Priority), u64>,
     peers: u32,
     leapt: bool,
+    /// What clients whose connection is over would go on from.
+    legacies: Vec<BTreeMap<String, Since>>,
 }
 
 /// See the module's head.
@@ -58,7 +59,7 @@ pub struct World {
 
 impl World {
     /// A world around `engine`, whose drivers are on `net`. The drivers' sleep hooks must call [`World::on_sleep`].
-    pub fn new(net: SimNet, engine: Rc<dyn Engine>, scenario: Scenario, rng: Rng) -> Rc<World> {
+    pub fn new(net: SimNet, engine: Rc<dyn Engine>, scenario: Scenario, truth: Truth, rng: Rng) -> Rc<World> {
         let shards = engine.shards();
         Rc::new(World {
             net,
@@ -67,11 +68,12 @@ impl World {
                 rng,
                 clients: Vec::new(),
                 vandals: Vec::new(),
-                truth: Truth::default(),
+                truth,
                 records: 0,
                 numbers: BTreeMap::new(),
                 peers: 0,
                 leapt: false,
+                legacies: Vec::new(),
             }),
             asleep: RefCell::new(Vec::new()),
             seen: RefCell::new(vec![0; shards]),
@@ -124,7 +126,8 @@ impl World {
 
     /// One step of whatever may happen now.
     fn step(&self) {
-        self.steps_left.set(self.steps_left.get() - 1);
+        let is_over = self.state.borrow().rng.is_at_end();
+        self.steps_left.set(if is_over { 0 } else { self.steps_left.get() - 1 });
         let awake = self.awake();
         let dice = self.state.borrow_mut().rng.below(1000);
         match dice {
@@ -147,6 +150,9 @@ impl World {
             880..883 if self.scenario.removes => self.host_removes(),
             _ => self.pass_time(),
         }
+        if self.state.borrow_mut().rng.chance(self.scenario.drops_derived) {
+            self.drop_derived();
+        }
         self.audit();
         self.check_wakes();
         self.engine.check_memory();
@@ -164,6 +170,27 @@ impl World {
             self.ended.borrow_mut()[shard] = ended;
             self.audit();
             self.seen.borrow_mut()[shard] = self.state.borrow().records;
+            self.take_notes(shard);
+        }
+    }
+
+    /// Asks a shard what it has done.
+    fn take_notes(&self, shard: usize) {
+        let notes = self.engine.take_notes(shard);
+        let totals = self.engine.totals();
+        let truth = &mut self.state.borrow_mut().truth;
+        truth.ledger.on_notes(shard as u8, self.net.turns(shard), notes, self.net.take_accepted(shard));
+        truth.memory_ran_out |= totals.unlogged > 0;
+        truth.rebuilt[shard] = totals.derived.2;
+    }
+
+    /// Derived logs may be dropped at any moment: they are built again, and nobody notices.
+    fn drop_derived(&self) {
+        let shard = self.state.borrow_mut().rng.index(self.engine.shards());
+        if !self.ended.borrow()[shard] && self.asleep.borrow().iter().all(|a| a.shard != shard) {
+            let mut rng = self.state.borrow_mut().rng.fork();
+            self.engine.drop_derived(shard, &mut rng);
+            self.take_notes(shard);
         }
     }
 
@@ -209,11 +236,16 @@ impl World {
     fn client_acts(&self) {
         let now = self.net.now_ns();
         let mut state = self.state.borrow_mut();
-        let State { rng, clients, truth, .. } = &mut *state;
+        let State { rng, clients, truth, legacies, .. } = &mut *state;
         for _ in 0..rng.between(1, 8) {
             if !clients.is_empty() {
                 let client = rng.index(clients.len());
-                clients[client].act(now, truth);
+                let client = &mut clients[client];
+                let was_alive = client.is_alive();
+                client.act(now, truth);
+                if was_alive && !client.is_alive() && client.upgraded && !client.nature.is_raw() {
+                    legacies.push(client.view.legacy());
+                }
             }
         }
     }
@@ -225,18 +257,29 @@ impl World {
         let priority = *rng.pick(&Priority::ALL);
         let count = if rng.chance(50) { rng.skewed(self.scenario.burst_max) } else { rng.skewed(8) };
         for _ in 0..count {
-            let priority = if rng.chance(200) { *rng.pick(&Priority::ALL) } else { priority };
-            let number = numbers.entry((topic.to_owned(), priority)).or_default();
-            let stamp = Stamp {
-                topic: topic.to_owned(),
-                priority,
-                publisher: 0,
-                number: *number + 1,
-                kind: rng.below(3) as u8,
-                filling: rng.skewed(self.scenario.filling_max) as u32,
+            let priority = if topic == TINY {
+                Priority::Normal
+            } else if rng.chance(200) {
+                *rng.pick(&Priority::ALL)
+            } else {
+                priority
             };
+            let number = numbers.entry((topic.to_owned(), priority)).or_default();
+            let mut stamp = if topic == TINY {
+                Stamp::tiny(*number + 1)
+            } else {
+                let (kind, filling) = (rng.below(3) as u8, rng.skewed(self.scenario.filling_max) as u32);
+                Stamp::new(topic, priority, 0, *number + 1, kind, filling)
+            };
+            if topic != TINY {
+                if rng.chance(30) {
+                    stamp.fill_to_an_edge(rng, self.scenario.filling_max as u32);
+                }
+                stamp.season(rng);
+                stamp.is_broken = stamp.kind == 2 && rng.chance(50);
+            }
             let way = *rng.pick(&[Way::Copy, Way::Copy, Way::Claim, Way::Reference]);
-            if !self.engine.publish(topic, priority, stamp.kind(), &stamp.render(), way) {
+            if !self.engine.publish(&stamp, way) {
                 break;
             }
             *number += 1;
@@ -265,13 +308,13 @@ impl World {
         }
     }
 
-    fn connect(&self, is_local: bool) -> (SimSocket, u32) {
+    fn connect(&self, is_local: bool) -> ((SimSocket, usize), u32) {
         let (shard, number) = {
             let mut state = self.state.borrow_mut();
             state.peers += 1;
             (state.rng.index(self.engine.shards()), state.peers)
         };
-        (self.connect_to(shard, is_local, number), number)
+        ((self.connect_to(shard, is_local, number), shard), number)
     }
 
     fn connect_to(&self, shard: usize, is_local: bool, number: u32) -> SimSocket {
@@ -287,31 +330,34 @@ impl World {
         };
         let socket = self.connect_to(shard, true, number);
         socket.protect();
-        let nature = Nature {
-            json: true,
-            topics: vec!["**".into()],
-            pace: Pace::Eager,
-            publishes: Vec::new(),
-            hostile: false,
-            churns: 0,
-            leaves: 0,
-            witness: true,
-        };
         let mut state = self.state.borrow_mut();
-        let rng = state.rng.fork();
-        state.clients.push(Client::new(number, nature, socket, self.net.now_ns(), rng));
+        let rng = &mut state.rng;
+        let (nature, rng) = (Nature::witness(rng), rng.fork());
+        let now_ns = self.net.now_ns();
+        state.clients.push(Client::new(number, nature, (socket, shard), BTreeMap::new(), now_ns, rng));
     }
 
     fn connect_client(&self) {
-        let nature = random_nature(&mut self.state.borrow_mut().rng, self.scenario.host_listens);
+        let mut nature = random_nature(&mut self.state.borrow_mut().rng, self.scenario.host_listens);
         let (socket, number) = self.connect(!nature.hostile);
         let mut state = self.state.borrow_mut();
-        let rng = state.rng.fork();
-        state.clients.push(Client::new(number, nature, socket, self.net.now_ns(), rng));
+        let State { rng, legacies, .. } = &mut *state;
+        let mut since = BTreeMap::new();
+        if !nature.is_raw() && !legacies.is_empty() && rng.chance(700) {
+            let legacy = rng.index(legacies.len());
+            since = legacies.swap_remove(legacy);
+            since.values_mut().for_each(|since| misremember(since, rng));
+            // Whatever it asks for, that is the beginning of; and nothing was asked for before.
+            nature.churns = 0;
+            nature.target.clear();
+        }
+        let rng = rng.fork();
+        let now_ns = self.net.now_ns();
+        state.clients.push(Client::new(number, nature, socket, since, now_ns, rng));
     }
 
     fn connect_vandal(&self) {
-        let (socket, _) = self.connect(true);
+        let ((socket, _), _) = self.connect(true);
         let mut state = self.state.borrow_mut();
         let vandal = Vandal::new(socket, &mut state.rng);
         state.vandals.push(vandal);
@@ -397,6 +443,7 @@ impl World {
         let totals = self.engine.totals();
         let messages = truth.messages;
         assert_eq!(totals.messages, (messages, messages), "messages read by the shards");
+        assert_eq!(truth.ledger.lost, totals.dropped, "messages lost: in notes, and in the counters");
         for priority in Priority::ALL {
             let p = priority as usize;
             let told = truth.announced[p] + truth.raw_holes[p];
@@ -415,18 +462,18 @@ impl World {
     }
 
     fn check_complete(&self, client: &Client, truth: &Truth) {
-        let memory_sufficed = self.engine.totals().unlogged == 0;
+        let wall_ns = wall_of(self.net.now_ns());
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            if client.nature.json && client.upgraded {
-                client.json.check_complete(truth, memory_sufficed);
+            if !client.nature.is_raw() && client.upgraded {
+                client.view.check_complete(truth, wall_ns);
             } else if client.upgraded && !self.scenario.removes {
-                client.raw.check_complete(truth, memory_sufficed);
+                client.raw.check_complete(truth, wall_ns);
             }
             let published = match client.nature.topics.is_empty() {
                 true => self.engine.heard(client.number),
                 false => truth.by_publisher.get(&client.number).copied().unwrap_or(0),
             };
-            if !client.errors.iter().any(|code| code == "not_allowed") {
+            if !client.errors.iter().any(|code| code == "not_allowed" || code == "too_many_topics") {
                 assert_eq!(published, client.handed, "messages published by this client");
             }
         }));
@@ -446,8 +493,16 @@ impl World {
     fn check_outcome(&self, client: &Client, state: &State) {
         let wrong = |what: &str| panic!("client {} {:?}: {:?}: {what}", client.number, client.nature, client.outcome);
         for code in &client.errors {
-            let known =
-                ["bad_json", "bad_message", "bad_topic", "not_allowed", "not_subscribed", "too_many_subscriptions"];
+            let known = [
+                "bad_json",
+                "bad_msgpack",
+                "bad_message",
+                "bad_topic",
+                "not_allowed",
+                "not_subscribed",
+                "too_many_subscriptions",
+                "too_many_topics",
+            ];
             assert!(known.contains(&&**code), "error {code}");
         }
         if client.misbehaved {
@@ -462,13 +517,17 @@ impl World {
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
             Outcome::Closed { code: 4321, by_server: true } => {}
             Outcome::Closed { code: 1008, by_server: true }
-                if !client.nature.json && client.handed > 0 && !client.nature.topics.is_empty() => {}
+                if client.nature.is_raw() && client.handed > 0 && !client.nature.topics.is_empty() => {}
             Outcome::Closed { by_server: false, .. } => {}
             Outcome::Closed { .. } => wrong("there is no reason for this"),
             Outcome::Broken => {
                 // Also where the rest of a half-sent frame could not be kept; that is counted.
-                let excused =
-                    self.engine.totals().evicted > 0 || state.leapt || self.net.has_resets() || self.net.has_delays();
+                let was_late = !client.upgraded && client.lived_ns.1 - client.lived_ns.0 >= HANDSHAKE_NS;
+                let excused = was_late
+                    || self.engine.totals().evicted > 0
+                    || state.leapt
+                    || self.net.has_resets()
+                    || self.net.has_delays();
                 if client.nature.witness && !excused {
                     wrong("a witness is never broken off");
                 }
@@ -496,6 +555,7 @@ impl World {
             clients.iter_mut().filter(|_| rng.chance(300)).for_each(Client::freeze);
         }
         let began_ns = self.net.now_ns();
+        self.state.borrow_mut().truth.is_ending = true;
         let evicted_before = self.engine.totals().evicted;
         if at_once {
             self.engine.stop();
@@ -546,6 +606,24 @@ impl World {
             gaps: truth.announced.iter().sum(),
             holes: truth.raw_holes.iter().sum(),
             evicted: state.clients.iter().filter(|c| matches!(c.outcome, Outcome::Closed { code: 1013, .. })).count(),
+            passed_over: truth.passed_over,
+            resumed: truth.resumed,
+            compressed: truth.compressed,
+            batches: truth.batches,
+            rebuilt: totals.derived.2,
         }
+    }
+}
+
+/// What a client may send as `since` besides the truth.
+fn misremember(since: &mut Since, rng: &mut Rng) {
+    match rng.below(12) {
+        0 => since.0 += 1 + rng.below(5),
+        1 => since.0 = since.0.saturating_sub(1 + rng.below(5)),
+        2 => since.1 = [Some(u64::MAX); 4],
+        3 => since.1.iter_mut().flatten().for_each(|seq| *seq += rng.skewed(1_000)),
+        4 | 5 => since.1.iter_mut().flatten().for_each(|seq| *seq = seq.saturating_sub(rng.skewed(200))),
+        6 => since.1[rng.index(4)] = None,
+        _ => {}
     }
 }

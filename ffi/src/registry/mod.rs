@@ -15,6 +15,9 @@
 //! # How a fork costs nothing
 //! All this lies in memory that the kernel zeroes in a forked child (`MADV_WIPEONFORK`). There a slot holds zero, which is
 //! no handle; the child may start engines of its own, with another tag.
+//!
+//! # Unsafe contract
+//! The registry is one mapping that is published once and never unmapped, so a reference to it is good for ever.
 
 mod memory;
 mod record;

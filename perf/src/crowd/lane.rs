@@ -5,8 +5,12 @@
 pub struct LaneState {
     /// Number of the lane in [`LaneNames`].
     pub lane: u32,
+    /// Whether the member has come back and this lane has not gone on yet.
+    pub is_resumed: bool,
     /// The last sequence number delivered or announced; 0 before the first.
     pub last: u64,
+    /// Messages delivered.
+    pub delivered: u64,
 }
 
 /// What a sequence number means to a lane.
@@ -23,7 +27,15 @@ pub enum Step {
 impl LaneState {
     /// A message with this number arrives.
     pub fn on_message(&mut self, seq: u64) -> Step {
+        self.delivered += 1;
         self.on_range(seq, seq)
+    }
+
+    /// A batch that begins with this number arrives: up to which number its messages are known already. Only the first one
+    /// after a return may hold such: a server resumes at a batch's beginning.
+    pub fn on_batch(&mut self, first_seq: u64) -> u64 {
+        let is_resumed = std::mem::take(&mut self.is_resumed);
+        if is_resumed && first_seq <= self.last { self.last } else { 0 }
     }
 
     /// A gap notice for these numbers, both included, arrives.
@@ -63,6 +75,17 @@ impl LaneNames {
         }
         self.last as u32
     }
+
+    /// Topic and priority of a lane.
+    pub fn name(&self, number: u32) -> (&[u8], &[u8]) {
+        let (topic, priority) = &self.names[number as usize];
+        (topic, priority)
+    }
+
+    /// Whether a lane is critical.
+    pub fn is_critical(&self, number: u32) -> bool {
+        self.name(number).1 == b"critical"
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +105,15 @@ mod tests {
         assert_eq!(lane.on_gap(47, 46), Step::Misordered);
         assert_eq!(lane.on_gap(47, 48), Step::Hole(2));
         assert_eq!(lane.last, 48);
+    }
+
+    #[test]
+    fn only_the_first_batch_after_a_return_may_overlap() {
+        let mut lane = LaneState { is_resumed: true, last: 10, ..LaneState::default() };
+        assert_eq!(lane.on_batch(8), 10);
+        assert_eq!(lane.on_batch(8), 0);
+        let mut lane = LaneState { is_resumed: true, last: 10, ..LaneState::default() };
+        assert_eq!(lane.on_batch(11), 0);
     }
 
     #[test]

@@ -3,10 +3,14 @@
 use std::os::fd::OwnedFd;
 
 use super::lane::{LaneNames, LaneState, Step};
-use crate::envelope::{Envelope, unquoted};
+use crate::envelope::{Envelope, payload_of};
+use crate::form::{Encoding, Form};
 use crate::frames::{self, Frame};
 use crate::latency::Latency;
+use crate::packed::{self, Inflater, Unpacked};
 use crate::payload::Checker;
+use crate::rivals::{self, Nats};
+use crate::{batch, msgpack};
 
 /// How far a member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,10 @@ pub struct Member {
     pub tail: Vec<u8>,
     /// The beginning of a fragmented message.
     pub fragments: Vec<u8>,
+    /// Whether it is compressed.
+    pub is_compressed: bool,
+    /// The beginning of a rival's operation.
+    pub carry: Vec<u8>,
     /// Its lanes: one for a raw member.
     pub lanes: Vec<LaneState>,
     /// Messages delivered.
@@ -50,6 +58,8 @@ impl Default for Member {
             stage: Stage::Upgrading,
             tail: Vec::new(),
             fragments: Vec::new(),
+            is_compressed: false,
+            carry: Vec::new(),
             lanes: Vec::new(),
             deliveries: 0,
             announced: 0,
@@ -61,18 +71,34 @@ impl Default for Member {
 
 /// What all members of a crowd share while they check.
 pub struct Ledger {
-    /// Whether members speak JSON.
-    pub json: bool,
+    /// What members speak.
+    pub form: Form,
+    /// The topic that members of a rival's crowd want.
+    pub topic: String,
     /// Whether payloads are this tool's own.
     pub stamped: bool,
+    /// Whether messages are fresh: their latency counts.
+    pub is_live: bool,
     /// Checks payloads.
     pub checker: Checker,
+    /// Inflates messages.
+    inflater: Inflater,
+    /// Inflated messages; lent out while one is looked at.
+    inflated: Option<Box<Unpacked>>,
+    /// Unpacked blocks; lent out likewise.
+    blocks: Option<Box<Unpacked>>,
     /// Numbers of lanes.
     pub names: LaneNames,
+    /// Topics that the server has named: id, epoch, name.
+    pub topics: Vec<(u64, u64, Vec<u8>)>,
+    /// The lane of the last batch: topic, priority, number.
+    batch_lane: Option<(u32, u8, u32)>,
     /// Latencies of the window.
     pub latency: Latency,
     /// Messages of the window.
     pub window_deliveries: u64,
+    /// Messages since ever.
+    pub deliveries: u64,
     /// Counts of the group whose member is being served (0 healthy, 1 apart).
     pub counts: [Counts; 2],
     /// First words of trouble.
@@ -95,6 +121,42 @@ pub struct Counts {
 }
 
 impl Ledger {
+    /// An empty one.
+    pub fn new(form: Form, stamped: bool) -> Self {
+        Ledger {
+            form,
+            topic: String::new(),
+            stamped,
+            is_live: true,
+            checker: Checker::default(),
+            inflater: Inflater::default(),
+            inflated: Some(Box::default()),
+            blocks: Some(Box::default()),
+            names: LaneNames::default(),
+            topics: Vec::new(),
+            batch_lane: None,
+            latency: Latency::default(),
+            window_deliveries: 0,
+            deliveries: 0,
+            counts: [Counts::default(); 2],
+            trouble: Vec::new(),
+            reply: Vec::new(),
+        }
+    }
+
+    /// The lane of a batch, once the server has named its topic.
+    fn lane_of_batch(&mut self, head: &batch::Head) -> Option<u32> {
+        if let Some((topic, priority, lane)) = self.batch_lane
+            && (topic, priority) == (head.topic_id, head.priority)
+        {
+            return Some(lane);
+        }
+        let (_, _, name) = self.topics.iter().find(|(id, _, _)| *id == u64::from(head.topic_id))?;
+        let lane = self.names.number(name, batch::priority_name(head.priority));
+        self.batch_lane = Some((head.topic_id, head.priority, lane));
+        Some(lane)
+    }
+
     /// Notes the first few troubles in words.
     pub fn trouble(&mut self, words: impl FnOnce() -> String) {
         if self.trouble.len() < 8 {
@@ -127,12 +189,15 @@ impl Member {
     #[inline]
     pub fn on_frame(&mut self, frame: Frame<'_>, now_ns: u64, group: usize, ledger: &mut Ledger) {
         match frame.opcode {
-            frames::TEXT | frames::BINARY if frame.is_final => self.on_message(frame.payload, now_ns, group, ledger),
+            frames::TEXT | frames::BINARY if frame.is_final => {
+                self.on_packed(frame.payload, frame.is_compressed, now_ns, group, ledger)
+            }
             0..=2 => {
+                self.is_compressed = frame.is_compressed || (frame.opcode == 0 && self.is_compressed);
                 self.fragments.extend_from_slice(frame.payload);
                 if frame.is_final {
                     let whole = std::mem::take(&mut self.fragments);
-                    self.on_message(&whole, now_ns, group, ledger);
+                    self.on_packed(&whole, self.is_compressed, now_ns, group, ledger);
                 }
             }
             frames::PING => frames::write_masked(&mut ledger.reply, frames::PONG, frame.payload),
@@ -145,12 +210,36 @@ impl Member {
         }
     }
 
-    fn on_message(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
-        if ledger.json {
-            return self.on_object(message, now_ns, group, ledger);
+    fn on_packed(&mut self, message: &[u8], is_compressed: bool, now_ns: u64, group: usize, ledger: &mut Ledger) {
+        if !is_compressed {
+            return self.on_message(message, now_ns, group, ledger);
         }
+        if !ledger.form.deflate {
+            return ledger.corrupt(group, || "a compressed message without agreement".into());
+        }
+        let Some(mut inflated) = ledger.inflated.take() else { return };
+        match inflated.of(message, |packed, out| ledger.inflater.inflate(packed, out)) {
+            Some(plain) => self.on_message(plain, now_ns, group, ledger),
+            None => ledger.corrupt(group, || "a message that does not inflate".into()),
+        }
+        ledger.inflated = Some(inflated);
+    }
+
+    fn on_message(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        match ledger.form.encoding {
+            Encoding::Raw => self.on_raw(message, now_ns, group, ledger),
+            Encoding::Json => self.on_object(Envelope::read(message), now_ns, group, ledger),
+            Encoding::Msgpack => self.on_object(msgpack::read(message), now_ns, group, ledger),
+            Encoding::Batch => self.on_batch(message, now_ns, group, ledger),
+            Encoding::Nats => self.on_nats(message, now_ns, group, ledger),
+            Encoding::Foxglove => self.on_foxglove(message, now_ns, group, ledger),
+        }
+    }
+
+    fn on_raw(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
         self.deliveries += 1;
         ledger.window_deliveries += 1;
+        ledger.deliveries += 1;
         if ledger.stamped {
             let Some(seq) = self.on_payload(message, now_ns, group, ledger) else { return };
             if self.lanes.is_empty() {
@@ -161,32 +250,123 @@ impl Member {
         }
     }
 
-    fn on_object(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
-        let Some(object) = Envelope::read(message) else {
-            return ledger.corrupt(group, || format!("no JSON object: {}", shown(message)));
+    fn on_nats(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        // Operations may be cut by messages.
+        let mut carried = std::mem::take(&mut self.carry);
+        if !carried.is_empty() {
+            carried.extend_from_slice(message);
+        }
+        let bytes = if carried.is_empty() { message } else { &carried };
+        let mut at = 0;
+        loop {
+            match rivals::nats_next(&bytes[at..]) {
+                Ok(Some((operation, taken))) => {
+                    at += taken;
+                    match operation {
+                        Nats::Message(payload) => self.on_raw(payload, now_ns, group, ledger),
+                        Nats::Ping => frames::write_masked(&mut ledger.reply, frames::BINARY, b"PONG\r\n"),
+                        Nats::Pong => self.stage = Stage::Open,
+                        Nats::Other => {}
+                    }
+                }
+                Ok(None) => break,
+                Err(words) => return ledger.corrupt(group, || words.into()),
+            }
+        }
+        if carried.is_empty() {
+            carried.extend_from_slice(&message[at..]);
+        } else {
+            carried.drain(..at);
+        }
+        self.carry = carried;
+    }
+
+    fn on_foxglove(&mut self, message: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        if let Some(payload) = rivals::foxglove_payload(message) {
+            return self.on_raw(payload, now_ns, group, ledger);
+        }
+        if self.stage != Stage::Open
+            && let Some(request) = rivals::foxglove_subscribe(message, &ledger.topic)
+        {
+            frames::write_masked(&mut ledger.reply, frames::TEXT, request.as_bytes());
+            self.stage = Stage::Open;
+        }
+    }
+
+    fn on_batch(&mut self, frame: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        let Some((head, block)) = batch::split(frame) else {
+            return ledger.corrupt(group, || format!("no batch: {}", shown(frame)));
+        };
+        if head.is_control {
+            return self.on_object(Envelope::read(block), now_ns, group, ledger);
+        }
+        if !head.is_lz4 {
+            return self.on_messages(&head, block, now_ns, group, ledger);
+        }
+        let Some(mut blocks) = ledger.blocks.take() else { return };
+        match blocks.of(block, |packed, out| packed::unpack_lz4(packed, head.raw_size, out)) {
+            Some(plain) if ledger.form.lz4 => self.on_messages(&head, plain, now_ns, group, ledger),
+            _ => ledger.corrupt(group, || "an LZ4 block that does not unpack, or was not asked for".into()),
+        }
+        ledger.blocks = Some(blocks);
+    }
+
+    fn on_messages(&mut self, head: &batch::Head, block: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        let Some(lane) = ledger.lane_of_batch(head) else {
+            return ledger.corrupt(group, || format!("a batch of topic {}, which was never named", head.topic_id));
+        };
+        let lane = self.lane(lane);
+        let known = self.lanes[lane].on_batch(head.first_seq);
+        let mut seq = head.first_seq;
+        let count = batch::messages(head, block, |payload| {
+            if seq > known {
+                self.deliver(lane, seq, payload, now_ns, group, ledger);
+            }
+            seq += 1;
+        });
+        if count.is_none() {
+            ledger.corrupt(group, || format!("a malformed batch of {} bytes", block.len()));
+        }
+    }
+
+    /// One message of a lane.
+    fn deliver(&mut self, lane: usize, seq: u64, payload: &[u8], now_ns: u64, group: usize, ledger: &mut Ledger) {
+        self.deliveries += 1;
+        ledger.window_deliveries += 1;
+        ledger.deliveries += 1;
+        let state = &mut self.lanes[lane];
+        state.is_resumed = false;
+        let step = state.on_message(seq);
+        let number = state.lane;
+        if step != Step::Next {
+            let topic = shown(ledger.names.name(number).0);
+            ledger.step(group, step, || format!("message {seq} of {topic}"));
+        }
+        if ledger.stamped {
+            self.on_payload(payload, now_ns, group, ledger);
+        }
+    }
+
+    fn on_object(&mut self, object: Option<Envelope<'_>>, now_ns: u64, group: usize, ledger: &mut Ledger) {
+        let Some(object) = object else {
+            return ledger.corrupt(group, || "a message that is no object".into());
         };
         match object.kind {
             b"message" => {
-                self.deliveries += 1;
-                ledger.window_deliveries += 1;
-                let step = self.lane(object.topic, object.priority, ledger).on_message(object.seq);
-                ledger.step(group, step, || format!("message {} of {}", object.seq, shown(object.topic)));
-                if ledger.stamped {
-                    match unquoted(object.data) {
-                        Some(payload) => {
-                            self.on_payload(payload, now_ns, group, ledger);
-                        }
-                        None => ledger.corrupt(group, || format!("data is no string: {}", shown(object.data))),
-                    }
-                }
+                let lane = self.lane(ledger.names.number(object.topic, object.priority));
+                self.deliver(lane, object.seq, payload_of(object.data), now_ns, group, ledger);
             }
             b"gap" => {
                 ledger.counts[group].gap_notices += 1;
                 self.announced += (object.to + 1).saturating_sub(object.from);
-                let step = self.lane(object.topic, object.priority, ledger).on_gap(object.from, object.to);
+                let lane = self.lane(ledger.names.number(object.topic, object.priority));
+                let step = self.lanes[lane].on_gap(object.from, object.to);
                 ledger.step(group, step, || format!("gap {} to {}", object.from, object.to));
             }
             b"subscribed" | b"pong" => {
+                if object.kind == b"subscribed" && !ledger.topics.iter().any(|(id, ..)| *id == object.topic_id) {
+                    ledger.topics.push((object.topic_id, object.epoch, object.topic.to_vec()));
+                }
                 if let Stage::Subscribing(awaited) = self.stage {
                     self.stage = if awaited <= 1 { Stage::Open } else { Stage::Subscribing(awaited - 1) };
                 }
@@ -202,22 +382,46 @@ impl Member {
             return None;
         };
         self.last_stamp = stamp.seq;
-        if group == 0 {
+        if group == 0 && ledger.is_live {
             ledger.latency.record(now_ns.saturating_sub(stamp.intended_ns));
         }
         Some(stamp.seq)
     }
 
-    fn lane(&mut self, topic: &[u8], priority: &[u8], ledger: &mut Ledger) -> &mut LaneState {
-        let lane = ledger.names.number(topic, priority);
-        let at = match self.lanes.iter().position(|state| state.lane == lane) {
+    /// The place of a lane among this member's.
+    #[inline]
+    fn lane(&mut self, lane: u32) -> usize {
+        match self.lanes.iter().position(|state| state.lane == lane) {
             Some(at) => at,
             None => {
-                self.lanes.push(LaneState { lane, last: 0 });
+                self.lanes.push(LaneState { lane, ..LaneState::default() });
                 self.lanes.len() - 1
             }
-        };
-        &mut self.lanes[at]
+        }
+    }
+
+    /// What a member that comes back says of the lanes that it had, as the value of `since`.
+    pub fn since(&self, ledger: &Ledger) -> serde_json::Value {
+        let mut since = serde_json::Map::new();
+        for state in &self.lanes {
+            let (topic, priority) = ledger.names.name(state.lane);
+            let Some((_, epoch, _)) = ledger.topics.iter().find(|(_, _, name)| name == topic) else { continue };
+            let entry = since
+                .entry(String::from_utf8_lossy(topic))
+                .or_insert_with(|| serde_json::json!({"epoch": epoch, "seq": {}}));
+            entry["seq"][String::from_utf8_lossy(priority).as_ref()] = state.last.into();
+        }
+        since.into()
+    }
+
+    /// Forgets the connection, not what it brought.
+    pub fn leave(&mut self) {
+        self.socket = None;
+        self.tail.clear();
+        self.fragments.clear();
+        self.close = None;
+        self.stage = Stage::Upgrading;
+        self.lanes.iter_mut().for_each(|lane| lane.is_resumed = true);
     }
 }
 

@@ -21,10 +21,12 @@ use crate::latency::Recorded;
 pub struct Spec {
     /// Where the server is: `ADDR:PORT`, IPv4.
     pub server: std::net::SocketAddrV4,
-    /// Path and query of the upgrade request. `{i}` stands for the member's number.
+    /// Path and query of the upgrade request. `{i}` stands for the member's number modulo `spread`.
     pub target: String,
-    /// Subprotocol; without one the crowd is raw.
-    pub protocol: Option<String>,
+    /// See `target`.
+    pub spread: usize,
+    /// What its members speak: see [`crate::form::Form::parse`].
+    pub form: String,
     /// What every member subscribes to, where there is a subprotocol.
     pub topics: Vec<String>,
     /// How many members.
@@ -35,6 +37,8 @@ pub struct Spec {
     pub connecting_max: usize,
     /// Members `0..apart` are reported apart, and leave no latencies: those that will stop reading.
     pub apart: usize,
+    /// Where it says how many messages it has checked: file and number of its counter (see [`crate::ahead`]).
+    pub progress: Option<(std::path::PathBuf, usize)>,
     /// CPU to run on.
     pub cpu: Option<usize>,
     /// Whether payloads are this tool's own ([`crate::payload`]): checked, and their latency recorded.
@@ -54,6 +58,13 @@ pub enum Command {
     Stall,
     /// They read again.
     Wake,
+    /// All members go away, and remember what they had. Answered with [`Event::Left`].
+    Leave,
+    /// All come back with `since`; answered with [`Event::CaughtUp`] once each accounts for so many messages.
+    Resume {
+        /// Messages delivered or announced, since ever.
+        target: u64,
+    },
 }
 
 /// What a crowd says.
@@ -63,6 +74,13 @@ pub enum Event {
     /// All are connected (and subscribed, where that can be told).
     Ready {
         /// From the first connect to the last answer.
+        ns: u64,
+    },
+    /// All have gone.
+    Left,
+    /// All are back and have everything.
+    CaughtUp {
+        /// From the first connect to the last message of the last member.
         ns: u64,
     },
     /// The answer to [`Command::Report`].
@@ -117,6 +135,8 @@ pub struct Group {
     pub last_least: u64,
     /// Highest last payload number of any member.
     pub last_most: u64,
+    /// Least messages that any member that is still connected got in its critical lanes.
+    pub critical_least: u64,
     /// Close codes received, and how often; 1006 stands for an end without a close frame.
     pub closes: std::collections::BTreeMap<u16, u64>,
 }
@@ -128,6 +148,13 @@ impl Group {
             return;
         }
         let first = self.members == 0;
+        self.critical_least = if self.open == 0 {
+            other.critical_least
+        } else if other.open == 0 {
+            self.critical_least
+        } else {
+            self.critical_least.min(other.critical_least)
+        };
         let least = |a: u64, b: u64| if first { b } else { a.min(b) };
         self.least = least(self.least, other.least);
         self.last_least = least(self.last_least, other.last_least);

@@ -82,6 +82,37 @@ impl Crowd {
         self.tell(&Command::Wake)
     }
 
+    /// All members go away, remembering what they had.
+    ///
+    /// # Errors
+    /// When the crowd is gone.
+    pub fn leave(&mut self) -> Result<()> {
+        self.tell(&Command::Leave)?;
+        match self.next(Duration::from_secs(60))? {
+            Event::Left => Ok(()),
+            other => bail!("a crowd said {other:?} instead of left"),
+        }
+    }
+
+    /// All come back with `since`; [`Crowd::caught_up`] waits for them.
+    ///
+    /// # Errors
+    /// When the crowd is gone.
+    pub fn resume(&mut self, target: u64) -> Result<()> {
+        self.tell(&Command::Resume { target })
+    }
+
+    /// Waits until all that came back have everything; returns how long they took.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn caught_up(&self) -> Result<Duration> {
+        match self.next(Duration::from_secs(150))? {
+            Event::CaughtUp { ns } => Ok(Duration::from_nanos(ns)),
+            other => bail!("a crowd said {other:?} instead of caught up"),
+        }
+    }
+
     fn tell(&mut self, command: &Command) -> Result<()> {
         writeln!(self.stdin, "{}", serde_json::to_string(command)?).context("a crowd is gone")
     }

@@ -12,18 +12,20 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
 
-use super::lane::LaneNames;
 use super::member::{Counts, Ledger, Member, Stage};
 use super::{Command, Event, Group, Report, Spec};
-use crate::payload::Checker;
-use crate::{clock, frames, upgrade};
+use crate::ahead::Counter;
+use crate::form::{Encoding, Form};
+use crate::upgrade::Asked;
+use crate::{clock, frames, msgpack, rivals, upgrade};
 
 /// Received at once at most. Large, so that a burst costs few calls; a longer frame makes it grow.
 const BUFFER_BYTES: usize = 512 * 1024;
 /// Marks stdin among the members.
 const STDIN: u64 = u64::MAX;
-/// Members that share one source address: well below the 28,232 ports there are by default.
-const MEMBERS_PER_SOURCE: usize = 20_000;
+/// Members that share one source address: few of the 28,232 ports that there are by default, for the kernel looks for a free one by
+/// trying.
+const MEMBERS_PER_SOURCE: usize = 4_000;
 
 /// Runs a crowd until stdin ends.
 ///
@@ -80,8 +82,19 @@ impl Lines {
     }
 }
 
+/// Members coming back.
+struct Resumption {
+    target: u64,
+    /// When each began to connect; 0 once it has everything.
+    began_ns: Vec<u64>,
+    missing: usize,
+}
+
 struct CrowdLoop {
     spec: Spec,
+    form: Form,
+    resumption: Option<Resumption>,
+    progress: Option<Counter>,
     epoll: OwnedFd,
     members: Vec<Member>,
     ledger: Ledger,
@@ -89,6 +102,8 @@ struct CrowdLoop {
     spare_tails: Vec<Vec<u8>>,
     pending: usize,
     stalled: bool,
+    /// A member that is lost since all were to be there.
+    dead: Option<usize>,
     window_bytes: u64,
     window_receives: u64,
 }
@@ -98,54 +113,53 @@ impl CrowdLoop {
         if let Some(cpu) = spec.cpu {
             crate::procfs::pin_to(cpu)?;
         }
-        let ledger = Ledger {
-            json: spec.protocol.is_some(),
-            stamped: spec.stamped,
-            checker: Checker::default(),
-            names: LaneNames::default(),
-            latency: Default::default(),
-            window_deliveries: 0,
-            counts: [Counts::default(); 2],
-            trouble: Vec::new(),
-            reply: Vec::new(),
-        };
+        let form = Form::parse(&spec.form)?;
         Ok(CrowdLoop {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             members: Vec::with_capacity(spec.members),
-            ledger,
+            ledger: Ledger::new(form, spec.stamped),
             buffer: vec![0; BUFFER_BYTES],
             spare_tails: Vec::new(),
             pending: 0,
             stalled: false,
+            dead: None,
             window_bytes: 0,
             window_receives: 0,
+            form,
+            resumption: None,
+            progress: spec.progress.as_ref().map(|(path, number)| Counter::open(path, *number)).transpose()?,
             spec,
         })
     }
 
     fn connect_all(&mut self) -> Result<()> {
         let began = clock::now_ns();
-        while self.members.len() < self.spec.members || self.pending > 0 {
-            while self.members.len() < self.spec.members && self.pending < self.spec.connecting_max {
-                self.connect_one().with_context(|| format!("member {}", self.members.len()))?;
+        let mut next = 0;
+        self.members.resize_with(self.spec.members, Member::default);
+        while next < self.members.len() || self.pending > 0 {
+            while next < self.members.len() && self.pending < self.spec.connecting_max {
+                self.connect_one(next).with_context(|| format!("member {next}"))?;
+                next += 1;
             }
             self.turn(5_000)?;
             if clock::now_ns() - began > 120_000_000_000 {
                 bail!("{} members are not connected after 120 s; {:?}", self.pending, self.ledger.trouble);
             }
-            if let Some(dead) = self.members.iter().position(|member| member.stage == Stage::Closed) {
-                bail!(
-                    "member {dead} was refused or closed ({:?}): {:?}",
-                    self.members[dead].close,
-                    self.ledger.trouble
-                );
-            }
+            self.all_are_alive()?;
         }
         say(&Event::Ready { ns: clock::now_ns() - began })
     }
 
-    fn connect_one(&mut self) -> Result<()> {
-        let number = self.spec.first_member + self.members.len();
+    fn all_are_alive(&self) -> Result<()> {
+        if let Some(dead) = self.dead {
+            let close = self.members[dead].close;
+            bail!("member {dead} was refused or closed ({close:?}): {:?}", self.ledger.trouble);
+        }
+        Ok(())
+    }
+
+    fn connect_one(&mut self, index: usize) -> Result<()> {
+        let number = self.spec.first_member + index;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))
                 .context("no more sockets (is `ulimit -n` too low?)")?;
@@ -159,15 +173,57 @@ impl CrowdLoop {
         rustix::net::connect(&socket, &self.spec.server)?;
         rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
         let mut request = Vec::new();
-        let target = self.spec.target.replace("{i}", &number.to_string());
-        upgrade::write_request(&mut request, &self.spec.server.to_string(), &target, self.spec.protocol.as_deref());
+        let target = self.spec.target.replace("{i}", &(number % self.spec.spread.max(1)).to_string());
+        upgrade::write_request(&mut request, &self.spec.server.to_string(), &target, asked(self.form));
         rustix::net::send(&socket, &request, SendFlags::NOSIGNAL)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let index = self.members.len() as u64;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
-        self.members.push(Member { socket: Some(socket), ..Member::default() });
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        self.members[index].socket = Some(socket);
         self.pending += 1;
         Ok(())
+    }
+
+    /// All go away, in order: a close frame and the end of the stream; a member without unread input leaves no reset behind.
+    fn leave(&mut self) -> Result<()> {
+        let mut goodbye = Vec::new();
+        frames::write_masked(&mut goodbye, frames::CLOSE, &1001u16.to_be_bytes());
+        for member in &mut self.members {
+            if let Some(socket) = &member.socket {
+                let _ = rustix::net::send(socket, &goodbye, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            }
+            member.leave();
+        }
+        say(&Event::Left)
+    }
+
+    /// All come back at once.
+    fn resume(&mut self, target: u64) -> Result<()> {
+        let began = clock::now_ns();
+        let members = self.members.len();
+        self.resumption = Some(Resumption { target, began_ns: vec![0; members], missing: members });
+        self.ledger.is_live = false;
+        self.dead = None;
+        let mut next = 0;
+        while let Some(resumption) = &mut self.resumption
+            && resumption.missing > 0
+        {
+            if next < members && self.pending < self.spec.connecting_max {
+                resumption.began_ns[next] = clock::now_ns();
+                self.connect_one(next).with_context(|| format!("member {next}"))?;
+                next += 1;
+                if next < members && self.pending < self.spec.connecting_max {
+                    continue;
+                }
+            }
+            self.turn(if next < members { 0 } else { 5_000 })?;
+            if clock::now_ns() - began > 120_000_000_000 {
+                let missing = self.resumption.take().map_or(0, |resumption| resumption.missing);
+                bail!("{missing} members are not up to date after 120 s; {:?}", self.ledger.trouble);
+            }
+            self.all_are_alive()?;
+        }
+        self.resumption = None;
+        say(&Event::CaughtUp { ns: clock::now_ns() - began })
     }
 
     fn serve(&mut self, lines: &mut Lines) -> Result<()> {
@@ -210,6 +266,8 @@ impl CrowdLoop {
                 }
             }
             Command::Stall | Command::Wake => {}
+            Command::Leave => self.leave()?,
+            Command::Resume { target } => self.resume(target)?,
         }
         Ok(())
     }
@@ -231,6 +289,9 @@ impl CrowdLoop {
             } else {
                 self.receive(index as usize);
             }
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.set(self.ledger.deliveries);
         }
         Ok(stdin)
     }
@@ -256,20 +317,32 @@ impl CrowdLoop {
         let group = usize::from(index < self.spec.apart);
         let mut at = 0;
         if member.stage == Stage::Upgrading {
-            match upgrade::check_response(&self.buffer[..end], self.spec.protocol.as_deref()) {
+            match upgrade::check_response(&self.buffer[..end], asked(self.form)) {
                 Ok(Some(head)) => {
                     at = head;
-                    if self.spec.protocol.is_some() {
+                    if self.form.encoding == Encoding::Raw {
+                        member.stage = Stage::Open;
+                        self.pending -= 1;
+                    } else if let Encoding::Nats | Encoding::Foxglove = self.form.encoding {
+                        member.stage = Stage::Subscribing(1);
+                        let number = (self.spec.first_member + index) % self.spec.spread.max(1);
+                        self.ledger.topic = format!("t{number}");
+                        if self.form.encoding == Encoding::Nats {
+                            let subscribe = rivals::nats_subscribe(&self.ledger.topic);
+                            frames::write_masked(&mut self.ledger.reply, frames::BINARY, subscribe.as_bytes());
+                        }
+                    } else {
                         // A pattern is answered when its first topic comes to be; plain topics can be waited for, and the answer
                         // to a ping says that the subscription before it was seen.
                         let plain = self.spec.topics.iter().filter(|topic| !topic.contains('*')).count();
                         member.stage = Stage::Subscribing(plain + 1);
-                        let subscribe = serde_json::json!({"type": "subscribe", "id": 1, "topics": self.spec.topics});
-                        frames::write_masked(&mut self.ledger.reply, frames::TEXT, subscribe.to_string().as_bytes());
-                        frames::write_masked(&mut self.ledger.reply, frames::TEXT, br#"{"type":"ping","id":2}"#);
-                    } else {
-                        member.stage = Stage::Open;
-                        self.pending -= 1;
+                        let mut subscribe =
+                            serde_json::json!({"type": "subscribe", "id": 1, "topics": self.spec.topics});
+                        if self.resumption.is_some() {
+                            subscribe["since"] = member.since(&self.ledger);
+                        }
+                        ask(&mut self.ledger.reply, self.form, &subscribe);
+                        ask(&mut self.ledger.reply, self.form, &serde_json::json!({"type": "ping", "id": 2}));
                     }
                 }
                 Ok(None) => return self.keep(index, 0, end),
@@ -296,6 +369,15 @@ impl CrowdLoop {
         }
         if was_subscribing && member.stage == Stage::Open {
             self.pending -= 1;
+        }
+        if let Some(resumption) = &mut self.resumption
+            && member.deliveries + member.announced >= resumption.target
+            && member.stage == Stage::Open
+            && resumption.began_ns[index] != 0
+        {
+            self.ledger.latency.record(now_ns.saturating_sub(resumption.began_ns[index]));
+            resumption.began_ns[index] = 0;
+            resumption.missing -= 1;
         }
         if !self.ledger.reply.is_empty()
             && let Some(socket) = &member.socket
@@ -333,6 +415,7 @@ impl CrowdLoop {
         }
         member.stage = Stage::Closed;
         member.socket = None;
+        self.dead.get_or_insert(index);
     }
 
     fn report(&mut self, new_window: bool) -> Report {
@@ -341,13 +424,14 @@ impl CrowdLoop {
             window_deliveries: self.ledger.window_deliveries,
             window_bytes: self.window_bytes,
             window_receives: self.window_receives,
-            healthy: group(&self.members[apart..], self.ledger.counts[0]),
-            apart: group(&self.members[..apart], self.ledger.counts[1]),
+            healthy: group(&self.members[apart..], self.ledger.counts[0], &self.ledger),
+            apart: group(&self.members[..apart], self.ledger.counts[1], &self.ledger),
             trouble: self.ledger.trouble.clone(),
             ..Report::default()
         };
         if new_window {
             report.latency = self.ledger.latency.take();
+            self.ledger.is_live = true;
             self.ledger.window_deliveries = 0;
             self.window_bytes = 0;
             self.window_receives = 0;
@@ -356,7 +440,31 @@ impl CrowdLoop {
     }
 }
 
-fn group(members: &[Member], counts: Counts) -> Group {
+/// A raw crowd's lane has no name.
+fn is_critical(ledger: &Ledger, lane: u32) -> bool {
+    matches!(ledger.form.encoding, Encoding::Json | Encoding::Msgpack | Encoding::Batch)
+        && ledger.names.is_critical(lane)
+}
+
+fn asked(form: Form) -> Asked<'static> {
+    Asked { protocol: form.protocol(), deflate: form.deflate }
+}
+
+/// Appends a request in the words of `form`.
+fn ask(out: &mut Vec<u8>, form: Form, request: &serde_json::Value) {
+    if form.encoding == Encoding::Msgpack {
+        let mut bytes = Vec::new();
+        msgpack::write(&mut bytes, request);
+        frames::write_masked(out, frames::BINARY, &bytes);
+    } else {
+        frames::write_masked(out, frames::TEXT, request.to_string().as_bytes());
+    }
+}
+
+fn group(members: &[Member], counts: Counts, ledger: &Ledger) -> Group {
+    let critical = |member: &Member| -> u64 {
+        member.lanes.iter().filter(|lane| is_critical(ledger, lane.lane)).map(|lane| lane.delivered).sum()
+    };
     let mut group = Group {
         gap_notices: counts.gap_notices,
         holes: counts.holes,
@@ -367,6 +475,7 @@ fn group(members: &[Member], counts: Counts) -> Group {
         most: members.iter().map(|m| m.deliveries + m.announced).max().unwrap_or(0),
         last_least: members.iter().map(|m| m.last_stamp).min().unwrap_or(0),
         last_most: members.iter().map(|m| m.last_stamp).max().unwrap_or(0),
+        critical_least: members.iter().filter(|m| m.socket.is_some()).map(critical).min().unwrap_or(0),
         ..Group::default()
     };
     for member in members {

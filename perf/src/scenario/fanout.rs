@@ -6,14 +6,15 @@ use anyhow::Result;
 
 use super::{Bench, CpuMeter, Scenario, add_faults, add_latency, await_all, crowd_spec, report};
 use crate::crowd::Crowd;
+use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::table::Outcome;
 
 pub const SCENARIO: Scenario = Scenario {
-    name: "fanout-10k",
-    about: "10,000 connections on 2 shards, one message a second: all get all",
+    name: "fanout",
+    about: "one topic to many connections at a steady rate: all get all",
     parameters: &[
-        ("n", "10000", "connections"),
+        ("n", "10000", "connections; several with commas, one after the other"),
         ("crowds", "1", "client processes that share them (more than 19,900 need several)"),
         ("protocol", "raw", "raw or json"),
         ("rate", "1", "messages a second; 0 as fast as the server takes them"),
@@ -30,8 +31,16 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
+    let steps = bench.parameters.list("n");
+    for n in &steps {
+        let prefix = if steps.len() > 1 { format!("{n}: ") } else { String::new() };
+        step(bench, n.parse()?, &prefix, outcome)?;
+    }
+    Ok(())
+}
+
+fn step(bench: &Bench, n: usize, prefix: &str, outcome: &mut Outcome) -> Result<()> {
     let parameters = &bench.parameters;
-    let n: usize = parameters.parse("n")?;
     let crowds: usize = parameters.parse("crowds")?;
     let rate: f64 = parameters.parse("rate")?;
     let seconds: f64 = parameters.parse("seconds")?;
@@ -51,14 +60,14 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
             Crowd::start(&crate::crowd::Spec {
                 first_member: first,
                 cpu,
-                ..crowd_spec(&server, protocol, "fanout", end - first)
+                ..crowd_spec(server.addr(), protocol, "fanout", end - first)
             })
         })
         .collect::<Result<_>>()?;
     for crowd in &crowds {
         crowd.ready()?;
     }
-    outcome.figure("all connected after", began.elapsed().as_secs_f64() * 1e3, "ms");
+    outcome.figure(format!("{prefix}all connected after"), began.elapsed().as_secs_f64() * 1e3, "ms");
     // What connecting has left to do shall not be booked on the deliveries.
     std::thread::sleep(Duration::from_millis(500));
     report(&mut crowds, true)?;
@@ -70,6 +79,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         priority: "normal".into(),
         rate,
         bytes: parameters.parse("bytes")?,
+        look: Look::Text,
         count,
         after_seq: 0,
         cpu,
@@ -77,21 +87,34 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     .finish()?;
     await_all(&mut crowds, published.sent, Duration::from_secs(5))?;
     let all = report(&mut crowds, true)?;
-    meter.finish("", all.window_deliveries, outcome)?;
+    meter.finish(prefix, all.window_deliveries, outcome)?;
 
-    outcome.exactly("published", published.sent, count);
-    outcome.exactly("publisher's errors", published.errors.len() as u64, 0);
-    outcome.exactly("connections open at the end", all.healthy.open, n as u64);
-    outcome.exactly("deliveries", all.healthy.deliveries, published.sent * n as u64);
-    outcome.exactly("missing at the worst member", published.sent - all.healthy.least.min(published.sent), 0);
-    outcome.exactly("missing in between", all.healthy.holes, 0);
-    outcome.count("announced gaps", all.healthy.announced);
-    add_faults(outcome, "", &all.healthy);
-    outcome.figure("deliveries per second", all.window_deliveries as f64 / (published.ns as f64 / 1e9), "1/s");
-    outcome.figure("messages per receive", all.window_deliveries as f64 / all.window_receives.max(1) as f64, "");
-    add_latency(outcome, "", &all.latency);
-    outcome.figure("publisher late at most", published.late_ns_max as f64 / 1e6, "ms");
-    outcome.figure("server PSS", server.memory()?.pss as f64 / (1024.0 * 1024.0), "MiB");
+    outcome.exactly(format!("{prefix}published"), published.sent, count);
+    outcome.exactly(format!("{prefix}publisher's errors"), published.errors.len() as u64, 0);
+    outcome.exactly(format!("{prefix}connections open at the end"), all.healthy.open, n as u64);
+    outcome.exactly(format!("{prefix}deliveries"), all.healthy.deliveries, published.sent * n as u64);
+    outcome.exactly(
+        format!("{prefix}missing at the worst member"),
+        published.sent - all.healthy.least.min(published.sent),
+        0,
+    );
+    outcome.exactly(format!("{prefix}missing in between"), all.healthy.holes, 0);
+    outcome.count(format!("{prefix}announced gaps"), all.healthy.announced);
+    add_faults(outcome, prefix, &all.healthy);
+    outcome.figure(
+        format!("{prefix}deliveries per second"),
+        all.window_deliveries as f64 / (published.ns as f64 / 1e9),
+        "1/s",
+    );
+    outcome.figure(
+        format!("{prefix}messages per receive"),
+        all.window_deliveries as f64 / all.window_receives.max(1) as f64,
+        "",
+    );
+    add_latency(outcome, prefix, &all.latency);
+    outcome.figure(format!("{prefix}publisher late at most"), published.late_ns_max as f64 / 1e6, "ms");
+    outcome.figure(format!("{prefix}server PSS"), server.memory()?.pss as f64 / (1024.0 * 1024.0), "MiB");
+    outcome.curve("latency", &format!("{n}"), ("% of deliveries", "ms"), all.latency.curve());
     all.trouble.iter().chain(&published.errors).for_each(|words| outcome.note(words));
     Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::{Bench, Scenario, crowd_spec};
 use crate::crowd::{Crowd, Spec};
+use crate::payload::Look;
 use crate::procfs::Memory;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
@@ -59,7 +60,7 @@ fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result
     ])?;
     let spec = Spec {
         connecting_max: bench.parameters.parse("connecting")?,
-        ..crowd_spec(&server, protocol, "idle", holding)
+        ..crowd_spec(server.addr(), protocol, "idle", holding)
     };
     let mut crowd = Crowd::start(&spec)?;
     crowd.ready()?;
@@ -78,6 +79,7 @@ fn publish_one(server: &Server) -> Result<()> {
         priority: "normal".into(),
         rate: 0.0,
         bytes: 128,
+        look: Look::Text,
         count: 1,
         after_seq: 0,
         cpu: None,

@@ -1,10 +1,16 @@
 //! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
 
+mod connect;
 mod fanout;
 mod memory;
+mod peers;
 mod px4;
 mod restart;
+mod resume;
+mod shards;
 mod slow_crowd;
+mod telemetry;
+mod versus;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -32,8 +38,18 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const ALL: &[Scenario] =
-    &[memory::SCENARIO, fanout::SCENARIO, px4::SCENARIO, slow_crowd::SCENARIO, restart::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    memory::SCENARIO,
+    fanout::SCENARIO,
+    connect::SCENARIO,
+    px4::SCENARIO,
+    slow_crowd::SCENARIO,
+    restart::SCENARIO,
+    telemetry::SCENARIO,
+    resume::SCENARIO,
+    versus::SCENARIO,
+    shards::SCENARIO,
+];
 
 /// What a scenario runs with.
 pub struct Bench {
@@ -65,14 +81,16 @@ impl Bench {
     }
 }
 
-/// A crowd's spec with the usual settings.
-pub fn crowd_spec(server: &Server, protocol: &str, topic: &str, members: usize) -> Spec {
-    let json = protocol == "json";
+/// A crowd's spec with the usual settings. `form`: see [`crate::form::Form::parse`].
+pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize) -> Spec {
+    let is_raw = form.starts_with("raw");
     Spec {
-        server: server.addr(),
-        target: if json { "/".into() } else { format!("/t/{topic}") },
-        protocol: json.then(|| JSON.to_string()),
-        topics: if json { vec![topic.to_string()] } else { Vec::new() },
+        server,
+        target: if is_raw { format!("/t/{topic}") } else { "/".into() },
+        spread: 1,
+        progress: None,
+        form: form.into(),
+        topics: if is_raw { Vec::new() } else { vec![topic.to_string()] },
         members,
         first_member: 0,
         connecting_max: 256,
@@ -137,6 +155,22 @@ pub fn await_all(crowds: &mut [Crowd], published: u64, patience: Duration) -> Re
             return Ok(sum);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asks until so many messages have been delivered in all, or `patience` is over without any progress.
+pub fn await_deliveries(crowds: &mut [Crowd], deliveries: u64, patience: Duration) -> Result<Sum> {
+    let mut last = (0, Instant::now());
+    loop {
+        let sum = report(crowds, false)?;
+        let seen = sum.healthy.deliveries + sum.apart.deliveries;
+        if seen != last.0 {
+            last = (seen, Instant::now());
+        }
+        if seen >= deliveries || last.1.elapsed() > patience {
+            return Ok(sum);
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::{Bench, Scenario, add_faults, crowd_spec, report};
 use crate::crowd::Crowd;
+use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
 use crate::table::Outcome;
@@ -42,7 +43,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let kills: u32 = bench.parameters.parse("kills")?;
     let (mut slowest_start, mut slowest_crowd) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..kills {
-        let crowd = Crowd::start(&crowd_spec(&server, "json", "restart", n))?;
+        let crowd = Crowd::start(&crowd_spec(server.addr(), "json", "restart", n))?;
         slowest_crowd = slowest_crowd.max(crowd.ready()?);
         let load = Publisher::start(&load(bench, &server, 100_000)?)?;
         std::thread::sleep(Duration::from_millis(300));
@@ -56,7 +57,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.figure("kill -9: slowest start to ready line", slowest_start.as_secs_f64() * 1e3, "ms");
     outcome.figure("kill -9: slowest return of all subscribers", slowest_crowd.as_secs_f64() * 1e3, "ms");
 
-    let mut crowds = vec![Crowd::start(&crowd_spec(&server, "json", "restart", n))?];
+    let mut crowds = vec![Crowd::start(&crowd_spec(server.addr(), "json", "restart", n))?];
     crowds[0].ready()?;
     let publisher = Publisher::start(&load(bench, &server, 1_000_000)?)?;
     std::thread::sleep(Duration::from_secs(2));
@@ -93,6 +94,7 @@ fn load(bench: &Bench, server: &Server, count: u64) -> Result<PublisherSpec> {
         priority: "normal".into(),
         rate: bench.parameters.parse("rate")?,
         bytes: bench.parameters.parse("bytes")?,
+        look: Look::Text,
         count,
         after_seq: 0,
         cpu: None,

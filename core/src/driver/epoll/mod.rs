@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
 
 use super::buffers::RecvBuffers;
+use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
 use super::inlet::{Inlet, SlotQueue};
 use super::waker::EventWaker;
@@ -35,8 +36,8 @@ const KEY_WAKER: u64 = u64::MAX;
 /// What an [`EpollDriver`] is made with beyond the limits.
 #[derive(Clone, Debug, Default)]
 pub struct EpollOptions {
-    /// Test knob: no send takes more bytes than this.
-    pub send_cut: Option<usize>,
+    /// Test knob.
+    pub send_cut: SendCut,
 }
 
 /// One shard's epoll instance and its connections.
@@ -53,7 +54,7 @@ pub struct EpollDriver {
     buffers: RecvBuffers,
     raw: Box<[RawEvent]>,
     events_per_turn: usize,
-    send_cut: usize,
+    cutter: Cutter,
     now_ns: u64,
     counters: DriverCounters,
 }
@@ -114,7 +115,7 @@ impl EpollDriver {
             buffers: RecvBuffers::new(limits),
             raw: vec![RawEvent { events: 0, u64: 0 }; RAW_EVENTS].into_boxed_slice(),
             events_per_turn: limits.events_per_turn.max(1),
-            send_cut: options.send_cut.unwrap_or(usize::MAX).max(1),
+            cutter: Cutter::new(options.send_cut),
             now_ns: monotonic_ns(),
             counters: DriverCounters::default(),
         })
@@ -288,15 +289,16 @@ impl EpollDriver {
     }
 
     fn send_one(&mut self, slot: Slot, parts: &[IoSlice<'_>]) -> Sent {
-        let cut = self.send_cut;
+        let cut = self.cutter.next();
         let Some(connection) = self.connections.get(slot.0 as usize) else { return Sent::Failed(libc::EBADF) };
         let Some(fd) = &connection.fd else { return Sent::Failed(libc::EBADF) };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
             self.counters.syscalls += 1;
             let result = match parts {
-                [one] => rustix::net::send(fd, &one[..one.len().min(cut)], flags),
-                [first, ..] if cut != usize::MAX => rustix::net::send(fd, &first[..first.len().min(cut)], flags),
+                [first, rest @ ..] if rest.is_empty() || cut.is_some() => {
+                    rustix::net::send(fd, &first[..first.len().min(cut.unwrap_or(usize::MAX))], flags)
+                }
                 several => rustix::net::sendmsg(fd, several, &mut SendAncillaryBuffer::default(), flags),
             };
             return match result {

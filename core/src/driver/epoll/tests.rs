@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::{EpollDriver, EpollOptions};
-use crate::driver::DriverLimits;
 use crate::driver::conformance::{Make, prove};
+use crate::driver::{DriverLimits, SendCut};
 
 struct Plain;
 
@@ -29,7 +29,7 @@ mod cut {
         type Driver = EpollDriver;
 
         fn make(limits: &DriverLimits, listeners: Vec<OwnedFd>) -> io::Result<EpollDriver> {
-            EpollDriver::new(limits, listeners, &EpollOptions { send_cut: Some(7) })
+            EpollDriver::new(limits, listeners, &EpollOptions { send_cut: SendCut::At(7) })
         }
     }
 

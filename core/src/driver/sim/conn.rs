@@ -85,6 +85,8 @@ pub struct Conn {
     pub sent_total: u64,
     /// All bytes given to the shard so far.
     pub received_total: u64,
+    /// For each send: where it begins in the stream, virtual time, the shard's turn.
+    pub sends: VecDeque<(u64, u64, u64)>,
 }
 
 impl Conn {
@@ -107,6 +109,7 @@ impl Conn {
             is_protected: false,
             sent_total: 0,
             received_total: 0,
+            sends: VecDeque::new(),
         }
     }
 

@@ -4,13 +4,14 @@
 //! shard: a send on a closed slot, a buffer kept past its turn, a second send for one connection in one batch and
 //! the like are bugs of the shard and panic here. It knows sockets, slots and time, like every driver.
 
-#![cfg(test)]
+#![cfg(any(test, fuzzing))]
 
 mod conn;
 mod net;
 mod options;
 mod rng;
 mod socket;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -85,6 +86,7 @@ impl Driver for SimDriver {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
+        self.net.state_mut().shards[self.shard].turns += 1;
         self.net.state_mut().turn(self.shard, events);
         if events.len() == before
             && let Wait::Until(until) = wait

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::SimDriver;
 use super::conn::{ClientEnd, Conn, ECONNRESET, EPIPE, ETIMEDOUT, EndNews, ShardEnd, delayed};
@@ -32,6 +32,7 @@ pub struct NetState {
     had_resets: bool,
     had_delays: bool,
     pub(super) now_ns: u64,
+    clock: Arc<AtomicU64>,
     pub(super) rng: Rng,
     pub(super) conns: Vec<Conn>,
     pub(super) shards: Vec<ShardSide>,
@@ -58,6 +59,10 @@ pub(super) struct ShardSide {
     pub woken: Arc<AtomicBool>,
     pub counters: DriverCounters,
     pub alive: bool,
+    /// Turns of the shard.
+    pub turns: u64,
+    /// Connections accepted, in order, until somebody asks.
+    pub accepted: Vec<usize>,
 }
 
 impl ShardSide {
@@ -72,7 +77,9 @@ impl SimNet {
         let mut rng = Rng::new(seed);
         let now_ns = 1_000_000_000 + rng.below(1 << 40);
         let (had_resets, had_delays) = (options.reset > 0 || options.failed_send > 0, options.delay > 0);
-        let state = NetState { had_resets, had_delays, options, now_ns, rng, conns: Vec::new(), shards: Vec::new() };
+        let clock = Arc::new(AtomicU64::new(now_ns));
+        let (conns, shards) = (Vec::new(), Vec::new());
+        let state = NetState { had_resets, had_delays, options, now_ns, clock, rng, conns, shards };
         SimNet { state: Rc::new(RefCell::new(state)) }
     }
 
@@ -101,6 +108,8 @@ impl SimNet {
             woken: Arc::new(AtomicBool::new(false)),
             counters: DriverCounters::default(),
             alive: true,
+            turns: 0,
+            accepted: Vec::new(),
         });
         drop(net);
         SimDriver::new(self.clone(), shard)
@@ -128,6 +137,7 @@ impl SimNet {
     pub fn advance_to(&self, t: u64) {
         let mut net = self.state_mut();
         net.now_ns = net.now_ns.max(t);
+        net.clock.store(net.now_ns, Ordering::Relaxed);
     }
 
     /// The earliest instant at which the shard's driver has an event to report, if nobody acts.
@@ -154,6 +164,21 @@ impl SimNet {
     /// Receive buffers that the shard holds.
     pub fn buffers_lent(&self, shard: usize) -> usize {
         self.state().shards[shard].lent.iter().filter(|lent| **lent).count()
+    }
+
+    /// Turns that a shard has begun.
+    pub fn turns(&self, shard: usize) -> u64 {
+        self.state().shards[shard].turns
+    }
+
+    /// The sockets that a shard has accepted since this was asked last, in order.
+    pub fn take_accepted(&self, shard: usize) -> Vec<usize> {
+        std::mem::take(&mut self.state_mut().shards[shard].accepted)
+    }
+
+    /// A clock that shows this network's virtual time, for any thread.
+    pub fn clock(&self) -> Arc<AtomicU64> {
+        self.state().clock.clone()
     }
 
     /// Bytes that have moved so far, in both directions: where this stands still, nothing happens.
@@ -392,6 +417,7 @@ impl NetState {
             side.used.insert(slot);
             let conn = &mut self.conns[index];
             conn.server = ShardEnd::Open(slot);
+            side.accepted.push(index);
             events.push(Event::Accepted { slot: Slot(slot), peer: conn.peer });
             if one {
                 break;
@@ -489,6 +515,9 @@ impl NetState {
         };
         if n < total {
             self.shards[shard].counters.sends_short += 1;
+        }
+        if conn.client != ClientEnd::Gone {
+            conn.sends.push_back((conn.sent_total, now, self.shards[shard].turns));
         }
         conn.sent_total += n as u64;
         if conn.client == ClientEnd::Gone {

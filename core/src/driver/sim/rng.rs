@@ -2,10 +2,22 @@
 //!
 //! Own code, because a run must replay from its seed for as long as the project lives, whatever a crate does.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 /// A seeded generator. The same seed gives the same numbers on every machine.
+///
+/// On a tape the tape decides: each number takes the next byte for its highest bits, as long as there are bytes.
 #[derive(Clone, Debug)]
 pub struct Rng {
     state: [u64; 4],
+    tape: Option<Rc<RefCell<Tape>>>,
+}
+
+#[derive(Debug)]
+struct Tape {
+    bytes: Vec<u8>,
+    at: usize,
 }
 
 impl Rng {
@@ -19,7 +31,17 @@ impl Rng {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        Rng { state: [next(), next(), next(), next()] }
+        Rng { state: [next(), next(), next(), next()], tape: None }
+    }
+
+    /// A generator on a tape, shared by all that are forked from it.
+    pub fn on_tape(bytes: &[u8]) -> Self {
+        Rng { tape: Some(Rc::new(RefCell::new(Tape { bytes: bytes.to_vec(), at: 0 }))), ..Rng::new(0) }
+    }
+
+    /// True once the tape has come to its end; never without a tape.
+    pub fn is_at_end(&self) -> bool {
+        self.tape.as_ref().is_some_and(|tape| tape.borrow().at >= tape.borrow().bytes.len())
     }
 
     /// The next 64 bits.
@@ -33,6 +55,13 @@ impl Rng {
         s[0] ^= s[3];
         s[2] ^= t;
         s[3] = s[3].rotate_left(45);
+        if let Some(tape) = &self.tape {
+            let Tape { bytes, at } = &mut *tape.borrow_mut();
+            if let Some(byte) = bytes.get(*at) {
+                *at += 1;
+                return u64::from(*byte) << 56 | result >> 8;
+            }
+        }
         result
     }
 
@@ -81,7 +110,7 @@ impl Rng {
 
     /// An independent generator, drawn from this one.
     pub fn fork(&mut self) -> Rng {
-        Rng::new(self.next_u64())
+        Rng { tape: self.tape.clone(), ..Rng::new(self.next_u64()) }
     }
 }
 
@@ -95,6 +124,15 @@ mod tests {
         let mut rng = Rng::new(0);
         let first: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
         assert_eq!(first, [0x53175d61490b23df, 0x61da6f3dc380d507, 0x5c0fdf91ec9a7bfc]);
+    }
+
+    #[test]
+    fn a_tape_decides_until_it_ends() {
+        let mut rng = Rng::on_tape(&[0, 255, 128]);
+        let mut fork = rng.clone();
+        assert_eq!((rng.below(100), fork.below(100), rng.is_at_end()), (0, 99, false));
+        assert_eq!((rng.below(2), fork.is_at_end()), (1, true));
+        assert_ne!(rng.next_u64(), fork.next_u64() << 1);
     }
 
     #[test]

@@ -54,6 +54,20 @@ impl SimSocket {
         self.net.state().conns[self.index].outbound.len()
     }
 
+    /// Its number in the network.
+    pub fn number(&self) -> usize {
+        self.index
+    }
+
+    /// When byte `offset` of the stream to this client was sent: virtual time, and the shard's turn. Offsets only grow.
+    pub fn sent_at(&self, offset: u64) -> (u64, u64) {
+        let sends = &mut self.net.state_mut().conns[self.index].sends;
+        while sends.get(1).is_some_and(|next| next.0 <= offset) {
+            sends.pop_front();
+        }
+        sends.front().map_or((0, 0), |send| (send.1, send.2))
+    }
+
     /// Sends FIN; reading goes on.
     pub fn shutdown(&self) {
         self.net.state_mut().client_shutdown(self.index);

@@ -19,6 +19,7 @@ use io_uring::opcode;
 use io_uring::types::{CancelBuilder, Fixed, Timespec};
 
 use super::buffers::RecvBuffers;
+use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, Gate};
 use super::inlet::{Inlet, SlotQueue};
 use super::waker::EventWaker;
@@ -55,15 +56,15 @@ pub struct UringOptions {
     pub sq_entries: u32,
     /// Completion queue entries, at least `sq_entries`. 16 bytes each.
     pub cq_entries: u32,
-    /// Test knob: no send takes more bytes than this.
-    pub send_cut: Option<usize>,
+    /// Test knob.
+    pub send_cut: SendCut,
     /// Test knob: accept as on kernels before 6.10, whose rings cannot accept without waiting.
     pub accept_by_syscall: bool,
 }
 
 impl Default for UringOptions {
     fn default() -> Self {
-        UringOptions { sq_entries: 256, cq_entries: 4096, send_cut: None, accept_by_syscall: false }
+        UringOptions { sq_entries: 256, cq_entries: 4096, send_cut: SendCut::Whole, accept_by_syscall: false }
     }
 }
 
@@ -95,7 +96,7 @@ pub struct UringDriver {
     /// Headers of the batch of sends under way: the kernel reads them.
     headers: Box<[libc::msghdr; BATCH]>,
     events_per_turn: usize,
-    send_cut: usize,
+    cutter: Cutter,
     now_ns: u64,
     counters: DriverCounters,
     /// The ring has a single issuer: the thread that made it.
@@ -191,7 +192,7 @@ impl UringDriver {
             addrs: Box::new([RawAddr::EMPTY; ACCEPTS_PER_TURN]),
             headers: Box::new([EMPTY_HEADER; BATCH]),
             events_per_turn: limits.events_per_turn.max(1),
-            send_cut: options.send_cut.unwrap_or(usize::MAX).max(1),
+            cutter: Cutter::new(options.send_cut),
             now_ns: monotonic_ns(),
             counters: DriverCounters::default(),
             not_send: PhantomData,

@@ -25,8 +25,9 @@ impl UringDriver {
                 continue;
             }
             let fixed = Fixed(slot.0);
-            let entry = if parts.len() == 1 || self.send_cut != usize::MAX {
-                let len = parts[0].len().min(self.send_cut).min(u32::MAX as usize);
+            let cut = self.cutter.next();
+            let entry = if parts.len() == 1 || cut.is_some() {
+                let len = parts[0].len().min(cut.unwrap_or(usize::MAX)).min(u32::MAX as usize);
                 opcode::Send::new(fixed, parts[0].as_ptr(), len as u32).flags(SEND_FLAGS).build()
             } else {
                 let header = &mut self.headers[index];

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::{UringDriver, UringOptions};
 use crate::driver::conformance::{Make, Rig, limits, prove};
-use crate::driver::{Driver, DriverLimits};
+use crate::driver::{Driver, DriverLimits, SendCut};
 
 struct Plain;
 
@@ -78,7 +78,7 @@ mod cut {
         type Driver = UringDriver;
 
         fn make(limits: &DriverLimits, listeners: Vec<OwnedFd>) -> io::Result<UringDriver> {
-            UringDriver::new(limits, listeners, &UringOptions { send_cut: Some(7), ..Default::default() })
+            UringDriver::new(limits, listeners, &UringOptions { send_cut: SendCut::At(7), ..Default::default() })
         }
     }
 

@@ -1,0 +1,353 @@
+//! A small stage: one shard on a calm network, and clients that do just what a test says.
+//!
+//! For what the simulation has found: each defect has its shortest play here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use super::frames::{Incoming, Wire};
+use super::payload::Stamp;
+use super::settings::wall_of;
+use super::speech::{self, Said};
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
+use crate::event::Protocol;
+use crate::ingest::{Head, PayloadPool, Ring};
+use crate::proto::server_message::ServerMessage;
+use crate::registry::Registry;
+use crate::shard::{Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
+use crate::topic::key_number;
+use crate::types::Priority;
+
+/// The epoch of the first topic.
+pub const EPOCH: u64 = 77;
+
+/// See the module's head.
+pub struct Stage {
+    /// The network.
+    pub net: SimNet,
+    /// The shard.
+    pub shard: Shard<SimDriver>,
+    shared: Arc<Shared>,
+}
+
+/// One client.
+pub struct Player {
+    /// Its connection.
+    pub wire: Wire,
+    protocol: Protocol,
+    rng: Rng,
+}
+
+impl Stage {
+    /// A stage for an engine with this configuration, of one shard; the kernel holds so much towards each client.
+    pub fn new(config: Config, send_capacity: usize) -> Self {
+        let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
+        let slots = 8 + REFUSAL_SLOTS;
+        options.limits.slots = slots;
+        let net = SimNet::new(1, options);
+        let (ring, mut readers) = Ring::new(config.memory.ring_bytes, 1).expect("a legal ring");
+        let clock = net.clock();
+        let shared = Arc::new(Shared {
+            epoch: EPOCH,
+            payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
+            registry: Registry::new(config.topics_max),
+            mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
+            open: AtomicU32::new(0),
+            wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
+            bell: Box::new(|| {}),
+            config: Config { connections_max: 8, ..config },
+            ring,
+        });
+        let (driver, reader) = (net.driver(0), readers.remove(0));
+        let waker = driver.waker();
+        reader.set_waker(Arc::new(move || waker.wake()));
+        let shard = Shard::new(0, driver, shared.clone(), reader, slots);
+        Stage { net, shard, shared }
+    }
+
+    /// A client that has connected and subscribed to topic `t`, and reads nothing by itself.
+    pub fn player(&mut self, protocol: Protocol, subscribe: &Value) -> Player {
+        let mut rng = Rng::new(5);
+        let wire = Wire::new(self.net.connect(0), "/", &[protocol.name()], &[], &mut rng);
+        let mut player = Player { wire, protocol, rng };
+        self.turns(1, &mut player);
+        self.turns(1, &mut player);
+        assert!(matches!(player.wire.read_some(usize::MAX)[..], [Incoming::Upgraded(..), ..]));
+        player.asks(subscribe);
+        self.turns(1, &mut player);
+        player
+    }
+
+    /// Publishes on topic `t` by the host.
+    pub fn publish(&self, stamp: &Stamp) {
+        let Shared { ring, registry, .. } = &*self.shared;
+        let time_ns = (self.shared.wall_ns)();
+        let topic = registry.open(&stamp.topic, ring, time_ns, true).expect("room in the ring");
+        let key = stamp.key_name().map_or(0, |name| key_number(&name));
+        let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
+        ring.try_publish(&head, &stamp.render()).expect("room in the ring");
+    }
+
+    /// So many turns, a millisecond each, in which a client's requests arrive.
+    pub fn turns(&mut self, count: usize, player: &mut Player) {
+        for _ in 0..count {
+            while player.wire.queued() > 0 {
+                player.wire.write_some(&mut player.rng);
+            }
+            self.net.advance_to(self.net.now_ns() + 1_000_000);
+            self.shard.turn(false).expect("the sim driver never fails");
+            self.shard.check_budgets();
+        }
+    }
+
+    /// So many turns, after each of which the client reads: what it was told.
+    pub fn plays(&mut self, count: usize, player: &mut Player) -> Vec<String> {
+        let mut heard = Vec::new();
+        for _ in 0..count {
+            self.turns(1, player);
+            heard.append(&mut player.reads());
+        }
+        heard
+    }
+
+    /// The shard's counters.
+    pub fn stats(&self) -> ShardStats {
+        self.shared.mailboxes[0].counters.read()
+    }
+}
+
+impl Player {
+    /// Asks for something.
+    pub fn asks(&mut self, object: &Value) {
+        let (opcode, bytes) = speech::request(self.protocol, object, &mut self.rng);
+        self.wire.send_message(opcode, &bytes, 1, &mut self.rng);
+    }
+
+    /// Reads all there is: in words, without the welcome.
+    pub fn reads(&mut self) -> Vec<String> {
+        let protocol = self.protocol;
+        let mut heard = Vec::new();
+        for incoming in self.wire.read_some(usize::MAX) {
+            match incoming {
+                Incoming::Message { is_text, bytes, .. } => speech::listen(protocol, is_text, &bytes, |said| {
+                    heard.extend(in_words(said));
+                }),
+                other => heard.push(format!("{other:?}")),
+            }
+        }
+        heard
+    }
+}
+
+fn in_words(said: Said<'_>) -> Option<String> {
+    let lane = |priority: Priority| priority.name();
+    Some(match said {
+        Said::Batch(batch) => {
+            let first = batch.head.first_seq;
+            format!("{} {first} to {}", lane(batch.head.priority), first + u64::from(batch.message_count()) - 1)
+        }
+        Said::Object(ServerMessage::Welcome(_)) => return None,
+        Said::Object(ServerMessage::Message(m)) => format!("{} {}", lane(m.priority), m.seq),
+        Said::Object(ServerMessage::Gap(m)) => {
+            format!("{} lost {} to {}: {}", lane(m.priority), m.from, m.to, m.reason.name())
+        }
+        Said::Object(ServerMessage::Subscribed(m)) => {
+            let seqs = Priority::ALL.into_iter().zip(m.seq).filter_map(|(p, seq)| Some(format!(" {p} {}", seq?)));
+            format!("subscribed{}", seqs.collect::<String>())
+        }
+        Said::Object(other) => format!("{other:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{MemoryConfig, SlowPolicy, TopicConfig};
+
+    /// Batches that close with each turn.
+    fn config() -> Config {
+        let topic = TopicConfig { batch_window: Some(Duration::ZERO), ..TopicConfig::default() };
+        Config { shards: Some(1), topics: vec![topic], ..Config::default() }
+    }
+
+    fn stamp(number: u64, filling: u32) -> Stamp {
+        Stamp::new("t", Priority::Normal, 0, number, 0, filling)
+    }
+
+    fn subscribe() -> Value {
+        json!({"type": "subscribe", "topics": ["t"]})
+    }
+
+    #[test]
+    fn the_highest_number_as_since_is_just_a_number_of_the_future() {
+        let mut stage = Stage::new(config(), 64 << 10);
+        (1..=3).for_each(|number| stage.publish(&stamp(number, 5)));
+        let max = u64::MAX;
+        let since = json!({"t": {"epoch": EPOCH, "seq": {"normal": max}}});
+        let mut object = subscribe();
+        object["since"] = since;
+        let mut player = stage.player(Protocol::JsonV1, &object);
+        assert_eq!(stage.plays(3, &mut player), ["subscribed normal 3"]);
+        stage.publish(&stamp(4, 5));
+        assert_eq!(stage.plays(3, &mut player), ["normal 4"]);
+    }
+
+    #[test]
+    fn behind_a_half_sent_batch_is_behind_all_its_messages() {
+        let mut stage = Stage::new(config(), 2_048);
+        let mut player = stage.player(Protocol::BatchV1, &subscribe());
+        assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
+        (1..=3).for_each(|number| stage.publish(&stamp(number, 1_500)));
+        stage.turns(1, &mut player);
+        // The memory of the frame that is half sent goes away under it.
+        stage.shard.drop_derived(|| true);
+        stage.turns(1, &mut player);
+        assert_eq!(stage.plays(9, &mut player), ["normal 1 to 3"]);
+        stage.publish(&stamp(4, 5));
+        assert_eq!(stage.plays(2, &mut player), ["normal 4 to 4"]);
+    }
+
+    #[test]
+    fn a_picking_cursor_inside_a_batch_goes_on_behind_it() {
+        let mut stage = Stage::new(config(), 2_048);
+        let mut player = stage.player(Protocol::BatchV1, &subscribe());
+        // From the first message that expires on, the lane's cursors look at each frame.
+        stage.publish(&Stamp { ttl_ms: 1_000_000, ..stamp(1, 5) });
+        assert_eq!(stage.plays(3, &mut player), ["subscribed", "normal 1 to 1"]);
+        (2..=4).for_each(|number| stage.publish(&stamp(number, 1_500)));
+        stage.turns(1, &mut player);
+        stage.publish(&stamp(5, 5));
+        stage.turns(1, &mut player);
+        assert_eq!(stage.plays(9, &mut player), ["normal 2 to 4", "normal 5 to 5"]);
+    }
+
+    #[test]
+    fn subscribed_inside_a_batch_speaks_of_its_last_message() {
+        let mut stage = Stage::new(config(), 2_048);
+        let mut player = stage.player(Protocol::BatchV1, &subscribe());
+        assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
+        (1..=3).for_each(|number| stage.publish(&stamp(number, 1_500)));
+        stage.turns(1, &mut player);
+        player.asks(&subscribe());
+        assert_eq!(stage.plays(9, &mut player), ["normal 1 to 3", "subscribed normal 3"]);
+    }
+
+    #[test]
+    fn a_paced_cursor_does_not_go_back_to_the_beginning_of_a_batch() {
+        let mut stage = Stage::new(config(), 64 << 10);
+        let mut player =
+            stage.player(Protocol::BatchV1, &json!({"type": "subscribe", "topics": ["t"], "max_hz": 1000}));
+        stage.publish(&stamp(1, 5));
+        assert_eq!(stage.plays(2, &mut player), ["subscribed", "normal 1 to 1"]);
+        stage.publish(&stamp(2, 5));
+        assert_eq!(stage.plays(2, &mut player), ["normal 2 to 2"]);
+        // Built again, all three share a batch; and the socket takes nothing for a while.
+        stage.publish(&stamp(3, 5));
+        stage.shard.drop_derived(|| true);
+        stage.net.with_options(|options| options.blocked_send = 1_000);
+        stage.turns(2, &mut player);
+        player.asks(&subscribe());
+        stage.net.with_options(|options| options.blocked_send = 0);
+        assert_eq!(stage.plays(5, &mut player), ["subscribed normal 2", "normal 1 to 3"]);
+    }
+
+    #[test]
+    fn a_paced_cursor_waits_in_one_place_however_much_is_published() {
+        let mut stage = Stage::new(config(), 64 << 10);
+        let mut player = stage.player(Protocol::JsonV1, &json!({"type": "subscribe", "topics": ["t"], "max_hz": 0.1}));
+        for number in 1..=500 {
+            stage.publish(&stamp(number, 5));
+            stage.turns(1, &mut player);
+            player.reads();
+        }
+        assert_eq!(stage.shard.paced_cursors(), 1);
+    }
+
+    #[test]
+    fn a_paced_message_that_found_no_room_does_not_wait_for_another_interval() {
+        let mut stage = Stage::new(config(), 2_048);
+        let mut player = stage.player(Protocol::JsonV1, &json!({"type": "subscribe", "topics": ["t"], "max_hz": 0.01}));
+        stage.publish(&stamp(1, 3_000));
+        stage.publish(&Stamp { priority: Priority::High, ..stamp(1, 3_000) });
+        stage.publish(&Stamp { priority: Priority::Low, ..stamp(1, 3_000) });
+        assert_eq!(stage.plays(20, &mut player), ["subscribed", "high 1", "normal 1", "low 1"]);
+    }
+
+    #[test]
+    fn the_newest_of_a_key_that_leaves_the_log_is_told_as_lost() {
+        let mut config = config();
+        config.topics[0].policy = SlowPolicy::Latest;
+        config.topics[0].lane_bytes = Some(16 << 10);
+        let mut stage = Stage::new(config, 2_048);
+        let mut player = stage.player(Protocol::JsonV1, &subscribe());
+        stage.publish(&Stamp { key: 3, ..stamp(1, 4_000) });
+        stage.publish(&Stamp { key: 1, ..stamp(2, 5) });
+        for number in 3..=60 {
+            stage.publish(&Stamp { key: 2, ..stamp(number, 1_000) });
+            stage.turns(1, &mut player);
+        }
+        let heard = stage.plays(20, &mut player);
+        let [subscribed, first, lost, newest] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((&**subscribed, &**first, &**newest), ("subscribed", "normal 1", "normal 60"));
+        let to: u64 =
+            lost.strip_prefix("normal lost 2 to ").and_then(|l| l.strip_suffix(": lag")).unwrap().parse().unwrap();
+        assert_eq!(stage.stats().dropped_normal, to - 1);
+    }
+
+    #[test]
+    fn a_batch_may_take_the_memory_of_the_message_that_comes_next() {
+        let memory = MemoryConfig { pool_bytes: 32 << 10, lane_bytes: 32 << 10, ..MemoryConfig::default() };
+        let mut stage = Stage::new(Config { memory, ..config() }, 64 << 10);
+        let mut player = stage.player(Protocol::BatchV1, &subscribe());
+        assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
+        // Most of the memory is held by something more important, for nobody.
+        (1..=22).for_each(|number| stage.publish(&Stamp::new("u", Priority::High, 0, number, 0, 1_000)));
+        for round in 0..30 {
+            for number in 1..=10 {
+                // Batches end where the kind changes, in the midst of deriving.
+                let kind = (number / (1 + round % 4) % 2) as u8;
+                stage.publish(&Stamp { kind, ..stamp(10 * round + number, 500 + 50 * (round as u32 % 8)) });
+            }
+            let mut next = 0;
+            for said in stage.plays(6, &mut player) {
+                let words: Vec<&str> =
+                    said.split([' ', ':']).filter(|w| !["normal", "lost", "to"].contains(w)).collect();
+                let (from, to): (u64, u64) = (words[0].parse().unwrap(), words[1].parse().unwrap());
+                assert!(next == 0 || from == next, "{said} where {next} is next");
+                next = to + 1;
+            }
+            assert_eq!(next, 10 * round + 11, "everything came, or was told lost");
+        }
+        assert!(stage.stats().dropped_normal > 0, "too much memory for this test");
+    }
+
+    #[test]
+    fn who_is_evicted_while_it_subscribes_gets_no_cursor_any_more() {
+        let memory = MemoryConfig { pool_bytes: 32 << 10, lane_bytes: 32 << 10, ..MemoryConfig::default() };
+        let mut stage = Stage::new(Config { memory, ..config() }, 2_048);
+        let critical = |topic, number, filling| Stamp::new(topic, Priority::Critical, 0, number, 2, filling);
+        stage.publish(&critical("u", 1, 5));
+        let mut player = stage.player(Protocol::JsonV1, &subscribe());
+        assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
+        (1..=11).for_each(|number| stage.publish(&critical("t", number, 1_000)));
+        stage.turns(2, &mut player);
+        assert_eq!((stage.stats().log_bytes, stage.stats().evicted), (32 << 10, 0), "memory is used up, just");
+        // The log that this needs takes its memory from the one that the client lags in.
+        player.asks(&json!({"type": "subscribe", "topics": ["u"]}));
+        let heard = stage.plays(9, &mut player);
+        assert!(heard.iter().any(|said| said.contains("Close(Some(1013))")), "{heard:?}");
+        player.wire.close();
+        stage.turns(3, &mut player);
+        assert_eq!((stage.stats().connections, stage.stats().cursors), (0, 0));
+        stage.publish(&critical("u", 2, 5));
+        stage.turns(2, &mut player);
+    }
+}

@@ -1,0 +1,474 @@
+"""The extension module. Import `fanwire` instead."""
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, final
+
+from typing_extensions import Buffer, Self
+
+from ._events import Event, Events
+from ._types import Kind, Priority, TopicSettings
+
+_Address: TypeAlias = str | tuple[str, int]
+_Priority: TypeAlias = Priority | Literal["critical", "high", "normal", "low", 0, 1, 2, 3]
+_Kind: TypeAlias = Kind | Literal["text", "binary", "json", 0, 1, 2]
+_Data: TypeAlias = Buffer | str | dict[Any, Any] | list[Any] | tuple[Any, ...]
+
+__all__ = ["Claim", "Engine", "Stats", "Topic", "__version__", "_stop_all"]
+
+__version__: str
+
+@final
+class Engine:
+    """A running engine. `with fanwire.Engine(...) as engine:` shuts it down at the end of the block.
+
+    May be used from any thread. An engine that is forgotten while it runs is stopped at once, with a ResourceWarning; one
+    that still runs when the interpreter ends gets a second to deliver. In a forked child all of it raises `ForkedError`.
+    """
+
+    def __new__(
+        cls,
+        *,
+        listen: _Address | Iterable[_Address] | None = None,
+        shards: int | None = None,
+        cpus: Sequence[int] | None = None,
+        driver: Literal["auto", "uring", "epoll"] | None = None,
+        connections_max: int | None = None,
+        cursors_max: int | None = None,
+        topics_max: int | None = None,
+        subscriptions_per_connection_max: int | None = None,
+        ring_bytes: int | None = None,
+        pool_bytes: int | None = None,
+        lane_bytes: int | None = None,
+        payload_bytes: int | None = None,
+        remainder_bytes: int | None = None,
+        lock_memory: bool = False,
+        message_bytes_max: int | None = None,
+        request_bytes_max: int | None = None,
+        handshake_timeout: float | None = None,
+        ping_every: float | None = None,
+        idle_timeout: float | None = None,
+        close_timeout: float | None = None,
+        topics: Sequence[TopicSettings] | None = None,
+        deflate: bool | None = None,
+        compression_threshold_bytes: int | None = None,
+        publish_access: Literal["loopback", "everyone", "nobody"] | None = None,
+        allowed_origins: Sequence[str] | None = None,
+        server_name: str | None = None,
+        events: int | None = None,
+        messages: bool = False,
+    ) -> Self:
+        """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
+
+        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one. Default: "127.0.0.1:9001".
+        shards: threads that serve clients, 1 to 64. Default: as many as there are CPUs to use.
+        cpus: the CPUs to run them on, in turn; []: anywhere. Default: one on each CPU that this process may use.
+        driver: "auto" takes io_uring, else epoll and logs why. Default: "auto".
+        connections_max: Default: 10,000, or as many as the limit on open files allows.
+        cursors_max: subscriptions of all connections, one for each topic and priority. Default: 1,000,000.
+        topics_max: Default: 65,536.
+        subscriptions_per_connection_max: topics and patterns. Default: 1,024.
+        ring_bytes: the ingest ring, a power of two from 64 KiB on. Default: 16 MiB.
+        pool_bytes: logs of all topics. Default: 256 MiB.
+        lane_bytes: what one topic and priority may hold, on each shard. Default: 8 MiB.
+        payload_bytes: claims, messages by reference, messages being received, messages to single connections. Past it:
+            WouldBlock. Default: 256 MiB.
+        remainder_bytes: copies of half-sent messages. Default: 16 MiB.
+        lock_memory: lock all memory of the process (mlockall).
+        message_bytes_max: largest message. Default: 64 MiB, which is the most.
+        request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
+        handshake_timeout: seconds from a connection to its complete HTTP request. Default: 10.
+        ping_every: seconds of silence after which a client is sent a ping, and closed after as many again; 0: never.
+            Default: 30.
+        idle_timeout: seconds without a message from a client after which it is closed; 0: never. Default: 0.
+        close_timeout: seconds that a closing connection gets for its close handshake. Default: 5.
+        topics: settings for some topics; the first pattern that matches holds.
+        deflate: compress for clients that offer permessage-deflate. Default: True.
+        compression_threshold_bytes: smaller messages are not compressed. Default: 1,024.
+        publish_access: who may publish over the socket. Default: "loopback", programs on this machine.
+        allowed_origins: origins (of web pages) that may connect, compared exactly. Default: all.
+        server_name: how the engine names itself to clients. Default: "fanwire/VERSION".
+        events: events that may wait on each shard; 0: none are made. Default: 0, or 4,096 with `messages`.
+        messages: clients may connect to "/" without a topic, and their messages come as events.
+
+        Raises ConfigError, UringUnavailable, ListenError, StartError; then nothing is left running.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def topic(self, name: str, *, priority: _Priority | None = None, kind: _Kind | None = None) -> Topic:
+        """The topic of this name, made if need be. `priority` (default: normal) and `kind` (default: as the object's type
+        says) are what its messages are where a call says nothing else.
+
+        Raises BadName, TooMany, Stopped; WouldBlock if there was no room in the ring for a second.
+        """
+
+    def remove_topic(self, name: str) -> bool:
+        """Remove a topic: its logs are freed, its subscribers get no more, publishing to it raises Removed. Return whether
+        there was one. Raises WouldBlock, Stopped."""
+
+    def send_to(self, connection: int, data: _Data, *, kind: _Kind | None = None) -> None:
+        """Send a message to one connection, past all topics: the `connection` of an event. Copies it. A connection that is gone
+        by the time its shard looks is no error.
+
+        Raises WouldBlock, TooLarge, NotUtf8, Gone (no such connection was ever made), Stopped.
+        """
+
+    def close(self, connection: int, code: int = 1000, reason: str = "") -> None:
+        """Close one connection, with a code that may be sent and at most 123 bytes of `reason`. Raises WouldBlock, Gone,
+        Stopped."""
+
+    @property
+    def events(self) -> Events:
+        """What happens to the engine's connections, to iterate over."""
+
+    def poll_events(self, capacity: int = 256, timeout: float | None = 0.0) -> list[Event]:
+        """Take up to `capacity` events, waiting up to `timeout` seconds (None: for ever) for the first one. `events` is made
+        of this. Raises Stopped when the engine has stopped and the last event was taken; Busy while another thread is here."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever poll_events has something to do. Neither read nor close it."""
+
+    def reclaim(self) -> int:
+        """Give back what was published by reference and is not needed any more. Return how many messages that were.
+        poll_events, publish_ref and shutdown do the same in passing."""
+
+    def stats(self, shard: int | None = None) -> Stats:
+        """What was counted by the engine, or by one of its shards; at most a second old while a shard sleeps. Works after
+        shutdown too."""
+
+    def shutdown(self, deadline: float = 5.0) -> bool:
+        """End in good order: take no more connections and messages, deliver what was published, close everybody with 1001.
+        What is not done after `deadline` seconds is cut off. Return whether all was done in time. A second call does
+        nothing."""
+
+    def stop(self) -> None:
+        """End at once: connections are reset, what was not delivered is lost."""
+
+    @property
+    def is_running(self) -> bool:
+        """False after a shutdown, or when a bug in fanwire has ended a shard."""
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses listened on, ports filled in."""
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine connects to: "ws://127.0.0.1:9001"."""
+
+    @property
+    def driver(self) -> str:
+        """The kernel interface that runs: "uring" or "epoll"."""
+
+    @property
+    def driver_notice(self) -> str | None:
+        """Why it is not io_uring, where it might have been. Logged at start, by the logger "fanwire"."""
+
+    @property
+    def memory_plan(self) -> str:
+        """The sum of all memory that the engine may use, as a table for a log."""
+
+@final
+class Topic:
+    """A topic to publish on: `engine.topic(name)`. May be used from any thread.
+
+    What can be published: bytes, memoryview, bytearray, array, numpy and whatever else has the buffer protocol with contiguous
+    memory (binary); str (text); dict, list and tuple, by orjson, msgspec or json, whichever is installed in that order
+    (JSON). With kind="json" bytes and str are taken for JSON as they are, and anything else goes to the encoder.
+    """
+
+    def publish(
+        self,
+        data: _Data,
+        *,
+        priority: _Priority | None = None,
+        kind: _Kind | None = None,
+        key: str | None = None,
+        ttl: float | None = None,
+        timeout: float | None = 0.0,
+    ) -> int:
+        """Publish one message: copies it, once. Return its place in the order of all messages of the engine.
+
+        key: what it replaces, where the topic's policy keeps only the newest message of each key.
+        ttl: seconds after which it is worth nothing: a subscriber that lags does not get it any more.
+        timeout: seconds to wait for room; None: as long as it takes.
+
+        Raises WouldBlock, TooLarge, NotUtf8, Removed, Stopped; then nothing was published.
+        """
+
+    def publish_many(
+        self,
+        messages: Iterable[_Data],
+        *,
+        priority: _Priority | None = None,
+        kind: _Kind | None = None,
+        timeout: float | None = 0.0,
+    ) -> int:
+        """Publish messages in their order: much cheaper than one by one. Return how many, which is all of them.
+
+        Raises as publish, about the first message that was not published; the exception's attribute `published` is how many
+        were before it.
+        """
+
+    def publish_ref(self, data: Buffer, *, priority: _Priority | None = None, kind: _Kind | None = None) -> int:
+        """Publish immutable bytes without a copy: `data` is kept until every subscriber has it or has lost it, and then let go
+        of in a later poll_events, publish_ref, reclaim or shutdown. Small ones (up to 1,024 bytes) are copied all the same.
+        `data` is bytes, or any read-only buffer that nobody changes, such as a numpy array with flags.writeable = False.
+
+        Raises BufferError (not read-only), and as publish; WouldBlock also when payload_bytes are in use.
+        """
+
+    def claim(
+        self,
+        length: int,
+        *,
+        priority: _Priority | None = None,
+        kind: _Kind | None = None,
+        timeout: float | None = 0.0,
+    ) -> Claim:
+        """Memory of the engine's, all zero, to write a message of `length` bytes in place.
+
+        timeout: seconds to wait for it, and for room when it is committed. `kind` is binary by default.
+
+        Raises TooLarge, Stopped; WouldBlock if payload_bytes are in use.
+        """
+
+    @property
+    def name(self) -> str:
+        """The topic's name."""
+
+    @property
+    def id(self) -> int:
+        """The engine's number for it, as subscribers are told."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which its sequence numbers count: another one after each start of the engine."""
+
+@final
+class Claim:
+    """Memory to write a message in place: `topic.claim(length)`.
+
+        with topic.claim(len(frame)) as view:       # a writable memoryview
+            view[:] = frame
+
+    publishes it at the end of the block, and gives the memory back if an exception ends it. It also has the buffer protocol
+    itself: `numpy.asarray(claim)`. A view that is still in use (a numpy array made of it, say) makes commit raise
+    BufferError: `del` it first.
+    """
+
+    def __enter__(self) -> memoryview: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def commit(self, length: int | None = None) -> int:
+        """Publish the first `length` bytes, or all. Return the place in the order of all messages.
+
+        Raises BufferError while a view is in use; as publish. After WouldBlock and NotUtf8 it can be committed again or
+        aborted, but not written."""
+
+    def abort(self) -> None:
+        """Give the memory back, unpublished. (What a view still uses goes when that does.)"""
+
+    def grow(self, length: int) -> None:
+        """Make the message `length` bytes long if it is shorter, the new bytes zero. Raises BufferError while a view is in use,
+        WouldBlock where there is no memory."""
+
+    def truncate(self, length: int) -> None:
+        """Shorten the message. Raises BufferError while a view is in use."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Stats:
+    """What an engine, or one of its shards, has counted."""
+
+    @property
+    def shards(self) -> int:
+        """Shards of the engine."""
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes queued in the ingest ring, between publishers and the slowest shard."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """Payload memory in use."""
+
+    @property
+    def connections(self) -> int:
+        """Connections open now, handshakes included."""
+
+    @property
+    def accepted(self) -> int:
+        """Connections accepted."""
+
+    @property
+    def refused(self) -> int:
+        """Connections refused with 503 because the limit was reached."""
+
+    @property
+    def upgraded(self) -> int:
+        """Upgrades completed."""
+
+    @property
+    def upgrades_refused(self) -> int:
+        """Upgrades refused."""
+
+    @property
+    def closed(self) -> int:
+        """Connections closed, for whatever reason."""
+
+    @property
+    def violations(self) -> int:
+        """Connections closed for breaking the protocol."""
+
+    @property
+    def evicted(self) -> int:
+        """Connections closed because they were too slow for their critical messages."""
+
+    @property
+    def pongs_missed(self) -> int:
+        """Connections closed because they did not answer a ping."""
+
+    @property
+    def cut_off(self) -> int:
+        """Connections cut off by a shutdown that ran out of time."""
+
+    @property
+    def topics(self) -> int:
+        """Topics known."""
+
+    @property
+    def cursors(self) -> int:
+        """Subscriptions, one for each topic and priority."""
+
+    @property
+    def messages(self) -> int:
+        """Messages read from the ring."""
+
+    @property
+    def message_bytes(self) -> int:
+        """Their bytes."""
+
+    @property
+    def received(self) -> int:
+        """Messages received from clients."""
+
+    @property
+    def deliveries(self) -> int:
+        """Messages delivered, one for each subscriber."""
+
+    @property
+    def encoded(self) -> int:
+        """Messages rendered into another encoding."""
+
+    @property
+    def compressed(self) -> int:
+        """Compressions done."""
+
+    @property
+    def rebuilt(self) -> int:
+        """Logs of an encoding that were built again for a subscriber that came back."""
+
+    @property
+    def lagging(self) -> int:
+        """Subscriptions that fell behind by more than 70 % of lane_bytes."""
+
+    @property
+    def passed_over(self) -> int:
+        """Messages passed over by policy latest, max_hz, expiry and exclusions."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes given to the kernel."""
+
+    @property
+    def sends(self) -> int:
+        """Sends submitted."""
+
+    @property
+    def sends_short(self) -> int:
+        """Sends that the socket did not take whole."""
+
+    @property
+    def syscalls(self) -> int:
+        """System calls."""
+
+    @property
+    def gaps(self) -> int:
+        """Runs of messages that one subscription lost."""
+
+    @property
+    def dropped_critical(self) -> int:
+        """Critical messages that subscriptions lost."""
+
+    @property
+    def dropped_high(self) -> int:
+        """High messages that subscriptions lost."""
+
+    @property
+    def dropped_normal(self) -> int:
+        """Normal messages that subscriptions lost."""
+
+    @property
+    def dropped_low(self) -> int:
+        """Low messages that subscriptions lost."""
+
+    @property
+    def unlogged(self) -> int:
+        """Messages for which no log memory was left."""
+
+    @property
+    def log_bytes(self) -> int:
+        """Log memory in use."""
+
+    @property
+    def remainder_bytes(self) -> int:
+        """Copies of half-sent messages."""
+
+    @property
+    def events_waiting(self) -> int:
+        """Events that wait because the host does not take them."""
+
+    @property
+    def turns(self) -> int:
+        """Turns of the shards' loops."""
+
+    @property
+    def sleeps(self) -> int:
+        """Turns that slept."""
+
+    @property
+    def recv_buffers_exhausted(self) -> int:
+        """Times that no receive buffer was free."""
+
+    @property
+    def cq_overflows(self) -> int:
+        """Completion-queue overflows."""
+
+    @property
+    def accept_exhausted(self) -> int:
+        """Times that accept failed for want of descriptors."""
+
+    def as_dict(self) -> dict[str, int]:
+        """All numbers by their names."""
+
+def _stop_all() -> None:
+    """End every engine that still runs: called when the interpreter ends."""

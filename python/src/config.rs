@@ -1,0 +1,222 @@
+//! An engine's settings, from Python's keywords.
+//!
+//! Knows the core's configuration and how Python spells it. Must never know what a setting does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use fanwire::{Config, DriverChoice, PublishAccess, Retention, SlowPolicy, TopicConfig};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use crate::error::{Class, Failure, Outcome};
+use crate::wait;
+
+/// Events that may wait on one shard, at most: their places are taken from the system at once.
+const EVENTS_CAPACITY_MAX: usize = 1 << 20;
+/// Where the host asks for messages from clients and names no capacity.
+const EVENTS_CAPACITY: usize = 4_096;
+
+/// Addresses to listen on: `"127.0.0.1:9001"`, `("127.0.0.1", 9001)`, or several of either.
+pub struct Addresses(Vec<SocketAddr>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = object.cast::<PyString>() {
+            return addresses(text.to_str()?).map(Addresses);
+        }
+        if let Ok(pair) = object.cast::<PyTuple>()
+            && let Ok((host, port)) = pair.extract::<(String, u16)>()
+        {
+            let ip: IpAddr = host.parse().map_err(|_| no_address(&format!("{host}:{port}")))?;
+            return Ok(Addresses(vec![SocketAddr::new(ip, port)]));
+        }
+        let Ok(several) = object.try_iter() else {
+            return Err(PyTypeError::new_err(
+                "listen: \"127.0.0.1:9001\", (\"127.0.0.1\", 9001), or a list of either is needed",
+            ));
+        };
+        let mut all = Vec::new();
+        for one in several {
+            all.extend(one?.extract::<Addresses>()?.0);
+        }
+        Ok(Addresses(all))
+    }
+}
+
+fn addresses(list: &str) -> PyResult<Vec<SocketAddr>> {
+    let parts = list.split(',').map(str::trim).filter(|address| !address.is_empty());
+    parts.map(|address| address.parse().map_err(|_| no_address(address))).collect()
+}
+
+fn no_address(text: &str) -> PyErr {
+    let text = format!(
+        "listen = {text}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001 (port 0: a free one)"
+    );
+    Failure::new(Class::ConfigError, text).into()
+}
+
+/// A choice by name.
+macro_rules! choice {
+    ($name:ident, $field:literal, $type:ty, $($word:literal => $value:expr),*) => {
+        #[doc = concat!("`", $field, "`, by its name.")]
+        pub struct $name($type);
+
+        impl<'a, 'py> FromPyObject<'a, 'py> for $name {
+            type Error = PyErr;
+
+            fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+                let name = object.cast::<PyString>().map_err(|_| PyTypeError::new_err(concat!($field, ": a str is needed")))?;
+                match name.to_str()? {
+                    $($word => Ok(Self($value)),)*
+                    other => {
+                        let words = [$($word),*].map(|word| format!("\"{word}\"")).join(", ");
+                        Err(Failure::new(Class::ConfigError, format!("{} = {other:?}: one of {words} is needed", $field)).into())
+                    }
+                }
+            }
+        }
+    };
+}
+
+choice!(Driver, "driver", DriverChoice, "auto" => DriverChoice::Auto, "uring" => DriverChoice::Uring, "epoll" => DriverChoice::Epoll);
+choice!(Access, "publish_access", PublishAccess,
+    "loopback" => PublishAccess::Loopback, "everyone" => PublishAccess::Everyone, "nobody" => PublishAccess::Nobody);
+choice!(Policy, "policy", SlowPolicy,
+    "drop_oldest" => SlowPolicy::DropOldest, "latest" => SlowPolicy::Latest, "disconnect" => SlowPolicy::Disconnect);
+
+/// Settings of some topics: an object with the attributes of `fanwire.TopicSettings`.
+pub struct TopicSettings(TopicConfig);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for TopicSettings {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if !object.hasattr("pattern")? {
+            return Err(PyTypeError::new_err("topics: a list of fanwire.TopicSettings is needed"));
+        }
+        let messages: Option<u64> = object.getattr("messages")?.extract()?;
+        let bytes: Option<u64> = object.getattr("bytes")?.extract()?;
+        let age: Option<f64> = object.getattr("seconds")?.extract()?;
+        let age = age.map(|age| wait::duration("seconds", age)).transpose()?;
+        let retention: String = object.getattr("retention")?.extract()?;
+        let is_bounded = messages.is_some() || bytes.is_some() || age.is_some();
+        let retention = match retention.as_str() {
+            "last_value" if !is_bounded => Retention::LastValue,
+            "none" if !is_bounded => Retention::None,
+            "last" => Retention::Last { messages, bytes, age },
+            "none" | "last_value" => {
+                let text = format!("retention = {retention:?} knows no messages, bytes and seconds: \"last\" does");
+                return Err(Failure::new(Class::ConfigError, text).into());
+            }
+            other => {
+                let text = format!("retention = {other:?}: one of \"none\", \"last_value\", \"last\" is needed");
+                return Err(Failure::new(Class::ConfigError, text).into());
+            }
+        };
+        let window: Option<f64> = object.getattr("batch_window")?.extract()?;
+        Ok(TopicSettings(TopicConfig {
+            pattern: object.getattr("pattern")?.extract()?,
+            retention,
+            policy: object.getattr("policy")?.extract::<Policy>()?.0,
+            lane_bytes: object.getattr("lane_bytes")?.extract()?,
+            batch_window: window.map(|window| wait::duration("batch_window", window)).transpose()?,
+        }))
+    }
+}
+
+/// What Python gave: all of it optional, the core's defaults otherwise.
+#[derive(Default)]
+pub struct Settings {
+    pub listen: Option<Addresses>,
+    pub shards: Option<usize>,
+    pub cpus: Option<Vec<usize>>,
+    pub driver: Option<Driver>,
+    pub connections_max: Option<u32>,
+    pub cursors_max: Option<u32>,
+    pub topics_max: Option<u32>,
+    pub subscriptions_per_connection_max: Option<u32>,
+    pub ring_bytes: Option<usize>,
+    pub pool_bytes: Option<usize>,
+    pub lane_bytes: Option<usize>,
+    pub payload_bytes: Option<usize>,
+    pub remainder_bytes: Option<usize>,
+    pub lock_memory: bool,
+    pub message_bytes_max: Option<usize>,
+    pub request_bytes_max: Option<usize>,
+    pub handshake_timeout: Option<f64>,
+    pub ping_every: Option<f64>,
+    pub idle_timeout: Option<f64>,
+    pub close_timeout: Option<f64>,
+    pub topics: Option<Vec<TopicSettings>>,
+    pub deflate: Option<bool>,
+    pub compression_threshold_bytes: Option<usize>,
+    pub publish_access: Option<Access>,
+    pub allowed_origins: Option<Vec<String>>,
+    pub server_name: Option<String>,
+    pub events: Option<usize>,
+    pub messages: bool,
+}
+
+impl Settings {
+    /// The core's configuration.
+    ///
+    /// # Errors
+    /// `ConfigError` for what only Python knows to be wrong; the core sees to the rest.
+    pub fn read(self) -> Outcome<Config> {
+        let mut config = Config::default();
+        put(&mut config.listen, self.listen.map(|listen| listen.0));
+        config.shards = self.shards;
+        config.cpus = self.cpus;
+        put(&mut config.driver, self.driver.map(|driver| driver.0));
+        put(&mut config.connections_max, self.connections_max);
+        put(&mut config.cursors_max, self.cursors_max);
+        put(&mut config.topics_max, self.topics_max);
+        put(&mut config.memory.ring_bytes, self.ring_bytes);
+        put(&mut config.memory.pool_bytes, self.pool_bytes);
+        put(&mut config.memory.lane_bytes, self.lane_bytes);
+        put(&mut config.memory.payload_bytes, self.payload_bytes);
+        put(&mut config.memory.remainder_bytes, self.remainder_bytes);
+        config.memory.lock_memory = self.lock_memory;
+        let limits = &mut config.limits;
+        put(&mut limits.subscriptions_per_connection_max, self.subscriptions_per_connection_max);
+        put(&mut limits.message_bytes_max, self.message_bytes_max);
+        put(&mut limits.request_bytes_max, self.request_bytes_max);
+        put(&mut limits.handshake_timeout, seconds("handshake_timeout", self.handshake_timeout)?);
+        put(&mut limits.ping_every, seconds("ping_every", self.ping_every)?);
+        put(&mut limits.idle_timeout, seconds("idle_timeout", self.idle_timeout)?);
+        put(&mut limits.close_timeout, seconds("close_timeout", self.close_timeout)?);
+        config.topics = self.topics.unwrap_or_default().into_iter().map(|topic| topic.0).collect();
+        put(&mut config.compression.deflate, self.deflate);
+        put(&mut config.compression.threshold_bytes, self.compression_threshold_bytes);
+        put(&mut config.access.publish, self.publish_access.map(|access| access.0));
+        put(&mut config.access.allowed_origins, self.allowed_origins);
+        put(&mut config.server_name, self.server_name);
+        let capacity = self.events.unwrap_or(if self.messages { EVENTS_CAPACITY } else { 0 });
+        if capacity > EVENTS_CAPACITY_MAX {
+            let text = format!("events = {capacity}: at most {EVENTS_CAPACITY_MAX} may wait");
+            return Err(Failure::new(Class::ConfigError, text));
+        }
+        if self.messages && capacity == 0 {
+            let text = "events = 0, but messages = True: there must be room for messages to wait";
+            return Err(Failure::new(Class::ConfigError, text));
+        }
+        config.events.capacity = capacity;
+        config.events.messages = self.messages;
+        Ok(config)
+    }
+}
+
+fn put<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn seconds(name: &str, value: Option<f64>) -> PyResult<Option<Duration>> {
+    let read = value.map(|value| wait::duration(name, value)).transpose();
+    read.map_err(|error| Python::attach(|py| PyValueError::new_err(error.value(py).to_string())))
+}

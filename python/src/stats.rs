@@ -1,0 +1,58 @@
+//! What the engine has counted, as Python has it.
+
+use fanwire::ShardStats;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+macro_rules! stats {
+    (own: $($own:ident),*; shard: $($name:ident),* $(,)?) => {
+        /// What an engine, or one of its shards, has counted.
+        #[pyclass(frozen, get_all, module = "fanwire")]
+        #[derive(Clone, Debug, Default)]
+        pub struct Stats {
+            $(pub $own: u64,)*
+            $(pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// With the numbers of a shard, or of all of them together.
+            pub fn with_shard(self, shard: &ShardStats) -> Self {
+                Stats { $($own: self.$own,)* $($name: shard.$name,)* }
+            }
+
+            fn pairs(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($own), self.$own),)* $((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+stats! {
+    own: shards, ring_bytes, payload_bytes;
+    shard: connections, accepted, refused, upgraded, upgrades_refused, closed, violations, evicted, pongs_missed, cut_off, topics,
+    cursors, messages, message_bytes, received, deliveries, encoded, compressed, rebuilt, lagging, passed_over, sent_bytes,
+    sends, sends_short, syscalls, gaps, dropped_critical, dropped_high, dropped_normal, dropped_low, unlogged, log_bytes,
+    remainder_bytes, events_waiting, turns, sleeps, recv_buffers_exhausted, cq_overflows, accept_exhausted,
+}
+
+#[pymethods]
+impl Stats {
+    /// All numbers by their names.
+    fn as_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (name, value) in self.pairs() {
+            dict.set_item(name, value)?;
+        }
+        Ok(dict)
+    }
+
+    fn __repr__(&self) -> String {
+        let shown: Vec<String> = self
+            .pairs()
+            .into_iter()
+            .filter(|(_, value)| *value > 0)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        format!("fanwire.Stats({})", shown.join(", "))
+    }
+}

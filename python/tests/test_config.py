@@ -1,0 +1,143 @@
+"""Settings and what the engine says of itself."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+import fanwire
+from support import SMALL, JsonClient, raw, until
+
+
+def test_every_setting_is_taken():
+    settings = {
+        "listen": ["127.0.0.1:0", ("::1", 0)],
+        "shards": 2,
+        "cpus": [0],
+        "driver": "epoll",
+        "connections_max": 10,
+        "cursors_max": 100,
+        "topics_max": 5,
+        "subscriptions_per_connection_max": 3,
+        "ring_bytes": 1 << 20,
+        "pool_bytes": 32 << 20,
+        "lane_bytes": 1 << 20,
+        "payload_bytes": 4 << 20,
+        "remainder_bytes": 1 << 20,
+        "lock_memory": False,
+        "message_bytes_max": 1 << 20,
+        "request_bytes_max": 4096,
+        "handshake_timeout": 2.5,
+        "ping_every": 0,
+        "idle_timeout": 0.0,
+        "close_timeout": 1,
+        "topics": [
+            fanwire.TopicSettings(pattern="log/**", retention="last", messages=10, bytes=1000, seconds=1.5, policy="disconnect"),
+            fanwire.TopicSettings(pattern="*", retention="none", policy="latest", lane_bytes=65536, batch_window=0.001),
+        ],
+        "deflate": False,
+        "compression_threshold_bytes": 10,
+        "publish_access": "nobody",
+        "allowed_origins": ["https://example.com"],
+        "server_name": "unit",
+        "events": 16,
+        "messages": True,
+    }
+    names = set(inspect.signature(fanwire.Engine).parameters)
+    assert set(settings) == names, "a setting is not tested"
+    try:
+        engine = fanwire.Engine(**settings)
+    except fanwire.ListenError:
+        engine = fanwire.Engine(**{**settings, "listen": "127.0.0.1:0"})  # no IPv6 here
+    with engine:
+        assert engine.driver == "epoll" and engine.driver_notice is None
+        assert engine.addresses[0] == ("127.0.0.1", engine.port) and engine.url == f"ws://127.0.0.1:{engine.port}"
+        assert "in all" in engine.memory_plan and engine.is_running
+        assert engine.stats().shards == 2 and engine.stats(shard=1).shards == 2
+        for _ in range(5):
+            engine.topic(f"t/{_}")
+        with pytest.raises(fanwire.TooMany, match="topics_max"):
+            engine.topic("one/more")
+        with pytest.raises(fanwire.TooLarge):
+            engine.topic("t/0").publish(bytes((1 << 20) + 1))
+        with JsonClient(engine, "t/0") as client:
+            assert client.welcome["server"] == "unit"
+    assert not engine.is_running
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"ring_bytes": 1000}, fanwire.ConfigError, "\n  ring_bytes = 1000: must be a power of two"),
+        ({"shards": 99}, fanwire.ConfigError, "shards = 99"),
+        ({"shards": 0, "topics_max": 0}, fanwire.ConfigError, "topics_max = 0"),
+        ({"listen": []}, fanwire.ConfigError, "listen"),
+        ({"listen": "localhost:80"}, fanwire.ConfigError, "IP address and a port"),
+        ({"listen": ("nowhere", 80)}, fanwire.ConfigError, "IP address and a port"),
+        ({"listen": 9001}, TypeError, "listen"),
+        ({"driver": "kqueue"}, fanwire.ConfigError, '"auto", "uring", "epoll"'),
+        ({"publish_access": "some"}, fanwire.ConfigError, "publish_access"),
+        ({"events": 1 << 40}, fanwire.ConfigError, "events"),
+        ({"events": 0, "messages": True}, fanwire.ConfigError, "messages"),
+        ({"ping_every": -1}, ValueError, "ping_every = -1"),
+        ({"handshake_timeout": 0}, fanwire.ConfigError, "handshake_timeout"),
+        ({"shards": "two"}, TypeError, "shards"),
+        ({"speed": 1}, TypeError, "speed"),
+        ({"topics": ["a"]}, TypeError, "TopicSettings"),
+        ({"topics": [fanwire.TopicSettings(pattern="a**")]}, fanwire.ConfigError, "topics.pattern"),
+        ({"topics": [fanwire.TopicSettings(pattern="a", messages=5)]}, fanwire.ConfigError, '"last" does'),
+        ({"topics": [fanwire.TopicSettings(pattern="a", retention="some")]}, fanwire.ConfigError, "retention"),  # type: ignore
+        ({"topics": [fanwire.TopicSettings(pattern="a", policy="some")]}, fanwire.ConfigError, "policy"),  # type: ignore
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_named(settings, error, text):
+    with pytest.raises(error) as caught:
+        fanwire.Engine(**{**SMALL, **settings})
+    assert text in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+
+
+def test_a_taken_address_is_named(engine):
+    with pytest.raises(fanwire.ListenError, match=f"127.0.0.1:{engine.port}"):
+        fanwire.Engine(**{**SMALL, "listen": ("127.0.0.1", engine.port)})
+
+
+def test_numbers_have_names(engine):
+    topic = engine.topic("t")
+    with raw(engine, "t") as client:
+        topic.publish(b"1")
+        client.recv()
+        stats = until(lambda: (s := engine.stats()).deliveries == 1 and s)
+        assert (stats.messages, stats.connections, stats.topics) == (1, 1, 1)
+        assert stats.as_dict()["messages"] == 1 and "messages=1" in repr(stats)
+        public = {name for name in dir(stats) if not name.startswith("_")}
+        assert public == {*stats.as_dict(), "as_dict"}
+        with pytest.raises(IndexError):
+            engine.stats(shard=1)
+
+
+def test_retention_is_as_set():
+    settings = [
+        fanwire.TopicSettings(pattern="none", retention="none"),
+        fanwire.TopicSettings(pattern="last", retention="last", messages=3),
+    ]
+    with fanwire.Engine(**SMALL, topics=settings) as engine:
+        for name in ("none", "value", "last"):
+            engine.topic(name).publish_many([f"{n}" for n in range(10)])
+        epoch = engine.topic("last").epoch
+        since = {"last": {"epoch": epoch, "seq": {"normal": 2}}}
+        with JsonClient(engine, "none", "value", "last", since=since) as client:
+            got = []
+            while len(got) < 4:
+                message = client.next()
+                if message["type"] == "message":
+                    got.append((message["topic"], message["data"]))
+                elif message["type"] == "gap":
+                    assert (message["topic"], message["from"], message["to"]) == ("last", 3, 7)
+            assert sorted(got) == [("last", "7"), ("last", "8"), ("last", "9"), ("value", "9")]
+
+
+def test_settings_are_values():
+    assert dataclasses.asdict(fanwire.TopicSettings(pattern="a"))["retention"] == "last_value"
+    with pytest.raises(TypeError):
+        fanwire.TopicSettings("a")  # type: ignore

@@ -1,0 +1,75 @@
+"""The programs that the tests need, each started once. Where they are is told by the environment: FANWIRE_BUILT, the folder of
+cargo's profile, and CHROMIUM, the browser (found on the PATH otherwise). FANWIRE_TEST_DRIVER is what the engine runs on."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from peers import Driver, Server
+
+HERE = Path(__file__).parent
+CLIENTS = HERE / "clients"
+DRIVER = os.environ.get("FANWIRE_TEST_DRIVER", "auto")
+
+
+def built(*name: str) -> Path:
+    path = Path(os.environ["FANWIRE_BUILT"]).joinpath(*name)
+    assert path.exists(), f"{path} is not built"
+    return path
+
+
+def beside_python(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+def start(client: str) -> Driver:
+    if client == "tungstenite":
+        return Driver(built("examples", "interop_tungstenite"))
+    if client in ("ws", "undici"):
+        return Driver(beside_python("node"), CLIENTS / f"{client}.mjs")
+    if client == "chromium":
+        browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        if browser is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail("there is no Chromium, and CI skips nothing")
+            pytest.skip("there is no Chromium")
+        return Driver(sys.executable, CLIENTS / "chromium.py", browser)
+    return Driver(sys.executable, CLIENTS / f"{client}_client.py")
+
+
+@pytest.fixture(scope="session")
+def running_drivers():
+    running: dict[str, Driver] = {}
+    yield running
+    for driver in running.values():
+        driver.stop()
+
+
+@pytest.fixture
+def drivers(running_drivers):
+    """Gives the driver of a client. One that a failed test leaves in the middle of a connection is used no more."""
+    yield lambda client: running_drivers.get(client) or running_drivers.setdefault(client, start(client))
+    for client, driver in list(running_drivers.items()):
+        if driver.is_busy:
+            running_drivers.pop(client).kill()
+
+
+@pytest.fixture(scope="session")
+def fanwire():
+    """The address of a running `fanwire serve`."""
+    server = Server(
+        built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER
+    )
+    yield server.address
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def echo():
+    """The address of a running echo server."""
+    server = Server(built("examples", "echo"), "--listen", "127.0.0.1:0", "--driver", DRIVER)
+    yield server.address
+    server.stop()
