@@ -217,7 +217,8 @@ impl<D: Driver> Shard<D> {
                 let link = &self.links[link];
                 // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
                 // before this announcement.
-                let next = self.streams[link.stream].after_partial(link.index as usize);
+                let stream = &self.streams[link.stream];
+                let next = stream.next_boundary(&stream.cursors.subs[link.index as usize]);
                 seq[priority as usize] = Some(next.saturating_sub(1));
             }
         }

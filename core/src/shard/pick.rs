@@ -99,7 +99,7 @@ impl<D: Driver> Shard<D> {
         let stream = &self.streams[id];
         let lane = &self.lanes[stream.lane];
         let sub = stream.cursors.subs[index as usize];
-        let first = stream.after_partial(index as usize);
+        let first = stream.next_boundary(&sub);
         let mut next = first;
         let mut passed_over = 0;
         let mut has_planned = sub.partial() != 0;

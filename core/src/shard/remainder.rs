@@ -57,7 +57,6 @@ impl<D: Driver> Shard<D> {
     pub(super) fn move_rest_out(&mut self, stream: u32, index: usize) {
         let sub = self.streams[stream].cursors.subs[index];
         let slot = sub.slot;
-        let after = self.streams[stream].after_partial(index);
         let budget = self.shared.config.memory.remainder_bytes / self.shared.mailboxes.len();
         let rests_limit = self.shared.config.memory.payload_bytes / RESTS_SHARE / self.shared.mailboxes.len();
         let log = &self.streams[stream].log;
@@ -70,7 +69,7 @@ impl<D: Driver> Shard<D> {
         }
         if !has_room {
             self.stats.evicted += 1;
-            self.streams[stream].cursors.place(index, after, 0);
+            self.streams[stream].cursors.place(index, sub.seq + 1, 0);
             self.doom(slot, CloseCode::ABNORMAL.to_u16());
             return;
         }
@@ -78,7 +77,10 @@ impl<D: Driver> Shard<D> {
         debug_assert!(pieces.is_empty(), "one frame can be half sent");
         let log = &self.streams[stream].log;
         let mut copied = 0;
+        // A frame may hold several messages: behind it is behind the last of them.
+        let mut behind = sub.seq + 1;
         if let Place::At(entry) = log.place(sub.seq) {
+            behind = entry.end_seq();
             let from = entry.offset + u64::from(sub.partial());
             log.for_each_piece(from, entry.offset + u64::from(entry.len), |bytes, shared, at| {
                 pieces.push_back(match shared {
@@ -93,7 +95,7 @@ impl<D: Driver> Shard<D> {
                 });
             });
         }
-        self.streams[stream].cursors.place(index, after, 0);
+        self.streams[stream].cursors.place(index, behind, 0);
         self.remainder_bytes += copied;
         self.extra(slot).remainder = pieces;
         self.conns[slot as usize].mid = Mid::Remainder;

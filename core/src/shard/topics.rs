@@ -239,15 +239,11 @@ impl Stream {
         self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
     }
 
-    /// One past the last message of what the cursor at `index` has been sent, counting the frame that it is in the middle of
-    /// (which may hold many messages) as sent.
-    pub fn after_partial(&self, index: usize) -> u64 {
-        let sub = &self.cursors.subs[index];
+    /// The first message behind what a cursor is in the middle of.
+    pub fn next_boundary(&self, sub: &Sub) -> u64 {
         match self.log.place(sub.seq) {
-            _ if sub.partial() == 0 => sub.seq,
-            Place::At(entry) => entry.end_seq(),
-            // Its log memory is there as long as it is half sent.
-            Place::Before(_) | Place::End => sub.seq + 1,
+            Place::At(entry) if sub.partial() != 0 => entry.end_seq(),
+            _ => sub.seq,
         }
     }
 
