@@ -36,7 +36,7 @@ from ._errors import (
     WouldBlock,
 )
 from ._events import Closed, Event, Events, Evicted, Lagging, Message, Opened, Subscribed, Unsubscribed
-from ._fanwire import Claim, Engine, Stats, Topic, __version__
+from ._fanwire import Claim, Engine, Pressure, Stats, Topic, __version__
 from ._types import Kind, Priority, TopicSettings
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Message",
     "NotUtf8",
     "Opened",
+    "Pressure",
     "Priority",
     "Removed",
     "StartError",

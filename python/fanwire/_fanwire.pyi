@@ -14,7 +14,7 @@ _Priority: TypeAlias = Priority | Literal["critical", "high", "normal", "low", 0
 _Kind: TypeAlias = Kind | Literal["text", "binary", "json", 0, 1, 2]
 _Data: TypeAlias = Buffer | str | dict[Any, Any] | list[Any] | tuple[Any, ...]
 
-__all__ = ["Claim", "Engine", "Stats", "Topic", "__version__", "_stop_all"]
+__all__ = ["Claim", "Engine", "Pressure", "Stats", "Topic", "__version__", "_stop_all"]
 
 __version__: str
 
@@ -247,6 +247,10 @@ class Topic:
         Raises TooLarge, Stopped; WouldBlock if payload_bytes are in use.
         """
 
+    def pressure(self) -> Pressure:
+        """How the subscribers of this topic stand, some ten milliseconds ago at most: what to slow down by, or send less by. The
+        first call for a topic waits for the shards' first answer, 100 ms at most."""
+
     @property
     def name(self) -> str:
         """The topic's name."""
@@ -297,6 +301,39 @@ class Claim:
 
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Pressure:
+    """How the subscribers of a topic stand: `topic.pressure()`."""
+
+    @property
+    def subscribers(self) -> int:
+        """Subscribers now."""
+
+    @property
+    def fullest(self) -> float:
+        """The largest lag of any subscriber in any priority, as a share of the lane's budget in bytes: 0.0 for none; at 0.9 the
+        oldest messages are dropped, or, in the critical lane, at 1.0 the subscriber is closed."""
+
+    @property
+    def oldest(self) -> float:
+        """Seconds since the oldest message was published that some subscriber has still to get; 0.0 if there is none."""
+
+    @property
+    def dropped_critical(self) -> int:
+        """Critical messages lost by subscribers that were too slow: none, ever."""
+
+    @property
+    def dropped_high(self) -> int:
+        """High messages lost by subscribers that were too slow."""
+
+    @property
+    def dropped_normal(self) -> int:
+        """Normal messages lost by subscribers that were too slow."""
+
+    @property
+    def dropped_low(self) -> int:
+        """Low messages lost by subscribers that were too slow."""
 
 @final
 class Stats:

@@ -56,3 +56,27 @@ impl Stats {
         format!("fanwire.Stats({})", shown.join(", "))
     }
 }
+
+/// How the subscribers of a topic stand.
+#[pyclass(frozen, get_all, module = "fanwire")]
+#[derive(Clone, Debug)]
+pub struct Pressure {
+    pub subscribers: u64,
+    pub fullest: f64,
+    pub oldest: f64,
+    pub dropped_critical: u64,
+    pub dropped_high: u64,
+    pub dropped_normal: u64,
+    pub dropped_low: u64,
+}
+
+#[pymethods]
+impl Pressure {
+    fn __repr__(&self) -> String {
+        let Self { subscribers, fullest, oldest, .. } = self;
+        let dropped = self.dropped_critical + self.dropped_high + self.dropped_normal + self.dropped_low;
+        format!(
+            "fanwire.Pressure(subscribers={subscribers}, fullest={fullest:.3}, oldest={oldest:.3}, dropped={dropped})"
+        )
+    }
+}

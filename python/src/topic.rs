@@ -13,6 +13,7 @@ use crate::body::{Body, KindArgument, PriorityArgument, kind_name};
 use crate::claim::Claim;
 use crate::error::{Class, Outcome};
 use crate::host::Host;
+use crate::stats::Pressure;
 use crate::view::View;
 use crate::wait::{self, Patience};
 
@@ -246,6 +247,23 @@ impl Topic {
         let claim = Claim::take(py, &self.topic, &self.host, length, patience)?;
         let kind = self.kind(kind).unwrap_or(Kind::Binary);
         Ok(Claim::new(claim, self.topic.clone(), self.host.clone(), self.priority(priority), kind, patience))
+    }
+
+    /// How the subscribers of this topic stand.
+    fn pressure(&self, py: Python<'_>) -> PyResult<Pressure> {
+        self.host.check()?;
+        // The first call waits for the shards.
+        let now = py.detach(|| self.host.guarded(|| Ok(self.topic.pressure()?)))?;
+        let [critical, high, normal, low] = now.dropped;
+        Ok(Pressure {
+            subscribers: now.subscribers,
+            fullest: now.fullest,
+            oldest: now.oldest.as_secs_f64(),
+            dropped_critical: critical,
+            dropped_high: high,
+            dropped_normal: normal,
+            dropped_low: low,
+        })
     }
 
     /// The topic's name.

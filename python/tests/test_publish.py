@@ -281,3 +281,16 @@ def test_the_gil_is_released_for_large_copies_only(engine):
         sys.setswitchinterval(before)
         is_over.set()
         thread.join()
+
+
+def test_pressure_tells_how_subscribers_stand(engine: fanwire.Engine) -> None:
+    topic = engine.topic("pressure/a")
+    before = topic.pressure()
+    assert (before.subscribers, before.fullest, before.oldest, before.dropped_low) == (0, 0.0, 0.0, 0)
+    assert "subscribers=0" in repr(before)
+    with raw(engine, "pressure/a"):
+        until(lambda: topic.pressure().subscribers == 1)
+    until(lambda: topic.pressure().subscribers == 0)
+    engine.remove_topic("pressure/a")
+    with pytest.raises(fanwire.Removed):
+        topic.pressure()

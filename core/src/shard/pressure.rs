@@ -48,7 +48,7 @@ pub(super) struct Watch {
     /// The next look, in the driver's time.
     next_ns: u64,
     /// What the counters said at the last look: as long as they say it, nothing has moved.
-    seen: [u64; 5],
+    seen: [u64; 6],
     /// Something has moved since.
     has_moved: bool,
 }

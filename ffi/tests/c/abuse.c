@@ -62,6 +62,7 @@ static void all_topic_calls(fw_topic *topic, fw_status wanted) {
     fw_message message = {.struct_size = sizeof message, .data = "x", .len = 1, .key = "k", .ttl_ms = 1000};
     EXPECT(wanted, fw_publish_message(topic, &message, &position));
     EXPECT(wanted, fw_publish_ref(topic, FW_PRIORITY_NORMAL, FW_KIND_TEXT, big, 4000, on_release, NULL, NULL));
+    EXPECT(wanted, fw_topic_pressure(topic, &(fw_pressure){.struct_size = sizeof(fw_pressure)}));
     EXPECT(wanted, fw_claim(topic, 10, &buffer, &data));
     CHECK(buffer == NULL && data == NULL);
     if (wanted != FW_STOPPED && wanted != FW_REMOVED) {
@@ -137,6 +138,10 @@ static void null_arguments(fw_topic *topic) {
     EXPECT(FW_NULL, fw_topic_name(topic, NULL, 1, NULL));
     EXPECT(FW_OK, fw_topic_name(topic, NULL, 0, &length));
     EXPECT(FW_OK, fw_topic_id(topic, NULL, NULL));
+    EXPECT(FW_NULL, fw_topic_pressure(topic, NULL));
+    EXPECT(FW_ABI_MISMATCH, fw_topic_pressure(topic, &(fw_pressure){.struct_size = sizeof(fw_pressure) - 8}));
+    EXPECT(FW_ABI_MISMATCH, fw_topic_pressure(topic, &(fw_pressure){.struct_size = sizeof(fw_pressure) + 8}));
+    EXPECT(FW_OK, fw_topic_pressure(topic, &(fw_pressure){.struct_size = sizeof(fw_pressure)}));
     EXPECT(FW_OK, fw_publish(topic, 2, 1, NULL, 0, NULL));
     EXPECT(FW_OK, fw_publish_many(topic, 2, 1, NULL, 0, &count));
 }

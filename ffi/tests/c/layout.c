@@ -54,6 +54,12 @@ PLACE(fw_config, deflate, 188);
 PLACE(fw_config, lock_memory, 196);
 PLACE(fw_config, events_messages, 204);
 
+SIZE(fw_pressure, 64);
+PLACE(fw_pressure, subscribers, 8);
+PLACE(fw_pressure, fullest, 16);
+PLACE(fw_pressure, oldest_ns, 24);
+PLACE(fw_pressure, dropped, 32);
+
 PLACE(fw_stats, struct_size, 0);
 PLACE(fw_stats, ring_bytes, 8);
 PLACE(fw_stats, references, 24);

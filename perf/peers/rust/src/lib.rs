@@ -1,4 +1,7 @@
 //! The publisher that the Rust rivals share: on the process's first thread, driven by the lines of `perf/src/host/mod.rs`.
+//!
+//! # Contract of the unsafe code
+//! Two calls of the C library, with arguments that live as long as the call.
 
 use std::fs::File;
 use std::io::{BufRead, Write};
