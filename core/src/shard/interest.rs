@@ -95,7 +95,10 @@ impl<D: Driver> Shard<D> {
             let number = self.add_interest(slot, pattern, id, wishes, limit)?;
             if let Some(topic) = known {
                 self.join(slot, topic, number, true, wishes, since)?;
-                self.conns[slot as usize].interests[number as usize].is_joined = true;
+                // Joining may have evicted it, and its interests are gone.
+                if let Some(interest) = self.conns[slot as usize].interests.get_mut(number as usize) {
+                    interest.is_joined = true;
+                }
             }
         }
         Ok(Some(topic))
