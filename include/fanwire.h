@@ -446,6 +446,24 @@ typedef struct fw_event {
     uint64_t reserved[4];
 } fw_event;
 
+/// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
+/// the end.
+typedef struct fw_pressure {
+    /// sizeof(fw_pressure).
+    uint32_t struct_size;
+    /// 0.
+    uint32_t reserved;
+    /// Subscribers now.
+    uint64_t subscribers;
+    /// The largest lag of any subscriber in any priority, as a share of the lane's budget in bytes: 0 for none; at 0.9 the
+    /// oldest messages are dropped, or, in the critical lane, at 1 the subscriber is closed.
+    double fullest;
+    /// Nanoseconds since the oldest message was published that some subscriber has still to get; 0 if there is none.
+    uint64_t oldest_ns;
+    /// Messages lost so far by subscribers that were too slow, by FW_PRIORITY_…: critical (none, ever), high, normal, low.
+    uint64_t dropped[4];
+} fw_pressure;
+
 /// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
 /// numbers at the end.
 typedef struct fw_stats {
@@ -862,6 +880,15 @@ fw_status fw_poll_events(struct fw_engine *engine,
 ///
 /// Frees: fw_engine_free closes it. Threads: any. Blocks: never. Fails (fw_last_error): FW_NULL, FW_BAD_HANDLE, FW_FORKED.
 int fw_event_fd(const struct fw_engine *engine);
+
+/// Reads how the subscribers of a topic stand, some ten milliseconds ago at most (a hundred at 100,000 subscribers). Subscribers
+/// that asked for less (max_hz) are not behind for that.
+///
+/// Frees: nothing. Retains: nothing. Threads: any.
+/// Blocks: the first call for a topic until every shard has answered, 100 ms at most; later calls never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_ABI_MISMATCH (struct_size), FW_REMOVED, FW_STOPPED.
+fw_status fw_topic_pressure(const struct fw_topic *topic,
+                            struct fw_pressure *pressure);
 
 /// Reads the numbers of the whole engine: at most a second old while a shard sleeps. Works after fw_shutdown too.
 ///

@@ -1,5 +1,7 @@
 //! What a publisher learns of a topic's subscribers.
 
+#![allow(clippy::disallowed_methods, reason = "tests live in real time")]
+
 mod support;
 
 use std::time::{Duration, Instant};

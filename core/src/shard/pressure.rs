@@ -81,8 +81,14 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let stats = &self.stats;
-        let now =
-            [stats.messages, stats.deliveries, stats.gaps, stats.passed_over + stats.closed, self.links.len() as u64];
+        let now = [
+            stats.messages,
+            stats.deliveries,
+            stats.gaps,
+            stats.passed_over + stats.closed,
+            self.links.len() as u64,
+            self.memberships.len() as u64,
+        ];
         self.watch.has_moved |= now != self.watch.seen;
         self.watch.seen = now;
         if !self.watch.has_moved || self.now_ns < self.watch.next_ns {
