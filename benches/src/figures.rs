@@ -8,6 +8,7 @@ use fanwire::proto::header::Opcode;
 use fanwire::{Config, Kind, MemoryConfig, Priority, ShardStats};
 
 use crate::check;
+use crate::payload::payload;
 
 /// The topic of all figures.
 pub const TOPIC: &str = "rover/1/imu";
@@ -153,11 +154,10 @@ impl Figure {
             self.check(&mut shard, last, &payload, &publish);
         }
         let before = shard.stats();
-        if self.per_turn == 0 {
-            (0..messages).for_each(|_| _ = publish());
-        } else {
-            for _ in 0..messages / self.per_turn {
-                (0..self.per_turn).for_each(|_| _ = publish());
+        let per_turn = if self.per_turn == 0 { messages } else { self.per_turn };
+        for _ in 0..messages / per_turn {
+            (0..per_turn).for_each(|_| _ = publish());
+            if self.per_turn > 0 {
                 shard.turn();
             }
         }
@@ -268,7 +268,11 @@ impl Figure {
             let frame = self.payload_bytes as u64 + 4;
             assert_eq!(after.sent_bytes - before.sent_bytes, frame * expected, "bytes");
             let turns = messages / u64::from(self.per_turn);
-            assert_eq!(after.sends - before.sends, turns * u64::from(self.subscribers), "one send a turn and subscriber");
+            assert_eq!(
+                after.sends - before.sends,
+                turns * u64::from(self.subscribers),
+                "one send a turn and subscriber"
+            );
         }
     }
 
@@ -279,23 +283,4 @@ impl Figure {
         assert_eq!(lost, 0, "nothing is lost");
         assert_eq!(after.connections, u64::from(self.subscribers), "connections");
     }
-}
-
-/// One JSON object of so many bytes, of the kind that telemetry sends.
-pub fn payload(bytes: usize) -> Vec<u8> {
-    let mut json = String::from("{");
-    for n in 0u32.. {
-        let field = format!(r#""sensor_{n}":{}.{:04},"#, n * 37 % 211, n * 7_919 % 9_973);
-        if json.len() + field.len() + 16 > bytes {
-            break;
-        }
-        json.push_str(&field);
-    }
-    json.push_str(r#""pad":""#);
-    while json.len() + 2 < bytes {
-        json.push('.');
-    }
-    json.push_str("\"}");
-    assert_eq!(json.len(), bytes, "a payload of this length");
-    json.into_bytes()
 }

@@ -8,6 +8,7 @@
 
 mod check;
 mod figures;
+mod payload;
 
 use std::process::ExitCode;
 
@@ -26,11 +27,11 @@ fn main() -> ExitCode {
         }
         [name, messages] => {
             let figure = FIGURES.iter().find(|figure| figure.name == name);
-            let (Some(figure), Ok(messages)) = (figure, messages.parse()) else {
+            let (Some(figure), Ok(messages)) = (figure, messages.parse::<std::num::NonZeroU32>()) else {
                 eprintln!("no such figure, or no number: {name} {messages}");
                 return ExitCode::from(2);
             };
-            println!("units {}", figure.run(messages));
+            println!("units {}", figure.run(messages.get()));
             ExitCode::SUCCESS
         }
         _ => {
