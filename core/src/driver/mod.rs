@@ -29,6 +29,7 @@ mod gate;
 mod inlet;
 pub mod probe;
 pub mod sim;
+mod slots;
 pub mod uring;
 mod waker;
 
