@@ -20,6 +20,10 @@ mod driver;
 mod engine;
 mod event;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzz;
 mod ingest;
 mod log;
 mod plan;
