@@ -12,6 +12,9 @@
 //!
 //! Subscribers connect to `ws://host/t/rover/1/imu`, or to `ws://host/` with the subprotocol `fanwire.json.v1`.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod config;
 mod driver;
 mod engine;

@@ -27,6 +27,8 @@ mod cut;
 pub mod epoll;
 mod gate;
 mod inlet;
+#[cfg(feature = "bench")]
+pub mod null;
 pub mod probe;
 pub mod sim;
 pub mod uring;

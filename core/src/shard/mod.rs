@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 pub use pressure::{FULL, Gauges, are_watched};
 pub use shared::{Command, Mailbox, ShardStats, Shared};
+pub use timer::Wheel;
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
@@ -37,7 +38,6 @@ use self::pressure::Watch;
 use self::remainder::Rests;
 use self::send::Plan;
 use self::table::Table;
-use self::timer::Wheel;
 use self::topics::{Lane, Link, Membership, Special, Stream, Sub, TopicState};
 use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;

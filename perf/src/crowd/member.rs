@@ -95,6 +95,10 @@ pub struct Ledger {
     batch_lane: Option<(u32, u8, u32)>,
     /// Latencies of the window.
     pub latency: Latency,
+    /// Of each message, that of the first delivery to any member: how long until its first byte is through.
+    pub first: Latency,
+    /// Intended moment of the newest message seen.
+    newest_ns: u64,
     /// Messages of the window.
     pub window_deliveries: u64,
     /// Messages since ever.
@@ -136,6 +140,8 @@ impl Ledger {
             topics: Vec::new(),
             batch_lane: None,
             latency: Latency::default(),
+            first: Latency::default(),
+            newest_ns: 0,
             window_deliveries: 0,
             deliveries: 0,
             counts: [Counts::default(); 2],
@@ -406,7 +412,12 @@ impl Member {
         };
         self.last_stamp = stamp.seq;
         if group == 0 && ledger.is_live {
-            ledger.latency.record(now_ns.saturating_sub(stamp.intended_ns));
+            let latency = now_ns.saturating_sub(stamp.intended_ns);
+            ledger.latency.record(latency);
+            if stamp.intended_ns > ledger.newest_ns {
+                ledger.newest_ns = stamp.intended_ns;
+                ledger.first.record(latency);
+            }
         }
         Some(stamp.seq)
     }

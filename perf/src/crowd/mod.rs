@@ -100,6 +100,8 @@ pub struct Report {
     pub window_receives: u64,
     /// Latencies of the window, from the intended send time.
     pub latency: Recorded,
+    /// Of each message, the first delivery's, since the last window; messages of one moment count as one.
+    pub first: Recorded,
     /// The members that read all the time.
     pub healthy: Group,
     /// The members apart.

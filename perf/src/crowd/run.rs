@@ -433,6 +433,7 @@ impl CrowdLoop {
         };
         if new_window {
             report.latency = self.ledger.latency.take();
+            report.first = self.ledger.first.take();
             self.ledger.is_live = true;
             self.ledger.window_deliveries = 0;
             self.window_bytes = 0;

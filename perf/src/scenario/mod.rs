@@ -121,6 +121,8 @@ pub struct Sum {
     pub apart: Group,
     /// Latencies of the window.
     pub latency: Latency,
+    /// Latencies of each message's first delivery.
+    pub first: Latency,
     /// Deliveries of the window.
     pub window_deliveries: u64,
     /// Bytes of the window.
@@ -136,6 +138,7 @@ impl Sum {
         self.healthy.add(&report.healthy);
         self.apart.add(&report.apart);
         self.latency.add(&report.latency);
+        self.first.add(&report.first);
         self.window_deliveries += report.window_deliveries;
         self.window_bytes += report.window_bytes;
         self.window_receives += report.window_receives;
