@@ -5,6 +5,7 @@
 
 mod ahead;
 mod batch;
+mod cgroup;
 mod clock;
 mod compare;
 mod crowd;
@@ -14,6 +15,7 @@ mod frames;
 mod host;
 mod latency;
 mod msgpack;
+mod netns;
 mod packed;
 mod parameters;
 mod payload;
