@@ -178,7 +178,7 @@ impl Scene<'_> {
             coming.resume(0)?;
             coming.caught_up()?;
         }
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             coming[0].leave()?;
         }
         drop(coming);
