@@ -454,6 +454,15 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
     }
 }
 
+/// Tries io_uring as [`Engine::start`] does: one connection over a local socket, through the real driver. About a millisecond, on a
+/// thread of its own.
+///
+/// # Errors
+/// [`StartError::Uring`] with the diagnosis; [`StartError::System`] where the thread cannot be had.
+pub fn try_io_uring() -> Result<(), StartError> {
+    probe_apart()?.map_err(StartError::Uring)
+}
+
 /// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end
 /// with `EINTR`) until the ring is gone, and this thread is the host's.
 fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
