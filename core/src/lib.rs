@@ -38,6 +38,10 @@ mod sys;
 mod topic;
 mod types;
 
+#[cfg(feature = "guard-pages")]
+#[global_allocator]
+static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
+
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
