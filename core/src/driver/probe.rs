@@ -100,13 +100,16 @@ impl std::error::Error for Unavailable {}
 /// # Errors
 /// The diagnosis.
 pub fn probe() -> Result<(), Unavailable> {
-    run_once().map_err(|(step, error)| {
-        // What no system call answered (bytes changed, a step that never ended) counts as an I/O error.
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let surroundings = Surroundings::look();
-        let (cause, fix) = surroundings.explain(errno);
-        Unavailable { errno, step, cause, fix, kernel: surroundings.kernel }
-    })
+    run_once().map_err(|(step, error)| explain(step, &error))
+}
+
+/// The diagnosis for what a step of io_uring's answered.
+pub fn explain(step: &'static str, error: &io::Error) -> Unavailable {
+    // What no system call answered (bytes changed, a step that never ended) counts as an I/O error.
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let surroundings = Surroundings::look();
+    let (cause, fix) = surroundings.explain(errno);
+    Unavailable { errno, step, cause, fix, kernel: surroundings.kernel }
 }
 
 type Step<T> = Result<T, (&'static str, io::Error)>;

@@ -193,6 +193,23 @@ pub fn without_io_uring(errno: i32, arguments: &str) -> Fanwire {
     Fanwire::spawn(&mut command, &[])
 }
 
+/// Starts the binary where a process may lock 64 KiB of memory, even if root runs this. `None` if that cannot be had.
+pub fn with_little_lockable_memory(arguments: &str) -> Option<Fanwire> {
+    let script = r#"ulimit -l 64 || exit 99
+        if [ "$(id -u)" -eq 0 ]; then
+            command -v setpriv >/dev/null || exit 99
+            exec setpriv --inh-caps=-ipc_lock --bounding-set=-ipc_lock -- "$0" "$@"
+        fi
+        exec "$0" "$@""#;
+    let probe = Command::new("sh").args(["-c", script, "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_fanwire")]).args(arguments.split_whitespace());
+    Some(Fanwire::spawn(&mut command, &[]))
+}
+
 /// An independent client of `fanwire.json.v1`.
 pub struct Subscriber {
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
