@@ -1,4 +1,5 @@
 //! Faults of the host and of peers against a live engine: no descriptors, no room, every way in which a connection ends.
+#![allow(clippy::disallowed_methods, reason = "tests live in real time")]
 
 mod support;
 
