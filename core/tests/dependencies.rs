@@ -89,6 +89,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "core/src/driver/epoll/",
     "core/src/sys/",
     "core/tests/allocations.rs",
+    "core/tests/footprint.rs",
     "ffi/src/",
     "python/src/process.rs",
     "python/src/view.rs",

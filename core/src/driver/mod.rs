@@ -31,6 +31,7 @@ mod inlet;
 pub mod null;
 pub mod probe;
 pub mod sim;
+mod slots;
 pub mod uring;
 mod waker;
 
