@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::config::Config;
+use crate::config::{Config, nanoseconds};
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::driver::uring::{UringDriver, UringOptions};
@@ -158,18 +158,35 @@ impl Engine {
         let shards = config.shard_count();
         let plan = config.plan().map_err(StartError::Config)?;
         let (choice, notice) = choose_driver(config.driver)?;
+        match Engine::start_on(choice, notice, config.clone(), plan.clone(), shards) {
+            // The probe's ring could be had, but not those of the shards (the limit on locked memory may be in between).
+            Err(StartError::Uring(why)) if config.driver == DriverChoice::Auto => {
+                Engine::start_on(DriverChoice::Epoll, Some(on_epoll(&why)), config, plan, shards)
+            }
+            other => other,
+        }
+    }
+
+    fn start_on(
+        choice: DriverChoice,
+        notice: Option<String>,
+        config: Config,
+        plan: MemoryPlan,
+        shards: usize,
+    ) -> Result<Engine, StartError> {
         config.check_descriptors(shards, choice != DriverChoice::Epoll).map_err(StartError::Config)?;
         if let Some(notice) = &notice {
             tracing::warn!("{notice}");
         }
         if config.memory.lock_memory {
+            config.check_lockable(&plan).map_err(StartError::Config)?;
             memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })?;
         }
         let cpus = match &config.cpus {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
-        let (addresses, mut listeners) = listen_all(&config.listen, shards, config.limits.unsent_bytes_max)?;
+        let (addresses, mut listeners) = listen_all(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         let bell =
             Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
@@ -219,7 +236,10 @@ impl Engine {
         for _ in 0..shards {
             match started.recv() {
                 Ok(Ok(name)) => engine.driver = name,
-                Ok(Err(error)) => return Err(StartError::System { what: "set up a shard's driver", error }),
+                Ok(Err(error)) if choice == DriverChoice::Epoll => {
+                    return Err(StartError::System { what: "set up a shard's driver", error });
+                }
+                Ok(Err(error)) => return Err(StartError::Uring(probe::explain("a shard's ring", &error))),
                 Err(_) => {
                     let error = io::Error::other("a shard ended while it started");
                     return Err(StartError::System { what: "start a shard", error });
@@ -380,7 +400,7 @@ impl Engine {
     /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns.
     pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
-        let within_ns = deadline.as_nanos() as u64;
+        let within_ns = nanoseconds(deadline);
         self.order(|| Command::Drain { within_ns });
         let until = clock::monotonic_ns().saturating_add(within_ns);
         self.join();
@@ -450,8 +470,21 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
     match (probe_apart()?, choice) {
         (Ok(_), _) => Ok((DriverChoice::Uring, None)),
         (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
-        (Err(why), _) => Ok((DriverChoice::Epoll, Some(format!("running on epoll: {why}")))),
+        (Err(why), _) => Ok((DriverChoice::Epoll, Some(on_epoll(&why)))),
     }
+}
+
+/// Tries io_uring as [`Engine::start`] does: one connection over a local socket, through the real driver. About a millisecond, on a
+/// thread of its own.
+///
+/// # Errors
+/// [`StartError::Uring`] with the diagnosis; [`StartError::System`] where the thread cannot be had.
+pub fn try_io_uring() -> Result<(), StartError> {
+    probe_apart()?.map_err(StartError::Uring)
+}
+
+fn on_epoll(why: &Unavailable) -> String {
+    format!("running on epoll: {why}")
 }
 
 /// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end
@@ -466,19 +499,20 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
 }
 
 /// One listener for each shard on each address.
-fn listen_all(
-    addresses: &[SocketAddr],
-    shards: usize,
-    unsent_bytes_max: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+fn listen_all(config: &Config, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+    #[cfg(feature = "test-knobs")]
+    let send_buffer = config.send_buffer;
+    #[cfg(not(feature = "test-knobs"))]
+    let send_buffer = None;
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
-    for &address in addresses {
+    for &address in &config.listen {
         let failed = |error| StartError::Listen { address, error };
         let options = |reuse_port| ListenOptions {
             reuse_port,
-            notsent_lowat: u32::try_from(unsent_bytes_max).ok(),
+            notsent_lowat: u32::try_from(config.limits.unsent_bytes_max).ok(),
             user_timeout_ms: Some(USER_TIMEOUT_MS),
+            send_buffer,
             ..ListenOptions::default()
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
@@ -560,7 +594,7 @@ impl ShardStart {
         };
         let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
         #[cfg(feature = "test-knobs")]
-        let (limits, epoll, uring) = tiny(self.shared.config.is_tiny, limits, epoll, uring);
+        let (limits, epoll, uring) = tiny(&self.shared.config, limits, epoll, uring);
         let ready = self.ready.clone();
         match self.choice {
             DriverChoice::Epoll => match EpollDriver::new(&limits, self.listeners, &epoll) {
@@ -575,17 +609,18 @@ impl ShardStart {
     }
 }
 
-/// What [`crate::Config::is_tiny`] means to the drivers.
+/// What [`crate::Config::is_tiny`] and `recv_buffers` mean to the drivers.
 #[cfg(feature = "test-knobs")]
 fn tiny(
-    is_tiny: bool,
+    config: &Config,
     limits: DriverLimits,
     epoll: EpollOptions,
     uring: UringOptions,
 ) -> (DriverLimits, EpollOptions, UringOptions) {
     use crate::driver::SendCut;
 
-    if !is_tiny {
+    let limits = DriverLimits { recv_buffers: config.recv_buffers.unwrap_or(limits.recv_buffers), ..limits };
+    if !config.is_tiny {
         return (limits, epoll, uring);
     }
     let send_cut = SendCut::Ragged;

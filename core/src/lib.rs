@@ -12,6 +12,9 @@
 //!
 //! Subscribers connect to `ws://host/t/rover/1/imu`, or to `ws://host/` with the subprotocol `fanwire.json.v1`.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod config;
 mod driver;
 mod engine;
@@ -35,11 +38,16 @@ mod sys;
 mod topic;
 mod types;
 
+#[cfg(feature = "guard-pages")]
+#[global_allocator]
+static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
+
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
-pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats};
+pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
+pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use ingest::{Payload, Position};

@@ -87,6 +87,10 @@ pub struct Ring {
     watch: Watch,
 }
 
+// SAFETY: loom's cells, which only watch, are not Sync; everything else in a ring is.
+#[cfg(loom)]
+unsafe impl Sync for Ring {}
+
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tail = self.tail.load(Ordering::Relaxed);
@@ -480,7 +484,7 @@ impl Ring {
     }
 }
 
-#[cfg(all(test, not(any(loom, miri))))]
+#[cfg(all(test, not(any(loom, miri, feature = "shuttle"))))]
 impl Ring {
     /// The age of the oldest mark, in laps.
     pub(super) fn oldest_mark_laps(&self) -> u32 {

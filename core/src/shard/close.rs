@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Awaits, CONTROL_MAX, Conn, Extra, Farewell, Phase, connection_id};
+use super::conn::{Awaits, CONTROL_MAX, Extra, Farewell, Phase, connection_id};
 use super::table::NONE;
-use super::topics::Form;
+use super::timer::Moment;
+use super::topics::{Form, Link};
 use super::{Ending, Shard};
+use crate::config::nanoseconds;
 use crate::driver::{Driver, Slot};
 use crate::event::Event;
 use crate::proto::close::CloseCode;
@@ -67,7 +69,7 @@ impl<D: Driver> Shard<D> {
         if !conn.is_listening() {
             return;
         }
-        let may_be_answered = conn.flags.has_spoken && now_ns.saturating_sub(conn.message_ns) < UNANSWERED_NS;
+        let may_be_answered = conn.flags.has_spoken && conn.message.elapsed_ns(now_ns) < UNANSWERED_NS;
         self.stats.violations += 1;
         if may_be_answered {
             self.begin_farewell(slot, code.to_u16(), reason.into(), Awaits::Taking);
@@ -77,7 +79,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn begin_farewell(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {
-        let until_ns = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        let until_ns = self.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
         self.extra(slot).farewell = Some(Farewell { code, reason, awaits, until_ns });
         self.arm_farewell(slot);
         self.settle(slot);
@@ -128,7 +130,7 @@ impl<D: Driver> Shard<D> {
             conn.flags.is_paused = false;
             self.driver.resume_recv(Slot(slot));
         }
-        let by = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        let by = self.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
         self.wheel.arm(slot, by);
         self.mark_dirty(slot);
     }
@@ -183,9 +185,8 @@ impl<D: Driver> Shard<D> {
         let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
         let conn = &mut self.conns[slot as usize];
         let was_announced = conn.flags.was_announced;
-        let generation = conn.generation;
         let extra = conn.extra.take();
-        *conn = Conn { generation, ..Conn::vacant() };
+        conn.vacate();
         if let Some(mut extra) = extra
             && self.stock.len() < super::STOCK_MAX
         {
@@ -267,18 +268,18 @@ impl<D: Driver> Shard<D> {
             Phase::Draining => {}
             Phase::Open => {
                 let now = self.now_ns;
-                let idle = limits.idle_timeout.as_nanos() as u64;
-                if idle > 0 && now.saturating_sub(conn.message_ns) >= idle {
+                let idle = nanoseconds(limits.idle_timeout);
+                if idle > 0 && conn.message.elapsed_ns(now) >= idle {
                     self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
                     return;
                 }
-                let every = limits.ping_every.as_nanos() as u64;
+                let every = nanoseconds(limits.ping_every);
                 if every > 0 {
                     // Liveness is judged only while the socket takes what we send: a ping behind a backlog proves nothing.
                     if conn.flags.is_blocked {
-                        conn.heard_ns = now;
+                        conn.heard = Moment::at(now);
                     }
-                    let silent = now.saturating_sub(conn.heard_ns);
+                    let silent = conn.heard.elapsed_ns(now);
                     if conn.flags.awaits_pong && silent >= 2 * every {
                         self.stats.pongs_missed += 1;
                         self.begin_close(slot, CloseCode::INTERNAL_ERROR.to_u16(), "keepalive ping timeout");
@@ -301,15 +302,15 @@ impl<D: Driver> Shard<D> {
     pub(super) fn arm_liveness(&mut self, slot: u32) {
         let limits = &self.shared.config.limits;
         let conn = &self.conns[slot as usize];
-        let every = limits.ping_every.as_nanos() as u64;
-        let idle = limits.idle_timeout.as_nanos() as u64;
+        let every = nanoseconds(limits.ping_every);
+        let idle = nanoseconds(limits.idle_timeout);
         let mut at = u64::MAX;
         if every > 0 {
             let rounds = 1 + u64::from(conn.flags.awaits_pong);
-            at = at.min(conn.heard_ns + rounds * every);
+            at = at.min(conn.heard.later_ns(self.now_ns, rounds.saturating_mul(every)));
         }
         if idle > 0 {
-            at = at.min(conn.message_ns + idle);
+            at = at.min(conn.message.later_ns(self.now_ns, idle));
         }
         if at != u64::MAX {
             self.wheel.arm(slot, at);
@@ -363,12 +364,14 @@ impl<D: Driver> Shard<D> {
         let mut membership = self.conns[slot as usize].memberships;
         while membership != NONE {
             let m = &self.memberships[membership];
-            for link in m.links.into_iter().filter(|&l| l != NONE) {
-                let link = &self.links[link];
-                let stream = &self.streams[link.stream];
+            let mut link = m.links;
+            while link != NONE {
+                let Link { stream, index, sibling, .. } = self.links[link];
+                link = sibling;
+                let stream = &self.streams[stream];
                 let source = self.lanes[stream.lane].streams[Form::Raw as usize];
                 let end = self.streams[source].log.next_seq();
-                if stream.cursors.subs[link.index as usize].seq < end || stream.log.next_seq() < end {
+                if stream.cursors.subs[index as usize].seq < end || stream.log.next_seq() < end {
                     return false;
                 }
             }

@@ -192,6 +192,8 @@ pub fn pause(ms: u64) {
 pub struct Bare {
     /// The socket.
     pub stream: TcpStream,
+    /// Bytes that the server has sent and this client has read.
+    pub taken: u64,
     received: Vec<u8>,
 }
 
@@ -210,7 +212,13 @@ impl Bare {
         let stream = TcpStream::connect(addr).expect("the port is open");
         stream.set_nodelay(true).expect("a live socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        Bare { stream, received: Vec::new() }
+        Bare { stream, taken: 0, received: Vec::new() }
+    }
+
+    /// A connection that was made elsewhere.
+    pub fn over(stream: TcpStream) -> Bare {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        Bare { stream, taken: 0, received: Vec::new() }
     }
 
     /// Only a TCP connection, with a receive buffer as small as the kernel makes one: what is not read soon stays with the
@@ -220,9 +228,7 @@ impl Bare {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         sockopt::set_socket_recv_buffer_size(&socket, 2_048).expect("a live socket");
         connect(&socket, &addr).expect("the port is open");
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        Bare { stream, received: Vec::new() }
+        Bare::over(TcpStream::from(socket))
     }
 
     /// Connected and upgraded.
@@ -248,6 +254,7 @@ impl Bare {
     pub fn bite(&mut self, bytes: usize) {
         let mut piece = vec![0; bytes];
         let got = self.stream.read(&mut piece).expect("the server is there");
+        self.taken += got as u64;
         self.received.extend_from_slice(&piece[..got]);
     }
 
@@ -325,6 +332,7 @@ impl Bare {
         match self.stream.read(&mut chunk) {
             Ok(0) => false,
             Ok(got) => {
+                self.taken += got as u64;
                 self.received.extend_from_slice(&chunk[..got]);
                 true
             }
