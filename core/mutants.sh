@@ -4,7 +4,7 @@
 #   core/mutants.sh [--minutes N] [--seed N] [AREA…]    goes on with the sample: codec, log, cursors, or all of them in turn
 #   core/mutants.sh --report [AREA…]                    what has come of it so far
 #
-# The mutants of an area are dealt out to pieces of about ten; the seed says in which order the pieces are taken. What has been
+# The mutants of an area are dealt out to pieces of about six; the seed says in which order the pieces are taken. What has been
 # done is kept in $CARGO_TARGET_DIR/mutants until the area's code or tests change, so that a run goes on where the last one
 # stopped. Mutants that no test can tell from the original are left out, with the reason, in .cargo/mutants.toml. Ends with 1 where
 # fewer than 85 % are killed.
@@ -12,7 +12,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 BAR=85
-PIECE=10
+PIECE=6
 minutes=30
 seed=1
 report=false
@@ -53,6 +53,8 @@ around() {
 
 work=${CARGO_TARGET_DIR:-target}/mutants
 mkdir -p "$work" && work=$(realpath "$work") || exit 1
+exec 9>"$work/lock"
+flock --nonblock 9 || { echo "another run is at work in $work" >&2; exit 1; }
 
 # Where the results of an area are kept.
 kept() {
@@ -70,7 +72,7 @@ piece() {
     for file in $(files_of "$area"); do arguments+=(--file "$file"); done
     # shellcheck disable=SC2046
     (cd "$tree" && FANWIRE_SEEDS=1..21 CARGO_TARGET_DIR=$work/build CARGO_INCREMENTAL=1 cargo mutants --in-place --package fanwire \
-        "${arguments[@]}" --shard "$number/$count" --profile mutants --baseline skip --timeout 120 --build-timeout 600 --no-times \
+        "${arguments[@]}" --shard "$number/$count" --sharding round-robin --profile mutants --baseline skip --timeout 120 --build-timeout 600 --no-times \
         --output "$work/out" -- --lib -- $(tests_of "$area"))
     # 2: some survived, 3: some took too long.
     case $? in 0 | 2 | 3) cp "$work/out/mutants.out/outcomes.json" "$(kept "$area")/$number.json" ;; *) return 1 ;; esac
