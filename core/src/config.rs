@@ -21,9 +21,9 @@ pub struct Config {
     /// many as the limit on open files allows if that is less. A number that the limit does not allow is refused at start
     /// (with io_uring the limit holds for each shard by itself).
     pub connections_max: u32,
-    /// Cursors (a connection's place in one lane) of the whole engine.
+    /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards.
     pub cursors_max: u32,
-    /// Topics of the whole engine.
+    /// Topics of the whole engine, 1 to 1,000,000.
     pub topics_max: u32,
     /// Memory budgets.
     pub memory: MemoryConfig,
@@ -37,7 +37,7 @@ pub struct Config {
     pub events: EventsConfig,
     /// Who may connect and publish.
     pub access: AccessConfig,
-    /// How the engine names itself in `welcome`.
+    /// How the engine names itself in `welcome`: at most 255 bytes.
     pub server_name: String,
     /// For tests of conformance: receive buffers of 1 KiB, a completion queue of 64 entries, and sends of which the kernel is handed
     /// 1 to 7 bytes, seven times of eight.
@@ -91,7 +91,8 @@ pub struct MemoryConfig {
     pub payload_bytes: usize,
     /// Copies of half-sent frames whose log memory was needed, whole engine.
     pub remainder_bytes: usize,
-    /// Lock all memory (`mlockall`), so that nothing is ever paged out.
+    /// Lock all memory (`mlockall`), so that nothing is ever paged out. Refused where `RLIMIT_MEMLOCK` is below the memory sum
+    /// and the process lacks `CAP_IPC_LOCK`.
     pub lock_memory: bool,
 }
 
@@ -108,7 +109,7 @@ impl Default for MemoryConfig {
     }
 }
 
-/// Protocol limits and time-outs.
+/// Protocol limits and time-outs. A time-out beyond 146 years is taken for 146 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Largest message published or received, up to 64 MiB. A client's larger one is answered with close 1009.
@@ -121,9 +122,9 @@ pub struct LimitsConfig {
     pub ping_every: Duration,
     /// Time without a message from the client after which it is closed. Zero: never.
     pub idle_timeout: Duration,
-    /// Time a closing connection gets to finish its close handshake.
+    /// Time a closing connection gets to finish its close handshake. Zero: it is cut off at once, perhaps before its close frame.
     pub close_timeout: Duration,
-    /// Topics and patterns that one connection may subscribe to.
+    /// Topics and patterns that one connection may subscribe to; 0: none.
     pub subscriptions_per_connection_max: u32,
     /// Bytes that the kernel may hold unsent for one connection, about (`TCP_NOTSENT_LOWAT`): what a critical message may have
     /// to wait behind on a thin link. What does not fit stays in the shared logs, where priorities still count. Less is
@@ -213,7 +214,7 @@ impl Default for TopicConfig {
 pub struct CompressionConfig {
     /// Agree to permessage-deflate when a client offers it.
     pub deflate: bool,
-    /// Smaller messages are not compressed.
+    /// Smaller messages are not compressed; `usize::MAX`: none is.
     pub threshold_bytes: usize,
 }
 
@@ -226,9 +227,9 @@ impl Default for CompressionConfig {
 /// What the host wants to hear through [`crate::Events`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct EventsConfig {
-    /// Events that may wait per shard; 0: the host takes none.
+    /// Events that may wait per shard, up to 2^20; 0: the host takes none.
     pub capacity: usize,
-    /// Raw connections without a topic (`ws://host/`) are accepted, and their messages come as events.
+    /// Raw connections without a topic (`ws://host/`) are accepted, and their messages come as events: needs a capacity.
     pub messages: bool,
 }
 
@@ -251,4 +252,11 @@ pub struct AccessConfig {
     pub publish: PublishAccess,
     /// Origins that may connect, compared exactly; empty: any. A request without `Origin` is no browser's and may.
     pub allowed_origins: Vec<String>,
+}
+
+/// A span in nanoseconds, for sums with instants: none overflows, because a longer one is taken for 2^62 (146 years).
+pub(crate) const fn nanoseconds(span: Duration) -> u64 {
+    const LONGEST: u128 = 1 << 62;
+    let ns = span.as_nanos();
+    if ns < LONGEST { ns as u64 } else { LONGEST as u64 }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::config::Config;
+use crate::config::{Config, nanoseconds};
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::driver::uring::{UringDriver, UringOptions};
@@ -158,11 +158,28 @@ impl Engine {
         let shards = config.shard_count();
         let plan = config.plan().map_err(StartError::Config)?;
         let (choice, notice) = choose_driver(config.driver)?;
+        match Engine::start_on(choice, notice, config.clone(), plan.clone(), shards) {
+            // The probe's ring could be had, but not those of the shards (the limit on locked memory may be in between).
+            Err(StartError::Uring(why)) if config.driver == DriverChoice::Auto => {
+                Engine::start_on(DriverChoice::Epoll, Some(on_epoll(&why)), config, plan, shards)
+            }
+            other => other,
+        }
+    }
+
+    fn start_on(
+        choice: DriverChoice,
+        notice: Option<String>,
+        config: Config,
+        plan: MemoryPlan,
+        shards: usize,
+    ) -> Result<Engine, StartError> {
         config.check_descriptors(shards, choice != DriverChoice::Epoll).map_err(StartError::Config)?;
         if let Some(notice) = &notice {
             tracing::warn!("{notice}");
         }
         if config.memory.lock_memory {
+            config.check_lockable(&plan).map_err(StartError::Config)?;
             memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })?;
         }
         let cpus = match &config.cpus {
@@ -219,7 +236,10 @@ impl Engine {
         for _ in 0..shards {
             match started.recv() {
                 Ok(Ok(name)) => engine.driver = name,
-                Ok(Err(error)) => return Err(StartError::System { what: "set up a shard's driver", error }),
+                Ok(Err(error)) if choice == DriverChoice::Epoll => {
+                    return Err(StartError::System { what: "set up a shard's driver", error });
+                }
+                Ok(Err(error)) => return Err(StartError::Uring(probe::explain("a shard's ring", &error))),
                 Err(_) => {
                     let error = io::Error::other("a shard ended while it started");
                     return Err(StartError::System { what: "start a shard", error });
@@ -380,7 +400,7 @@ impl Engine {
     /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns.
     pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
-        let within_ns = deadline.as_nanos() as u64;
+        let within_ns = nanoseconds(deadline);
         self.order(|| Command::Drain { within_ns });
         let until = clock::monotonic_ns().saturating_add(within_ns);
         self.join();
@@ -450,8 +470,21 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
     match (probe_apart()?, choice) {
         (Ok(_), _) => Ok((DriverChoice::Uring, None)),
         (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
-        (Err(why), _) => Ok((DriverChoice::Epoll, Some(format!("running on epoll: {why}")))),
+        (Err(why), _) => Ok((DriverChoice::Epoll, Some(on_epoll(&why)))),
     }
+}
+
+/// Tries io_uring as [`Engine::start`] does: one connection over a local socket, through the real driver. About a millisecond, on a
+/// thread of its own.
+///
+/// # Errors
+/// [`StartError::Uring`] with the diagnosis; [`StartError::System`] where the thread cannot be had.
+pub fn try_io_uring() -> Result<(), StartError> {
+    probe_apart()?.map_err(StartError::Uring)
+}
+
+fn on_epoll(why: &Unavailable) -> String {
+    format!("running on epoll: {why}")
 }
 
 /// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end

@@ -46,7 +46,8 @@ pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
-pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats};
+pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
+pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use ingest::{Payload, Position};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
+use crate::event::Event;
 use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use crate::log::BlockPool;
 use crate::shard;
@@ -17,6 +18,14 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Descriptors kept for the engine and its host.
 const OWN_FILES: u64 = 128;
+/// Most cursors that can be configured.
+const CURSORS_MAX: u32 = 1 << 30;
+/// Most events that may wait on one shard: their places are taken from the system at once.
+const EVENTS_MAX: usize = 1 << 20;
+/// Longest name of a server: it must fit in `welcome`.
+const SERVER_NAME_MAX: usize = 255;
+/// More memory than any machine has: sums of such numbers do not overflow.
+const BYTES_MAX: usize = 1 << 50;
 /// Most shards.
 pub const SHARDS_MAX: usize = 64;
 
@@ -94,6 +103,16 @@ impl Config {
         self
     }
 
+    /// Open files (`RLIMIT_NOFILE`) that `connections_max` connections over `shards` shards need: with epoll one each and some for the
+    /// process; with io_uring each shard has a table of its own that the limit bounds.
+    pub fn open_files_needed(&self, shards: usize, is_uring: bool) -> u64 {
+        let connections = u64::from(self.connections_max);
+        match is_uring {
+            true => connections.div_ceil(shards.max(1) as u64) + u64::from(shard::REFUSAL_SLOTS),
+            false => connections + OWN_FILES,
+        }
+    }
+
     /// Refuses more connections than descriptors: with epoll the process's limit counts, with io_uring each shard has its own
     /// table of that size.
     pub(crate) fn check_descriptors(&self, shards: usize, is_uring: bool) -> Result<(), Vec<ConfigError>> {
@@ -114,6 +133,23 @@ impl Config {
         }])
     }
 
+    /// Refuses to lock more memory than the process may: else it would die where it needs more, instead of here.
+    pub(crate) fn check_lockable(&self, plan: &MemoryPlan) -> Result<(), Vec<ConfigError>> {
+        let (limit, needed) = (crate::sys::limits::locked_memory(), plan.total_bytes());
+        if limit >= needed || crate::sys::limits::may_lock_any() {
+            return Ok(());
+        }
+        Err(vec![ConfigError {
+            field: "memory.lock_memory",
+            value: "true".into(),
+            problem: format!(
+                "RLIMIT_MEMLOCK is {limit} bytes, less than the {} that this configuration may use: raise it \
+                 (ulimit -l; systemd: LimitMEMLOCK=), or lower the budgets",
+                mib(needed)
+            ),
+        }])
+    }
+
     /// Checks the configuration and adds up what it may use at most, without starting anything.
     ///
     /// # Errors
@@ -122,8 +158,12 @@ impl Config {
         self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
     }
 
-    /// Adds up what this configuration may use at most, with `shards` shards.
-    pub(crate) fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
+    /// Adds up what this configuration may use at most, with `shards` shards, where `available` bytes of memory can be had
+    /// (`None`: however many).
+    ///
+    /// # Errors
+    /// As [`Config::plan`].
+    pub fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let mut wrong = |field, value: &dyn fmt::Display, problem: String| {
             errors.push(ConfigError { field, value: value.to_string(), problem });
@@ -142,6 +182,16 @@ impl Config {
                 &memory.ring_bytes,
                 format!("must be a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}"),
             );
+        }
+        for (field, bytes) in [
+            ("memory.pool_bytes", memory.pool_bytes),
+            ("memory.lane_bytes", memory.lane_bytes),
+            ("memory.payload_bytes", memory.payload_bytes),
+            ("memory.remainder_bytes", memory.remainder_bytes),
+        ] {
+            if bytes > BYTES_MAX {
+                wrong(field, &bytes, format!("must be at most {BYTES_MAX}"));
+            }
         }
         if memory.lane_bytes < 16 << 10 {
             wrong("memory.lane_bytes", &memory.lane_bytes, "must be at least 16384".into());
@@ -182,11 +232,20 @@ impl Config {
         if self.connections_max == 0 || self.connections_max > 16_000_000 {
             wrong("connections_max", &self.connections_max, "must be from 1 to 16000000".into());
         }
-        if self.cursors_max == 0 {
-            wrong("cursors_max", &self.cursors_max, "must be above zero".into());
+        if self.cursors_max == 0 || self.cursors_max > CURSORS_MAX {
+            wrong("cursors_max", &self.cursors_max, format!("must be from 1 to {CURSORS_MAX}"));
         }
         if self.topics_max == 0 || self.topics_max > 1_000_000 {
             wrong("topics_max", &self.topics_max, "must be from 1 to 1000000".into());
+        }
+        if self.server_name.len() > SERVER_NAME_MAX {
+            wrong("server_name", &self.server_name, format!("must have at most {SERVER_NAME_MAX} bytes"));
+        }
+        if self.events.capacity > EVENTS_MAX {
+            wrong("events.capacity", &self.events.capacity, format!("must be at most {EVENTS_MAX}"));
+        }
+        if self.events.messages && self.events.capacity == 0 {
+            wrong("events.messages", &true, "needs events.capacity above zero".into());
         }
         for topic in &self.topics {
             if let Err(error) = crate::proto::topic::Pattern::parse(&topic.pattern) {
@@ -208,7 +267,7 @@ impl Config {
         let shards_u64 = shards as u64;
         let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
-        let plan = MemoryPlan {
+        let mut plan = MemoryPlan {
             lines: vec![
                 line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
@@ -226,6 +285,11 @@ impl Config {
             shards,
             available,
         };
+        if self.events.capacity > 0 {
+            let event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
+            let bytes = shards_u64 * self.events.capacity as u64 * event_bytes;
+            plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
+        }
         match available {
             Some(available) if plan.total_bytes() > available => Err(plan
                 .lines

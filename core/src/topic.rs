@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::nanoseconds;
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
 use crate::registry::Opened;
 use crate::shard::{Command, FULL, Gauges, Shared, are_watched};
@@ -237,7 +238,7 @@ impl Topic {
         if payload.len() <= INLINE_MAX {
             return Ok(ring.publish_timeout(&head, payload, wait)?);
         }
-        let until = clock::monotonic_ns().saturating_add(wait.as_nanos() as u64);
+        let until = clock::monotonic_ns().saturating_add(nanoseconds(wait));
         let payloads = &self.inner.shared.payloads;
         let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
         let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));

@@ -98,6 +98,53 @@ def test_wrong_settings_are_named(settings, error, text):
     assert text in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
 
 
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("shards", [1], [65, 1 << 63]),
+        ("connections_max", [0, 1], [16_000_001, (1 << 32) - 1]),
+        ("cursors_max", [1], [0, (1 << 30) + 1, (1 << 32) - 1]),
+        ("topics_max", [1, 1_000_000], [0, 1_000_001, (1 << 32) - 1]),
+        ("subscriptions_per_connection_max", [0, 1, (1 << 32) - 1], []),
+        ("ring_bytes", [64 << 10], [0, (64 << 10) - 1, (64 << 10) + 1, 8 << 30, (1 << 64) - 1]),
+        ("pool_bytes", [8 << 20], [0, (8 << 20) - 1, (1 << 64) - 1]),
+        ("lane_bytes", [16 << 10, 64 << 20], [0, (16 << 10) - 1, (64 << 20) + 1, (1 << 64) - 1]),
+        ("payload_bytes", [128 << 20], [0, (128 << 20) - 1, (1 << 64) - 1]),
+        ("remainder_bytes", [0], [(1 << 64) - 1]),
+        ("message_bytes_max", [1, 64 << 20], [0, (64 << 20) + 1, (1 << 64) - 1]),
+        ("request_bytes_max", [512, 64 << 10], [0, 511, (64 << 10) + 1, (1 << 64) - 1]),
+        ("unsent_bytes_max", [1024, 64 << 20], [0, 1023, (64 << 20) + 1, (1 << 64) - 1]),
+        ("handshake_timeout", [0.001, 1e300, INF], [0]),
+        ("ping_every", [0, 0.001, 1e300, INF], []),
+        ("idle_timeout", [0, 1e300, INF], []),
+        ("close_timeout", [0, 0.001, 1e300, INF], []),
+        ("compression_threshold_bytes", [0, (1 << 64) - 1], []),
+        ("server_name", ["", "x" * 255, "\x01" * 255], ["x" * 256, "\N{EURO SIGN}" * 86]),
+        ("events", [0, 1], [(1 << 20) + 1, (1 << 64) - 1]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_limits_hold_at_them_past_them_at_zero_and_at_the_maximum(name, taken, refused):
+    for value in taken:
+        with fanwire.Engine(**{**SMALL, name: value}) as engine:
+            assert engine.topic("t").publish(b"x") is not None, value
+    for value in refused:
+        with pytest.raises(fanwire.ConfigError):
+            fanwire.Engine(**{**SMALL, name: value})
+    # What no such setting can be.
+    if name != "server_name":
+        with pytest.raises((OverflowError, ValueError)):
+            fanwire.Engine(**{**SMALL, name: -1})
+        with pytest.raises(TypeError):
+            fanwire.Engine(**{**SMALL, name: "many"})
+    if not isinstance(taken[0], str) and not any(isinstance(value, float) for value in taken):
+        with pytest.raises(OverflowError):
+            fanwire.Engine(**{**SMALL, name: 1 << 64})
+
+
 def test_a_taken_address_is_named(engine):
     with pytest.raises(fanwire.ListenError, match=f"127.0.0.1:{engine.port}"):
         fanwire.Engine(**{**SMALL, "listen": ("127.0.0.1", engine.port)})

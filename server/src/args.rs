@@ -14,6 +14,7 @@ use fanwire::proto::topic::{Pattern, TopicName};
 use crate::feed::Form;
 use crate::pace::Speed;
 use crate::topics::TopicSetting;
+use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::units::{ByteSize, CpuList, Span};
 use crate::url::Url;
 
@@ -24,12 +25,13 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/**'          print what arrives, one message a line
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
+  fanwire doctor --connections 100000                 is this host ready for it?
 
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
   71 an address is taken     74 reading or writing     76 not the protocol
-  78 this configuration cannot be had on this machine";
+  77 not permitted           78 this configuration cannot be had on this machine";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
@@ -71,6 +73,10 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Simulate three rovers and show them in a browser
     Demo(DemoArgs),
+    /// Say what this host has against what it should have
+    Doctor(DoctorArgs),
+    /// Show, check, apply and revert settings of this host
+    Tune(TuneArgs),
 }
 
 /// What every command that runs an engine takes.
@@ -560,6 +566,125 @@ mod tests {
         assert!(parse("fanwire pub ws://h:1 a/b --rate 0").is_err());
         assert!(parse("fanwire pub ws://h:1 --ndjson").is_ok());
         assert!(parse("fanwire pub ws://h:1 a/b --rate 200 --priority critical").is_ok());
+    }
+
+    /// What becomes of an option's value.
+    #[derive(Debug, PartialEq)]
+    enum Verdict {
+        /// The engine would start, or lacks nothing but memory.
+        Taken,
+        /// The parser refuses it.
+        Usage,
+        /// The engine refuses it, and names its setting.
+        Names(&'static str),
+    }
+    use Verdict::{Names, Taken, Usage};
+
+    fn verdict(options: &str) -> Verdict {
+        let Ok(args) = parse(&format!("fanwire serve {options}")) else { return Usage };
+        let Command::Serve(serve) = args.command else { panic!("not serve") };
+        match crate::engine::config(&serve.engine, serve.listen.clone()).unwrap().plan() {
+            Err(errors) if errors.iter().all(|error| error.problem.contains("do not fit")) => Taken,
+            Err(errors) => Names(errors[0].field),
+            Ok(_) => Taken,
+        }
+    }
+
+    #[test]
+    fn every_limit_holds_at_it_one_past_it_at_zero_and_at_the_maximum() {
+        const MAX_64: &str = "18446744073709551615";
+        const PAST_64: &str = "18446744073709551616";
+        for (option, values) in [
+            ("--shards", &[("1", Taken), ("0", Usage), (MAX_64, Names("shards")), (PAST_64, Usage), ("-1", Usage)][..]),
+            ("--lane-bytes 16KiB --shards", &[("64", Taken), ("65", Names("shards"))]),
+            ("--cpus", &[("none", Taken), ("0", Taken), ("8191", Taken), ("8192", Usage), ("", Usage), ("1-0", Usage)]),
+            (
+                "--max-connections",
+                &[("1", Taken), ("0", Usage), ("16000000", Taken), ("16000001", Names("connections_max"))],
+            ),
+            ("--max-connections", &[("4294967295", Names("connections_max")), ("4294967296", Usage)]),
+            (
+                "--max-cursors",
+                &[("1", Taken), ("0", Usage), ("1073741824", Taken), ("1073741825", Names("cursors_max"))],
+            ),
+            ("--max-cursors", &[("4294967295", Names("cursors_max")), ("4294967296", Usage)]),
+            ("--max-topics", &[("1", Taken), ("0", Usage), ("1000000", Taken), ("1000001", Names("topics_max"))]),
+            ("--max-topics", &[("4294967295", Names("topics_max")), ("4294967296", Usage)]),
+            (
+                "--max-message-bytes",
+                &[("1", Taken), ("64MiB", Taken), ("0", Names("limits.message_bytes_max")), (PAST_64, Usage)],
+            ),
+            (
+                "--max-message-bytes",
+                &[("67108865", Names("limits.message_bytes_max")), (MAX_64, Names("limits.message_bytes_max"))],
+            ),
+            (
+                "--max-unsent-bytes",
+                &[("1024", Taken), ("64MiB", Taken), ("0", Names("limits.unsent_bytes_max")), (PAST_64, Usage)],
+            ),
+            (
+                "--max-unsent-bytes",
+                &[
+                    ("1023", Names("limits.unsent_bytes_max")),
+                    ("67108865", Names("limits.unsent_bytes_max")),
+                    (MAX_64, Names("limits.unsent_bytes_max")),
+                ],
+            ),
+            (
+                "--handshake-timeout",
+                &[("1ms", Taken), ("0", Names("limits.handshake_timeout")), ("5000000000000h", Taken), ("-1s", Usage)],
+            ),
+            (
+                "--ping-every",
+                &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("6e15h", Usage), ("NaNs", Usage)],
+            ),
+            ("--idle-timeout", &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("infs", Usage)]),
+            ("--shutdown-timeout", &[("0", Taken), ("5000000000000h", Taken), ("1", Usage)]),
+            (
+                "--lane-bytes",
+                &[("16KiB", Taken), ("16383", Names("memory.lane_bytes")), ("0", Names("memory.lane_bytes"))],
+            ),
+            ("--shards 1 --lane-bytes", &[("256MiB", Taken), ("257MiB", Names("memory.pool_bytes"))]),
+            ("--lane-bytes", &[(MAX_64, Names("memory.lane_bytes")), (PAST_64, Usage), ("16777216TiB", Usage)]),
+            ("--shards 1 --pool-bytes", &[("8MiB", Taken), ("8388607", Names("memory.pool_bytes")), (PAST_64, Usage)]),
+            ("--pool-bytes", &[("0", Names("memory.pool_bytes")), (MAX_64, Names("memory.pool_bytes"))]),
+            (
+                "--ring-bytes",
+                &[
+                    ("64KiB", Taken),
+                    ("4GiB", Taken),
+                    ("0", Names("memory.ring_bytes")),
+                    ("32KiB", Names("memory.ring_bytes")),
+                ],
+            ),
+            (
+                "--ring-bytes",
+                &[
+                    ("65537", Names("memory.ring_bytes")),
+                    ("8GiB", Names("memory.ring_bytes")),
+                    (MAX_64, Names("memory.ring_bytes")),
+                ],
+            ),
+            (
+                "--max-message-bytes 1MiB --payload-bytes",
+                &[("2MiB", Taken), ("2097151", Names("memory.payload_bytes")), ("0", Names("memory.payload_bytes"))],
+            ),
+            ("--payload-bytes", &[(MAX_64, Names("memory.payload_bytes")), (PAST_64, Usage)]),
+            ("--deflate-from", &[("0", Taken), (MAX_64, Taken), (PAST_64, Usage), ("-1", Usage)]),
+            ("--topic", &[("a=lane-bytes=16KiB", Taken), ("a=lane-bytes=16383", Names("topics.lane_bytes"))]),
+            ("--topic", &[("a=keep-messages=0", Taken), ("a=keep-messages=18446744073709551616", Usage)]),
+            (
+                "--topic",
+                &[("a=keep-for=0", Taken), ("a=keep-bytes=0", Taken), ("a=batch-window=0", Taken), ("", Usage)],
+            ),
+        ] {
+            for (value, expected) in values {
+                let options = format!("{option} {value}");
+                // An empty value has to be given as such.
+                let options = if value.is_empty() { format!("{option}=") } else { options };
+                assert_eq!(verdict(&options), *expected, "{options}");
+            }
+        }
     }
 
     #[test]

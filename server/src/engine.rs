@@ -111,6 +111,7 @@ fn option_of(field: &'static str) -> &'static str {
         "memory.payload_bytes" => "--payload-bytes",
         "limits.message_bytes_max" => "--max-message-bytes",
         "limits.handshake_timeout" => "--handshake-timeout",
+        "memory.lock_memory" => "--lock-memory",
         "topics.pattern" => "--topic",
         "topics.lane_bytes" => "--topic lane-bytes",
         "limits.unsent_bytes_max" => "--max-unsent-bytes",

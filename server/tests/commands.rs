@@ -258,3 +258,30 @@ fn without_io_uring_auto_falls_back_loudly_and_uring_is_78() {
         assert!(log.contains("driver epoll"), "{log}");
     }
 }
+
+#[test]
+fn with_little_lockable_memory_it_runs_and_locks_none() {
+    let Some(mut server) = support::with_little_lockable_memory("serve --listen 127.0.0.1:0 --shards 2") else {
+        return support::skip("the limit on locked memory cannot be lowered here (setpriv is missing)");
+    };
+    let mut subscriber = Subscriber::connect(server.address(), "a/**", None);
+    server.signal(Signal::TERM);
+    assert_eq!(subscriber.close_code(), 1001);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    // Where the kernel counts a ring's memory against the limit, the limit is named.
+    let is_named = |log: &str| log.contains("RLIMIT_MEMLOCK is 65536 bytes") && log.contains("fix: ");
+    assert!(log.contains("driver uring") != (is_named(&log) && log.contains("driver epoll")), "{log}");
+    let insisting = "serve --listen 127.0.0.1:0 --shards 2 --driver uring";
+    if !log.contains("driver uring") {
+        let server = support::with_little_lockable_memory(insisting).expect("as before");
+        let (code, _, log) = server.finish();
+        assert!(code == 78 && is_named(&log), "{code}: {log}");
+    }
+
+    let locking = support::with_little_lockable_memory("serve --listen 127.0.0.1:0 --lock-memory");
+    let (code, out, log) = locking.expect("as before").finish();
+    assert_eq!(code, 78, "{log}");
+    assert!(out.is_empty(), "no ready line");
+    assert!(log.contains("--lock-memory") && log.contains("RLIMIT_MEMLOCK is 65536 bytes"), "{log}");
+}

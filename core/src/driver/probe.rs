@@ -100,13 +100,16 @@ impl std::error::Error for Unavailable {}
 /// # Errors
 /// The diagnosis.
 pub fn probe() -> Result<(), Unavailable> {
-    run_once().map_err(|(step, error)| {
-        // What no system call answered (bytes changed, a step that never ended) counts as an I/O error.
-        let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        let surroundings = Surroundings::look();
-        let (cause, fix) = surroundings.explain(errno);
-        Unavailable { errno, step, cause, fix, kernel: surroundings.kernel }
-    })
+    run_once().map_err(|(step, error)| explain(step, &error))
+}
+
+/// The diagnosis for what a step of io_uring's answered.
+pub fn explain(step: &'static str, error: &io::Error) -> Unavailable {
+    // What no system call answered (bytes changed, a step that never ended) counts as an I/O error.
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let surroundings = Surroundings::look();
+    let (cause, fix) = surroundings.explain(errno);
+    Unavailable { errno, step, cause, fix, kernel: surroundings.kernel }
 }
 
 type Step<T> = Result<T, (&'static str, io::Error)>;
@@ -247,7 +250,7 @@ impl Surroundings {
                     }
                     None => {
                         "let whoever starts this process allow io_uring_setup, io_uring_enter and \
-                         io_uring_register (systemd: SystemCallFilter=@io-uring)"
+                         io_uring_register (systemd: SystemCallFilter=io_uring_setup io_uring_enter io_uring_register)"
                     }
                 }
                 .to_owned(),
@@ -340,7 +343,7 @@ mod tests {
         let group = Surroundings { disabled: Some(1), ..modern.clone() };
         check(&group, libc::EPERM, "io_uring_disabled is 1", "io_uring_group");
         let filtered = Surroundings { disabled: Some(0), seccomp: 2, ..modern.clone() };
-        check(&filtered, libc::EPERM, "seccomp filter", "SystemCallFilter=@io-uring");
+        check(&filtered, libc::EPERM, "seccomp filter", "SystemCallFilter=io_uring_setup");
         check(&filtered, libc::ENOSYS, "seccomp filter", "SystemCallFilter");
         let docker = Surroundings { container: Some("Docker"), ..filtered.clone() };
         check(&docker, libc::EPERM, "profile of Docker", "--security-opt seccomp=");

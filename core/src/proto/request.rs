@@ -139,6 +139,9 @@ pub struct Request<'a> {
 const SINGLE: [&str; 6] =
     ["Host", "Origin", "Authorization", "Content-Length", "Sec-WebSocket-Key", "Sec-WebSocket-Version"];
 
+/// Headers behind whose value no tab may stand: RFC 9110 allows it, but another parser (llhttp) reads it as part of the value.
+const WITHOUT_TAB: [&str; 3] = ["Content-Length", "Connection", "Upgrade"];
+
 /// Headers that a proxy adds: the peer's address is then not the client's. `X-Forwarded-*` comes on top.
 const FORWARDING: [&str; 9] = [
     "Forwarded",
@@ -181,6 +184,7 @@ impl<'a> Request<'a> {
         }
         let request = Request { method, target, headers: parsed.headers.to_vec() };
         request.check_singles()?;
+        request.check_tabs(head)?;
         match request.host() {
             Some(host) if is_host(host) => Ok(request),
             Some(_) => Err(RequestError::Malformed("malformed Host header")),
@@ -198,6 +202,19 @@ impl<'a> Request<'a> {
             }
             if lines.next().is_some() {
                 return Err(RequestError::Malformed("a header came twice that must not"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tabs(&self, head: &[u8]) -> Result<(), RequestError> {
+        let start = head.as_ptr().addr();
+        for header in self.headers.iter().filter(|h| WITHOUT_TAB.iter().any(|name| h.name.eq_ignore_ascii_case(name))) {
+            // The value lies in the head, which goes on to the end of its line; an empty one may lie nowhere.
+            let end = header.value.as_ptr().addr().wrapping_sub(start).wrapping_add(header.value.len());
+            let mut behind = head.get(end..).unwrap_or_default().iter().take_while(|&&b| b != b'\r');
+            if header.value.ends_with(b"\t") || behind.any(|&b| b == b'\t') {
+                return Err(RequestError::Malformed("a tab behind a header that matters"));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::table::NONE;
 use super::timer::Moment;
 use super::topics::{Form, Link};
 use super::{Ending, Shard};
+use crate::config::nanoseconds;
 use crate::driver::{Driver, Slot};
 use crate::event::Event;
 use crate::proto::close::CloseCode;
@@ -78,7 +79,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn begin_farewell(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {
-        let until_ns = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        let until_ns = self.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
         self.extra(slot).farewell = Some(Farewell { code, reason, awaits, until_ns });
         self.arm_farewell(slot);
         self.settle(slot);
@@ -129,7 +130,7 @@ impl<D: Driver> Shard<D> {
             conn.flags.is_paused = false;
             self.driver.resume_recv(Slot(slot));
         }
-        let by = self.now_ns + self.shared.config.limits.close_timeout.as_nanos() as u64;
+        let by = self.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
         self.wheel.arm(slot, by);
         self.mark_dirty(slot);
     }
@@ -267,12 +268,12 @@ impl<D: Driver> Shard<D> {
             Phase::Draining => {}
             Phase::Open => {
                 let now = self.now_ns;
-                let idle = limits.idle_timeout.as_nanos() as u64;
+                let idle = nanoseconds(limits.idle_timeout);
                 if idle > 0 && conn.message.elapsed_ns(now) >= idle {
                     self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
                     return;
                 }
-                let every = limits.ping_every.as_nanos() as u64;
+                let every = nanoseconds(limits.ping_every);
                 if every > 0 {
                     // Liveness is judged only while the socket takes what we send: a ping behind a backlog proves nothing.
                     if conn.flags.is_blocked {
@@ -301,8 +302,8 @@ impl<D: Driver> Shard<D> {
     pub(super) fn arm_liveness(&mut self, slot: u32) {
         let limits = &self.shared.config.limits;
         let conn = &self.conns[slot as usize];
-        let every = limits.ping_every.as_nanos() as u64;
-        let idle = limits.idle_timeout.as_nanos() as u64;
+        let every = nanoseconds(limits.ping_every);
+        let idle = nanoseconds(limits.idle_timeout);
         let mut at = u64::MAX;
         if every > 0 {
             let rounds = 1 + u64::from(conn.flags.awaits_pong);

@@ -6,7 +6,7 @@ use super::Shard;
 use super::conn::{Conn, NO_TOPIC, Phase, connection_id};
 use super::timer::Moment;
 use super::topics::{Form, Wishes};
-use crate::config::PublishAccess;
+use crate::config::{PublishAccess, nanoseconds};
 use crate::driver::{Driver, Slot};
 use crate::event::{Event, Protocol};
 use crate::proto::deflate;
@@ -59,7 +59,7 @@ impl<D: Driver> Shard<D> {
         let extra = self.extra(slot);
         extra.scanner = Some(RequestScanner::new(limits));
         extra.peer = peer;
-        let by = self.now_ns + self.shared.config.limits.handshake_timeout.as_nanos() as u64;
+        let by = self.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
         self.wheel.arm(slot, by);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::table::NONE;
 use super::topics::{FORMS, Form, Lane, Membership, Stream, TopicState};
 use super::{RECORD_BYTES_PER_TURN, RECORDS_PER_TURN};
-use crate::config::{SlowPolicy, TopicConfig};
+use crate::config::{SlowPolicy, TopicConfig, nanoseconds};
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::log::{Frame, FramePayload, Log, Referrer};
@@ -80,7 +80,11 @@ impl<D: Driver> Shard<D> {
             seq,
             count: 1,
             time_ns: head.time_ns,
-            expiry_ns: if head.ttl_ms == 0 { 0 } else { head.time_ns + u64::from(head.ttl_ms) * 1_000_000 },
+            expiry_ns: if head.ttl_ms == 0 {
+                0
+            } else {
+                head.time_ns.saturating_add(u64::from(head.ttl_ms) * 1_000_000)
+            },
             key: head.key,
             origin: head.origin,
             is_sender_excluded: head.flags & FLAG_SENDER_EXCLUDED != 0,
@@ -293,7 +297,7 @@ impl<D: Driver> Shard<D> {
             members: Vec::new(),
             retention: settings.retention,
             policy: settings.policy,
-            batch_window_ns: settings.batch_window.unwrap_or(BATCH_WINDOW).as_nanos() as u64,
+            batch_window_ns: nanoseconds(settings.batch_window.unwrap_or(BATCH_WINDOW)),
             lane_bytes: settings.lane_bytes.unwrap_or(self.shared.config.memory.lane_bytes),
             dropped: [0; 4],
         });

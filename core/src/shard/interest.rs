@@ -4,7 +4,7 @@ use super::Shard;
 use super::conn::{Interest, Phase, connection_id};
 use super::table::NONE;
 use super::topics::{Form, Link, Membership, Special, Sub, Wishes};
-use crate::config::Retention;
+use crate::config::{Retention, nanoseconds};
 use crate::driver::Driver;
 use crate::event::{Event, Protocol};
 use crate::proto::server_message::GapReason;
@@ -266,7 +266,7 @@ impl<D: Driver> Shard<D> {
                 let by_count = messages.map_or(0, |n| head.saturating_sub(n));
                 let by_bytes = bytes.map_or(0, |n| log.seq_at_lag(n));
                 let by_age =
-                    age.map_or(0, |age| log.seq_at_time((self.shared.wall_ns)().saturating_sub(age.as_nanos() as u64)));
+                    age.map_or(0, |age| log.seq_at_time((self.shared.wall_ns)().saturating_sub(nanoseconds(age))));
                 log.floor_seq().max(by_count).max(by_bytes).max(by_age).min(head)
             }
         };

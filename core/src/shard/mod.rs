@@ -173,7 +173,7 @@ impl<D: Driver> Shard<D> {
         let now_ns = driver.now_ns();
         let shards = shared.mailboxes.len();
         driver.accept_while_below(slots);
-        let cursors = shared.config.cursors_max / shards as u32 + 1;
+        let cursors = shared.config.cursors_max.div_ceil(shards as u32);
         // What logs may refer to of the payload pool. The rest is for what is being received, published and rendered.
         let payload_bytes = shared.config.memory.payload_bytes;
         Self {

@@ -45,6 +45,15 @@ pub struct Player {
 impl Stage {
     /// A stage for an engine with this configuration, of one shard; the kernel holds so much towards each client.
     pub fn new(config: Config, send_capacity: usize) -> Self {
+        Stage::with_wall_clock(config, send_capacity, wall_of)
+    }
+
+    /// The same with a wall clock of its own: what it shows at an instant of virtual time.
+    pub fn with_wall_clock(
+        config: Config,
+        send_capacity: usize,
+        wall_of: impl Fn(u64) -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
         let slots = 8 + REFUSAL_SLOTS;
         options.limits.slots = slots;
@@ -170,7 +179,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{MemoryConfig, SlowPolicy, TopicConfig};
+    use crate::config::{MemoryConfig, Retention, SlowPolicy, TopicConfig};
+    use crate::driver::sim::Read;
 
     /// Batches that close with each turn.
     fn config() -> Config {
@@ -327,6 +337,53 @@ mod tests {
             assert_eq!(next, 10 * round + 11, "everything came, or was told lost");
         }
         assert!(stage.stats().dropped_normal > 0, "too much memory for this test");
+    }
+
+    /// What clients are told, by the millisecond: messages, some of which expire, a ping that nobody answers, the close for it, and
+    /// the end of a connection that says nothing.
+    fn timeline(wall_clock: impl Fn(u64) -> u64 + Send + Sync + 'static) -> Vec<String> {
+        let mut config = config();
+        config.limits.ping_every = Duration::from_secs(2);
+        config.limits.handshake_timeout = Duration::from_secs(3);
+        config.topics[0].retention =
+            Retention::Last { messages: None, bytes: None, age: Some(Duration::from_secs(1_000_000_000)) };
+        let mut stage = Stage::with_wall_clock(config, 64 << 10, wall_clock);
+        let silent = stage.net.connect(0);
+        let mut player = stage.player(Protocol::BatchV1, &subscribe());
+        let (mut timeline, mut is_over) = (Vec::new(), false);
+        for ms in 0..9_000u32 {
+            if ms % 700 == 0 {
+                stage.publish(&Stamp { ttl_ms: ms / 700 % 2 * 500, ..stamp(u64::from(ms) / 700 + 1, 5) });
+            }
+            timeline.extend(stage.plays(1, &mut player).into_iter().map(|said| format!("{ms}: {said}")));
+            let read = silent.read(100, &mut Vec::new());
+            if !is_over && read != Read::Nothing {
+                timeline.push(format!("{ms}: silent: {read:?}"));
+                is_over = true;
+            }
+        }
+        timeline
+    }
+
+    #[test]
+    fn steps_of_the_wall_clock_move_no_deadline() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        // When it is 2 s, between the ping and the close for it.
+        const STEP_NS: u64 = 2_500_000_000;
+        let straight = timeline(wall_of);
+        for happening in ["normal 1 to 1", "Ping", "silent: End", "Close(Some(1011))"] {
+            assert!(straight.iter().any(|line| line.contains(happening)), "{happening}: {straight:#?}");
+        }
+        let stepped = |by: fn(u64) -> u64| move |now: u64| if now < STEP_NS { wall_of(now) } else { by(wall_of(now)) };
+        assert_eq!(straight, timeline(stepped(|wall| wall - HOUR_NS)), "back");
+        assert_eq!(straight, timeline(stepped(|wall| wall + HOUR_NS)), "forward");
+        assert_eq!(straight, timeline(stepped(|_| 0)), "no clock at all");
+        assert_eq!(straight, timeline(|_| wall_of(0)), "a clock that stands still");
+        // What 32 bits of seconds hold, signed and unsigned, and 63 bits of nanoseconds, runs out at the step.
+        for last in [i32::MAX as u64 * 1_000_000_000, u64::from(u32::MAX) * 1_000_000_000, i64::MAX as u64] {
+            let wall = move |now: u64| (last - STEP_NS).saturating_add(now);
+            assert_eq!(straight, timeline(wall), "{last} ns");
+        }
     }
 
     #[test]

@@ -17,6 +17,14 @@ pub fn locked_memory() -> u64 {
     getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX)
 }
 
+/// True if `RLIMIT_MEMLOCK` does not hold for this process (`CAP_IPC_LOCK`).
+pub fn may_lock_any() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or_default();
+    u64::from_str_radix(line.trim(), 16).is_ok_and(|caps| caps >> CAP_IPC_LOCK & 1 == 1)
+}
+
 /// Bytes the process may still take: the machine's `MemAvailable`, or what is left under the tightest control group
 /// limit above us if that is less. `None` where neither can be read.
 pub fn memory_available() -> Option<u64> {

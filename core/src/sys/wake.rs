@@ -30,7 +30,9 @@ impl EventFd {
     /// Waits up to `timeout` for the count to be above 0; leaves it as it is. False if it was not.
     pub fn wait(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        // A wait too long for the kernel's clock type ends at its last instant.
+        let secs = timeout.as_secs().min(i64::MAX as u64 / 1_000_000_000 - 1);
+        let limit = Timespec { tv_sec: secs as i64, tv_nsec: timeout.subsec_nanos().into() };
         matches!(poll(&mut fds, Some(&limit)), Ok(1..))
     }
 

@@ -192,6 +192,8 @@ pub fn pause(ms: u64) {
 pub struct Bare {
     /// The socket.
     pub stream: TcpStream,
+    /// Bytes that the server has sent and this client has read.
+    pub taken: u64,
     received: Vec<u8>,
 }
 
@@ -210,13 +212,13 @@ impl Bare {
         let stream = TcpStream::connect(addr).expect("the port is open");
         stream.set_nodelay(true).expect("a live socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        Bare { stream, received: Vec::new() }
+        Bare { stream, taken: 0, received: Vec::new() }
     }
 
     /// A connection that was made elsewhere.
     pub fn over(stream: TcpStream) -> Bare {
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        Bare { stream, received: Vec::new() }
+        Bare { stream, taken: 0, received: Vec::new() }
     }
 
     /// Only a TCP connection, with a receive buffer as small as the kernel makes one: what is not read soon stays with the
@@ -252,6 +254,7 @@ impl Bare {
     pub fn bite(&mut self, bytes: usize) {
         let mut piece = vec![0; bytes];
         let got = self.stream.read(&mut piece).expect("the server is there");
+        self.taken += got as u64;
         self.received.extend_from_slice(&piece[..got]);
     }
 
@@ -329,6 +332,7 @@ impl Bare {
         match self.stream.read(&mut chunk) {
             Ok(0) => false,
             Ok(got) => {
+                self.taken += got as u64;
                 self.received.extend_from_slice(&chunk[..got]);
                 true
             }

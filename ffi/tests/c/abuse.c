@@ -241,6 +241,70 @@ static void configurations(const char *driver) {
     REFUSED(FW_BAD_CONFIG, config.topics_max = 0);
     REFUSED(FW_BAD_CONFIG, config.events_capacity = UINT32_MAX);
     REFUSED(FW_BAD_CONFIG, config.handshake_timeout_ms = 0);
+    REFUSED(FW_BAD_CONFIG, config.lane_bytes = 0);
+    REFUSED(FW_BAD_CONFIG, config.lane_bytes = (16 << 10) - 1);
+    REFUSED(FW_BAD_CONFIG, config.lane_bytes = UINT64_MAX);
+    REFUSED(FW_BAD_CONFIG, config.pool_bytes = 0);
+    REFUSED(FW_BAD_CONFIG, config.ring_bytes = 0);
+    REFUSED(FW_BAD_CONFIG, config.ring_bytes = (64 << 10) + 1);
+    REFUSED(FW_BAD_CONFIG, config.payload_bytes = 2 * config.message_bytes_max - 1);
+    REFUSED(FW_BAD_CONFIG, config.payload_bytes = UINT64_MAX);
+    REFUSED(FW_BAD_CONFIG, config.remainder_bytes = UINT64_MAX);
+    REFUSED(FW_BAD_CONFIG, config.message_bytes_max = 0);
+    REFUSED(FW_BAD_CONFIG, config.message_bytes_max = (64 << 20) + 1);
+    REFUSED(FW_BAD_CONFIG, config.request_bytes_max = 0);
+    REFUSED(FW_BAD_CONFIG, config.request_bytes_max = 511);
+    REFUSED(FW_BAD_CONFIG, config.request_bytes_max = 65537);
+    REFUSED(FW_BAD_CONFIG, config.request_bytes_max = UINT64_MAX);
+    REFUSED(FW_BAD_CONFIG, config.connections_max = 16000001);
+    REFUSED(FW_BAD_CONFIG, config.cursors_max = 0);
+    REFUSED(FW_BAD_CONFIG, config.cursors_max = UINT32_MAX);
+    REFUSED(FW_BAD_CONFIG, config.topics_max = 1000001);
+    REFUSED(FW_BAD_CONFIG, config.topics_max = UINT32_MAX);
+    REFUSED(FW_BAD_CONFIG, config.events_capacity = (1 << 20) + 1);
+    REFUSED(FW_BAD_CONFIG, (config.events_capacity = 0, config.events_messages = 1));
+    char name[257];
+    memset(name, 'x', 256);
+    name[256] = 0;
+    REFUSED(FW_BAD_CONFIG, config.server_name = name);
+#define TAKEN(change)                                                                                               \
+    do {                                                                                                            \
+        config = small_config(driver);                                                                              \
+        change;                                                                                                     \
+        EXPECT(FW_OK, fw_start(&config, &engine));                                                                  \
+        EXPECT(FW_OK, fw_publish(topic_of(engine, "a"), 2, 0, "x", 1, NULL));                                       \
+        EXPECT(FW_OK, fw_shutdown(engine, UINT32_MAX));                                                             \
+        EXPECT(FW_OK, fw_engine_free(engine));                                                                      \
+    } while (0)
+    TAKEN(config.server_name = name + 1);
+    TAKEN(config.server_name = "");
+    TAKEN(config.ring_bytes = 64 << 10);
+    TAKEN(config.lane_bytes = 16 << 10);
+    TAKEN(config.remainder_bytes = 0);
+    TAKEN(config.message_bytes_max = 1);
+    TAKEN(config.payload_bytes = 2 * config.message_bytes_max);
+    TAKEN(config.request_bytes_max = 512);
+    TAKEN(config.request_bytes_max = 65536);
+    TAKEN(config.connections_max = 0);
+    TAKEN(config.connections_max = 1);
+    TAKEN(config.cursors_max = 1);
+    TAKEN(config.topics_max = 1);
+    TAKEN(config.topics_max = 1000000);
+    TAKEN(config.subscriptions_per_connection_max = 0);
+    TAKEN(config.subscriptions_per_connection_max = UINT32_MAX);
+    TAKEN(config.handshake_timeout_ms = 1);
+    TAKEN(config.handshake_timeout_ms = UINT64_MAX);
+    TAKEN(config.ping_every_ms = 0);
+    TAKEN(config.ping_every_ms = UINT64_MAX);
+    TAKEN(config.idle_timeout_ms = 0);
+    TAKEN(config.idle_timeout_ms = UINT64_MAX);
+    TAKEN(config.close_timeout_ms = 0);
+    TAKEN(config.close_timeout_ms = UINT64_MAX);
+    TAKEN(config.compression_threshold_bytes = 0);
+    TAKEN(config.compression_threshold_bytes = UINT32_MAX);
+    TAKEN((config.events_capacity = 0, config.events_messages = 0));
+    TAKEN(config.events_capacity = 1);
+    engine = (fw_engine *)text;
     REFUSED(FW_NULL, config.topics_count = 1);
     REFUSED(FW_NULL, config.allowed_origins_count = 1);
     fw_topic_config topic = {.struct_size = sizeof topic, .pattern = "a/**"};

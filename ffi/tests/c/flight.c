@@ -29,6 +29,7 @@ int main(int argc, char **argv) {
     config.lane_bytes = strtoull(argv[2], NULL, 10);
     config.pool_bytes = 32 * config.lane_bytes > (64 << 20) ? 32 * config.lane_bytes : 64 << 20;
     config.events_capacity = 0;
+    config.events_messages = 0;
     fw_engine *engine;
     fw_status status = fw_start(&config, &engine);
     if (status == FW_NO_URING) {

@@ -48,7 +48,8 @@ impl Fanwire {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_fanwire")).args(arguments), stdin)
     }
 
-    fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
+    /// Starts a command that becomes it.
+    pub fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
         let mut child = command
             .env_remove("FANWIRE_LOG")
             .env_remove("RUST_LOG")
@@ -190,6 +191,23 @@ pub fn without_io_uring(errno: i32, arguments: &str) -> Fanwire {
     let mut command = Command::new("python3");
     command.arg(wrapper).arg(errno.to_string()).arg(env!("CARGO_BIN_EXE_fanwire")).args(arguments.split_whitespace());
     Fanwire::spawn(&mut command, &[])
+}
+
+/// Starts the binary where a process may lock 64 KiB of memory, even if root runs this. `None` if that cannot be had.
+pub fn with_little_lockable_memory(arguments: &str) -> Option<Fanwire> {
+    let script = r#"ulimit -l 64 || exit 99
+        if [ "$(id -u)" -eq 0 ]; then
+            command -v setpriv >/dev/null || exit 99
+            exec setpriv --inh-caps=-ipc_lock --bounding-set=-ipc_lock -- "$0" "$@"
+        fi
+        exec "$0" "$@""#;
+    let probe = Command::new("sh").args(["-c", script, "true"]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_fanwire")]).args(arguments.split_whitespace());
+    Some(Fanwire::spawn(&mut command, &[]))
 }
 
 /// An independent client of `fanwire.json.v1`.

@@ -61,11 +61,24 @@ pub struct UringOptions {
     pub send_cut: SendCut,
     /// Test knob: accept as on kernels before 6.10, whose rings cannot accept without waiting.
     pub accept_by_syscall: bool,
+    /// Test knob: nothing of the ring's that came after Linux 6.1.
+    pub is_old: bool,
+    /// Test knob: most calls into the kernel fail with `EINTR`, `EAGAIN` or `EBUSY`.
+    #[cfg(test)]
+    pub refuses_most_calls: bool,
 }
 
 impl Default for UringOptions {
     fn default() -> Self {
-        UringOptions { sq_entries: 256, cq_entries: 4096, send_cut: SendCut::Whole, accept_by_syscall: false }
+        UringOptions {
+            sq_entries: 256,
+            cq_entries: 4096,
+            send_cut: SendCut::Whole,
+            accept_by_syscall: false,
+            is_old: false,
+            #[cfg(test)]
+            refuses_most_calls: false,
+        }
     }
 }
 
@@ -166,7 +179,7 @@ impl UringDriver {
     /// What ring set-up answers (see [`Ring::new`]), and `EMFILE` where `limits.slots` is above `RLIMIT_NOFILE` (the limit
     /// holds for each ring's table by itself).
     pub fn new(limits: &DriverLimits, listeners: Vec<OwnedFd>, options: &UringOptions) -> io::Result<Self> {
-        let ring = Ring::new(options.sq_entries, options.cq_entries)?;
+        let ring = Ring::new(options.sq_entries, options.cq_entries, options.is_old)?;
         ring.submitter().register_files_sparse(limits.slots.max(1))?;
         // Only shutdowns go through the kernel's worker threads: one is enough. An old kernel may refuse to be told.
         let _ = ring.submitter().register_iowq_max_workers(&mut [1, 1]);
@@ -174,6 +187,14 @@ impl UringDriver {
             // An accept that finds the backlog empty must say so instead of waiting.
             rustix::io::ioctl_fionbio(listener, true)?;
         }
+        #[cfg(test)]
+        let ring = {
+            let mut ring = ring;
+            if options.refuses_most_calls {
+                ring.refuse_most_calls();
+            }
+            ring
+        };
         Ok(UringDriver {
             ring,
             answers: Answers::new(),

@@ -76,15 +76,45 @@ pub struct Ring {
     pub syscalls: u64,
     /// Times the completion queue was found overflown.
     pub overflows: u64,
+    /// Test knob: nothing that came after Linux 6.1.
+    is_old: bool,
+    #[cfg(test)]
+    refuser: Option<Refuser>,
+}
+
+/// Test knob: makes most calls fail as the kernel may, two of three without doing anything, one after it has done all.
+#[cfg(test)]
+#[derive(Default)]
+struct Refuser {
+    random: u32,
+    in_a_row: u32,
+}
+
+#[cfg(test)]
+impl Refuser {
+    /// The errno to answer with, if any, and whether the call is made all the same.
+    fn next(&mut self) -> Option<(i32, bool)> {
+        const ERRORS: [i32; 3] = [libc::EINTR, libc::EAGAIN, libc::EBUSY];
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let draw = self.random >> 24;
+        // Now and then one goes through, or nothing would ever happen.
+        if self.in_a_row >= 5 || draw.is_multiple_of(4) {
+            self.in_a_row = 0;
+            return None;
+        }
+        self.in_a_row += 1;
+        if draw.is_multiple_of(3) { Some((libc::EINTR, true)) } else { Some((ERRORS[draw as usize % 3], false)) }
+    }
 }
 
 impl Ring {
-    /// A ring for this thread alone (`SINGLE_ISSUER`), whose completions come when asked for (`DEFER_TASKRUN`).
+    /// A ring for this thread alone (`SINGLE_ISSUER`), whose completions come when asked for (`DEFER_TASKRUN`). `is_old`: one
+    /// that Linux 6.1 would make, too.
     ///
     /// # Errors
     /// What `io_uring_setup` answers: `EPERM` and `ENOSYS` where it is forbidden, `EINVAL` before Linux 6.1, `ENOMEM` where
     /// `RLIMIT_MEMLOCK` is too small.
-    pub fn new(sq_entries: u32, cq_entries: u32) -> io::Result<Self> {
+    pub fn new(sq_entries: u32, cq_entries: u32, is_old: bool) -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder
             .dontfork()
@@ -94,15 +124,34 @@ impl Ring {
             .setup_submit_all()
             .setup_cqsize(cq_entries.max(sq_entries).next_power_of_two());
         // Without the indirection array where the kernel (6.6) can do without.
-        let io = match builder.clone().setup_no_sqarray().build(sq_entries) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => builder.build(sq_entries)?,
-            other => other?,
+        let newer = if is_old { None } else { Some(builder.clone().setup_no_sqarray().build(sq_entries)) };
+        let io = match newer {
+            None => builder.build(sq_entries)?,
+            Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => builder.build(sq_entries)?,
+            Some(other) => other?,
         };
         if !(io.params().is_feature_nodrop() && io.params().is_feature_ext_arg()) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let dropped_seen = 0;
-        Ok(Ring { io, failed: None, refusals: 0, overflown: false, dropped_seen, syscalls: 0, overflows: 0 })
+        Ok(Ring {
+            io,
+            failed: None,
+            refusals: 0,
+            overflown: false,
+            dropped_seen,
+            syscalls: 0,
+            overflows: 0,
+            is_old,
+            #[cfg(test)]
+            refuser: None,
+        })
+    }
+
+    /// From now on most calls fail.
+    #[cfg(test)]
+    pub fn refuse_most_calls(&mut self) {
+        self.refuser = Some(Refuser::default());
     }
 
     /// For registrations.
@@ -167,7 +216,8 @@ impl Ring {
         }
         let queued = self.queued();
         // Waiting for peers is no disk wait: without the flag (6.15) an idle server shows as 100 % iowait.
-        let quietly = if self.io.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
+        let can_be_quiet = self.io.params().is_feature_no_iowait() && !self.is_old;
+        let quietly = if can_be_quiet { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         self.enter(queued, 1, EnterFlags::GETEVENTS | quietly, timeout_ns);
     }
 
@@ -203,6 +253,15 @@ impl Ring {
             return true;
         }
         self.syscalls += 1;
+        #[cfg(test)]
+        if let Some((errno, is_made)) = self.refuser.as_mut().and_then(Refuser::next) {
+            let mut refuser = self.refuser.take();
+            if is_made {
+                self.enter(queued, want, flags, timeout_ns);
+            }
+            std::mem::swap(&mut self.refuser, &mut refuser);
+            return self.judge(Err(io::Error::from_raw_os_error(errno)));
+        }
         let timespec = timeout_ns
             .map(|ns| Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32))
             .unwrap_or_default();
@@ -220,6 +279,11 @@ impl Ring {
         let overflown = self.io.submission().cq_overflow();
         self.overflows += u64::from(overflown && !self.overflown);
         self.overflown = overflown;
+        self.judge(result)
+    }
+
+    /// What a call's result means. False if the kernel refused for now.
+    fn judge(&mut self, result: io::Result<usize>) -> bool {
         match result {
             Ok(_) => {
                 self.refusals = 0;
