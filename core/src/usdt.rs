@@ -31,7 +31,7 @@ pub enum DropReason {
     NoMemory = 5,
 }
 
-/// In place of a connection's slot and generation where nobody got a message.
+/// In place of a connection's slot where nobody got a message.
 pub const NOBODY: u32 = u32::MAX;
 
 /// Where a tracer finds an argument, as the note says it: SIZE@PLACE.
@@ -123,6 +123,7 @@ macro_rules! probes {
     )*};
 }
 
+// Six arguments at most: bpftrace knows no more on x86-64.
 probes! {
     /// A connection was accepted. `open`: connections of this shard now.
     accept(shard: u32, slot: u32, generation: u32, open: u32);
@@ -134,7 +135,7 @@ probes! {
     /// The kernel took `bytes` of the `offered` for a connection; `messages` became complete with them.
     send(shard: u32, slot: u32, bytes: u64, offered: u64, messages: u64);
     /// `count` messages will not be delivered to a connection. `reason`: [`DropReason`].
-    drop(shard: u32, slot: u32, generation: u32, topic: u32, lane: u32, count: u64, reason: u32);
+    drop(shard: u32, slot: u32, topic: u32, lane: u32, count: u64, reason: u32);
     /// A connection is closed and its slot free. `code`: the close code; 1006 without a close frame.
     close(shard: u32, slot: u32, generation: u32, code: u32);
 }

@@ -286,8 +286,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn probe_drop(&self, slot: u32, stream: u32, count: u64, reason: DropReason) {
         let lane = &self.lanes[self.streams[stream].lane];
         let topic = self.topics[lane.topic as usize].as_ref().map_or(lane.topic, |t| t.id.0);
-        let generation = self.conns.get(slot as usize).map_or(usdt::NOBODY, |c| c.generation);
-        usdt::drop(self.number.into(), slot, generation, topic, lane.priority as u32, count, reason as u32);
+        usdt::drop(self.number.into(), slot, topic, lane.priority as u32, count, reason as u32);
     }
 
     /// Queues a message of the host's to one connection.
