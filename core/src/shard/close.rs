@@ -186,7 +186,6 @@ impl<D: Driver> Shard<D> {
         let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
         let conn = &mut self.conns[slot as usize];
         let was_announced = conn.flags.was_announced;
-        let generation = conn.generation;
         let extra = conn.extra.take();
         conn.vacate();
         if let Some(mut extra) = extra
