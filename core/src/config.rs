@@ -43,6 +43,12 @@ pub struct Config {
     /// 1 to 7 bytes, seven times of eight.
     #[cfg(feature = "test-knobs")]
     pub is_tiny: bool,
+    /// For tests of faults: so many receive buffers a shard.
+    #[cfg(feature = "test-knobs")]
+    pub recv_buffers: Option<u16>,
+    /// For tests of faults: `SO_SNDBUF` of every connection; the kernel has a least one (4,608 bytes).
+    #[cfg(feature = "test-knobs")]
+    pub send_buffer: Option<u32>,
 }
 
 impl Default for Config {
@@ -64,6 +70,10 @@ impl Default for Config {
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
             #[cfg(feature = "test-knobs")]
             is_tiny: false,
+            #[cfg(feature = "test-knobs")]
+            recv_buffers: None,
+            #[cfg(feature = "test-knobs")]
+            send_buffer: None,
         }
     }
 }
@@ -99,7 +109,7 @@ impl Default for MemoryConfig {
     }
 }
 
-/// Protocol limits and time-outs. A time-out beyond 146 years is taken for 146 years.
+/// Protocol limits and time-outs. Spans are kept to a year: one that is longer may never end anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Largest message published or received, up to 64 MiB. A client's larger one is answered with close 1009.

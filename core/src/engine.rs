@@ -186,7 +186,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
-        let (addresses, mut listeners) = listen_all(&config.listen, shards, config.limits.unsent_bytes_max)?;
+        let (addresses, mut listeners) = listen_all(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         let bell =
             Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
@@ -490,19 +490,20 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
 }
 
 /// One listener for each shard on each address.
-fn listen_all(
-    addresses: &[SocketAddr],
-    shards: usize,
-    unsent_bytes_max: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+fn listen_all(config: &Config, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+    #[cfg(feature = "test-knobs")]
+    let send_buffer = config.send_buffer;
+    #[cfg(not(feature = "test-knobs"))]
+    let send_buffer = None;
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
-    for &address in addresses {
+    for &address in &config.listen {
         let failed = |error| StartError::Listen { address, error };
         let options = |reuse_port| ListenOptions {
             reuse_port,
-            notsent_lowat: u32::try_from(unsent_bytes_max).ok(),
+            notsent_lowat: u32::try_from(config.limits.unsent_bytes_max).ok(),
             user_timeout_ms: Some(USER_TIMEOUT_MS),
+            send_buffer,
             ..ListenOptions::default()
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
@@ -584,7 +585,7 @@ impl ShardStart {
         };
         let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
         #[cfg(feature = "test-knobs")]
-        let (limits, epoll, uring) = tiny(self.shared.config.is_tiny, limits, epoll, uring);
+        let (limits, epoll, uring) = tiny(&self.shared.config, limits, epoll, uring);
         let ready = self.ready.clone();
         match self.choice {
             DriverChoice::Epoll => match EpollDriver::new(&limits, self.listeners, &epoll) {
@@ -599,17 +600,18 @@ impl ShardStart {
     }
 }
 
-/// What [`crate::Config::is_tiny`] means to the drivers.
+/// What [`crate::Config::is_tiny`] and `recv_buffers` mean to the drivers.
 #[cfg(feature = "test-knobs")]
 fn tiny(
-    is_tiny: bool,
+    config: &Config,
     limits: DriverLimits,
     epoll: EpollOptions,
     uring: UringOptions,
 ) -> (DriverLimits, EpollOptions, UringOptions) {
     use crate::driver::SendCut;
 
-    if !is_tiny {
+    let limits = DriverLimits { recv_buffers: config.recv_buffers.unwrap_or(limits.recv_buffers), ..limits };
+    if !config.is_tiny {
         return (limits, epoll, uring);
     }
     let send_cut = SendCut::Ragged;

@@ -31,6 +31,7 @@ const SANS_IO: &[&str] = &[
     "crate::driver",
     "crate::shard",
     "crate::sys",
+    "crate::bench",
 ];
 
 const RULES: &[Rule] = &[
@@ -48,7 +49,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: "driver",
-        forbidden: &["crate::proto", "crate::log", "crate::shard", "crate::ingest"],
+        forbidden: &["crate::proto", "crate::log", "crate::shard", "crate::ingest", "crate::bench"],
         allowed: &[],
         why: "a driver knows no frames, no topics and no policies",
     },
@@ -62,6 +63,8 @@ const RULES: &[Rule] = &[
             "crate::driver::uring",
             "crate::driver::epoll",
             "crate::driver::sim",
+            "crate::driver::null",
+            "crate::bench",
             "std::thread",
             "std::time::Instant",
             "std::time::SystemTime",
@@ -71,7 +74,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: "ingest",
-        forbidden: &["crate::proto", "crate::log", "crate::driver", "crate::shard"],
+        forbidden: &["crate::proto", "crate::log", "crate::driver", "crate::shard", "crate::bench"],
         allowed: &[],
         why: "the ring knows neither connections nor frames",
     },
@@ -86,6 +89,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "core/src/driver/epoll/",
     "core/src/sys/",
     "core/tests/allocations.rs",
+    "core/tests/footprint.rs",
     "ffi/src/",
     "python/src/process.rs",
     "python/src/view.rs",
@@ -147,8 +151,46 @@ fn every_rule_has_a_module_to_hold() {
     }
 }
 
+#[test]
+fn the_feature_that_opens_the_engine_is_nobodys_but_the_benches() {
+    let mut faults = Vec::new();
+    for folder in fs::read_dir(repository()).expect("a readable repository") {
+        let manifest = folder.expect("a readable folder").path().join("Cargo.toml");
+        if manifest.is_file() {
+            let name = manifest.strip_prefix(repository()).expect("in the repository").to_string_lossy().into_owned();
+            faults.extend(bench_feature_faults(&name, &read(&manifest)));
+        }
+    }
+    faults.extend(bench_feature_faults("Cargo.toml", &read(&repository().join("Cargo.toml"))));
+    assert!(faults.is_empty(), "the feature `bench` of fanwire is for benches/ alone:\n{}", faults.join("\n"));
+}
+
 mod the_checker_itself {
     use super::*;
+
+    #[test]
+    fn finds_a_planted_feature() {
+        for (manifest, line) in [
+            ("server/Cargo.toml", "fanwire = { workspace = true, features = [\"bench\"] }"),
+            ("server/Cargo.toml", "fast = [\"fanwire/bench\"]"),
+            ("Cargo.toml", "fanwire = { path = \"core\", features = ['bench'] }"),
+            ("core/Cargo.toml", "default = [\"bench\"]"),
+            ("benches/Cargo.toml", "default = [\"kernels\"]"),
+            ("benches/Cargo.toml", "fanwire = { workspace = true, features = [\"bench\"] }"),
+        ] {
+            assert!(!bench_feature_faults(manifest, line).is_empty(), "in {manifest}: {line}");
+        }
+        for (manifest, line) in [
+            ("core/Cargo.toml", "bench = []"),
+            ("benches/Cargo.toml", "kernels = [\"fanwire/bench\", \"dep:rustix\"]"),
+            ("benches/Cargo.toml", "required-features = [\"kernels\"]"),
+            ("benches/Cargo.toml", "bench = false"),
+            ("Cargo.toml", "members = [\"core\", \"benches\"]"),
+            ("Cargo.toml", "criterion = { version = \"0.8.2\", features = [\"cargo_bench_support\"] }"),
+        ] {
+            assert_eq!(bench_feature_faults(manifest, line), Vec::<String>::new(), "in {manifest}: {line}");
+        }
+    }
 
     #[test]
     fn finds_planted_use_lines() {
@@ -174,6 +216,8 @@ mod the_checker_itself {
             ("shard", "use crate::{driver::{Driver, epoll}, log};"),
             ("ingest", "use crate::log;"),
             ("sys", "use crate::types::Kind;"),
+            ("shard", "use crate::bench::OneShard;"),
+            ("shard::send", "use crate::driver::null::NullDriver;"),
             ("sys::clock", "use super::super::types::Kind;"),
             ("proto", "/* a \" in a comment */ use libc::c_int; // \""),
             ("proto", "const A: char = '\"'; use libc::c_int;"),
@@ -243,6 +287,22 @@ fn dependency_faults(module: &str, text: &str) -> Vec<String> {
             if hit(rule.forbidden) && !hit(rule.allowed) {
                 faults.push(format!("{line}: `{}` names `{path}`: {}", rule.module, rule.why));
             }
+        }
+    }
+    faults
+}
+
+/// `file:line: text` for each line of a manifest that switches on `fanwire::bench` for a build that might ship.
+fn bench_feature_faults(name: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split('#').next().unwrap_or_default();
+        let names = |feature: &str| code.contains(&format!("\"{feature}\"")) || code.contains(&format!("'{feature}'"));
+        let is_default = code.trim_start().starts_with("default ");
+        // In `benches/` a feature that is off by default may name it.
+        let is_opt_in = name == "benches/Cargo.toml" && !is_default;
+        if names("bench") || (names("fanwire/bench") && !is_opt_in) || (names("kernels") && is_default) {
+            faults.push(format!("{name}:{}: {}", number + 1, line.trim()));
         }
     }
     faults

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod batch;
+mod cgroup;
 mod clock;
 mod compare;
 mod crowd;
@@ -14,6 +15,7 @@ mod frames;
 mod host;
 mod latency;
 mod msgpack;
+mod netns;
 mod packed;
 mod parameters;
 mod payload;
@@ -31,6 +33,7 @@ mod table;
 mod telemetry;
 mod upgrade;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -195,22 +198,27 @@ fn run(names: &[String], how: &How) -> Result<bool> {
     }
 }
 
+/// Names the scenarios. A reader who has seen enough (`| head`) is no fault.
 fn list() -> Result<()> {
+    let mut out = String::new();
     for name in recipe::names() {
         let recipe = Recipe::find(name)?;
         let kind =
             if recipe.kind.name == name { String::new() } else { format!(" (of the kind {})", recipe.kind.name) };
-        println!("{name}{kind}\n  {}", recipe.about);
+        writeln!(out, "{name}{kind}\n  {}", recipe.about)?;
         for setting in &recipe.settings {
-            println!("    {setting}");
+            writeln!(out, "    {setting}")?;
         }
     }
-    println!("\nKinds, and what can be set:");
+    writeln!(out, "\nKinds, and what can be set:")?;
     for kind in scenario::ALL {
-        println!("{}\n  {}", kind.name, kind.about);
+        writeln!(out, "{}\n  {}", kind.name, kind.about)?;
         for (name, value, about) in kind.parameters {
-            println!("    {:<28} {about}", format!("{name}={value}"));
+            writeln!(out, "    {:<28} {about}", format!("{name}={value}"))?;
         }
     }
-    Ok(())
+    match std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +28,75 @@ pub fn memory(pid: u32) -> Result<Memory> {
             .map_or(0, |kib| kib * 1024)
     };
     Ok(Memory { pss: bytes("Pss"), rss: bytes("Rss"), pss_anon: bytes("Pss_Anon") })
+}
+
+/// What a process holds besides memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Open descriptors (those in an io_uring's own table are none of the process).
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// What `pid` holds.
+///
+/// # Errors
+/// When the process is gone or not ours.
+pub fn held(pid: u32) -> Result<Held> {
+    let count = |name: &str| {
+        let folder = format!("/proc/{pid}/{name}");
+        Ok::<_, anyhow::Error>(fs::read_dir(&folder).context(folder)?.count() as u64)
+    };
+    Ok(Held { descriptors: count("fd")?, threads: count("task")? })
+}
+
+/// TCP sockets (IPv4) of this network namespace whose own port is a server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Established, from anywhere.
+    pub established: u64,
+    /// Established, from the address that was asked for.
+    pub from_peer: u64,
+    /// On their way out: what the kernel still tries to get rid of. (TIME_WAIT, which holds nothing, is not counted.)
+    pub ending: u64,
+}
+
+/// Counts the sockets of the server at `port`, and those that are connected with `peer`.
+///
+/// # Errors
+/// When `/proc/net/tcp` is not as it should be.
+pub fn sockets(port: u16, peer: std::net::Ipv4Addr) -> Result<Sockets> {
+    let text = fs::read_to_string("/proc/self/net/tcp")?;
+    let mut sockets = Sockets::default();
+    for line in text.lines().skip(1) {
+        let Some((own, other, state)) = tcp_line(line) else { bail!("no line of /proc/net/tcp: {line}") };
+        match state {
+            _ if own.1 != port => {}
+            1 => {
+                sockets.established += 1;
+                sockets.from_peer += u64::from(other.0 == peer);
+            }
+            // All but TIME_WAIT, CLOSE and LISTEN.
+            2..=5 | 8 | 9 | 11 => sockets.ending += 1,
+            _ => {}
+        }
+    }
+    Ok(sockets)
+}
+
+type Address = (std::net::Ipv4Addr, u16);
+
+/// `sl: ADDRESS:PORT ADDRESS:PORT STATE …`, all hexadecimal, the addresses as they lie in memory.
+fn tcp_line(line: &str) -> Option<(Address, Address, u8)> {
+    let mut words = line.split_whitespace().skip(1);
+    let mut address = || {
+        let (ip, port) = words.next()?.split_once(':')?;
+        let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+        Some((std::net::Ipv4Addr::from(ip), u16::from_str_radix(port, 16).ok()?))
+    };
+    let (own, other) = (address()?, address()?);
+    Some((own, other, u8::from_str_radix(words.next()?, 16).ok()?))
 }
 
 /// Nanoseconds that all living threads of `pid` have been on a CPU, kernel workers of its rings included.
@@ -196,6 +265,20 @@ mod tests {
     #[test]
     fn skmem_reads_what_ss_prints() {
         assert_eq!(skmem("r2304,rb131072,t0,tb2626560,f1792,w6656,o0,bl0,d0)\n"), (2304, 6656));
+    }
+
+    #[test]
+    fn a_line_of_the_socket_table_is_understood() {
+        let line = "   1: 0100007F:2329 02004D0A:D431 01 00000000:00000000 00:00000000 00000000     0        0 1 1";
+        let ((own, port), (other, _), state) = tcp_line(line).unwrap();
+        assert_eq!((own, port, state), (std::net::Ipv4Addr::LOCALHOST, 0x2329, 1));
+        assert_eq!(other, std::net::Ipv4Addr::new(10, 77, 0, 2));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _client = std::net::TcpStream::connect(addr).unwrap();
+        let sockets = sockets(addr.port(), std::net::Ipv4Addr::LOCALHOST).unwrap();
+        assert_eq!((sockets.established, sockets.from_peer), (1, 1));
+        assert!(held(std::process::id()).unwrap().descriptors >= 3);
     }
 
     #[test]

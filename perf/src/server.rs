@@ -22,6 +22,20 @@ pub struct ServerSpec {
     pub arguments: Vec<String>,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddrV4,
+    /// Words of a command that becomes it; usually none.
+    pub within: Vec<String>,
+}
+
+/// A command behind the words of another, which becomes it.
+pub fn command_within(words: &[String], binary: &Path) -> Command {
+    match words {
+        [] => Command::new(binary),
+        [first, more @ ..] => {
+            let mut command = Command::new(first);
+            command.args(more).arg(binary);
+            command
+        }
+    }
 }
 
 /// A running server. Dropping it kills it.
@@ -29,7 +43,16 @@ pub struct Server {
     child: Child,
     addr: SocketAddrV4,
     started_in: Duration,
-    stderr: Arc<Mutex<VecDeque<String>>>,
+    stderr: Arc<Mutex<Log>>,
+}
+
+/// What a server has logged.
+#[derive(Default)]
+struct Log {
+    /// The last lines.
+    lines: VecDeque<String>,
+    /// Warnings and errors among all.
+    warnings: Vec<String>,
 }
 
 /// Lines of its log that are kept for the report of a failure.
@@ -42,7 +65,7 @@ impl Server {
     /// When it ends or says nothing of the kind within 30 s: with its log.
     pub fn start(spec: &ServerSpec) -> Result<Server> {
         let began = Instant::now();
-        let mut child = Command::new(&spec.binary)
+        let mut child = command_within(&spec.within, &spec.binary)
             .arg("serve")
             .args(["--listen", &spec.listen.to_string()])
             .args(&spec.arguments)
@@ -88,6 +111,24 @@ impl Server {
     /// From the start of the process to its ready line.
     pub fn started_in(&self) -> Duration {
         self.started_in
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// The warnings and errors that it has logged.
+    pub fn warnings(&self) -> Vec<String> {
+        self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).warnings.clone()
     }
 
     /// Its memory now.
@@ -144,8 +185,8 @@ impl Server {
 
     /// The last lines of its log.
     pub fn log(&self) -> String {
-        let lines = self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+        let log = self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        log.lines.iter().fold(String::new(), |text, line| text + line + "\n")
     }
 }
 
@@ -157,16 +198,19 @@ impl Drop for Server {
 }
 
 /// Reads a log to its end, keeping the last lines.
-fn keep_lines(stream: impl Read + Send + 'static) -> Arc<Mutex<VecDeque<String>>> {
-    let kept = Arc::new(Mutex::new(VecDeque::new()));
+fn keep_lines(stream: impl Read + Send + 'static) -> Arc<Mutex<Log>> {
+    let kept = Arc::new(Mutex::new(Log::default()));
     let shared = kept.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut lines = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if lines.len() == KEPT_LINES {
-                lines.pop_front();
+            let mut log = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if log.lines.len() == KEPT_LINES {
+                log.lines.pop_front();
             }
-            lines.push_back(line);
+            if log.warnings.len() < KEPT_LINES && (line.contains(" WARN ") || line.contains("ERROR ")) {
+                log.warnings.push(line.clone());
+            }
+            log.lines.push_back(line);
         }
     });
     kept

@@ -173,6 +173,11 @@ impl Outcome {
         }
     }
 
+    /// Adds several remarks, each once.
+    pub fn note_all(&mut self, words: &[String]) {
+        words.iter().for_each(|words| self.note(words));
+    }
+
     /// The rows with a bound: their names, and whether it holds.
     pub fn verdicts(&self) -> impl Iterator<Item = (&str, bool)> {
         self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.pass?)))

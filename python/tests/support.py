@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.sync.client import connect
@@ -33,9 +33,11 @@ def until(condition: Callable[[], Any], what: str = "") -> Any:
     return value
 
 
-def run_python(program: str, *arguments: str, timeout: float = PATIENCE, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own, with warnings as errors."""
-    command = [sys.executable, "-P", "-X", "dev", "-W", "error", "-c", textwrap.dedent(program), *arguments]
+def run_python(
+    program: str, *arguments: str, through: Sequence[str] = (), timeout: float = PATIENCE, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program of its own, with warnings as errors; by way of the command `through`, if there is one."""
+    command = [*through, sys.executable, "-P", "-X", "dev", "-W", "error", "-c", textwrap.dedent(program), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, **more)
 
 

@@ -27,8 +27,11 @@ mod cut;
 pub mod epoll;
 mod gate;
 mod inlet;
+#[cfg(feature = "bench")]
+pub mod null;
 pub mod probe;
 pub mod sim;
+mod slots;
 pub mod uring;
 mod waker;
 

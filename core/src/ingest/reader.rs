@@ -40,6 +40,7 @@ impl Reader {
     ///
     /// # Panics
     /// If the ring's memory holds what no producer wrote (a bug of the ring).
+    #[allow(clippy::should_implement_trait, reason = "it lends, which an Iterator cannot")]
     #[inline]
     pub fn next(&mut self) -> Option<Record<'_>> {
         self.cursor.next()

@@ -115,7 +115,10 @@ impl Body<'_> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Where it begins.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what publishers were told; the shards need it no more"))]
+    #[cfg_attr(
+        not(any(test, feature = "bench")),
+        expect(dead_code, reason = "what publishers were told; the shards need it no more")
+    )]
     pub position: Position,
     /// Its head.
     pub head: Head,

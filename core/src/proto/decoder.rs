@@ -111,6 +111,11 @@ impl Decoder {
         matches!(self.state, State::Ended)
     }
 
+    /// Whether the stream stands between two messages: a decoder made anew would go on just as well.
+    pub const fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Header) && self.message.is_none()
+    }
+
     /// Whether a message is under way: its last frame has not been seen in full.
     pub const fn is_in_message(&self) -> bool {
         self.message.is_some()

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Awaits, CONTROL_MAX, Conn, Extra, Farewell, Phase, connection_id};
+use super::conn::{Awaits, CONTROL_MAX, Extra, Farewell, Phase, connection_id};
 use super::table::NONE;
-use super::topics::Form;
+use super::timer::Moment;
+use super::topics::{Form, Link};
 use super::{Ending, Shard};
 use crate::config::nanoseconds;
 use crate::driver::{Driver, Slot};
@@ -68,7 +69,7 @@ impl<D: Driver> Shard<D> {
         if !conn.is_listening() {
             return;
         }
-        let may_be_answered = conn.flags.has_spoken && now_ns.saturating_sub(conn.message_ns) < UNANSWERED_NS;
+        let may_be_answered = conn.flags.has_spoken && conn.message.elapsed_ns(now_ns) < UNANSWERED_NS;
         self.stats.violations += 1;
         if may_be_answered {
             self.begin_farewell(slot, code.to_u16(), reason.into(), Awaits::Taking);
@@ -184,9 +185,8 @@ impl<D: Driver> Shard<D> {
         let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
         let conn = &mut self.conns[slot as usize];
         let was_announced = conn.flags.was_announced;
-        let generation = conn.generation;
         let extra = conn.extra.take();
-        *conn = Conn { generation, ..Conn::vacant() };
+        conn.vacate();
         if let Some(mut extra) = extra
             && self.stock.len() < super::STOCK_MAX
         {
@@ -269,7 +269,7 @@ impl<D: Driver> Shard<D> {
             Phase::Open => {
                 let now = self.now_ns;
                 let idle = nanoseconds(limits.idle_timeout);
-                if idle > 0 && now.saturating_sub(conn.message_ns) >= idle {
+                if idle > 0 && conn.message.elapsed_ns(now) >= idle {
                     self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
                     return;
                 }
@@ -277,9 +277,9 @@ impl<D: Driver> Shard<D> {
                 if every > 0 {
                     // Liveness is judged only while the socket takes what we send: a ping behind a backlog proves nothing.
                     if conn.flags.is_blocked {
-                        conn.heard_ns = now;
+                        conn.heard = Moment::at(now);
                     }
-                    let silent = now.saturating_sub(conn.heard_ns);
+                    let silent = conn.heard.elapsed_ns(now);
                     if conn.flags.awaits_pong && silent >= 2 * every {
                         self.stats.pongs_missed += 1;
                         self.begin_close(slot, CloseCode::INTERNAL_ERROR.to_u16(), "keepalive ping timeout");
@@ -307,10 +307,10 @@ impl<D: Driver> Shard<D> {
         let mut at = u64::MAX;
         if every > 0 {
             let rounds = 1 + u64::from(conn.flags.awaits_pong);
-            at = at.min(conn.heard_ns + rounds * every);
+            at = at.min(conn.heard.later_ns(self.now_ns, rounds.saturating_mul(every)));
         }
         if idle > 0 {
-            at = at.min(conn.message_ns + idle);
+            at = at.min(conn.message.later_ns(self.now_ns, idle));
         }
         if at != u64::MAX {
             self.wheel.arm(slot, at);
@@ -364,12 +364,14 @@ impl<D: Driver> Shard<D> {
         let mut membership = self.conns[slot as usize].memberships;
         while membership != NONE {
             let m = &self.memberships[membership];
-            for link in m.links.into_iter().filter(|&l| l != NONE) {
-                let link = &self.links[link];
-                let stream = &self.streams[link.stream];
+            let mut link = m.links;
+            while link != NONE {
+                let Link { stream, index, sibling, .. } = self.links[link];
+                link = sibling;
+                let stream = &self.streams[stream];
                 let source = self.lanes[stream.lane].streams[Form::Raw as usize];
                 let end = self.streams[source].log.next_seq();
-                if stream.cursors.subs[link.index as usize].seq < end || stream.log.next_seq() < end {
+                if stream.cursors.subs[index as usize].seq < end || stream.log.next_seq() < end {
                     return false;
                 }
             }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::table::NONE;
+use super::timer::Moment;
 use super::topics::{Form, Wishes};
 use crate::event::Protocol;
 use crate::ingest::{ClaimBuf, Payload};
-use crate::proto::decoder::{Decoder, Role};
+use crate::proto::decoder::Decoder;
 use crate::proto::request::RequestScanner;
 use crate::proto::topic::Pattern;
 use crate::types::{ConnectionId, Kind, TopicId};
@@ -47,6 +48,13 @@ pub enum Mid {
     Direct,
 }
 
+/// [`Mid::Boundary`] where it is packed. Links are numbered from 0 and far fewer.
+const MID_BOUNDARY: u32 = NONE;
+/// [`Mid::Remainder`] likewise.
+const MID_REMAINDER: u32 = NONE - 1;
+/// [`Mid::Direct`] likewise.
+const MID_DIRECT: u32 = NONE - 2;
+
 /// Bits of a connection's state that are independent of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
@@ -76,13 +84,17 @@ pub struct Flags {
     pub awaits_pong: bool,
     /// On the list of connections whose input waits for room elsewhere.
     pub is_stuck: bool,
-    /// It has interests, and is on the shard's list of those to be asked about new topics.
-    pub is_interested: bool,
+    /// permessage-deflate was agreed: its messages may be compressed.
+    pub may_deflate: bool,
     /// The host was told that it opened (and must be told that it closed).
     pub was_announced: bool,
 }
 
-/// See the module's head.
+/// Stands for no topic in [`Conn::publishes_to`].
+pub const NO_TOPIC: TopicId = TopicId(NONE);
+
+/// See the module's head. There is one for every slot, so what is not needed most of the time is elsewhere:
+/// `shard/footprint.rs` has the sum.
 #[derive(Debug)]
 pub struct Conn {
     /// Where it is in its life.
@@ -91,36 +103,32 @@ pub struct Conn {
     pub protocol: Protocol,
     /// What it is sent.
     pub form: Form,
-    /// Which frame is half sent.
-    pub mid: Mid,
     /// Independent bits.
     pub flags: Flags,
+    /// Code that the connection will be (or was) closed with.
+    pub close_code: u16,
+    /// [`Mid`], packed.
+    mid: u32,
     /// Counts the lives of this slot.
     pub generation: u32,
-    /// Inbound frames.
-    pub decoder: Decoder,
     /// First membership.
     pub memberships: u32,
-    /// Number of the topic that a raw connection publishes to.
-    pub publishes_to: Option<TopicId>,
-    /// Number of memberships.
-    pub membership_count: u32,
+    /// Number of the topic that a raw connection publishes to, or [`NO_TOPIC`].
+    pub publishes_to: TopicId,
     /// Memberships whose `subscribed` is still to be sent.
     pub announce_count: u32,
     /// The last link of each priority's ring.
     pub links: [u32; 4],
     /// Number of links.
     pub link_count: u32,
-    /// This turn's links with news: positions in the shard's list.
-    pub news: (u32, u32),
-    /// Code that the connection will be (or was) closed with.
-    pub close_code: u16,
+    /// This turn's links with news: the position in the shard's list of the last of them, whose successor is the first.
+    pub news: u32,
     /// When bytes last arrived.
-    pub heard_ns: u64,
+    pub heard: Moment,
     /// When a message last arrived.
-    pub message_ns: u64,
+    pub message: Moment,
     /// What it asked for that cannot be told from its memberships: patterns, and names that are no topic yet.
-    pub interests: Vec<Interest>,
+    pub interests: Interests,
     /// Everything rare.
     pub extra: Option<Box<Extra>>,
 }
@@ -132,21 +140,19 @@ impl Conn {
             phase: Phase::Free,
             protocol: Protocol::Raw,
             form: Form::Raw,
-            mid: Mid::Boundary,
             flags: Flags::default(),
+            close_code: 1006,
+            mid: MID_BOUNDARY,
             generation: 0,
-            decoder: Decoder::new(Role::Server, false),
             memberships: NONE,
-            publishes_to: None,
-            membership_count: 0,
+            publishes_to: NO_TOPIC,
             announce_count: 0,
             links: [NONE; 4],
             link_count: 0,
-            news: (NONE, NONE),
-            close_code: 1006,
-            heard_ns: 0,
-            message_ns: 0,
-            interests: Vec::new(),
+            news: NONE,
+            heard: Moment::default(),
+            message: Moment::default(),
+            interests: Interests::default(),
             extra: None,
         }
     }
@@ -154,7 +160,33 @@ impl Conn {
     /// Begins a life in this slot.
     pub fn open(&mut self, now_ns: u64) {
         let generation = self.generation.wrapping_add(1) & 0xff_ffff;
-        *self = Self { phase: Phase::Handshake, generation, heard_ns: now_ns, message_ns: now_ns, ..Self::vacant() };
+        let now = Moment::at(now_ns);
+        *self = Self { phase: Phase::Handshake, generation, heard: now, message: now, ..Self::vacant() };
+    }
+
+    /// Ends the life in this slot.
+    pub fn vacate(&mut self) {
+        *self = Self { generation: self.generation, ..Self::vacant() };
+    }
+
+    /// Which frame is half sent.
+    pub fn mid(&self) -> Mid {
+        match self.mid {
+            MID_BOUNDARY => Mid::Boundary,
+            MID_REMAINDER => Mid::Remainder,
+            MID_DIRECT => Mid::Direct,
+            link => Mid::Link(link),
+        }
+    }
+
+    /// Notes which frame is half sent.
+    pub fn set_mid(&mut self, mid: Mid) {
+        self.mid = match mid {
+            Mid::Boundary => MID_BOUNDARY,
+            Mid::Remainder => MID_REMAINDER,
+            Mid::Direct => MID_DIRECT,
+            Mid::Link(link) => link,
+        };
     }
 
     /// True while messages may be sent to it.
@@ -171,7 +203,7 @@ impl Conn {
     pub fn is_plain(&self) -> bool {
         self.phase == Phase::Open
             && self.link_count == 1
-            && self.mid == Mid::Boundary
+            && self.mid == MID_BOUNDARY
             && !self.flags.is_blocked
             && !self.flags.has_leftover
             && !self.flags.is_picking
@@ -181,7 +213,7 @@ impl Conn {
 
     /// True if nothing is waiting to be sent apart from what its cursors show.
     pub fn has_output(&self) -> bool {
-        self.mid != Mid::Boundary || self.announce_count > 0 || self.extra.as_ref().is_some_and(|e| e.has_output())
+        self.mid != MID_BOUNDARY || self.announce_count > 0 || self.extra.as_ref().is_some_and(|e| e.has_output())
     }
 }
 
@@ -198,6 +230,39 @@ pub struct Interest {
     pub is_gone: bool,
     /// A name whose topic exists: it is counted as a membership.
     pub is_joined: bool,
+}
+
+/// A list of [`Interest`]s that is one pointer where it is empty, as it is for nearly all connections.
+#[derive(Debug, Default)]
+pub struct Interests(
+    #[expect(clippy::box_collection, reason = "it is the three words of an empty list that are to be saved")]
+    Option<Box<Vec<Interest>>>,
+);
+
+impl Interests {
+    /// Adds one at the end.
+    pub fn push(&mut self, interest: Interest) {
+        let list = self.0.get_or_insert_default();
+        if list.len() == list.capacity() {
+            // Most have one, where a vector would begin with room for four.
+            list.reserve_exact(list.len().max(1));
+        }
+        list.push(interest);
+    }
+}
+
+impl std::ops::Deref for Interests {
+    type Target = [Interest];
+
+    fn deref(&self) -> &[Interest] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl std::ops::DerefMut for Interests {
+    fn deref_mut(&mut self) -> &mut [Interest] {
+        self.0.as_deref_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
 }
 
 /// A message to this connection alone.
@@ -297,6 +362,8 @@ pub struct Extra {
     pub direct: VecDeque<Direct>,
     /// Bytes of the first of `direct` already sent.
     pub direct_sent: usize,
+    /// Reads inbound frames, while it stands inside a frame or a message.
+    pub decoder: Option<Decoder>,
     /// A message that is arriving in parts.
     pub assembly: Option<ClaimBuf>,
     /// A message that waits for room.
@@ -344,6 +411,7 @@ impl Extra {
     pub fn is_empty(&self) -> bool {
         !self.has_output()
             && self.inbox.is_empty()
+            && self.decoder.is_none()
             && self.assembly.is_none()
             && self.held.is_none()
             && self.farewell.is_none()

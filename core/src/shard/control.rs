@@ -5,7 +5,7 @@ use super::conn::{Awaits, Direct, Held, Phase, connection_id};
 use super::interest::SubscribeError;
 use super::receive::{Extras, Flow, Inbound};
 use super::table::NONE;
-use super::topics::Wishes;
+use super::topics::{Link, Wishes};
 use crate::driver::Driver;
 use crate::event::Protocol;
 use crate::ingest::Payload;
@@ -211,16 +211,15 @@ impl<D: Driver> Shard<D> {
         self.memberships[membership].must_announce = false;
         self.conns[slot as usize].announce_count -= 1;
         let mut seq = [None; 4];
-        for priority in Priority::ALL {
-            let link = m.links[priority as usize];
-            if link != NONE {
-                let link = &self.links[link];
-                // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
-                // before this announcement.
-                let stream = &self.streams[link.stream];
-                let next = stream.next_boundary(&stream.cursors.subs[link.index as usize]);
-                seq[priority as usize] = Some(next.saturating_sub(1));
-            }
+        let mut link = m.links;
+        while link != NONE {
+            let Link { stream, index, sibling, .. } = self.links[link];
+            link = sibling;
+            // The newest message that this cursor will not bring from here on: the rest of a half-sent one goes out
+            // before this announcement.
+            let stream = &self.streams[stream];
+            let next = stream.next_boundary(&stream.cursors.subs[index as usize]);
+            seq[self.lanes[stream.lane].priority as usize] = Some(next.saturating_sub(1));
         }
         let Some(state) = &self.topics[m.topic as usize] else { return };
         let (name, topic_id, epoch) = (state.name.clone(), state.id.0, state.epoch);
@@ -239,7 +238,7 @@ impl<D: Driver> Shard<D> {
     /// Names whose topic exists and is announced need no interest record any more.
     fn forget_literals(&mut self, slot: u32) {
         let Self { conns, topic_names, .. } = self;
-        for interest in &mut conns[slot as usize].interests {
+        for interest in conns[slot as usize].interests.iter_mut() {
             if interest.pattern.is_literal() && topic_names.contains_key(interest.pattern.as_str()) {
                 interest.is_gone = true;
             }

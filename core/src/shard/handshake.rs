@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Shard;
-use super::conn::{Conn, Phase, connection_id};
+use super::conn::{Conn, NO_TOPIC, Phase, connection_id};
+use super::timer::Moment;
 use super::topics::{Form, Wishes};
 use crate::config::{PublishAccess, nanoseconds};
 use crate::driver::{Driver, Slot};
 use crate::event::{Event, Protocol};
-use crate::proto::decoder::{Decoder, Role};
 use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
@@ -111,11 +111,11 @@ impl<D: Driver> Shard<D> {
                 conn.protocol = protocol;
                 // A narrower window than ours is served uncompressed.
                 conn.form = Form::of(protocol, deflate == Some(15));
-                conn.decoder = Decoder::new(Role::Server, deflate.is_some());
+                conn.flags.may_deflate = deflate.is_some();
                 conn.flags.may_publish = may_publish;
                 conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
-                conn.heard_ns = self.now_ns;
-                conn.message_ns = self.now_ns;
+                conn.heard = Moment::at(self.now_ns);
+                conn.message = conn.heard;
                 self.stats.upgraded += 1;
                 if self.shared.config.events.capacity > 0 {
                     self.conns[slot as usize].flags.was_announced = true;
@@ -129,7 +129,7 @@ impl<D: Driver> Shard<D> {
                 for (i, (topic, opened)) in topics.iter().enumerate() {
                     let wishes = Wishes::new(None, Some(echo));
                     match self.subscribe(slot, topic, Some(*opened), None, wishes, &SinceList::default()) {
-                        Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id,
+                        Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id.unwrap_or(NO_TOPIC),
                         Ok(_) => {}
                         // `judge` has opened the topics; only limits are left to fail.
                         Err(_) => self.evict(slot, "too many subscriptions"),

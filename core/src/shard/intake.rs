@@ -317,7 +317,8 @@ impl<D: Driver> Shard<D> {
             return;
         }
         while let Some(&membership) = self.topics[index as usize].as_ref().and_then(|t| t.members.last()) {
-            let Membership { slot, is_literal, wishes, .. } = self.memberships[membership];
+            let Membership { slot, is_literal, .. } = self.memberships[membership];
+            let wishes = self.wishes_of(membership);
             self.leave(membership);
             if is_literal {
                 self.await_topic(slot, index, wishes);

@@ -122,11 +122,11 @@ impl<D: Driver> Shard<D> {
         }
         let live = conn.interests.iter().filter(|i| !i.is_gone && !i.is_joined).count();
         let conn_is_full = conn.interests.len() >= usize::from(u16::MAX);
-        let literal = self.conns[slot as usize].membership_count as usize;
-        if live + literal >= limit + self.pattern_members(slot) || conn_is_full {
+        if live + self.literal_members(slot) >= limit || conn_is_full {
             return Err(SubscribeError::TooMany);
         }
         let conn = &mut self.conns[slot as usize];
+        let was_interested = !conn.interests.is_empty();
         let interest = Interest { pattern, id, wishes, is_gone: false, is_joined: false };
         // Records that nothing names any more are used again.
         let number = if conn.announce_count == 0 { conn.interests.iter().position(|i| i.is_gone) } else { None };
@@ -140,11 +140,13 @@ impl<D: Driver> Shard<D> {
                 conn.interests.len() - 1
             }
         };
-        if !conn.flags.is_interested {
-            conn.flags.is_interested = true;
+        if !was_interested {
             let generation = conn.generation;
+            self.interested_count += 1;
             self.interested.push((slot, generation));
-            if self.interested.len() > 2 * self.conns.len() + 64 {
+            if self.interested.len() > 2 * self.interested_count + 64 {
+                self.interested.sort_unstable();
+                self.interested.dedup();
                 let conns = &self.conns;
                 self.interested.retain(|&(s, g)| is_interested(conns, s, g));
             }
@@ -163,12 +165,13 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Memberships that exist only through a pattern do not count against the connection's limit.
-    fn pattern_members(&self, slot: u32) -> usize {
+    /// Memberships that were asked for by name. Those that exist only through a pattern do not count against the connection's
+    /// limit.
+    fn literal_members(&self, slot: u32) -> usize {
         let mut count = 0;
         let mut membership = self.conns[slot as usize].memberships;
         while membership != NONE {
-            count += usize::from(!self.memberships[membership].is_literal);
+            count += usize::from(self.memberships[membership].is_literal);
             membership = self.memberships[membership].next;
         }
         count
@@ -209,12 +212,13 @@ impl<D: Driver> Shard<D> {
                 interest,
                 must_announce,
                 is_literal,
-                wishes,
                 ..Membership::new(slot, topic, index)
             };
             let membership = self.memberships.insert(record).ok_or(SubscribeError::TooMany)?;
+            if wishes.is_any() {
+                self.wishes.insert(membership, wishes);
+            }
             conn.memberships = membership;
-            conn.membership_count += 1;
             conn.announce_count += u32::from(must_announce);
             let Some(state) = &mut self.topics[topic as usize] else { return Ok(()) };
             state.members.push(membership);
@@ -282,10 +286,19 @@ impl<D: Driver> Shard<D> {
         self.topics[self.lanes[lane].topic as usize].as_ref().map_or(self.shared.epoch, |t| t.epoch)
     }
 
+    /// What a membership's cursors are to do beyond the usual.
+    pub(super) fn wishes_of(&self, membership: u32) -> Wishes {
+        // Where nobody has any, as is usual, there is nothing to look for.
+        if self.wishes.is_empty() {
+            return Wishes::default();
+        }
+        self.wishes.get(&membership).copied().unwrap_or_default()
+    }
+
     /// Gives a membership its cursor in the lane of `priority`.
     pub(super) fn link_lane(&mut self, membership: u32, priority: Priority, start: Start) {
-        let wishes = self.memberships[membership].wishes;
-        let Membership { slot, topic, .. } = self.memberships[membership];
+        let wishes = self.wishes_of(membership);
+        let Membership { slot, topic, links: sibling, .. } = self.memberships[membership];
         let Some(lane) = self.topics[topic as usize].as_ref().map(|t| t.lanes[priority as usize]) else { return };
         #[cfg(any(test, fuzzing))]
         let note = self.trace_linked(slot, topic, priority, start);
@@ -315,8 +328,8 @@ impl<D: Driver> Shard<D> {
         let tail = self.conns[slot as usize].links[priority as usize];
         let index = self.streams[id].cursors.subs.len() as u32;
         let next = if tail == NONE { NONE } else { self.links[tail].next };
-        let Some(link) = self.links.insert(Link { stream: id, index, membership, next, special, was_warned: false })
-        else {
+        let record = Link { stream: id, index, membership, next, sibling, special, was_warned: false };
+        let Some(link) = self.links.insert(record) else {
             // No cursor to be had: the client gets nothing of this lane, and is told so by being sent away.
             self.stats.unlogged += 1;
             self.evict(slot, "no cursor left");
@@ -330,7 +343,7 @@ impl<D: Driver> Shard<D> {
         let cursors = &mut self.streams[id].cursors;
         cursors.subs.push(Sub::new(slot, start.floor, true));
         cursors.links.push(link);
-        self.memberships[membership].links[priority as usize] = link;
+        self.memberships[membership].links = link;
         #[cfg(any(test, fuzzing))]
         self.trace.notes.extend(note);
         let conn = &mut self.conns[slot as usize];
@@ -373,7 +386,7 @@ impl<D: Driver> Shard<D> {
                 let is_literal =
                     conn.interests.iter().any(|i| !i.is_gone && i.pattern.is_literal() && i.pattern.matches(&name));
                 let joined = self.join(slot, topic, number as u16, is_literal, wishes, &SinceList::default());
-                for interest in &mut self.conns[slot as usize].interests {
+                for interest in self.conns[slot as usize].interests.iter_mut() {
                     interest.is_joined |= interest.pattern.as_str() == &*name;
                 }
                 if joined.is_err() {
@@ -386,7 +399,7 @@ impl<D: Driver> Shard<D> {
                     self.forget_interests(slot);
                 }
             }
-            self.conns[slot as usize].flags.is_interested
+            !self.conns[slot as usize].interests.is_empty()
         });
         interested.append(&mut self.interested);
         self.interested = interested;
@@ -394,11 +407,15 @@ impl<D: Driver> Shard<D> {
 
     /// Drops interest records that nothing needs: names whose topic exists and has been announced.
     pub(super) fn forget_interests(&mut self, slot: u32) {
-        let conn = &mut self.conns[slot as usize];
+        let conn = &self.conns[slot as usize];
         if conn.announce_count == 0 && conn.interests.iter().all(|i| i.is_gone) {
-            conn.interests = Vec::new();
-            conn.flags.is_interested = false;
+            self.drop_interests(slot);
         }
+    }
+
+    fn drop_interests(&mut self, slot: u32) {
+        let interests = std::mem::take(&mut self.conns[slot as usize].interests);
+        self.interested_count -= usize::from(!interests.is_empty());
     }
 
     /// Ends a subscription by the name or pattern it was made with. False: there was none.
@@ -450,21 +467,21 @@ impl<D: Driver> Shard<D> {
             }
             self.leave(membership);
         }
-        let conn = &mut self.conns[slot as usize];
-        conn.interests = Vec::new();
-        conn.flags.is_interested = false;
+        self.drop_interests(slot);
     }
 
     /// Ends one membership: its cursors go; a frame that one of them is in the middle of moves out first.
     pub(super) fn leave(&mut self, membership: u32) {
-        let Membership { slot, topic, index, next, links, must_announce, .. } = self.memberships[membership];
-        for (priority, link) in links.into_iter().enumerate() {
-            if link != NONE {
-                self.unlink(slot, priority, link);
-            }
+        let Membership { slot, topic, index, next, mut links, must_announce, .. } = self.memberships[membership];
+        while links != NONE {
+            let Link { sibling, .. } = self.links[links];
+            self.unlink(slot, links);
+            links = sibling;
+        }
+        if !self.wishes.is_empty() {
+            self.wishes.remove(&membership);
         }
         let conn = &mut self.conns[slot as usize];
-        conn.membership_count -= 1;
         conn.announce_count -= u32::from(must_announce);
         if conn.memberships == membership {
             conn.memberships = next;
@@ -491,8 +508,9 @@ impl<D: Driver> Shard<D> {
         self.settle(slot);
     }
 
-    fn unlink(&mut self, slot: u32, priority: usize, link: u32) {
+    fn unlink(&mut self, slot: u32, link: u32) {
         let Link { stream: id, index, next, special, .. } = self.links[link];
+        let priority = self.lanes[self.streams[id].lane].priority as usize;
         let is_half_sent = self.streams[id].cursors.subs[index as usize].partial() != 0;
         if is_half_sent && self.conns[slot as usize].phase != Phase::Broken {
             self.move_rest_out(id, index as usize);
@@ -528,5 +546,5 @@ impl<D: Driver> Shard<D> {
 }
 
 fn is_interested(conns: &[super::conn::Conn], slot: u32, generation: u32) -> bool {
-    conns.get(slot as usize).is_some_and(|c| c.generation == generation && c.flags.is_interested && c.is_live())
+    conns.get(slot as usize).is_some_and(|c| c.generation == generation && !c.interests.is_empty() && c.is_live())
 }

@@ -8,6 +8,8 @@ mod close;
 mod conn;
 mod control;
 mod derive;
+#[cfg(test)]
+mod footprint;
 mod handshake;
 mod intake;
 mod interest;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 pub use pressure::{FULL, Gauges, are_watched};
 pub use shared::{Command, Mailbox, ShardStats, Shared};
+pub use timer::Wheel;
 
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
@@ -37,8 +40,8 @@ use self::pressure::Watch;
 use self::remainder::Rests;
 use self::send::Plan;
 use self::table::Table;
-use self::timer::Wheel;
-use self::topics::{Lane, Link, Membership, Special, Stream, Sub, TopicState};
+use self::timer::Moment;
+use self::topics::{Lane, Link, Membership, Special, Stream, Sub, TopicState, Wishes};
 use crate::driver::{Driver, Event as IoEvent, SendResults, Wait};
 use crate::event::Event;
 use crate::ingest::Reader;
@@ -108,10 +111,14 @@ pub struct Shard<D: Driver> {
     lanes: Table<Lane>,
     streams: Table<Stream>,
     memberships: Table<Membership>,
+    /// What memberships are to do beyond the usual, by membership, of those that are to.
+    wishes: HashMap<u32, Wishes>,
     links: Table<Link>,
     specials: Table<Special>,
-    /// Connections with interests: asked about every new topic.
+    /// Connections with interests (slot, generation): asked about every new topic. May name some that have none any more.
     interested: Vec<(u32, u32)>,
+    /// Connections that have interests.
+    interested_count: usize,
 
     pool: BlockPool,
     remainder_bytes: usize,
@@ -135,7 +142,7 @@ pub struct Shard<D: Driver> {
     /// Lanes whose source grew this turn.
     grown: Vec<u32>,
     still_growing: Vec<u32>,
-    /// This turn's news by connection: (link, next position).
+    /// This turn's news, a ring for each connection: (link, next position).
     news: Vec<(u32, u32)>,
     dirty: Vec<u32>,
     next_dirty: Vec<u32>,
@@ -180,10 +187,12 @@ impl<D: Driver> Shard<D> {
             topics_created: 0,
             lanes: Table::new(u32::MAX - 1),
             streams: Table::new(u32::MAX - 1),
-            memberships: Table::new(cursors),
-            links: Table::new(cursors),
+            memberships: Table::reserved(cursors),
+            wishes: HashMap::new(),
+            links: Table::reserved(cursors),
             specials: Table::new(cursors),
             interested: Vec::new(),
+            interested_count: 0,
             pool: BlockPool::new(shared.config.memory.pool_bytes / shards)
                 .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             remainder_bytes: 0,
@@ -319,7 +328,7 @@ impl<D: Driver> Shard<D> {
         conn.flags.is_blocked = false;
         conn.flags.has_leftover = true;
         // Silence while it could not read was no silence of its own.
-        conn.heard_ns = self.now_ns;
+        conn.heard = Moment::at(self.now_ns);
         self.mark_dirty(slot);
     }
 

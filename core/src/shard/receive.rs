@@ -1,8 +1,9 @@
 //! What clients send: frames, messages, and input that has to wait.
 
 use super::Shard;
-use super::conn::{Held, Phase, connection_id};
+use super::conn::{Held, NO_TOPIC, Phase, connection_id};
 use super::intake::FLAG_SENDER_EXCLUDED;
+use super::timer::Moment;
 use crate::driver::{Driver, RECV_HEADROOM, RecvBuf};
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
@@ -54,7 +55,7 @@ impl Inbound<'_> {
 impl<D: Driver> Shard<D> {
     pub(super) fn on_received(&mut self, slot: u32, buf: &mut RecvBuf) {
         let conn = &mut self.conns[slot as usize];
-        conn.heard_ns = self.now_ns;
+        conn.heard = Moment::at(self.now_ns);
         conn.flags.awaits_pong = false;
         match conn.phase {
             Phase::Free | Phase::Broken => {}
@@ -99,7 +100,9 @@ impl<D: Driver> Shard<D> {
     /// Decodes frames; what cannot be consumed yet goes to the inbox.
     pub(super) fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) {
         let limit = self.shared.config.limits.message_bytes_max as u64;
-        let mut decoder = std::mem::replace(&mut self.conns[slot as usize].decoder, Decoder::new(Role::Server, false));
+        let conn = &mut self.conns[slot as usize];
+        let kept = conn.extra.as_mut().and_then(|extra| extra.decoder.take());
+        let mut decoder = kept.unwrap_or(Decoder::new(Role::Server, conn.flags.may_deflate));
         let mut at = 0;
         loop {
             let step = match decoder.next(&mut bytes[at..], limit) {
@@ -117,10 +120,13 @@ impl<D: Driver> Shard<D> {
             }
         }
         let conn = &mut self.conns[slot as usize];
-        conn.decoder = decoder;
-        if at < bytes.len() && !matches!(conn.phase, Phase::Free | Phase::Broken) {
-            let tail = &bytes[at..];
-            self.extra(slot).inbox.extend_from_slice(tail);
+        if !matches!(conn.phase, Phase::Free | Phase::Broken) {
+            if !decoder.is_between_messages() {
+                self.extra(slot).decoder = Some(decoder);
+            }
+            if at < bytes.len() {
+                self.extra(slot).inbox.extend_from_slice(&bytes[at..]);
+            }
         }
         self.settle(slot);
     }
@@ -223,7 +229,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
         self.stats.received += 1;
-        self.conns[slot as usize].message_ns = self.now_ns;
+        self.conns[slot as usize].message = Moment::at(self.now_ns);
         match self.conns[slot as usize].protocol {
             Protocol::Raw => self.on_raw_message(slot, kind, message),
             _ => self.on_control_message(slot, kind, message),
@@ -235,10 +241,11 @@ impl<D: Driver> Shard<D> {
         if conn.flags.is_hosts {
             return self.hand_to_host(slot, kind, message);
         }
-        let Some(topic) = conn.publishes_to.filter(|_| conn.flags.may_publish) else {
+        let topic = conn.publishes_to;
+        if topic == NO_TOPIC || !conn.flags.may_publish {
             self.begin_close(slot, CloseCode::POLICY.to_u16(), "publishing is not allowed here");
             return Flow::Stop;
-        };
+        }
         match self.publish(slot, topic, Priority::Normal, kind, Extras::default(), message) {
             Ok(()) => Flow::Go,
             Err(None) => Flow::Stop,

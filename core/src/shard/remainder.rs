@@ -98,7 +98,7 @@ impl<D: Driver> Shard<D> {
         self.streams[stream].cursors.place(index, behind, 0);
         self.remainder_bytes += copied;
         self.extra(slot).remainder = pieces;
-        self.conns[slot as usize].mid = Mid::Remainder;
+        self.conns[slot as usize].set_mid(Mid::Remainder);
         self.stats.deliveries += 1;
     }
 
@@ -120,7 +120,7 @@ impl<D: Driver> Shard<D> {
             }
             extra.remainder.pop_front();
         }
-        conn.mid = Mid::Boundary;
+        conn.set_mid(Mid::Boundary);
     }
 
     /// Gives up a remainder whose connection closes.

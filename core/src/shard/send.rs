@@ -151,7 +151,7 @@ impl<D: Driver> Shard<D> {
                     cursors.subs[index].set_aside(true);
                     let conn = &mut conns[slot as usize];
                     if cursors.subs[index].partial() != 0 {
-                        conn.mid = Mid::Link(cursors.links[index]);
+                        conn.set_mid(Mid::Link(cursors.links[index]));
                     }
                     conn.flags.has_leftover = true;
                     if n < offered {
@@ -215,12 +215,12 @@ impl<D: Driver> Shard<D> {
     /// control queue and moves overtaken cursors forward.
     fn plan(&mut self, slot: u32) -> Option<Plan> {
         let conn = &mut self.conns[slot as usize];
-        let news = std::mem::replace(&mut conn.news, (NONE, NONE)).0;
+        let news = std::mem::replace(&mut conn.news, NONE);
         if conn.flags.is_blocked || matches!(conn.phase, Phase::Free | Phase::Lingering | Phase::Broken) {
             return None;
         }
         let phase = conn.phase;
-        let mid = conn.mid;
+        let mid = conn.mid();
         let serve_all = std::mem::take(&mut conn.flags.has_leftover);
         let mut plan = Plan::new(slot);
         let mut room = SEND_BYTES_MAX;
@@ -275,10 +275,13 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn plan_news(&mut self, slot: u32, mut news: u32, plan: &mut Plan, mut room: usize) {
-        while news != NONE && self.conns[slot as usize].is_live() {
-            let (link, next) = self.news[news as usize];
-            news = next;
+    /// Adds what this turn's news brought. `last`: see [`Conn::news`].
+    fn plan_news(&mut self, slot: u32, last: u32, plan: &mut Plan, mut room: usize) {
+        let mut before = last;
+        while before != NONE && self.conns[slot as usize].is_live() {
+            let position = self.news[before as usize].1;
+            let link = self.news[position as usize].0;
+            before = if position == last { NONE } else { position };
             if !self.plan_lane(slot, link, plan, &mut room) {
                 self.conns[slot as usize].flags.has_leftover = true;
                 return;
@@ -441,9 +444,9 @@ impl<D: Driver> Shard<D> {
                     self.stats.deliveries += cursors.place_at(log, index as usize, from + k as u64);
                     let conn = &mut self.conns[slot as usize];
                     if cursors.subs[index as usize].partial() != 0 {
-                        conn.mid = Mid::Link(link);
-                    } else if conn.mid == Mid::Link(link) {
-                        conn.mid = Mid::Boundary;
+                        conn.set_mid(Mid::Link(link));
+                    } else if conn.mid() == Mid::Link(link) {
+                        conn.set_mid(Mid::Boundary);
                     }
                     if is_new {
                         self.note_paced(link);
@@ -478,9 +481,9 @@ impl<D: Driver> Shard<D> {
             extra.direct.pop_front();
         }
         if extra.direct_sent > 0 {
-            conn.mid = Mid::Direct;
-        } else if conn.mid == Mid::Direct {
-            conn.mid = Mid::Boundary;
+            conn.set_mid(Mid::Direct);
+        } else if conn.mid() == Mid::Direct {
+            conn.set_mid(Mid::Boundary);
         }
     }
 }
@@ -508,14 +511,12 @@ fn note_news(conns: &mut [Conn], dirty: &mut Vec<u32>, news: &mut Vec<(u32, u32)
         return;
     }
     let position = news.len() as u32;
-    news.push((link, NONE));
-    match conn.news {
-        (NONE, _) => conn.news = (position, position),
-        (first, last) => {
-            news[last as usize].1 = position;
-            conn.news = (first, position);
-        }
-    }
+    let first = match conn.news {
+        NONE => position,
+        last => std::mem::replace(&mut news[last as usize].1, position),
+    };
+    news.push((link, first));
+    conn.news = position;
     if !conn.flags.is_dirty {
         conn.flags.is_dirty = true;
         dirty.push(slot);

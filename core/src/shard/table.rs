@@ -17,6 +17,12 @@ impl<T> Table<T> {
         Self { records: Vec::new(), free: Vec::new(), max }
     }
 
+    /// The same, with address space for all of them from the start: memory is touched as the table fills, and growing neither
+    /// copies nor leaves smaller tables behind.
+    pub fn reserved(max: u32) -> Self {
+        Self { records: Vec::with_capacity(max as usize), ..Self::new(max) }
+    }
+
     /// Adds a record; `None` (and the record dropped) when the table is full.
     pub fn insert(&mut self, record: T) -> Option<u32> {
         if let Some(n) = self.free.pop() {

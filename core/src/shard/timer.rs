@@ -10,12 +10,42 @@ use super::table::NONE;
 pub const TICK_NS: u64 = 64_000_000;
 const SPOKES: usize = 512;
 
+/// A moment of the past to within 17 ms, in four bytes: for spans of up to a year.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment(u32);
+
+impl Moment {
+    /// Nanoseconds are counted in units of 2 to this power, modulo 2^56.
+    const UNIT: u32 = 24;
+
+    /// The first such moment at or after `ns`, so that a span is never taken for longer than it is.
+    pub fn at(ns: u64) -> Self {
+        Self(ns.div_ceil(1 << Self::UNIT) as u32)
+    }
+
+    /// Nanoseconds from here to `now_ns`; 0 if this is yet to come.
+    pub fn elapsed_ns(self, now_ns: u64) -> u64 {
+        self.signed_ns(now_ns).max(0) as u64
+    }
+
+    /// The time `after_ns` later, in the clock of `now_ns`.
+    pub fn later_ns(self, now_ns: u64, after_ns: u64) -> u64 {
+        now_ns.saturating_add(after_ns).saturating_add_signed(-self.signed_ns(now_ns))
+    }
+
+    fn signed_ns(self, now_ns: u64) -> i64 {
+        const SPARE: u32 = u64::BITS - u32::BITS - Moment::UNIT;
+        let span = now_ns.wrapping_sub(u64::from(self.0) << Self::UNIT);
+        (span << SPARE) as i64 >> SPARE
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Node {
     next: u32,
     prev: u32,
-    /// The tick this node is due at; 0: not armed.
-    due: u64,
+    /// The tick that this node is due at, counted from the wheel's first; 0: not armed.
+    due: u32,
 }
 
 /// What one connection costs here.
@@ -26,8 +56,10 @@ pub const NODE_BYTES: usize = size_of::<Node>();
 pub struct Wheel {
     spokes: Vec<u32>,
     nodes: Vec<Node>,
-    /// The next tick to be looked at.
-    tick: u64,
+    /// Ticks of the driver's time before the first of this wheel, which is number 1.
+    base: u64,
+    /// The next tick to be looked at, counted from the base. Enough for eight years.
+    tick: u32,
     armed: usize,
 }
 
@@ -37,7 +69,8 @@ impl Wheel {
         Self {
             spokes: vec![NONE; SPOKES],
             nodes: Vec::with_capacity(slots as usize),
-            tick: now_ns / TICK_NS + 1,
+            base: now_ns / TICK_NS,
+            tick: 1,
             armed: 0,
         }
     }
@@ -48,8 +81,8 @@ impl Wheel {
         while self.nodes.len() <= slot as usize {
             self.nodes.push(Node { next: NONE, prev: NONE, due: 0 });
         }
-        let due = at_ns.div_ceil(TICK_NS).max(self.tick);
-        let spoke = (due % SPOKES as u64) as usize;
+        let due = self.count(at_ns.div_ceil(TICK_NS)).max(self.tick);
+        let spoke = due as usize % SPOKES;
         let head = self.spokes[spoke];
         self.nodes[slot as usize] = Node { next: head, prev: NONE, due };
         if head != NONE {
@@ -59,6 +92,10 @@ impl Wheel {
         self.armed += 1;
     }
 
+    fn count(&self, tick: u64) -> u32 {
+        u32::try_from(tick.saturating_sub(self.base)).unwrap_or(u32::MAX)
+    }
+
     /// Removes the deadline of `slot`, if it has one.
     pub fn disarm(&mut self, slot: u32) {
         let Some(&Node { next, prev, due }) = self.nodes.get(slot as usize) else { return };
@@ -66,7 +103,7 @@ impl Wheel {
             return;
         }
         if prev == NONE {
-            self.spokes[(due % SPOKES as u64) as usize] = next;
+            self.spokes[due as usize % SPOKES] = next;
         } else {
             self.nodes[prev as usize].next = next;
         }
@@ -79,13 +116,13 @@ impl Wheel {
 
     /// Takes up to `max` due slots into `due`, oldest tick first. Call again next turn for the rest.
     pub fn expire(&mut self, now_ns: u64, max: usize, due: &mut Vec<u32>) {
-        let now = now_ns / TICK_NS;
+        let now = self.count(now_ns / TICK_NS);
         if self.armed == 0 {
             self.tick = self.tick.max(now + 1);
             return;
         }
         while self.tick <= now && due.len() < max {
-            let mut slot = self.spokes[(self.tick % SPOKES as u64) as usize];
+            let mut slot = self.spokes[self.tick as usize % SPOKES];
             while slot != NONE {
                 let Node { next, due: at, .. } = self.nodes[slot as usize];
                 if at <= self.tick {
@@ -108,8 +145,8 @@ impl Wheel {
         if self.armed == 0 {
             return None;
         }
-        let ahead = (0..SPOKES as u64).find(|i| self.spokes[((self.tick + i) % SPOKES as u64) as usize] != NONE)?;
-        Some((self.tick + ahead) * TICK_NS)
+        let ahead = (0..SPOKES).find(|i| self.spokes[(self.tick as usize + i) % SPOKES] != NONE)?;
+        Some((self.base + u64::from(self.tick) + ahead as u64) * TICK_NS)
     }
 }
 
@@ -122,6 +159,32 @@ mod tests {
         wheel.expire(now_ns, usize::MAX, &mut due);
         due.sort_unstable();
         due
+    }
+
+    #[test]
+    fn moments_tell_spans_to_within_their_unit_and_never_too_long() {
+        let unit = 1 << 24;
+        for ns in [0, 1, unit - 1, unit, unit + 1, (1 << 56) - 1, 1 << 56, u64::MAX / 3] {
+            let moment = Moment::at(ns);
+            for span in [0, 1, unit, 1_000_000_000, 300 * 86_400 * 1_000_000_000] {
+                let elapsed = moment.elapsed_ns(ns + span);
+                assert!(elapsed <= span && elapsed + unit > span, "{ns} + {span}: {elapsed}");
+                let later = moment.later_ns(ns + span, 5 * unit);
+                assert!((ns + 5 * unit..ns + 6 * unit).contains(&later), "{ns} + {span}: {later}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wheel_counts_from_its_own_beginning() {
+        let begun = 40 * 365 * 86_400 * 1_000_000_000;
+        let mut wheel = Wheel::new(2, begun);
+        wheel.arm(0, begun + 10 * TICK_NS);
+        wheel.arm(1, u64::MAX);
+        assert!(wheel.next_deadline_ns().is_some_and(|at| (begun..=begun + 11 * TICK_NS).contains(&at)));
+        assert_eq!(fired(&mut wheel, begun + 9 * TICK_NS), [0u32; 0]);
+        assert_eq!(fired(&mut wheel, begun + 11 * TICK_NS), [0]);
+        assert_eq!(fired(&mut wheel, begun + 100_000 * TICK_NS), [0u32; 0]);
     }
 
     #[test]

@@ -314,16 +314,14 @@ pub struct Membership {
     pub index: u32,
     /// The connection's next membership.
     pub next: u32,
-    /// Links by priority.
-    pub links: [u32; 4],
+    /// Its first link: one for each of the topic's lanes, chained by [`Link::sibling`].
+    pub links: u32,
     /// Number of the connection's interest that asked for it, for `subscribed {id}`; [`u16::MAX`] when not known any more.
     pub interest: u16,
     /// `subscribed` is still to be sent; no data before it.
     pub must_announce: bool,
     /// Asked for by its name, not only by a pattern.
     pub is_literal: bool,
-    /// What its cursors are to do beyond the usual.
-    pub wishes: Wishes,
 }
 
 /// What a subscription may ask for beyond the messages.
@@ -362,6 +360,8 @@ pub struct Link {
     pub membership: u32,
     /// The next link of the same connection and priority, in a ring.
     pub next: u32,
+    /// The next link of the same membership, or [`NONE`].
+    pub sibling: u32,
     /// Number of its [`Special`], or [`NONE`].
     pub special: u32,
     /// The host was told that this cursor lags.
@@ -398,11 +398,10 @@ impl Membership {
             topic,
             index,
             next: NONE,
-            links: [NONE; 4],
+            links: NONE,
             interest: u16::MAX,
             must_announce: false,
             is_literal: false,
-            wishes: Wishes::default(),
         }
     }
 }

@@ -56,5 +56,4 @@ mod vandal;
 mod view;
 mod world;
 
-#[cfg(fuzzing)]
 pub use run::from_bytes;

@@ -215,6 +215,12 @@ impl Bare {
         Bare { stream, taken: 0, received: Vec::new() }
     }
 
+    /// A connection that was made elsewhere.
+    pub fn over(stream: TcpStream) -> Bare {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        Bare { stream, taken: 0, received: Vec::new() }
+    }
+
     /// Only a TCP connection, with a receive buffer as small as the kernel makes one: what is not read soon stays with the
     /// server.
     pub fn connect_thin(addr: SocketAddr) -> Bare {
@@ -222,9 +228,7 @@ impl Bare {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         sockopt::set_socket_recv_buffer_size(&socket, 2_048).expect("a live socket");
         connect(&socket, &addr).expect("the port is open");
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
-        Bare { stream, taken: 0, received: Vec::new() }
+        Bare::over(TcpStream::from(socket))
     }
 
     /// Connected and upgraded.

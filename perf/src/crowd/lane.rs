@@ -7,6 +7,10 @@ pub struct LaneState {
     pub lane: u32,
     /// Whether the member has come back and this lane has not gone on yet.
     pub is_resumed: bool,
+    /// The numbering that `last` is of; 0 where the server has named none.
+    pub epoch: u64,
+    /// Whether this numbering began anew under a member that came back: then nothing from 1 on may be missing.
+    pub is_anew: bool,
     /// The last sequence number delivered or announced; 0 before the first.
     pub last: u64,
     /// Messages delivered.
@@ -43,13 +47,21 @@ impl LaneState {
         if to < from { Step::Misordered } else { self.on_range(from, to) }
     }
 
+    /// The server says which numbering it goes on with: a new one makes the old numbers void.
+    pub fn on_epoch(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            *self = LaneState { epoch, is_anew: true, last: 0, ..*self };
+        }
+    }
+
     fn on_range(&mut self, from: u64, to: u64) -> Step {
         let before = self.last;
         if from <= before {
             return Step::Misordered;
         }
         self.last = to;
-        if before == 0 || from == before + 1 { Step::Next } else { Step::Hole(from - before - 1) }
+        let is_first = before == 0 && !self.is_anew;
+        if is_first || from == before + 1 { Step::Next } else { Step::Hole(from - before - 1) }
     }
 }
 
@@ -105,6 +117,18 @@ mod tests {
         assert_eq!(lane.on_gap(47, 46), Step::Misordered);
         assert_eq!(lane.on_gap(47, 48), Step::Hole(2));
         assert_eq!(lane.last, 48);
+    }
+
+    #[test]
+    fn a_numbering_that_began_anew_begins_with_1() {
+        let mut lane = LaneState { epoch: 7, last: 40, ..LaneState::default() };
+        lane.on_epoch(7);
+        assert_eq!(lane.on_message(41), Step::Next);
+        lane.on_epoch(8);
+        assert_eq!(lane.on_message(3), Step::Hole(2));
+        lane.on_epoch(9);
+        assert_eq!(lane.on_gap(1, 5), Step::Next);
+        assert_eq!(lane.on_message(6), Step::Next);
     }
 
     #[test]

@@ -95,6 +95,10 @@ pub struct Ledger {
     batch_lane: Option<(u32, u8, u32)>,
     /// Latencies of the window.
     pub latency: Latency,
+    /// Of each message, that of the first delivery to any member: how long until its first byte is through.
+    pub first: Latency,
+    /// Intended moment of the newest message seen.
+    newest_ns: u64,
     /// Messages of the window.
     pub window_deliveries: u64,
     /// Messages since ever.
@@ -136,6 +140,8 @@ impl Ledger {
             topics: Vec::new(),
             batch_lane: None,
             latency: Latency::default(),
+            first: Latency::default(),
+            newest_ns: 0,
             window_deliveries: 0,
             deliveries: 0,
             counts: [Counts::default(); 2],
@@ -155,6 +161,22 @@ impl Ledger {
         let lane = self.names.number(name, batch::priority_name(head.priority));
         self.batch_lane = Some((head.topic_id, head.priority, lane));
         Some(lane)
+    }
+
+    /// Notes what the server calls a topic; another server, or the same started anew, calls it otherwise.
+    fn name_topic(&mut self, id: u64, epoch: u64, name: &[u8]) {
+        let is_known = |topic: &(u64, u64, Vec<u8>)| topic.0 == id && topic.1 == epoch && topic.2 == name;
+        if self.topics.iter().any(is_known) {
+            return;
+        }
+        self.topics.retain(|topic| topic.0 != id && topic.2 != name);
+        self.topics.push((id, epoch, name.to_vec()));
+        self.batch_lane = None;
+    }
+
+    /// The numbering of a topic that the server has named.
+    fn epoch(&self, name: &[u8]) -> u64 {
+        self.topics.iter().find(|topic| topic.2 == name).map_or(0, |topic| topic.1)
     }
 
     /// Notes the first few troubles in words.
@@ -315,7 +337,7 @@ impl Member {
         let Some(lane) = ledger.lane_of_batch(head) else {
             return ledger.corrupt(group, || format!("a batch of topic {}, which was never named", head.topic_id));
         };
-        let lane = self.lane(lane);
+        let lane = self.lane(lane, ledger);
         let known = self.lanes[lane].on_batch(head.first_seq);
         let mut seq = head.first_seq;
         let count = batch::messages(head, block, |payload| {
@@ -353,19 +375,26 @@ impl Member {
         };
         match object.kind {
             b"message" => {
-                let lane = self.lane(ledger.names.number(object.topic, object.priority));
+                let number = ledger.names.number(object.topic, object.priority);
+                let lane = self.lane(number, ledger);
                 self.deliver(lane, object.seq, payload_of(object.data), now_ns, group, ledger);
             }
             b"gap" => {
                 ledger.counts[group].gap_notices += 1;
                 self.announced += (object.to + 1).saturating_sub(object.from);
-                let lane = self.lane(ledger.names.number(object.topic, object.priority));
+                let number = ledger.names.number(object.topic, object.priority);
+                let lane = self.lane(number, ledger);
                 let step = self.lanes[lane].on_gap(object.from, object.to);
                 ledger.step(group, step, || format!("gap {} to {}", object.from, object.to));
             }
             b"subscribed" | b"pong" => {
-                if object.kind == b"subscribed" && !ledger.topics.iter().any(|(id, ..)| *id == object.topic_id) {
-                    ledger.topics.push((object.topic_id, object.epoch, object.topic.to_vec()));
+                if object.kind == b"subscribed" {
+                    ledger.name_topic(object.topic_id, object.epoch, object.topic);
+                    for lane in &mut self.lanes {
+                        if ledger.names.name(lane.lane).0 == object.topic {
+                            lane.on_epoch(object.epoch);
+                        }
+                    }
                 }
                 if let Stage::Subscribing(awaited) = self.stage {
                     self.stage = if awaited <= 1 { Stage::Open } else { Stage::Subscribing(awaited - 1) };
@@ -383,18 +412,24 @@ impl Member {
         };
         self.last_stamp = stamp.seq;
         if group == 0 && ledger.is_live {
-            ledger.latency.record(now_ns.saturating_sub(stamp.intended_ns));
+            let latency = now_ns.saturating_sub(stamp.intended_ns);
+            ledger.latency.record(latency);
+            if stamp.intended_ns > ledger.newest_ns {
+                ledger.newest_ns = stamp.intended_ns;
+                ledger.first.record(latency);
+            }
         }
         Some(stamp.seq)
     }
 
     /// The place of a lane among this member's.
     #[inline]
-    fn lane(&mut self, lane: u32) -> usize {
+    fn lane(&mut self, lane: u32, ledger: &Ledger) -> usize {
         match self.lanes.iter().position(|state| state.lane == lane) {
             Some(at) => at,
             None => {
-                self.lanes.push(LaneState { lane, ..LaneState::default() });
+                let epoch = ledger.epoch(ledger.names.name(lane).0);
+                self.lanes.push(LaneState { lane, epoch, ..LaneState::default() });
                 self.lanes.len() - 1
             }
         }
@@ -405,10 +440,12 @@ impl Member {
         let mut since = serde_json::Map::new();
         for state in &self.lanes {
             let (topic, priority) = ledger.names.name(state.lane);
-            let Some((_, epoch, _)) = ledger.topics.iter().find(|(_, _, name)| name == topic) else { continue };
+            if state.epoch == 0 {
+                continue;
+            }
             let entry = since
                 .entry(String::from_utf8_lossy(topic))
-                .or_insert_with(|| serde_json::json!({"epoch": epoch, "seq": {}}));
+                .or_insert_with(|| serde_json::json!({"epoch": state.epoch, "seq": {}}));
             entry["seq"][String::from_utf8_lossy(priority).as_ref()] = state.last.into();
         }
         since.into()

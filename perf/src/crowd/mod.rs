@@ -100,6 +100,8 @@ pub struct Report {
     pub window_receives: u64,
     /// Latencies of the window, from the intended send time.
     pub latency: Recorded,
+    /// Of each message, the first delivery's, since the last window; messages of one moment count as one.
+    pub first: Recorded,
     /// The members that read all the time.
     pub healthy: Group,
     /// The members apart.
@@ -135,6 +137,10 @@ pub struct Group {
     pub last_least: u64,
     /// Highest last payload number of any member.
     pub last_most: u64,
+    /// Lowest last sequence number of any member's first lane.
+    pub numbered_least: u64,
+    /// Highest last sequence number of any member's first lane.
+    pub numbered_most: u64,
     /// Least messages that any member that is still connected got in its critical lanes.
     pub critical_least: u64,
     /// Close codes received, and how often; 1006 stands for an end without a close frame.
@@ -158,6 +164,8 @@ impl Group {
         let least = |a: u64, b: u64| if first { b } else { a.min(b) };
         self.least = least(self.least, other.least);
         self.last_least = least(self.last_least, other.last_least);
+        self.numbered_least = least(self.numbered_least, other.numbered_least);
+        self.numbered_most = self.numbered_most.max(other.numbered_most);
         self.most = self.most.max(other.most);
         self.last_most = self.last_most.max(other.last_most);
         self.members += other.members;

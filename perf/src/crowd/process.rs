@@ -22,7 +22,15 @@ impl Crowd {
     /// # Errors
     /// When it cannot be started.
     pub fn start(spec: &Spec) -> Result<Crowd> {
-        let mut child = std::process::Command::new(std::env::current_exe()?)
+        Self::start_within(&[], spec)
+    }
+
+    /// The same behind the words of another command, which becomes it: `nsenter …`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_within(words: &[String], spec: &Spec) -> Result<Crowd> {
+        let mut child = crate::server::command_within(words, &std::env::current_exe()?)
             .arg("crowd")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,6 +88,14 @@ impl Crowd {
     /// When the crowd is gone.
     pub fn wake(&mut self) -> Result<()> {
         self.tell(&Command::Wake)
+    }
+
+    /// Sends the process a signal: STOP and CONT make all its members stand still, whatever they were doing.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)?)
     }
 
     /// All members go away, remembering what they had.

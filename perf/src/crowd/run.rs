@@ -203,6 +203,8 @@ impl CrowdLoop {
         self.resumption = Some(Resumption { target, began_ns: vec![0; members], missing: members });
         self.ledger.is_live = false;
         self.dead = None;
+        // Those that were lost rather than told to leave begin anew as well.
+        self.members.iter_mut().for_each(Member::leave);
         let mut next = 0;
         while let Some(resumption) = &mut self.resumption
             && resumption.missing > 0
@@ -431,6 +433,7 @@ impl CrowdLoop {
         };
         if new_window {
             report.latency = self.ledger.latency.take();
+            report.first = self.ledger.first.take();
             self.ledger.is_live = true;
             self.ledger.window_deliveries = 0;
             self.window_bytes = 0;
@@ -465,6 +468,7 @@ fn group(members: &[Member], counts: Counts, ledger: &Ledger) -> Group {
     let critical = |member: &Member| -> u64 {
         member.lanes.iter().filter(|lane| is_critical(ledger, lane.lane)).map(|lane| lane.delivered).sum()
     };
+    let numbered = |member: &Member| member.lanes.first().map_or(0, |lane| lane.last);
     let mut group = Group {
         gap_notices: counts.gap_notices,
         holes: counts.holes,
@@ -475,6 +479,8 @@ fn group(members: &[Member], counts: Counts, ledger: &Ledger) -> Group {
         most: members.iter().map(|m| m.deliveries + m.announced).max().unwrap_or(0),
         last_least: members.iter().map(|m| m.last_stamp).min().unwrap_or(0),
         last_most: members.iter().map(|m| m.last_stamp).max().unwrap_or(0),
+        numbered_least: members.iter().map(numbered).min().unwrap_or(0),
+        numbered_most: members.iter().map(numbered).max().unwrap_or(0),
         critical_least: members.iter().filter(|m| m.socket.is_some()).map(critical).min().unwrap_or(0),
         ..Group::default()
     };

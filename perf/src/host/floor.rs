@@ -16,7 +16,7 @@ use rustix::net::SendFlags;
 
 use super::ring::SendRing;
 use super::{HostSpec, Load, Loaded, Order, Schedule, Source, lines, order, pin, say, say_published};
-use crate::{clock, upgrade};
+use crate::{clock, procfs, upgrade};
 
 /// Who sends.
 enum Sender {
@@ -57,16 +57,16 @@ pub fn run(spec: &HostSpec) -> Result<()> {
         sends: 0,
         deliveries: 0,
     };
-    floor.serve(&listener, &orders)
+    floor.serve(spec, &listener, &orders)
 }
 
 impl Floor {
-    fn serve(&mut self, listener: &TcpListener, orders: &Receiver<String>) -> Result<()> {
+    fn serve(&mut self, spec: &HostSpec, listener: &TcpListener, orders: &Receiver<String>) -> Result<()> {
         loop {
             match orders.try_recv() {
                 Ok(line) => match order(&line)? {
                     Order::Publish(load) => say_published(self.publish(&load)?)?,
-                    Order::Burst(..) => anyhow::bail!("the floor has no shards to compare"),
+                    Order::Burst(count, bytes, _) => say_published(self.burst(spec, count, bytes)?)?,
                     Order::Counters => {
                         let counters = serde_json::json!({"sends": self.sends, "deliveries": self.deliveries});
                         say(&format!("counters {counters}"))?;
@@ -148,6 +148,32 @@ impl Floor {
         Ok(loaded)
     }
 
+    /// Everything at once to everybody, by as many threads as the engine would have shards, each with its part of the sockets.
+    fn burst(&mut self, spec: &HostSpec, count: usize, bytes: usize) -> Result<Loaded> {
+        anyhow::ensure!(matches!(self.sender, Sender::Loop), "only the plain loop sends bursts");
+        let topic = self.frames(clock::now_ns(), bytes, count);
+        let streams = self.topics.get(topic).map_or(&[][..], Vec::as_slice);
+        let frames = &self.frames[..];
+        let began = clock::now_ns();
+        let part = streams.len().div_ceil(spec.shards.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = streams
+                .chunks(part)
+                .enumerate()
+                .map(|(at, streams)| {
+                    scope.spawn(move || {
+                        spec.cpus.get(at).map_or(Ok(()), |cpu| procfs::pin_to(*cpu))?;
+                        send_to_all(streams, frames)
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a sender died")))
+        })?;
+        self.sends += streams.len() as u64;
+        self.deliveries += (streams.len() * count) as u64;
+        Ok(Loaded { sent: count as u64, ns: clock::now_ns() - began, ..Loaded::default() })
+    }
+
     /// Builds the next frames, all of one topic.
     fn frames(&mut self, intended_ns: u64, bytes: usize, count: usize) -> usize {
         self.frames.clear();
@@ -163,14 +189,7 @@ impl Floor {
     fn send(&mut self, topic: usize, count: usize, numbers: &HashMap<RawFd, u32>) -> Result<()> {
         let Some(streams) = self.topics.get(topic) else { return Ok(()) };
         match &mut self.sender {
-            Sender::Loop => {
-                for stream in streams {
-                    let mut rest = &self.frames[..];
-                    while !rest.is_empty() {
-                        rest = &rest[rustix::net::send(stream, rest, SendFlags::NOSIGNAL)?..];
-                    }
-                }
-            }
+            Sender::Loop => send_to_all(streams, &self.frames)?,
             Sender::Ring(ring) => {
                 let first = streams.first().map_or(0, |stream| numbers[&stream.as_raw_fd()]);
                 ring.send_to_all(first..first + streams.len() as u32, &self.frames)?;
@@ -180,4 +199,15 @@ impl Floor {
         self.deliveries += (streams.len() * count) as u64;
         Ok(())
     }
+}
+
+/// The plain loop.
+fn send_to_all(streams: &[TcpStream], frames: &[u8]) -> Result<()> {
+    for stream in streams {
+        let mut rest = frames;
+        while !rest.is_empty() {
+            rest = &rest[rustix::net::send(stream, rest, SendFlags::NOSIGNAL)?..];
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //!
 //! - stdout, once: `listening on ws://ADDR`
 //! - stdin: `publish RATE BYTES BURST TOPICS SECONDS LOOK SUBSCRIBERS AHEAD FILE`; stdout, when all is handed over: `published SENT NS LATE_NS WAITING_NS`
-//! - stdin (engine only): `burst COUNT BYTES SUBSCRIBERS`; stdout as above, once the kernel has taken everything for everybody
+//! - stdin (engine and plain loop): `burst COUNT BYTES SUBSCRIBERS`; stdout as above, once the kernel has taken everything for everybody
 //! - stdin: `counters`; stdout: `counters {…}` (a JSON object of numbers, `{}` where there are none)
 //! - the end of stdin ends it
 //!
@@ -38,7 +38,7 @@ pub struct HostSpec {
     pub kind: String,
     /// CPUs of the shards; the publisher runs on the first. Empty: not pinned.
     pub cpus: Vec<usize>,
-    /// Shards of the engine.
+    /// Shards of the engine; threads of the plain loop, for bursts.
     pub shards: usize,
     /// The engine's driver.
     pub driver: String,

@@ -1,8 +1,13 @@
 //! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
 
+mod churn;
 mod connect;
 mod fanout;
+mod half_handshakes;
+mod kill;
 mod memory;
+mod memory_cap;
+mod partition;
 mod peers;
 mod px4;
 mod restart;
@@ -10,9 +15,10 @@ mod resume;
 mod shards;
 mod slow_crowd;
 mod telemetry;
+mod thin_link;
 mod versus;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -49,6 +55,12 @@ pub const ALL: &[Scenario] = &[
     resume::SCENARIO,
     versus::SCENARIO,
     shards::SCENARIO,
+    kill::SCENARIO,
+    half_handshakes::SCENARIO,
+    memory_cap::SCENARIO,
+    partition::SCENARIO,
+    thin_link::SCENARIO,
+    churn::SCENARIO,
 ];
 
 /// What a scenario runs with.
@@ -77,7 +89,7 @@ impl Bench {
             }
         }
         all.extend(self.parameters.words("server_args"));
-        Server::start(&ServerSpec { binary: self.binary.clone(), arguments: all, listen })
+        Server::start(&ServerSpec { binary: self.binary.clone(), arguments: all, listen, within: Vec::new() })
     }
 }
 
@@ -109,6 +121,8 @@ pub struct Sum {
     pub apart: Group,
     /// Latencies of the window.
     pub latency: Latency,
+    /// Latencies of each message's first delivery.
+    pub first: Latency,
     /// Deliveries of the window.
     pub window_deliveries: u64,
     /// Bytes of the window.
@@ -124,6 +138,7 @@ impl Sum {
         self.healthy.add(&report.healthy);
         self.apart.add(&report.apart);
         self.latency.add(&report.latency);
+        self.first.add(&report.first);
         self.window_deliveries += report.window_deliveries;
         self.window_bytes += report.window_bytes;
         self.window_receives += report.window_receives;
@@ -155,6 +170,26 @@ pub fn await_all(crowds: &mut [Crowd], published: u64, patience: Duration) -> Re
             return Ok(sum);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Asks until it is so, or `patience` is over.
+pub fn await_so(crowds: &mut [Crowd], patience: Duration, so: impl Fn(&Sum) -> bool) -> Result<Sum> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let sum = report(crowds, false)?;
+        if so(&sum) || Instant::now() > deadline {
+            return Ok(sum);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port of our own choice, as a service has.
+pub fn own_port() -> Result<SocketAddrV4> {
+    match TcpListener::bind("127.0.0.1:0")?.local_addr()? {
+        SocketAddr::V4(addr) => Ok(addr),
+        SocketAddr::V6(_) => anyhow::bail!("not IPv4"),
     }
 }
 

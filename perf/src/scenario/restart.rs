@@ -1,11 +1,10 @@
 //! The server dies and comes again, hard and in order.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, crowd_spec, report};
+use super::{Bench, Scenario, add_faults, crowd_spec, own_port, report};
 use crate::crowd::Crowd;
 use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
@@ -34,10 +33,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         ("shards", bench.parameters.text("shards").into()),
         ("driver", bench.parameters.text("driver").into()),
     ];
-    // A port of our own choice, as a service has.
-    let std::net::SocketAddr::V4(addr) = TcpListener::bind("127.0.0.1:0")?.local_addr()? else {
-        anyhow::bail!("not IPv4")
-    };
+    let addr = own_port()?;
 
     let mut server = bench.serve_at(addr, &arguments)?;
     let kills: u32 = bench.parameters.parse("kills")?;

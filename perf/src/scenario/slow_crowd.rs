@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use rustix::process::Signal;
 
 use super::{Bench, CpuMeter, Scenario, add_faults, await_all, crowd_spec, report};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Spec};
 use crate::payload::Look;
 use crate::procfs::{self, End};
 use crate::publisher::{Publisher, PublisherSpec};
@@ -24,6 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("bytes", "4096", "bytes of a payload"),
         ("critical_rate", "2", "critical messages a second, to the same topic; 0 none"),
         ("critical_bytes", "512", "bytes of a critical payload"),
+        ("by", "reading", "how they stop: `reading` no more, or as a process that gets SIGSTOP (`signal`)"),
         ("form", "json", "what the subscribers speak, such as batch+lz4"),
         ("warm_s", "15", "seconds until the logs have reached their budgets"),
         ("stall_s", "60", "seconds of each phase, with and without the stop"),
@@ -73,12 +75,21 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         ("cpus", parameters.text("cpus").into()),
         ("driver", parameters.text("driver").into()),
     ])?;
-    let mut crowds = vec![Crowd::start(&crate::crowd::Spec {
-        apart: slow,
-        cpu,
-        ..crowd_spec(server.addr(), parameters.text("form"), "slow", n)
-    })?];
-    crowds[0].ready()?;
+    let by_signal = match parameters.text("by") {
+        "reading" => false,
+        "signal" => true,
+        other => bail!("`{other}` is no way to stop"),
+    };
+    let crowd = |first: usize, end: usize, apart: usize| {
+        let usual = crowd_spec(server.addr(), parameters.text("form"), "slow", end - first);
+        Crowd::start(&Spec { first_member: first, apart, cpu, ..usual })
+    };
+    // Only a process of their own can be stopped.
+    let mut crowds = if by_signal { vec![crowd(0, slow, slow)?, crowd(slow, n, 0)?] } else { vec![crowd(0, n, slow)?] };
+    for crowd in &crowds {
+        crowd.ready()?;
+    }
+    let answering = usize::from(by_signal);
 
     let seconds = warm + rounds as f64 * (2.0 * stall + recover) + 5.0;
     let count = (seconds * rate) as u64;
@@ -121,11 +132,19 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     for _ in 0..rounds {
         without.push(phase(&server, &mut crowds, stall, &mut deliveries)?);
         let tcp_before = procfs::tcp_memory()?;
-        crowds[0].stall()?;
-        with.push(phase(&server, &mut crowds, stall, &mut deliveries)?);
+        if by_signal {
+            crowds[0].signal(Signal::STOP)?
+        } else {
+            crowds[0].stall()?
+        }
+        with.push(phase(&server, &mut crowds[answering..], stall, &mut deliveries)?);
         let tcp_after = procfs::tcp_memory()?;
         kernel_each = kernel_each.max(kernel_memory(&server, slow, tcp_before, tcp_after, outcome));
-        crowds[0].wake()?;
+        if by_signal {
+            crowds[0].signal(Signal::CONT)?
+        } else {
+            crowds[0].wake()?
+        }
         std::thread::sleep(Duration::from_secs_f64(recover));
         deliveries += report(&mut crowds, true)?.window_deliveries;
     }

@@ -73,6 +73,8 @@ struct Samples {
     p50_ms: Vec<f64>,
     p99_ms: Vec<f64>,
     p999_ms: Vec<f64>,
+    first_p50_ms: Vec<f64>,
+    first_p99_ms: Vec<f64>,
     per_send: Vec<f64>,
     bytes_each: Vec<f64>,
     late_ms: f64,
@@ -149,6 +151,8 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
         outcome.repeated(name("latency p50"), &samples.p50_ms, "ms", true);
         outcome.repeated(name("latency p99"), &samples.p99_ms, "ms", true);
         outcome.repeated(name("latency p99.9"), &samples.p999_ms, "ms", true);
+        outcome.repeated(name("first byte at a client, p50"), &samples.first_p50_ms, "ms", true);
+        outcome.repeated(name("first byte at a client, p99"), &samples.first_p99_ms, "ms", true);
         if !samples.per_send.is_empty() {
             outcome.repeated(name("deliveries per send"), &samples.per_send, "", false);
         }
@@ -176,6 +180,8 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
             "p50 ms",
             "p99 ms",
             "p99.9 ms",
+            "first p50 ms",
+            "first p99 ms",
             "per send",
             "bytes each",
         ],
@@ -189,6 +195,8 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
                 format!("{:.2}", of(&samples.p50_ms)),
                 format!("{:.2}", of(&samples.p99_ms)),
                 format!("{:.2}", of(&samples.p999_ms)),
+                format!("{:.3}", of(&samples.first_p50_ms)),
+                format!("{:.3}", of(&samples.first_p99_ms)),
                 if samples.per_send.is_empty() { String::new() } else { format!("{:.2}", of(&samples.per_send)) },
                 format!("{:.0}", of(&samples.bytes_each)),
             ]
@@ -286,6 +294,8 @@ impl Rig {
         samples.p50_ms.push(all.latency.ms(0.5));
         samples.p99_ms.push(all.latency.ms(0.99));
         samples.p999_ms.push(all.latency.ms(0.999));
+        samples.first_p50_ms.push(all.first.ms(0.5));
+        samples.first_p99_ms.push(all.first.ms(0.99));
         samples.bytes_each.push(all.window_bytes as f64 / deliveries);
         samples.late_ms = samples.late_ms.max(loaded.late_ns as f64 / 1e6);
         samples.latency.merge(&all.latency);

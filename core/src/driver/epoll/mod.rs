@@ -17,7 +17,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFla
 use super::buffers::RecvBuffers;
 use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
-use super::inlet::{Inlet, SlotQueue};
+use super::inlet::Inlet;
+use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, Wait, Wake};
 use crate::sys::clock::monotonic_ns;
@@ -47,8 +48,9 @@ pub struct EpollDriver {
     woken: bool,
     listeners: Vec<Listener>,
     gate: Gate,
-    connections: Box<[Connection]>,
-    free: Vec<u32>,
+    /// By slot, as far as slots were ever used.
+    connections: Vec<Connection>,
+    free: FreeSlots,
     readable: SlotQueue,
     writable: SlotQueue,
     buffers: RecvBuffers,
@@ -108,8 +110,8 @@ impl EpollDriver {
             woken: false,
             listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true }).collect(),
             gate: Gate::new(limits.slots),
-            connections: (0..limits.slots).map(|_| Connection::default()).collect(),
-            free: (0..limits.slots).rev().collect(),
+            connections: Vec::with_capacity(limits.slots as usize),
+            free: FreeSlots::new(limits.slots),
             readable: SlotQueue::new(limits.slots),
             writable: SlotQueue::new(limits.slots),
             buffers: RecvBuffers::new(limits),
@@ -121,10 +123,6 @@ impl EpollDriver {
         })
     }
 
-    fn in_use(&self) -> u32 {
-        (self.connections.len() - self.free.len()) as u32
-    }
-
     fn open(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.connections.get_mut(slot.0 as usize).filter(|connection| connection.fd.is_some())
     }
@@ -134,7 +132,7 @@ impl EpollDriver {
         self.woken
             || !self.writable.is_empty()
             || (!self.readable.is_empty() && self.buffers.available() > 0)
-            || (self.gate.room(self.in_use(), self.now_ns) > 0 && self.listeners.iter().any(|l| l.ready))
+            || (self.gate.room(self.free.in_use(), self.now_ns) > 0 && self.listeners.iter().any(|l| l.ready))
     }
 
     fn timeout_ns(&self, wait: Wait) -> u64 {
@@ -188,7 +186,7 @@ impl EpollDriver {
     fn accept(&mut self, most: usize, events: &mut Vec<Event>) {
         let mut left = most;
         for index in 0..self.listeners.len() {
-            while left > 0 && self.listeners[index].ready && self.gate.room(self.in_use(), self.now_ns) > 0 {
+            while left > 0 && self.listeners[index].ready && self.gate.room(self.free.in_use(), self.now_ns) > 0 {
                 let Some(listener) = &self.listeners[index].fd else { break };
                 self.counters.syscalls += 1;
                 match rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -211,12 +209,15 @@ impl EpollDriver {
 
     fn register(&mut self, fd: OwnedFd, peer: Option<SocketAddr>, events: &mut Vec<Event>) {
         // `accept` asked the gate, whose room is at most the free slots.
-        let Some(slot) = self.free.pop() else { return };
+        let Some(slot) = self.free.take() else { return };
+        while self.connections.len() <= slot as usize {
+            self.connections.push(Connection::default());
+        }
         let generation = self.connections[slot as usize].generation;
         self.counters.syscalls += 1;
         if self.epoll.add(&fd, connection_key(slot, generation), watched(false)).is_err() {
             // No memory or too many watches: the peer sees the close, and the next accept waits.
-            self.free.push(slot);
+            self.free.put(slot);
             self.on_exhausted();
             return;
         }
@@ -436,7 +437,7 @@ impl Driver for EpollDriver {
         let _ = rustix::net::shutdown(&fd, Shutdown::Both);
         drop(fd);
         self.counters.syscalls += 2;
-        self.free.push(slot.0);
+        self.free.put(slot.0);
         self.gate.on_closed();
     }
 

@@ -29,7 +29,7 @@ impl UringDriver {
         for index in 0..self.listeners.len() {
             let mut attempt = ACCEPTS_AT_FIRST;
             while left > 0 && self.listeners[index].ready {
-                let room = self.gate.room(self.in_use(), self.now_ns) as usize;
+                let room = self.gate.room(self.free.in_use(), self.now_ns) as usize;
                 let count = attempt.min(room).min(left).min(ACCEPTS_PER_TURN);
                 if count == 0 {
                     break;
@@ -52,7 +52,7 @@ impl UringDriver {
         // What comes in from here on is news, also if the poll reports it while the batch is under way.
         self.listeners[index].ready = false;
         // The gate's room is at most the free slots.
-        let targets: Targets = (0..count).filter_map(|_| self.free.pop()).collect();
+        let targets: Targets = (0..count).filter_map(|_| self.free.take()).collect();
         if self.accept_by_syscall {
             self.accept_into_table(index, &targets);
         } else {
@@ -80,7 +80,7 @@ impl UringDriver {
             }
         }
         for (_, &slot) in targets.iter().enumerate().rev().filter(|&(i, _)| self.answers.results[i].result < 0) {
-            self.free.push(slot);
+            self.free.put(slot);
         }
         if exhausted {
             self.counters.accept_exhausted += 1;
@@ -136,6 +136,9 @@ impl UringDriver {
     }
 
     fn on_accepted(&mut self, slot: u32, attempt: usize, events: &mut Vec<Event>) {
+        while self.connections.len() <= slot as usize {
+            self.connections.push(Connection::default());
+        }
         let generation = self.connections[slot as usize].generation;
         self.connections[slot as usize] = Connection { state: State::Open, generation, ..Connection::default() };
         events.push(Event::Accepted { slot: Slot(slot), peer: self.addrs[attempt].to_socket_addr() });

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::num::NonZeroI32;
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ use io_uring::types::{CancelBuilder, Fixed, Timespec};
 use super::buffers::RecvBuffers;
 use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, Gate};
-use super::inlet::{Inlet, SlotQueue};
+use super::inlet::Inlet;
+use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{
     Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot, Wait,
@@ -93,8 +94,9 @@ pub struct UringDriver {
     woken: bool,
     listeners: Vec<Listener>,
     gate: Gate,
-    connections: Box<[Connection]>,
-    free: Vec<u32>,
+    /// By slot, as far as slots were ever used.
+    connections: Vec<Connection>,
+    free: FreeSlots,
     readable: SlotQueue,
     writable: SlotQueue,
     /// Connections whose watch ended and must be armed again.
@@ -135,7 +137,7 @@ enum State {
     Closing,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Connection {
     state: State,
     /// Counts the slot's connections, modulo [`GENERATIONS`].
@@ -149,7 +151,7 @@ struct Connection {
     /// Operations with completions still to come.
     in_kernel: u8,
     /// Why the kernel would not watch the connection any more (out of memory): its last bytes are read, then it has failed.
-    watch_error: Option<NonZeroI32>,
+    watch_error: Option<NonZeroU16>,
 }
 
 /// What is known of a connection's sending side.
@@ -202,8 +204,8 @@ impl UringDriver {
             woken: false,
             listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true, armed: false }).collect(),
             gate: Gate::new(limits.slots),
-            connections: vec![Connection::default(); limits.slots as usize].into_boxed_slice(),
-            free: (0..limits.slots).rev().collect(),
+            connections: Vec::with_capacity(limits.slots as usize),
+            free: FreeSlots::new(limits.slots),
             readable: SlotQueue::new(limits.slots),
             writable: SlotQueue::new(limits.slots),
             unwatched: SlotQueue::new(limits.slots),
@@ -220,10 +222,6 @@ impl UringDriver {
         })
     }
 
-    fn in_use(&self) -> u32 {
-        (self.connections.len() - self.free.len()) as u32
-    }
-
     fn open(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.connections.get_mut(slot.0 as usize).filter(|connection| connection.state == State::Open)
     }
@@ -233,7 +231,7 @@ impl UringDriver {
         self.woken
             || !self.writable.is_empty()
             || (!self.readable.is_empty() && self.buffers.available() > 0)
-            || (self.gate.room(self.in_use(), self.now_ns) > 0 && self.listeners.iter().any(|l| l.ready))
+            || (self.gate.room(self.free.in_use(), self.now_ns) > 0 && self.listeners.iter().any(|l| l.ready))
     }
 
     fn timeout_ns(&self, wait: Wait) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! Knows connections' states; must never move bytes.
 
-use std::num::NonZeroI32;
+use std::num::NonZeroU16;
 use std::os::fd::AsRawFd;
 
 use io_uring::opcode;
@@ -83,7 +83,8 @@ impl UringDriver {
                         self.readable.push(slot);
                     }
                     if result < 0 {
-                        connection.watch_error = NonZeroI32::new(-result);
+                        // Errors of the kernel end at 4095.
+                        connection.watch_error = NonZeroU16::new(-result as u16);
                     } else if is_last {
                         // Every good end re-arms: an overflow of completions ends polls that way.
                         self.unwatched.push(slot);
@@ -103,7 +104,7 @@ impl UringDriver {
         if connection.state == State::Closing && connection.in_kernel == 0 {
             connection.state = State::Free;
             connection.generation = (connection.generation + 1) % GENERATIONS;
-            self.free.push(slot);
+            self.free.put(slot);
             self.gate.on_closed();
         }
     }

@@ -88,7 +88,7 @@ impl UringDriver {
                 if let Some(errno) = connection.watch_error
                     && connection.inlet.on_end()
                 {
-                    events.push(Event::End { slot: slot_id, error: Some(errno.get()) });
+                    events.push(Event::End { slot: slot_id, error: Some(errno.get().into()) });
                 }
             }
             INTERRUPTED => {

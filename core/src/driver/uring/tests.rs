@@ -196,7 +196,7 @@ fn nothing_stays_in_the_kernel_for_a_closed_connection() {
         rig.driver.close(slot);
         drop(client);
     }
-    rig.turn_until("all free", |rig| rig.driver.free.len() == 8);
+    rig.turn_until("all free", |rig| rig.driver.free.in_use() == 0);
     assert_eq!(rig.driver.in_kernel, idle);
     assert!(rig.driver.connections.iter().all(|c| c.in_kernel == 0 && !c.watched && !c.room_armed));
 }

@@ -1,0 +1,39 @@
+//! The LZ4 block format in its plainest form.
+
+/// The block's contents, if it is one and holds at most `max` bytes.
+pub(super) fn decompress(block: &[u8], max: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bytes = block.iter().copied();
+    loop {
+        let token = bytes.next()?;
+        for _ in 0..length(token >> 4, &mut bytes)? {
+            out.push(bytes.next()?);
+        }
+        if out.len() > max {
+            return None;
+        }
+        let Some(low) = bytes.next() else { return Some(out) };
+        let offset = usize::from(u16::from_le_bytes([low, bytes.next()?]));
+        let length = 4 + length(token & 15, &mut bytes)?;
+        if offset == 0 || offset > out.len() || out.len() + length > max {
+            return None;
+        }
+        for _ in 0..length {
+            out.push(out[out.len() - offset]);
+        }
+    }
+}
+
+fn length(nibble: u8, bytes: &mut impl Iterator<Item = u8>) -> Option<usize> {
+    let mut length = usize::from(nibble);
+    if nibble == 15 {
+        loop {
+            let more = bytes.next()?;
+            length += usize::from(more);
+            if more != 255 {
+                break;
+            }
+        }
+    }
+    Some(length)
+}

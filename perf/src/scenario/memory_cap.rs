@@ -1,0 +1,167 @@
+//! The server may have a little more memory than its sum says, and gets twice the load that it has memory for.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Bench, Scenario, add_faults, await_so, crowd_spec, report};
+use crate::cgroup::MemoryCap;
+use crate::crowd::{Crowd, Spec};
+use crate::payload::Look;
+use crate::publisher::{Publisher, PublisherSpec};
+use crate::server::{Server, ServerSpec};
+use crate::table::Outcome;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "memory-cap",
+    about: "a memory cgroup of 1.2 times the memory sum that the server states, topics that want twice its pool, clients that stop reading: \
+            it sheds by its policies, tells everyone exactly, and is not killed (needs root)",
+    parameters: &[
+        ("pool_mib", "64", "log memory of the server: `--pool-bytes`"),
+        ("lane_mib", "4", "budget of a topic: `--lane-bytes`"),
+        ("over", "2", "how many times the pool the topics want, all forms and shards counted"),
+        ("seconds", "20", "of load"),
+        ("rate", "100", "messages a second, each topic"),
+        ("bytes", "8000", "bytes of a payload"),
+        ("forms", "json,msgpack", "what the clients speak, in equal shares"),
+        ("n", "40", "clients, each subscribed to everything"),
+        ("slow", "10", "of each form stop reading for half of the time"),
+        ("factor", "1.2", "the cap, times the sum"),
+        ("most", "1.1", "bound on the server's resident memory, times the sum"),
+        ("shards", "2", "shards of the server"),
+        ("driver", "auto", "the server's driver"),
+        ("server_args", "", "further arguments of the server"),
+    ],
+    run,
+};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
+    let parameters = &bench.parameters;
+    let pool: u64 = parameters.parse("pool_mib")?;
+    let lane: u64 = parameters.parse("lane_mib")?;
+    let over: f64 = parameters.parse("over")?;
+    let forms = parameters.list("forms");
+    let n: usize = parameters.parse("n")?;
+    let slow: usize = parameters.parse("slow")?;
+    let seconds: f64 = parameters.parse("seconds")?;
+    let shards: u64 = parameters.parse("shards")?;
+    let mut arguments: Vec<String> = [
+        ("max-connections", (n + 64).to_string()),
+        ("max-cursors", "20000".into()),
+        ("max-topics", "1000".into()),
+        ("max-message-bytes", "1MiB".into()),
+        ("payload-bytes", "16MiB".into()),
+        ("ring-bytes", "4MiB".into()),
+        ("pool-bytes", format!("{pool}MiB")),
+        ("lane-bytes", format!("{lane}MiB")),
+        ("shards", shards.to_string()),
+        ("driver", parameters.text("driver").into()),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [format!("--{name}"), value])
+    .collect();
+    arguments.extend(parameters.words("server_args"));
+    let spec = |within: Vec<String>| ServerSpec {
+        binary: bench.binary.clone(),
+        arguments: arguments.clone(),
+        listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+        within,
+    };
+    // It says what it may need at most; then it gets that and a little.
+    let sum = stated(&Server::start(&spec(Vec::new()))?)?;
+    let factor: f64 = parameters.parse("factor")?;
+    let cap = MemoryCap::new((sum * factor) as u64)?;
+    let mut server = Server::start(&spec(cap.words()))?;
+    outcome.figure("stated sum", stated(&server)? / MIB, "MiB");
+    outcome.figure("cap", sum * factor / MIB, "MiB");
+
+    let mut crowds: Vec<Crowd> = forms
+        .iter()
+        .enumerate()
+        .map(|(i, form)| {
+            let (first, end) = (n * i / forms.len(), n * (i + 1) / forms.len());
+            let usual = crowd_spec(server.addr(), form, "cap/*", end - first);
+            Crowd::start(&Spec { first_member: first, apart: slow.min(end - first), ..usual })
+        })
+        .collect::<Result<_>>()?;
+    for crowd in &crowds {
+        crowd.ready()?;
+    }
+    // The raw form, from which the others are made, is one more.
+    let each = lane * shards * (forms.len() as u64 + 1);
+    let topics = ((pool as f64 * over) / each as f64).ceil().max(1.0) as u64;
+    outcome.figure("topics want", (topics * each) as f64, "MiB of log memory");
+    let rate: f64 = parameters.parse("rate")?;
+    let count = (rate * seconds) as u64;
+    let publishers: Vec<Publisher> = (0..topics)
+        .map(|topic| {
+            Publisher::start(&PublisherSpec {
+                server: server.addr(),
+                topic: format!("cap/{topic}"),
+                priority: ["normal", "low", "high"][topic as usize % 3].into(),
+                rate,
+                bytes: parameters.parse("bytes")?,
+                look: Look::Text,
+                count,
+                after_seq: 0,
+                cpu: None,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let began = Instant::now();
+    let mut most = 0;
+    let mut stalled = false;
+    while began.elapsed().as_secs_f64() < seconds && server.is_running()? {
+        most = most.max(server.memory()?.rss);
+        let share = began.elapsed().as_secs_f64() / seconds;
+        if !stalled && share > 0.2 {
+            stalled = true;
+            crowds.iter_mut().try_for_each(Crowd::stall)?;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut published = 0;
+    for publisher in publishers {
+        let done = publisher.finish()?;
+        published += done.sent;
+        outcome.note_all(&done.errors);
+    }
+    crowds.iter_mut().try_for_each(Crowd::wake)?;
+    let end = await_so(&mut crowds, Duration::from_secs(60), |sum| {
+        sum.healthy.least >= published && sum.apart.least >= published
+    })?;
+    outcome.must("the server lives", server.is_running()?, server.log().lines().last().unwrap_or_default());
+    most = most.max(server.memory()?.rss);
+    outcome.exactly("published", published, topics * count);
+    outcome.at_most("resident memory, most", most as f64 / MIB, sum * parameters.parse::<f64>("most")? / MIB, "MiB");
+    outcome.at_most("of the cgroup, most (page cache included)", cap.peak()? as f64 / MIB, sum * factor / MIB, "MiB");
+    outcome.exactly("killed for want of memory", cap.kills()?, 0);
+    outcome.at_least("slow: announced as gaps", end.apart.announced as f64, 1.0, "");
+    for (prefix, group) in [("healthy: ", &end.healthy), ("slow: ", &end.apart)] {
+        outcome.exactly(format!("{prefix}connected"), group.open, group.members);
+        outcome.count(format!("{prefix}delivered"), group.deliveries);
+        outcome.count(format!("{prefix}announced"), group.announced);
+        outcome.exactly(format!("{prefix}delivered + announced, least"), group.least, published);
+        outcome.exactly(format!("{prefix}delivered + announced, most"), group.most, published);
+        outcome.exactly(format!("{prefix}missing unannounced"), group.holes, 0);
+        add_faults(outcome, prefix, group);
+    }
+    outcome.note_all(&end.trouble);
+    report(&mut crowds, false)?;
+    server.terminate()?;
+    let status = server.wait(Duration::from_secs(30))?;
+    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
+    Ok(())
+}
+
+/// The memory sum that the server has logged, in bytes: `  123.4 MiB  in all`.
+fn stated(server: &Server) -> Result<f64> {
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("MiB  in all")).context("no memory sum in the server's log")?;
+    let before = line.split("MiB  in all").next().unwrap_or_default();
+    let number = before.split_whitespace().last().context("no number in the memory sum")?;
+    Ok(number.parse::<f64>().with_context(|| line.to_string())? * MIB)
+}
