@@ -11,8 +11,9 @@
 # core/fuzz/artifacts/TARGET (not in the repository): put it into core/fuzz/corpus/TARGET, where every ./test replays it, together
 # with the fix. What is merely new is kept below the build directory, together with a list of all runs (executions.tsv).
 #
-# FANWIRE_FUZZ_SANITIZER=address also sees what unsafe code of dependencies does, more slowly. FANWIRE_FUZZ_CORPUS=none starts from nothing.
-# FANWIRE_FUZZ_TREE names another checkout to build from (core/fuzz/bite.sh).
+# FANWIRE_FUZZ_SANITIZER=address also sees what unsafe code of dependencies does, more slowly. FANWIRE_FUZZ_CORPUS=none begins
+# with nothing, FANWIRE_FUZZ_CORPUS=FILE with that one input.
+# FANWIRE_FUZZ_OPTIONS are further options for libFuzzer (-max_len=200: shorter inputs, more of them). FANWIRE_FUZZ_TREE names another checkout to build from (core/fuzz/bite.sh).
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
@@ -66,15 +67,15 @@ for target in "${targets[@]}"; do
         continue
     fi
     if [ "$what" = --minimise ]; then
-        # What the seeds reach needs no other file. Edges count here, not how often they are passed: that keeps corpora small.
+        # What the seeds reach needs no other file. Edges count here, not how often they are passed, and at most 150 files stay: a corpus in
+        # the repository is small.
         merged=$(mktemp -d)
         cp "$seeds"/* "$merged" &&
             "$program" "${options[@]}" -max_len=8192 -use_counters=0 -set_cover_merge=1 "$merged" "$corpus" "$found" >"$build/merge.log" 2>&1 ||
             { tail -n 20 "$build/merge.log" >&2; failed=1; continue; }
         rm -f "$corpus"/*
-        for file in "$merged"/*; do
-            [ -e "$seeds/${file##*/}" ] || cp "$file" "$corpus"
-        done
+        for file in "$seeds"/*; do rm "$merged/${file##*/}"; done
+        find "$merged" -type f -printf '%s %p\n' | sort -n | head -n 150 | cut -d ' ' -f 2- | xargs -r cp -t "$corpus"
         rm -rf "$merged"
         echo "$target: $(find "$corpus" -type f | wc -l) files, $(du -sb "$corpus" | cut -f 1) bytes"
         continue
@@ -86,9 +87,17 @@ for target in "${targets[@]}"; do
     esac
     options+=("-max_total_time=$seconds" -use_value_profile=1 -print_final_stats=1)
     [ -f "core/fuzz/dictionaries/$target.dict" ] && options+=("-dict=core/fuzz/dictionaries/$target.dict")
+    read -ra more <<<"${FANWIRE_FUZZ_OPTIONS:-}"
+    options+=("${more[@]}")
     inputs=("$found" "$corpus" "$seeds")
-    if [ "${FANWIRE_FUZZ_CORPUS:-}" = none ]; then
+    if [ -n "${FANWIRE_FUZZ_CORPUS:-}" ]; then
         inputs=()
+        if [ "$FANWIRE_FUZZ_CORPUS" != none ]; then
+            inputs=("$build/first")
+            rm -rf "$build/first" && mkdir "$build/first" && cp "$FANWIRE_FUZZ_CORPUS" "$build/first" || exit 1
+        fi
+        # Longer inputs sooner.
+        options+=(-len_control=10)
     fi
     log=$build/$target.log
     began=$(date +%s)

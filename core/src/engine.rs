@@ -34,7 +34,7 @@ use crate::types::{ConnectionId, Kind};
 const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
-/// Unacknowledged data is given up after so long: a peer that is gone without a word.
+/// Data that is not acknowledged, or finds no room, is given up after so long: a peer that is gone without a word, or reads no more.
 const USER_TIMEOUT_MS: u32 = 120_000;
 
 /// Why an engine did not start.
@@ -472,6 +472,15 @@ fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>),
         (Err(why), DriverChoice::Uring) => Err(StartError::Uring(why)),
         (Err(why), _) => Ok((DriverChoice::Epoll, Some(on_epoll(&why)))),
     }
+}
+
+/// Tries io_uring as [`Engine::start`] does: one connection over a local socket, through the real driver. About a millisecond, on a
+/// thread of its own.
+///
+/// # Errors
+/// [`StartError::Uring`] with the diagnosis; [`StartError::System`] where the thread cannot be had.
+pub fn try_io_uring() -> Result<(), StartError> {
+    probe_apart()?.map_err(StartError::Uring)
 }
 
 fn on_epoll(why: &Unavailable) -> String {

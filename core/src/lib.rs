@@ -37,12 +37,18 @@ mod sim;
 mod sys;
 mod topic;
 mod types;
+mod usdt;
+
+#[cfg(feature = "guard-pages")]
+#[global_allocator]
+static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
 
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
-pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats};
+pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
+pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use ingest::{Payload, Position};

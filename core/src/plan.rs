@@ -103,6 +103,16 @@ impl Config {
         self
     }
 
+    /// Open files (`RLIMIT_NOFILE`) that `connections_max` connections over `shards` shards need: with epoll one each and some for the
+    /// process; with io_uring each shard has a table of its own that the limit bounds.
+    pub fn open_files_needed(&self, shards: usize, is_uring: bool) -> u64 {
+        let connections = u64::from(self.connections_max);
+        match is_uring {
+            true => connections.div_ceil(shards.max(1) as u64) + u64::from(shard::REFUSAL_SLOTS),
+            false => connections + OWN_FILES,
+        }
+    }
+
     /// Refuses more connections than descriptors: with epoll the process's limit counts, with io_uring each shard has its own
     /// table of that size.
     pub(crate) fn check_descriptors(&self, shards: usize, is_uring: bool) -> Result<(), Vec<ConfigError>> {
@@ -148,8 +158,12 @@ impl Config {
         self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
     }
 
-    /// Adds up what this configuration may use at most, with `shards` shards.
-    pub(crate) fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
+    /// Adds up what this configuration may use at most, with `shards` shards, where `available` bytes of memory can be had
+    /// (`None`: however many).
+    ///
+    /// # Errors
+    /// As [`Config::plan`].
+    pub fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let mut wrong = |field, value: &dyn fmt::Display, problem: String| {
             errors.push(ConfigError { field, value: value.to_string(), problem });

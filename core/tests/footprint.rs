@@ -18,7 +18,7 @@ use support::{Bare, JSON, addr, config, masked, start, wait_until};
 const N: u32 = 400;
 /// Bytes on the heap for each. The tables take 188; lists that have grown by doubling, and what the last upgrades borrowed and the
 /// shard keeps for the next, come to the rest.
-const BYTES_MAX: i64 = 320;
+const BYTES_MAX: i64 = 240;
 /// Beginning of every shard thread's name.
 const SHARD: &[u8] = b"fw-shard";
 

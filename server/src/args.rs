@@ -14,6 +14,7 @@ use fanwire::proto::topic::{Pattern, TopicName};
 use crate::feed::Form;
 use crate::pace::Speed;
 use crate::topics::TopicSetting;
+use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::units::{ByteSize, CpuList, Span};
 use crate::url::Url;
 
@@ -24,12 +25,13 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/**'          print what arrives, one message a line
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
+  fanwire doctor --connections 100000                 is this host ready for it?
 
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
   71 an address is taken     74 reading or writing     76 not the protocol
-  78 this configuration cannot be had on this machine";
+  77 not permitted           78 this configuration cannot be had on this machine";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
@@ -71,6 +73,10 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Simulate three rovers and show them in a browser
     Demo(DemoArgs),
+    /// Say what this host has against what it should have
+    Doctor(DoctorArgs),
+    /// Show, check, apply and revert settings of this host
+    Tune(TuneArgs),
 }
 
 /// What every command that runs an engine takes.

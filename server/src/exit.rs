@@ -3,11 +3,13 @@
 
 use std::process::ExitCode;
 
-/// Why the process ends with something else than 0. Wrong usage is clap's own 2.
+/// Why the process ends with something else than 0. Most wrong usage is clap's own 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It ran, but not everything went well (a server refused a message, a count was not reached).
     Failed = 1,
+    /// The arguments name something that there is not (clap ends with the same for the rest).
+    Usage = 2,
     /// The input is not what it should be (`EX_DATAERR`).
     Data = 65,
     /// The input cannot be opened (`EX_NOINPUT`).
@@ -20,6 +22,8 @@ pub enum Exit {
     Io = 74,
     /// The other side does not speak the protocol (`EX_PROTOCOL`).
     Protocol = 76,
+    /// The user may not do that (`EX_NOPERM`).
+    Permission = 77,
     /// The configuration cannot be had on this machine (`EX_CONFIG`).
     Config = 78,
 }

@@ -1,4 +1,4 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 
@@ -6,9 +6,11 @@ mod args;
 mod client;
 mod clock;
 mod demo;
+mod doctor;
 mod engine;
 mod exit;
 mod feed;
+mod host;
 mod ledger;
 mod logging;
 mod ndjson;
@@ -22,6 +24,7 @@ mod signals;
 mod stats;
 mod subscribe;
 mod topics;
+mod tune;
 mod units;
 mod uplink;
 mod url;
@@ -46,6 +49,8 @@ fn main() -> ExitCode {
         Command::Sub(args) => subscribe::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Tune(args) => tune::run(args),
     });
     match outcome {
         Ok(code) => code,

@@ -16,14 +16,14 @@ impl RecvBuffers {
     /// `recv_buffers` zeroed buffers; memory is touched at first use.
     pub fn new(limits: &DriverLimits) -> Self {
         let recv_bytes = limits.recv_bytes.max(1) as usize;
-        let buffer = |id| RecvBuf {
-            bytes: vec![0; RECV_HEADROOM + recv_bytes].into_boxed_slice(),
-            start: RECV_HEADROOM,
-            end: RECV_HEADROOM,
-            id,
-        };
         // Reversed, so that the lowest numbers go first.
-        RecvBuffers { free: (0..limits.recv_buffers.max(1)).rev().map(buffer).collect(), recv_bytes }
+        let free = (0..limits.recv_buffers.max(1)).rev().map(|id| Self::make(recv_bytes, id)).collect();
+        RecvBuffers { free, recv_bytes }
+    }
+
+    fn make(recv_bytes: usize, id: u16) -> RecvBuf {
+        let bytes = vec![0; RECV_HEADROOM + recv_bytes].into_boxed_slice();
+        RecvBuf { bytes, start: RECV_HEADROOM, end: RECV_HEADROOM, id }
     }
 
     /// Buffers that can be lent now.
@@ -39,6 +39,9 @@ impl RecvBuffers {
     /// Takes a buffer back.
     pub fn put(&mut self, mut buf: RecvBuf) {
         debug_assert_eq!(buf.bytes.len(), RECV_HEADROOM + self.recv_bytes, "buffer {} is not ours", buf.id);
+        if cfg!(feature = "guard-pages") {
+            buf = Self::make(self.recv_bytes, buf.id);
+        }
         buf.start = RECV_HEADROOM;
         buf.end = RECV_HEADROOM;
         self.free.push(buf);

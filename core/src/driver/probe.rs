@@ -242,15 +242,15 @@ impl Surroundings {
                 match self.container {
                     Some("Kubernetes") => {
                         "set securityContext.seccompProfile to type Localhost with a profile that allows \
-                         io_uring_setup, io_uring_enter and io_uring_register"
+                         io_uring_setup, io_uring_enter and io_uring_register, such as tuning/seccomp/fanwire.json"
                     }
                     Some(_) => {
                         "start the container with --security-opt seccomp=PROFILE.json, a profile that also allows \
-                         io_uring_setup, io_uring_enter and io_uring_register"
+                         io_uring_setup, io_uring_enter and io_uring_register, such as tuning/seccomp/fanwire.json"
                     }
                     None => {
                         "let whoever starts this process allow io_uring_setup, io_uring_enter and \
-                         io_uring_register (systemd: SystemCallFilter=@io-uring)"
+                         io_uring_register (systemd: SystemCallFilter=io_uring_setup io_uring_enter io_uring_register)"
                     }
                 }
                 .to_owned(),
@@ -343,7 +343,7 @@ mod tests {
         let group = Surroundings { disabled: Some(1), ..modern.clone() };
         check(&group, libc::EPERM, "io_uring_disabled is 1", "io_uring_group");
         let filtered = Surroundings { disabled: Some(0), seccomp: 2, ..modern.clone() };
-        check(&filtered, libc::EPERM, "seccomp filter", "SystemCallFilter=@io-uring");
+        check(&filtered, libc::EPERM, "seccomp filter", "SystemCallFilter=io_uring_setup");
         check(&filtered, libc::ENOSYS, "seccomp filter", "SystemCallFilter");
         let docker = Surroundings { container: Some("Docker"), ..filtered.clone() };
         check(&docker, libc::EPERM, "profile of Docker", "--security-opt seccomp=");

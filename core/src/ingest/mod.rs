@@ -6,6 +6,8 @@
 //!
 //! Knows bytes, heads and readers; must never know connections, frames, topics' names or the driver.
 
+#![cfg_attr(any(loom, feature = "shuttle"), allow(dead_code, reason = "models use a part"))]
+
 mod error;
 mod payload;
 mod publish;
@@ -17,7 +19,11 @@ mod sync;
 
 #[cfg(all(test, loom))]
 mod loom;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, feature = "shuttle", not(loom)))]
+mod shuttle;
+#[cfg(all(test, any(loom, feature = "shuttle")))]
+mod sleeper;
+#[cfg(all(test, not(any(loom, feature = "shuttle"))))]
 mod tests;
 
 pub use error::{Refused, RingError};

@@ -1,12 +1,13 @@
-//! What the threads of the ring and of the pool share, from the standard library, or from loom when a model
-//! tries every interleaving (`--cfg loom`). Nothing else in `ingest` names an atomic type.
+//! What the threads of the ring and of the pool share: from the standard library; from loom when a model tries every
+//! interleaving (`--cfg loom`); from shuttle when a larger model tries many (`--features shuttle`). Nothing else in `ingest`
+//! names an atomic type.
 
-#[cfg(loom)]
+#[cfg(any(loom, feature = "shuttle"))]
 pub(super) use model::*;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "shuttle")))]
 pub(super) use real::*;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "shuttle")))]
 mod real {
     pub(in crate::ingest) use crossbeam_queue::ArrayQueue;
     pub(in crate::ingest) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -87,14 +88,77 @@ mod real {
 }
 
 #[cfg(loom)]
+mod explorer {
+    pub(in crate::ingest) use loom::cell::UnsafeCell;
+    pub(in crate::ingest) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(in crate::ingest) use loom::sync::{Condvar, Mutex};
+
+    pub(in crate::ingest) type Watched = UnsafeCell<()>;
+}
+
+#[cfg(all(feature = "shuttle", not(loom)))]
+mod explorer {
+    pub(in crate::ingest) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(in crate::ingest) use shuttle::sync::{Condvar, Mutex};
+
+    const WRITER: u32 = 1 << 31;
+
+    /// Shuttle has no cells. This takes a moment in which others may run, and finds them out if they do what they must not.
+    pub(in crate::ingest) struct Watched {
+        /// Readers within, or [`WRITER`].
+        within: AtomicU32,
+    }
+
+    impl Watched {
+        pub(in crate::ingest) fn new((): ()) -> Self {
+            Self { within: AtomicU32::new(0) }
+        }
+
+        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(()) -> R) -> R {
+            assert!(self.within.fetch_add(1, Ordering::SeqCst) < WRITER, "read while it is written");
+            let result = read(());
+            self.within.fetch_sub(1, Ordering::SeqCst);
+            result
+        }
+
+        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(()) -> R) -> R {
+            assert!(self.within.swap(WRITER, Ordering::SeqCst) == 0, "written while it is used");
+            let result = write(());
+            self.within.store(0, Ordering::SeqCst);
+            result
+        }
+    }
+
+    pub(in crate::ingest) struct UnsafeCell<T> {
+        watched: Watched,
+        value: std::cell::UnsafeCell<T>,
+    }
+
+    impl<T> UnsafeCell<T> {
+        pub(in crate::ingest) fn new(value: T) -> Self {
+            Self { watched: Watched::new(()), value: std::cell::UnsafeCell::new(value) }
+        }
+
+        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            self.watched.with(|()| read(self.value.get()))
+        }
+
+        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            self.watched.with_mut(|()| write(self.value.get()))
+        }
+    }
+}
+
+#[cfg(any(loom, feature = "shuttle"))]
 mod model {
     use std::collections::VecDeque;
     use std::ops::Range;
     use std::time::Duration;
 
-    pub(in crate::ingest) use loom::cell::UnsafeCell;
-    pub(in crate::ingest) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-    use loom::sync::{Condvar, Mutex};
+    pub(in crate::ingest) use super::explorer::{
+        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence,
+    };
+    use super::explorer::{Condvar, Mutex, Watched};
 
     /// crossbeam's queue is its own authors' to verify: here a lock stands for it, with the same happens-before.
     pub(in crate::ingest) struct ArrayQueue<T> {
@@ -119,14 +183,19 @@ mod model {
         pub(in crate::ingest) fn pop(&self) -> Option<T> {
             self.items.lock().unwrap().pop_front()
         }
+
+        #[cfg(test)]
+        pub(in crate::ingest) fn is_empty(&self) -> bool {
+            self.items.lock().unwrap().is_empty()
+        }
     }
 
-    /// One loom cell for each cell of plain memory: every access to the memory is told to it.
-    pub(in crate::ingest) struct Watch(Vec<UnsafeCell<()>>);
+    /// One watched cell for each cell of plain memory: every access to the memory is told to it.
+    pub(in crate::ingest) struct Watch(Vec<Watched>);
 
     impl Watch {
         pub(in crate::ingest) fn new(cells: usize) -> Self {
-            Self((0..cells).map(|_| UnsafeCell::new(())).collect())
+            Self((0..cells).map(|_| Watched::new(())).collect())
         }
 
         pub(in crate::ingest) fn read(&self, cells: impl FnOnce() -> Range<usize>) {
@@ -142,7 +211,7 @@ mod model {
         }
     }
 
-    /// Models have no clock: a wait ends by a strike or not at all (then loom reports the deadlock).
+    /// Models have no clock: a wait ends by a strike or not at all (then a deadlock is reported).
     #[derive(Clone, Copy, PartialEq, PartialOrd)]
     pub(in crate::ingest) struct Deadline;
 

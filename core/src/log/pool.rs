@@ -110,6 +110,10 @@ impl BlockPool {
     /// Takes a block back.
     pub fn give_back(&mut self, block: Block) {
         self.lent_bytes -= block.capacity();
+        if cfg!(feature = "guard-pages") {
+            self.made_bytes -= block.capacity();
+            return;
+        }
         self.free[block.class as usize].push(block);
     }
 

@@ -48,7 +48,8 @@ impl Fanwire {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_fanwire")).args(arguments), stdin)
     }
 
-    fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
+    /// Starts a command that becomes it.
+    pub fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
         let mut child = command
             .env_remove("FANWIRE_LOG")
             .env_remove("RUST_LOG")

@@ -53,6 +53,11 @@ impl Answers {
             self.results[token.slot as usize] = completion;
             self.outstanding -= 1;
         }
+        if cfg!(feature = "guard-pages") && completion.result == -libc::EFAULT {
+            // Past whoever might take it for a connection's trouble.
+            eprintln!("an operation named memory that is gone: {completion:?}");
+            std::process::abort();
+        }
     }
 }
 

@@ -425,5 +425,7 @@ impl Drop for UringDriver {
     }
 }
 
+#[cfg(all(test, feature = "guard-pages"))]
+mod guard_tests;
 #[cfg(test)]
 mod tests;
