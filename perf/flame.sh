@@ -183,6 +183,16 @@ servers() {
     done
 }
 
+# Whether a server has all its threads: perf takes those that it finds, and their children, but may miss one that begins meanwhile.
+declare -A threads
+is_whole() {
+    local now
+    now=$(cat "/proc/$1"/task/*/comm 2>/dev/null | sort)
+    [ "${threads[$1]:-}" = "$now" ] && [[ $now == *fw-shard-* ]] && return
+    threads[$1]=$now
+    return 1
+}
+
 count=0
 attach() {
     local pid=$1
@@ -217,7 +227,7 @@ start scenario "$built/fanwire-perf" run "$scenario" "${settings[@]}" --server "
 scenario_pid=$started
 while kill -0 "$scenario_pid" 2>/dev/null; do
     for pid in $(servers); do
-        if [[ $seen != *" $pid "* ]]; then
+        if [[ $seen != *" $pid "* ]] && is_whole "$pid"; then
             seen+="$pid "
             attach "$pid"
         fi
