@@ -276,7 +276,9 @@ on-cpu)
     [ -s "$scratch/folded" ] || fail "no samples: $(cat "$scratch"/[0-9]*.log "$scratch/script" | tail -n 3)"
     inferno-flamegraph --title "on-CPU: $what" --subtitle "997 samples a second of CPU time; orange: kernel" --colors java --hash <"$scratch/folded" >"$out" || fail "inferno failed"
     echo
-    echo "share of the server's CPU time: own, with callees"
+    awk '{ n = $NF; sub(/ [0-9]+$/, ""); all += n; if (/_\[k\]$/) kernel += n }
+         END { printf "the kernel has %.1f %% of the server'"'"'s CPU time, the server itself %.1f %%\n", kernel * 100 / all, 100 - kernel * 100 / all }' "$scratch/folded"
+    echo "share of functions: own, with callees"
     awk '
         {
             n = $NF; sub(/ [0-9]+$/, ""); all += n
