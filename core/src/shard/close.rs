@@ -199,7 +199,7 @@ impl<D: Driver> Shard<D> {
         self.open_count -= 1;
         self.shared.leave();
         self.stats.closed += 1;
-        usdt::close(self.number.into(), slot, generation, code.into());
+        usdt::close(self.number.into(), slot, connection.generation(), code.into());
         if was_announced {
             self.tell_host(Event::Closed { connection, code });
         }
