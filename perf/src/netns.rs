@@ -107,14 +107,15 @@ impl Neighbour {
         ip("link set fw0 up")
     }
 
-    /// Ends the namespace; whatever ran there must be gone.
+    /// Ends the namespace and the way to it; whatever ran there must be gone. (The kernel keeps what is left of it until it has given up
+    /// the connections that its processes left behind.)
     ///
     /// # Errors
-    /// When the way to it is still there a good while later.
+    /// When a tool fails.
     pub fn leave(mut self) -> Result<()> {
         self.holder.kill()?;
         self.holder.wait()?;
-        await_so("the end of the other namespace", || Ok(ip("link show fw0").is_err()))
+        ip("link del fw0")
     }
 
     /// What we send there gets a rate, as on a thin link; `None` ends that.

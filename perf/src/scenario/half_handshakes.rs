@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Bench, Scenario, add_faults, await_all, crowd_spec};
+use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec};
 use crate::crowd::{Crowd, Spec};
 use crate::payload::Look;
 use crate::procfs;
@@ -105,7 +105,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.exactly("sockets of the server afterwards", sockets.established, n as u64 + 1);
     outcome.figure("all others connected within", connected_in.as_secs_f64() * 1e3, "ms");
     let witness = await_all(&mut crowds[..1], published.sent, Duration::from_secs(10))?;
-    let end = super::report(&mut crowds, false)?;
+    let end = await_so(&mut crowds, Duration::from_secs(10), |sum| sum.healthy.last_least >= published.sent)?;
     outcome.exactly("others connected", end.healthy.open, n as u64 + 1);
     outcome.exactly("published", published.sent, parameters.parse("count")?);
     outcome.exactly("one that was there before: delivered", witness.healthy.least, published.sent);
