@@ -183,6 +183,16 @@ servers() {
     done
 }
 
+# Whether a server has all its threads: perf takes those that it finds, and their children, but may miss one that begins meanwhile.
+declare -A threads
+is_whole() {
+    local now
+    now=$(cat "/proc/$1"/task/*/comm 2>/dev/null | sort)
+    [ "${threads[$1]:-}" = "$now" ] && [[ $now == *fw-shard-* ]] && return
+    threads[$1]=$now
+    return 1
+}
+
 count=0
 attach() {
     local pid=$1
@@ -217,7 +227,7 @@ start scenario "$built/fanwire-perf" run "$scenario" "${settings[@]}" --server "
 scenario_pid=$started
 while kill -0 "$scenario_pid" 2>/dev/null; do
     for pid in $(servers); do
-        if [[ $seen != *" $pid "* ]]; then
+        if [[ $seen != *" $pid "* ]] && is_whole "$pid"; then
             seen+="$pid "
             attach "$pid"
         fi
@@ -266,7 +276,9 @@ on-cpu)
     [ -s "$scratch/folded" ] || fail "no samples: $(cat "$scratch"/[0-9]*.log "$scratch/script" | tail -n 3)"
     inferno-flamegraph --title "on-CPU: $what" --subtitle "997 samples a second of CPU time; orange: kernel" --colors java --hash <"$scratch/folded" >"$out" || fail "inferno failed"
     echo
-    echo "share of the server's CPU time: own, with callees"
+    awk '{ n = $NF; sub(/ [0-9]+$/, ""); all += n; if (/_\[k\]$/) kernel += n }
+         END { printf "the kernel has %.1f %% of the server'"'"'s CPU time, the server itself %.1f %%\n", kernel * 100 / all, 100 - kernel * 100 / all }' "$scratch/folded"
+    echo "share of functions: own, with callees"
     awk '
         {
             n = $NF; sub(/ [0-9]+$/, ""); all += n

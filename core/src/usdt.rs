@@ -36,6 +36,7 @@ pub const NOBODY: u32 = u32::MAX;
 
 /// Where a tracer finds an argument, as the note says it: SIZE@PLACE.
 #[cfg(target_arch = "x86_64")]
+#[allow(unused_macros, reason = "without the feature nobody asks")]
 macro_rules! place {
     (u32 $name:ident) => {
         concat!("4@{", stringify!($name), ":e}")
@@ -48,6 +49,7 @@ macro_rules! place {
     };
 }
 #[cfg(target_arch = "aarch64")]
+#[allow(unused_macros, reason = "without the feature nobody asks")]
 macro_rules! place {
     (u32 $name:ident) => {
         concat!("4@{", stringify!($name), ":x}")

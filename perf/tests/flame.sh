@@ -47,7 +47,7 @@ children() { cat "/proc/$1"/task/*/children 2>/dev/null; }
 below() { local pid; for pid in $(children "$1"); do echo "$pid"; below "$pid"; done; }
 for _ in $(seq 300); do
     started=$(below $script)
-    for pid in $started; do tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null; echo; done >"$scratch/started"
+    for pid in $started; do { tr '\0' ' ' <"/proc/$pid/cmdline"; echo; } 2>/dev/null; done >"$scratch/started"
     grep -q ' serve ' "$scratch/started" && grep -q '^perf record .* -p ' "$scratch/started" && break
     kill -0 $script 2>/dev/null || break
     sleep 0.1
@@ -61,7 +61,7 @@ elif ! grep -q ' serve ' "$scratch/started"; then
 else
     kill -TERM $script
     wait $script
-    left=$(for pid in $started; do [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -E 'fanwire|perf record'; done)
+    left=$(for pid in $started; do { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -E 'fanwire|perf record'; done)
     if [ -z "$left" ]; then
         passed=$((passed + 1))
         echo "ended in the middle, it leaves no process: ok"
