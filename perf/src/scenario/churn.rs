@@ -31,11 +31,7 @@ pub const SCENARIO: Scenario = Scenario {
         ),
         ("rate", "100", "messages a second for those that stay"),
         ("bytes", "400", "bytes of a payload"),
-        (
-            "warm",
-            "40",
-            "rounds before what the server holds is looked at for the first time: each form has met each topic in 35",
-        ),
+        ("warm", "150", "rounds (10 minutes) before what the server holds is looked at for the first time"),
         ("most_growth", "1", "bound on the growth of resident memory since then, in percent …"),
         ("most_kib", "1024", "… and KiB"),
         ("shards", "2", "shards of the server"),
