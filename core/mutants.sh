@@ -4,7 +4,7 @@
 #   core/mutants.sh [--minutes N] [--seed N] [AREA…]    goes on with the sample: codec, log, cursors, or all of them in turn
 #   core/mutants.sh --report [AREA…]                    what has come of it so far
 #
-# The mutants of an area are dealt out to pieces of about ten; the seed says in which order the pieces are taken. What has been
+# The mutants of an area are dealt out to pieces of about four; the seed says in which order the pieces are taken. What has been
 # done is kept in $CARGO_TARGET_DIR/mutants until the area's code or tests change, so that a run goes on where the last one
 # stopped. Mutants that no test can tell from the original are left out, with the reason, in .cargo/mutants.toml. Ends with 1 where
 # fewer than 85 % are killed.
@@ -12,7 +12,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 BAR=85
-PIECE=10
+PIECE=4
 minutes=30
 seed=1
 report=false
@@ -51,8 +51,10 @@ around() {
     esac
 }
 
-work=${CARGO_TARGET_DIR:-target}/mutants
-mkdir -p "$work" && work=$(realpath "$work") || exit 1
+mkdir -p "${CARGO_TARGET_DIR:-target}/mutants" && target=$(realpath "${CARGO_TARGET_DIR:-target}") || exit 1
+work=$target/mutants
+exec 9>"$work/lock"
+flock --nonblock 9 || { echo "another run is at work in $work" >&2; exit 1; }
 
 # Where the results of an area are kept.
 kept() {
@@ -62,18 +64,26 @@ kept() {
     echo "$work/$1-$hash"
 }
 
+# Whether the tests pass as things are: looked at once a run.
+baseline=run
+
 # piece AREA NUMBER COUNT: one piece, in a copy of the sources. Its place is always the same, so that cargo builds little.
 piece() {
     local area=$1 number=$2 count=$3 tree=$work/tree file arguments=()
     rm -rf "$tree" "$work/out" && mkdir -p "$tree" || return
     git ls-files -z --cached --others --exclude-standard | tar -cf - --null -T - | tar -xf - -C "$tree" || return
     for file in $(files_of "$area"); do arguments+=(--file "$file"); done
-    # shellcheck disable=SC2046
-    (cd "$tree" && FANWIRE_SEEDS=1..21 CARGO_TARGET_DIR=$work/build CARGO_INCREMENTAL=1 cargo mutants --in-place --package fanwire \
-        "${arguments[@]}" --shard "$number/$count" --profile mutants --baseline skip --timeout 120 --build-timeout 600 --no-times \
-        --output "$work/out" -- --lib -- $(tests_of "$area"))
+    (
+        cd "$tree" || exit
+        # The dependencies as in every test, the engine unoptimised: that is built most quickly.
+        export CARGO_TARGET_DIR=$target CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0 FANWIRE_SEEDS=1..11
+        # shellcheck disable=SC2046
+        cargo mutants --in-place --package fanwire "${arguments[@]}" --shard "$number/$count" --sharding round-robin \
+            --baseline "$baseline" --timeout 120 --build-timeout 600 --no-times --output "$work/out" --cargo-arg=--lib \
+            -- -- $(tests_of "$area")
+    )
     # 2: some survived, 3: some took too long.
-    case $? in 0 | 2 | 3) cp "$work/out/mutants.out/outcomes.json" "$(kept "$area")/$number.json" ;; *) return 1 ;; esac
+    case $? in 0 | 2 | 3) baseline=skip; cp "$work/out/mutants.out/outcomes.json" "$(kept "$area")/$number.json" ;; *) return 1 ;; esac
 }
 
 count_of() {

@@ -11,7 +11,8 @@
 # core/fuzz/artifacts/TARGET (not in the repository): put it into core/fuzz/corpus/TARGET, where every ./test replays it, together
 # with the fix. What is merely new is kept below the build directory, together with a list of all runs (executions.tsv).
 #
-# FANWIRE_FUZZ_SANITIZER=address also sees what unsafe code of dependencies does, more slowly. FANWIRE_FUZZ_CORPUS=none starts from nothing.
+# FANWIRE_FUZZ_SANITIZER=address also sees what unsafe code of dependencies does, more slowly. FANWIRE_FUZZ_CORPUS=none begins
+# with nothing, FANWIRE_FUZZ_CORPUS=FILE with that one input.
 # FANWIRE_FUZZ_OPTIONS are further options for libFuzzer (-max_len=200: shorter inputs, more of them). FANWIRE_FUZZ_TREE names another checkout to build from (core/fuzz/bite.sh).
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -89,8 +90,14 @@ for target in "${targets[@]}"; do
     read -ra more <<<"${FANWIRE_FUZZ_OPTIONS:-}"
     options+=("${more[@]}")
     inputs=("$found" "$corpus" "$seeds")
-    if [ "${FANWIRE_FUZZ_CORPUS:-}" = none ]; then
+    if [ -n "${FANWIRE_FUZZ_CORPUS:-}" ]; then
         inputs=()
+        if [ "$FANWIRE_FUZZ_CORPUS" != none ]; then
+            inputs=("$build/first")
+            rm -rf "$build/first" && mkdir "$build/first" && cp "$FANWIRE_FUZZ_CORPUS" "$build/first" || exit 1
+        fi
+        # Longer inputs sooner.
+        options+=(-len_control=10)
     fi
     log=$build/$target.log
     began=$(date +%s)

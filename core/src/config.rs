@@ -109,7 +109,7 @@ impl Default for MemoryConfig {
     }
 }
 
-/// Protocol limits and time-outs. A time-out beyond 146 years is taken for 146 years.
+/// Protocol limits and time-outs. Spans are kept to a year: one that is longer may never end anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Largest message published or received, up to 64 MiB. A client's larger one is answered with close 1009.

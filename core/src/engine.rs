@@ -34,7 +34,7 @@ use crate::types::{ConnectionId, Kind};
 const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
-/// Unacknowledged data is given up after so long: a peer that is gone without a word.
+/// Data that is not acknowledged, or finds no room, is given up after so long: a peer that is gone without a word, or reads no more.
 const USER_TIMEOUT_MS: u32 = 120_000;
 
 /// Why an engine did not start.

@@ -37,6 +37,7 @@ mod sim;
 mod sys;
 mod topic;
 mod types;
+mod usdt;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]

@@ -179,7 +179,7 @@ fn cut_sends_into_the_smallest_send_buffer_are_byte_exact(driver: DriverChoice) 
     }
     for seq in 1..=COUNT {
         // Within the lane's budget, so that nothing may be lost.
-        if seq % 1_000 == 0 {
+        if seq.is_multiple_of(1_000) {
             wait_until("the readers follow", || {
                 let is_over = readers.iter().any(|reader| reader.is_finished());
                 is_over || progress.iter().all(|seen| seen.load(Ordering::Relaxed) + 4_000 > seq)
@@ -198,5 +198,5 @@ fn cut_sends_into_the_smallest_send_buffer_are_byte_exact(driver: DriverChoice) 
 
 /// Mostly small, now and then larger than the send buffer.
 fn size(seq: u64) -> usize {
-    if seq % 500 == 0 { 9_000 } else { 20 + (seq % 180) as usize }
+    if seq.is_multiple_of(500) { 9_000 } else { 20 + (seq % 180) as usize }
 }

@@ -172,7 +172,7 @@ fn run(names: &[String], how: &How) -> Result<bool> {
             })
         })
         .collect::<Result<_>>()?;
-    let mut recorded = table::Recorded { host: procfs::host(), outcomes: Vec::new() };
+    let mut recorded = table::Recorded { host: procfs::host(), deliveries: 0, outcomes: Vec::new() };
     let mut broken = None;
     for (recipe, bench) in recipes.iter().zip(&benches) {
         let mut outcome = table::Outcome::new(&recipe.name, bench.parameters.to_json());
@@ -186,6 +186,7 @@ fn run(names: &[String], how: &How) -> Result<bool> {
         outcome.print();
         recorded.outcomes.push(outcome);
     }
+    recorded.deliveries = crowd::deliveries();
     if let Some(path) = &how.json {
         table::write_json(path, &recorded)?;
     }

@@ -48,8 +48,10 @@ impl Neighbour {
     /// When this process has no namespace of its own, is not allowed to, or a tool is missing.
     pub fn join() -> Result<Neighbour> {
         let ours = fs::read_link("/proc/self/ns/net")?;
-        let host = fs::read_link("/proc/1/ns/net").context("seeing the host's namespace: this needs root")?;
-        ensure!(ours != host, "start it in a network namespace of its own: unshare --net fanwire-perf …");
+        let devices = fs::read_to_string("/proc/self/net/dev")?;
+        let names = devices.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+        let is_ours = names.into_iter().all(|name| ["lo", "fw0"].contains(&name));
+        ensure!(is_ours, "start it in a network namespace of its own, as root: unshare --net fanwire-perf …");
         // It ends when its stdin does, hence when we do.
         let holder = Command::new("unshare")
             .args(["--net", "cat"])
@@ -105,14 +107,15 @@ impl Neighbour {
         ip("link set fw0 up")
     }
 
-    /// Ends the namespace; whatever ran there must be gone.
+    /// Ends the namespace and the way to it; whatever ran there must be gone. (The kernel keeps what is left of it until it has given up
+    /// the connections that its processes left behind.)
     ///
     /// # Errors
-    /// When the way to it is still there a good while later.
+    /// When a tool fails.
     pub fn leave(mut self) -> Result<()> {
         self.holder.kill()?;
         self.holder.wait()?;
-        await_so("the end of the other namespace", || Ok(ip("link show fw0").is_err()))
+        ip("link del fw0")
     }
 
     /// What we send there gets a rate, as on a thin link; `None` ends that.

@@ -35,7 +35,7 @@ pub fn memory(pid: u32) -> Result<Memory> {
 pub struct Held {
     /// Open descriptors (those in an io_uring's own table are none of the process).
     pub descriptors: u64,
-    /// Threads.
+    /// Threads, without the kernel's own workers for its rings, of which some stay.
     pub threads: u64,
 }
 
@@ -44,11 +44,16 @@ pub struct Held {
 /// # Errors
 /// When the process is gone or not ours.
 pub fn held(pid: u32) -> Result<Held> {
-    let count = |name: &str| {
+    let entries = |name: &str| {
         let folder = format!("/proc/{pid}/{name}");
-        Ok::<_, anyhow::Error>(fs::read_dir(&folder).context(folder)?.count() as u64)
+        Ok::<_, anyhow::Error>(fs::read_dir(&folder).context(folder)?.flatten())
     };
-    Ok(Held { descriptors: count("fd")?, threads: count("task")? })
+    let is_own = |task: &fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm"));
+        name.is_ok_and(|name| !name.starts_with("iou-"))
+    };
+    let threads = entries("task")?.filter(is_own).count() as u64;
+    Ok(Held { descriptors: entries("fd")?.count() as u64, threads })
 }
 
 /// TCP sockets (IPv4) of this network namespace whose own port is a server's.

@@ -142,7 +142,7 @@ mod tests {
         outcome.repeated("send: cost", &[2.0, 2.0, 2.5], "ns", true);
         outcome.curve("latency", "engine", ("% of deliveries", "ms"), vec![(0.0, 1.0), (50.0, 2.0), (99.9, 9.0)]);
         outcome.table(crate::table::markdown(&["k"], [vec!["<b>".to_string()]].into_iter()));
-        let html = page(&Recorded { host: "here".into(), outcomes: vec![outcome] });
+        let html = page(&Recorded { host: "here".into(), deliveries: 0, outcomes: vec![outcome] });
         for part in ["x&lt;y", "a &amp; b", "FAILED", "&lt;b&gt;", "<svg", "<polyline", "<circle"] {
             assert!(html.contains(part), "{part}");
         }

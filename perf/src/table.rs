@@ -27,6 +27,9 @@ pub struct Row {
 pub struct Recorded {
     /// Where it was measured, in words.
     pub host: String,
+    /// Messages that the crowds got and checked, those to warm up included, of all servers of all scenarios.
+    #[serde(default)]
+    pub deliveries: u64,
     /// Scenario by scenario.
     pub outcomes: Vec<Outcome>,
 }

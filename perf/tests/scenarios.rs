@@ -69,6 +69,15 @@ on_both_drivers! {
         "most_slope=10000", "critical_rate=300", "critical_bytes=8192", "form=batch+lz4", "server_args=--lane-bytes 1MiB",
     ];
     restart: "restart", ["n=50", "kills=2"];
+    kill: "kill", ["n=60", "kills=20"];
+    stopped: "slow-crowd", [
+        "n=1000", "slow=100", "by=signal", "rate=100", "bytes=2048", "warm_s=1", "stall_s=8", "recover_s=1", "rounds=1",
+        "most_p99_ratio=100000", "most_mib=100", "most_slope=100000", "server_args=--lane-bytes 256KiB",
+    ];
+    half_handshakes: "half-handshakes", ["halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
+    churn: "churn", [
+        "minutes=0", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
+    ];
     resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [
         "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",

@@ -6,6 +6,7 @@ mod tree;
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -198,8 +199,18 @@ fn killed_between_note_and_change_it_can_be_taken_back() {
     let root = tree.root().to_str().unwrap();
     let running = Fanwire::start_with(&["tune", "apply", "net.core.somaxconn", "--root", root], b"");
     // It reads the value here, notes it, and then waits for a reader of what it writes, who never comes.
-    File::options().write(true).open(&file).unwrap().write_all(b"128\n").unwrap();
     let deadline = Instant::now() + PATIENCE;
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    // Without a reader the open is refused.
+    let mut value = loop {
+        match File::options().write(true).custom_flags(nonblocking).open(&file) {
+            Ok(value) => break value,
+            Err(error) => assert!(Instant::now() < deadline, "it reads nothing: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    value.write_all(b"128\n").unwrap();
+    drop(value);
     while !tree.has(STATE) {
         assert!(Instant::now() < deadline, "it notes nothing");
         std::thread::sleep(Duration::from_millis(10));

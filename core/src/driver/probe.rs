@@ -242,11 +242,11 @@ impl Surroundings {
                 match self.container {
                     Some("Kubernetes") => {
                         "set securityContext.seccompProfile to type Localhost with a profile that allows \
-                         io_uring_setup, io_uring_enter and io_uring_register"
+                         io_uring_setup, io_uring_enter and io_uring_register, such as tuning/seccomp/fanwire.json"
                     }
                     Some(_) => {
                         "start the container with --security-opt seccomp=PROFILE.json, a profile that also allows \
-                         io_uring_setup, io_uring_enter and io_uring_register"
+                         io_uring_setup, io_uring_enter and io_uring_register, such as tuning/seccomp/fanwire.json"
                     }
                     None => {
                         "let whoever starts this process allow io_uring_setup, io_uring_enter and \

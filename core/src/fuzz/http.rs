@@ -9,6 +9,9 @@ use crate::proto::target::{Endpoint, TOPICS_MAX, Target};
 const HEAD_MAXIMA: [usize; 6] = [16 * 1024, 0, 1, 64, 200, 1024];
 const HEADERS_MAXIMA: [usize; 6] = [64, 0, 1, 4, HEADERS_CAP, usize::MAX];
 
+/// Headers behind whose value no tab is taken. (Where there is no value at all, it is no matter.)
+const WITHOUT_TAB: [&str; 3] = ["content-length", "connection", "upgrade"];
+
 /// One byte each: longest head, most headers, the cuts. Then a client's bytes.
 pub fn http(data: &[u8]) {
     let mut input = Input::new(data);
@@ -89,6 +92,10 @@ impl<'a> Plain<'a> {
     /// Whether the Host header is beyond doubt, too: a name or address, perhaps a port.
     fn is_simple(&self) -> bool {
         let Some(host) = self.value("host") else { return false };
+        if WITHOUT_TAB.iter().any(|name| self.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v.is_empty()))
+        {
+            return false;
+        }
         let mut parts = host.split(|&b| b == b':');
         let name = parts.next().unwrap_or_default();
         let port = parts.next();
@@ -133,6 +140,13 @@ fn read_plainly(wire: &[u8], limits: RequestLimits) -> Option<Plain<'_>> {
         let name = std::str::from_utf8(&line[..colon]).ok().filter(|name| is_token(name.as_bytes()))?;
         let is_space = |b: &u8| *b == b' ' || *b == b'\t';
         let mut value = &line[colon + 1..];
+        let is_without_tab = WITHOUT_TAB.iter().any(|without| without.eq_ignore_ascii_case(name));
+        if is_without_tab
+            && !value.iter().all(is_space)
+            && value.iter().rev().take_while(|b| is_space(b)).any(|&b| b == b'\t')
+        {
+            return None;
+        }
         while let Some((_, rest)) = value.split_first().filter(|(first, _)| is_space(first)) {
             value = rest;
         }

@@ -3,6 +3,11 @@
 //!
 //! All plain memory is watched (`sync::Watch`), so a missing happens-before fails a model even if the bytes happen to be
 //! right; a lost wake-up is a deadlock, which loom reports.
+//!
+//! Planted once each, and found: `Relaxed` for a mark, a release, the limit, a payload's drop and its last drop, a retirement; none of
+//! the fences of `signal` (four of them); no second look of a reader that goes to sleep, and of a publisher at who shares; a
+//! limit one unit too far; a close, a reader that goes, and a letter that wake nobody; a batch reserved piece by piece. Each model
+//! has found at least one of them.
 
 use std::sync::Arc;
 

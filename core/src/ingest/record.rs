@@ -147,12 +147,14 @@ const FORM_PADDING: u64 = 2 << 24;
 const FORM_MASK: u64 = 3 << 24;
 const NUMBERED: u64 = 1 << 26;
 const FLAGS_SHIFT: u32 = 16;
+const PAYLOAD_KIND_SHIFT: u32 = 27;
 const OPERAND_SHIFT: u32 = 32;
 
 /// A head as it lies in the ring: seven little-endian words.
 ///
-/// Word 0, from the lowest bit: kind 8, priority 4, payload kind 4, flags 8, form 2, numbered 1, unused 5, operand 32
-/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, epoch, sequence number.
+/// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, numbered 1, payload kind 4, unused 1, operand 32
+/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, epoch, sequence number. What the probe
+/// [`publish`](crate::usdt::publish) shows (kind, priority, topic, origin) is whole bytes, and it knows where.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(super) struct Words(pub(super) [u64; WORDS]);
@@ -170,7 +172,7 @@ impl Words {
         };
         let first = head.kind as u64
             | (head.priority as u64) << 8
-            | (head.payload_kind as u64) << 12
+            | (head.payload_kind as u64) << PAYLOAD_KIND_SHIFT
             | u64::from(head.flags) << FLAGS_SHIFT
             | numbered;
         Self([
@@ -215,8 +217,8 @@ impl Words {
         let [first, second, time_ns, origin, key, epoch, seq] = self.0.map(u64::from_le);
         Some(Head {
             kind: RecordKind::from_u8(first as u8)?,
-            priority: Priority::from_u8((first >> 8) as u8 & 0xf)?,
-            payload_kind: Kind::from_u8((first >> 12) as u8 & 0xf)?,
+            priority: Priority::from_u8((first >> 8) as u8)?,
+            payload_kind: Kind::from_u8((first >> PAYLOAD_KIND_SHIFT) as u8 & 0xf)?,
             flags: (first >> FLAGS_SHIFT) as u8,
             topic: TopicId(second as u32),
             ttl_ms: (second >> 32) as u32,

@@ -45,6 +45,7 @@ use super::reader::Reader;
 use super::record::{Body, Form, HEAD_BYTES, Head, Position, Record, Words};
 use super::signal::{Room, Sleepers, Waker};
 use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence, store_release};
+use crate::usdt;
 
 /// Largest payload that is copied into the ring; a larger one must be shared.
 pub const INLINE_MAX: usize = 16 << 10;
@@ -237,12 +238,15 @@ impl Ring {
                 return Err((refused, payload));
             }
         };
+        let bytes = payload.len();
         // Relaxed: a reader too many is found out below.
         let owners = self.live.load(Ordering::Relaxed);
         // SAFETY: the slot was just taken and no record names it yet.
         unsafe { self.shared.fill(slot, payload, owners) };
         self.pad(from, start);
-        self.commit(start, Words::new(head).with_form(Form::Shared(slot)), &[]);
+        let record = self.write_head(start, Words::new(head).with_form(Form::Shared(slot)), 0);
+        usdt::publish(record.as_ptr(), bytes as u64, start);
+        self.commit(start);
         self.wake_sleepers();
         // A reader that is dropped clears its bit in `live`, passes a full fence and then gives up its share in every slot.
         // We filled the slot, passed the full fence in `wake_sleepers` and now look at `live`: so either it saw
@@ -384,35 +388,45 @@ impl Ring {
     #[inline]
     fn pad(&self, from: u64, start: u64) {
         if from != start {
-            self.commit(from, Words::PADDING, &[]);
+            self.write_head(from, Words::PADDING, 0);
+            self.commit(from);
         }
     }
 
     #[inline]
     fn write(&self, start: u64, words: Words, payload: &[u8]) {
         // The length fits: at most INLINE_MAX.
-        self.commit(start, words.with_form(Form::Inline(payload.len() as u32)), payload);
+        let record = self.write_head(start, words.with_form(Form::Inline(payload.len() as u32)), payload.len());
+        usdt::publish(record.as_ptr(), payload.len() as u64, start);
+        // SAFETY: `write_head` has seen to it that the payload fits behind the head, within the memory.
+        let body = unsafe { record.add(HEAD_BYTES) };
+        // SAFETY: [start, end) is this producer's alone until the mark is stored; `payload` is a live slice, hence not in a range
+        // that is reserved for writing.
+        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), body.as_ptr(), payload.len()) };
+        self.commit(start);
     }
 
-    /// Writes one record into the caller's reservation and makes it visible.
+    /// Writes the head of a record with so many bytes behind it into the caller's reservation. Returns where it stands.
     #[inline]
-    fn commit(&self, start: u64, words: Words, payload: &[u8]) {
+    fn write_head(&self, start: u64, words: Words, payload_len: usize) -> NonNull<u8> {
         let offset = start & self.mask;
         if offset == 0 {
             self.refresh_mark(start >> self.lap_shift);
         }
-        self.watch.write(|| units(offset, payload.len()));
-        debug_assert!(offset + HEAD_BYTES as u64 + payload.len() as u64 <= self.capacity());
+        self.watch.write(|| units(offset, payload_len));
+        debug_assert!(offset + (HEAD_BYTES + payload_len) as u64 <= self.capacity());
         // SAFETY: the reservation lies within the memory: `place` lets no record cross its end.
         let head = unsafe { self.memory.start.add(offset as usize) };
         // SAFETY: [start, end) is this producer's alone until the mark is stored; units are aligned to 64 bytes.
         unsafe { head.cast::<Words>().write(words) };
-        // SAFETY: as for `head`.
-        let body = unsafe { head.add(HEAD_BYTES) };
-        self.fetch_ahead(start, HEAD_BYTES + payload.len());
-        // SAFETY: as above; `payload` is a live slice, hence not in a range that is reserved for writing.
-        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), body.as_ptr(), payload.len()) };
-        store_release(self.mark(offset), self.lap(start));
+        self.fetch_ahead(start, HEAD_BYTES + payload_len);
+        head
+    }
+
+    /// Makes a record visible that is wholly written.
+    #[inline]
+    fn commit(&self, start: u64) {
+        store_release(self.mark(start & self.mask), self.lap(start));
     }
 
     /// Asks for the cache lines that will be written [`FETCH_AHEAD`] bytes from here. The readers had them last, so that without

@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::proto::close::CloseCode;
 use crate::proto::encoder;
 use crate::proto::handshake::Refusal;
+use crate::usdt;
 
 /// How long the host has to answer a message that it has taken, if the client has broken the protocol right after it.
 const ANSWER_NS: u64 = 50_000_000;
@@ -198,6 +199,7 @@ impl<D: Driver> Shard<D> {
         self.open_count -= 1;
         self.shared.leave();
         self.stats.closed += 1;
+        usdt::close(self.number.into(), slot, connection.generation(), code.into());
         if was_announced {
             self.tell_host(Event::Closed { connection, code });
         }

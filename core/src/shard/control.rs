@@ -18,6 +18,7 @@ use crate::proto::subscribe::{self, ClientMessage, ControlError, Id, Publish};
 use crate::proto::{batch, json, msgpack};
 use crate::registry::TopicError;
 use crate::types::{ConnectionId, Kind, Priority};
+use crate::usdt::{self, DropReason};
 
 /// Messages to one connection alone that may wait for it.
 const DIRECT_MAX: usize = 4_096;
@@ -261,6 +262,7 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        self.probe_drop(slot, stream, to - from + 1, drop_reason(reason));
         #[cfg(any(test, fuzzing))]
         self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
@@ -278,6 +280,13 @@ impl<D: Driver> Shard<D> {
             Priority::Low => self.stats.dropped_low += lost,
         }
         true
+    }
+
+    /// Tells tracers of messages that a connection does not get, or ([`usdt::NOBODY`]) no one gets.
+    pub(super) fn probe_drop(&self, slot: u32, stream: u32, count: u64, reason: DropReason) {
+        let lane = &self.lanes[self.streams[stream].lane];
+        let topic = self.topics[lane.topic as usize].as_ref().map_or(lane.topic, |t| t.id.0);
+        usdt::drop(self.number.into(), slot, topic, lane.priority as u32, count, reason as u32);
     }
 
     /// Queues a message of the host's to one connection.
@@ -374,4 +383,13 @@ fn refusal_of(error: SubscribeError, id: Option<Id<'_>>) -> Option<ControlError<
         SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
     };
     Some(ControlError { code, message: message.into(), id })
+}
+
+fn drop_reason(reason: GapReason) -> DropReason {
+    match reason {
+        GapReason::Lag => DropReason::Lag,
+        GapReason::Retention => DropReason::Retention,
+        GapReason::Epoch => DropReason::Epoch,
+        GapReason::NodeChanged => DropReason::NodeChanged,
+    }
 }

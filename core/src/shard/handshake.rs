@@ -16,6 +16,7 @@ use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::types::TopicId;
+use crate::usdt;
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_S: u32 = 5;
@@ -45,6 +46,7 @@ impl<D: Driver> Shard<D> {
         self.conns[slot as usize].open(self.now_ns);
         self.open_count += 1;
         self.stats.accepted += 1;
+        usdt::accept(self.number.into(), slot, self.conns[slot as usize].generation, self.open_count);
         #[cfg(any(test, fuzzing))]
         self.trace_accepted(slot);
         let is_within = self.shared.enter();

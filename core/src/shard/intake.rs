@@ -18,6 +18,7 @@ use crate::proto::topic::Pattern;
 use crate::proto::{json, msgpack};
 use crate::registry::topic_index;
 use crate::types::{Kind, Priority, TopicId};
+use crate::usdt::{self, DropReason};
 
 /// How long a batch may stay open where the topic's configuration does not say.
 const BATCH_WINDOW: Duration = Duration::from_millis(5);
@@ -165,6 +166,7 @@ impl<D: Driver> Shard<D> {
                 self.forget_all(id);
                 self.streams[id].log.skip(frame.seq + u64::from(frame.count) - 1);
                 self.stats.unlogged += 1;
+                self.probe_drop(usdt::NOBODY, id, frame.count.into(), DropReason::NoMemory);
                 return;
             }
         }

@@ -50,6 +50,7 @@ use crate::proto::compress::Deflater;
 use crate::proto::inflate::Inflater;
 use crate::proto::json::JsonCheck;
 use crate::proto::lz4::Lz4;
+use crate::usdt;
 
 /// Ring records read in one turn at most.
 const RECORDS_PER_TURN: usize = 1_024;
@@ -488,5 +489,6 @@ impl<D: Driver> Shard<D> {
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
         self.shared.mailboxes[self.number as usize].counters.store(stats);
+        usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);
     }
 }

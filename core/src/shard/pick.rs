@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::log::{Entry, Place};
 use crate::proto::server_message::GapReason;
 use crate::types::Priority;
+use crate::usdt::DropReason;
 
 /// Frames looked at for one cursor in one turn at most.
 const LOOKS_PER_TURN: usize = 256;
@@ -133,7 +134,7 @@ impl<D: Driver> Shard<D> {
         if !has_planned || next != first {
             // What stands before the first picked frame is behind this cursor.
             self.streams[id].cursors.place(index as usize, next, 0);
-            self.stats.passed_over += passed_over;
+            self.note_passed_over(slot, id, passed_over);
         }
         is_done
     }
@@ -169,13 +170,20 @@ impl<D: Driver> Shard<D> {
         if *room == 0 || plan.items.is_full() {
             return false;
         }
-        self.stats.passed_over += entry.seq.saturating_sub(sub.seq);
+        self.note_passed_over(slot, id, entry.seq.saturating_sub(sub.seq));
         // A batch may hold messages that the client has.
         self.streams[id].cursors.place(index as usize, entry.seq.max(sub.seq), 0);
         let len = u64::from(entry.len).min(*room as u64);
         plan.items.push(Item::Run { link, from: entry.offset, to: entry.offset + len });
         *room -= len as usize;
         len == u64::from(entry.len)
+    }
+
+    fn note_passed_over(&mut self, slot: u32, stream: u32, count: u64) {
+        if count > 0 {
+            self.stats.passed_over += count;
+            self.probe_drop(slot, stream, count, DropReason::PassedOver);
+        }
     }
 
     /// A frame of the cursor's lane has begun to go out: the next one waits for its time.
@@ -208,7 +216,7 @@ impl<D: Driver> Shard<D> {
                 return Standing::Waits;
             }
         } else {
-            self.stats.passed_over += next - sub.seq;
+            self.note_passed_over(slot, id, next - sub.seq);
         }
         let stream = &mut self.streams[id];
         stream.cursors.place(index as usize, next, 0);

@@ -19,6 +19,7 @@ use crate::log::{Log, Place};
 use crate::proto::close::CloseCode;
 use crate::proto::server_message::GapReason;
 use crate::types::Priority;
+use crate::usdt;
 
 /// Bytes of one send at most: what arrives meanwhile rides the next.
 pub const SEND_BYTES_MAX: usize = 64 << 10;
@@ -96,7 +97,8 @@ impl<D: Driver> Shard<D> {
 
     /// The hot pass.
     fn walk(&mut self, id: u32) {
-        let Self { streams, conns, driver, results, news, dirty, doomed, stats, .. } = self;
+        let Self { number, streams, conns, driver, results, news, dirty, doomed, stats, .. } = self;
+        let shard = u32::from(*number);
         let Stream { log, cursors, is_active, .. } = &mut streams[id];
         *is_active = false;
         let (head, head_seq) = (log.head(), log.next_seq());
@@ -142,12 +144,16 @@ impl<D: Driver> Shard<D> {
                     };
                     stats.sent_bytes += n as u64;
                     if from + n as u64 == head {
-                        stats.deliveries += head_seq - cursors.subs[index].seq;
+                        let messages = head_seq - cursors.subs[index].seq;
+                        stats.deliveries += messages;
                         cursors.subs[index].seq = head_seq;
+                        usdt::send(shard, slot, n as u64, offered as u64, messages);
                         continue;
                     }
                     // Short, or more than one send's worth: out of the hot pass until it has caught up.
-                    stats.deliveries += cursors.place_at(log, index, from + n as u64);
+                    let messages = cursors.place_at(log, index, from + n as u64);
+                    stats.deliveries += messages;
+                    usdt::send(shard, slot, n as u64, offered as u64, messages);
                     cursors.subs[index].set_aside(true);
                     let conn = &mut conns[slot as usize];
                     if cursors.subs[index].partial() != 0 {
@@ -419,8 +425,10 @@ impl<D: Driver> Shard<D> {
                 return;
             }
         };
-        let is_short = n < plan.offered();
-        self.stats.sent_bytes += n as u64;
+        let (sent, offered) = (n as u64, plan.offered());
+        let is_short = n < offered;
+        self.stats.sent_bytes += sent;
+        let deliveries_before = self.stats.deliveries;
         let mut last_run = None;
         for (item, &len) in plan.items.iter().zip(&plan.lens) {
             let k = n.min(len);
@@ -454,6 +462,8 @@ impl<D: Driver> Shard<D> {
                 }
             }
         }
+        let messages = self.stats.deliveries - deliveries_before;
+        usdt::send(self.number.into(), slot, sent, offered as u64, messages);
         if is_short && let Some(link) = last_run {
             // Lanes of one priority take turns in being first: the next send begins behind the last lane that got something.
             let priority = self.lanes[self.streams[self.links[link].stream].lane].priority;

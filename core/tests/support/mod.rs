@@ -183,6 +183,13 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Milliseconds that something took.
+pub fn elapsed_ms(what: impl FnOnce()) -> u64 {
+    let began = Instant::now();
+    what();
+    began.elapsed().as_millis() as u64
+}
+
 /// Lets others work for some milliseconds.
 pub fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));

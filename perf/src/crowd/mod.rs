@@ -11,7 +11,7 @@ mod run;
 
 use serde::{Deserialize, Serialize};
 
-pub use process::Crowd;
+pub use process::{Crowd, deliveries};
 pub use run::run;
 
 use crate::latency::Recorded;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -9,11 +10,21 @@ use anyhow::{Context, Result, bail};
 
 use super::{Command, Event, Report, Spec};
 
+/// What all crowds of this process have reported.
+static DELIVERIES: AtomicU64 = AtomicU64::new(0);
+
+/// Messages that crowds have got and checked since this process began, as far as they have reported.
+pub fn deliveries() -> u64 {
+    DELIVERIES.load(Relaxed)
+}
+
 /// A running crowd. Dropping it ends it.
 pub struct Crowd {
     child: Child,
     stdin: ChildStdin,
     events: Receiver<Event>,
+    /// What it has reported.
+    deliveries: u64,
 }
 
 impl Crowd {
@@ -48,7 +59,7 @@ impl Crowd {
             }
         });
         writeln!(stdin, "{}", serde_json::to_string(spec)?)?;
-        Ok(Crowd { child, stdin, events })
+        Ok(Crowd { child, stdin, events, deliveries: 0 })
     }
 
     /// Waits until all members are connected; returns how long they took.
@@ -69,7 +80,12 @@ impl Crowd {
     pub fn report(&mut self, new_window: bool) -> Result<Report> {
         self.tell(&Command::Report { new_window })?;
         match self.next(Duration::from_secs(60))? {
-            Event::Report(report) => Ok(*report),
+            Event::Report(report) => {
+                let now = report.healthy.deliveries + report.apart.deliveries;
+                DELIVERIES.fetch_add(now.saturating_sub(self.deliveries), Relaxed);
+                self.deliveries = now;
+                Ok(*report)
+            }
             other => bail!("a crowd said {other:?} instead of a report"),
         }
     }

@@ -17,7 +17,7 @@ use crate::table::Outcome;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "churn",
-    about: "clients of every form come, subscribe, stop reading, leave, come back, are killed, break off in handshakes and frames, for an hour: \
+    about: "clients of every form come, stop reading, leave, come back, are killed, break off in handshakes and frames, for an hour: \
             those that stay miss nothing, and memory, descriptors, threads and sockets end where they began",
     parameters: &[
         ("minutes", "60", "how long"),
@@ -31,7 +31,7 @@ pub const SCENARIO: Scenario = Scenario {
         ),
         ("rate", "100", "messages a second for those that stay"),
         ("bytes", "400", "bytes of a payload"),
-        ("warm", "10", "rounds before what the server holds is looked at for the first time"),
+        ("warm", "150", "rounds (10 minutes) before what the server holds is looked at for the first time"),
         ("most_growth", "1", "bound on the growth of resident memory since then, in percent …"),
         ("most_kib", "1024", "… and KiB"),
         ("shards", "2", "shards of the server"),

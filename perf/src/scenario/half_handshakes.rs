@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Bench, Scenario, add_faults, await_all, crowd_spec};
+use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec};
 use crate::crowd::{Crowd, Spec};
 use crate::payload::Look;
 use crate::procfs;
@@ -92,6 +92,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let gone_after = last_began.elapsed();
+    drop(halves);
     let connected_in = crowd.ready()?;
     let published = publisher.finish()?;
     outcome.note_all(&published.errors);
@@ -104,7 +105,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.exactly("sockets of the server afterwards", sockets.established, n as u64 + 1);
     outcome.figure("all others connected within", connected_in.as_secs_f64() * 1e3, "ms");
     let witness = await_all(&mut crowds[..1], published.sent, Duration::from_secs(10))?;
-    let end = super::report(&mut crowds, false)?;
+    let end = await_so(&mut crowds, Duration::from_secs(10), |sum| sum.healthy.last_least >= published.sent)?;
     outcome.exactly("others connected", end.healthy.open, n as u64 + 1);
     outcome.exactly("published", published.sent, parameters.parse("count")?);
     outcome.exactly("one that was there before: delivered", witness.healthy.least, published.sent);
@@ -112,12 +113,20 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.exactly("announced gaps", end.healthy.announced, 0);
     outcome.exactly("missing", end.healthy.holes, 0);
     add_faults(outcome, "", &end.healthy);
-    let after = procfs::held(server.pid())?;
-    outcome.exactly("threads", after.threads, held.threads);
     // Descriptors of connections that stay are the process's own only without io_uring.
+    let right = [held.descriptors, held.descriptors + n as u64];
+    let mut after = procfs::held(server.pid())?;
+    for _ in 0..1_500 {
+        if right.contains(&after.descriptors) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        after = procfs::held(server.pid())?;
+    }
+    outcome.exactly("threads", after.threads, held.threads);
     outcome.must(
         "descriptors",
-        after.descriptors == held.descriptors || after.descriptors == held.descriptors + n as u64,
+        right.contains(&after.descriptors),
         format!("{} before, {} after", held.descriptors, after.descriptors),
     );
     outcome.exactly("warnings in the log", server.warnings().len() as u64, 0);

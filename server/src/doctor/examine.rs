@@ -166,7 +166,12 @@ fn queues(host: &Host, plan: &Plan) -> Vec<Finding> {
         finding.at(
             Level::Advice,
             "received packets on more CPUs than one, where many clients are on other hosts; none for clients on this one",
-            format!("ethtool -L {} combined {} where the NIC has as many; else try the knobs rps and rfs.queues", nic.name, plan.shards),
+            format!(
+                "ethtool -L {} combined {} where the NIC has as many (ethtool -l); else try, and measure: sudo fanwire tune apply {}",
+                nic.name,
+                plan.shards,
+                super::FOR_QUEUES.join(" ")
+            ),
         )
     };
     host.nics().iter().map(of).collect()

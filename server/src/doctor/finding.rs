@@ -65,8 +65,22 @@ impl Finding {
         }
     }
 
-    /// The same, not in order.
+    /// The same, not in order: what would be gained, and how.
     pub fn at(self, level: Level, gain: impl Into<String>, fix: impl Into<String>) -> Self {
-        Finding { level, gain: gain.into(), fix: fix.into(), ..self }
+        Finding { level, gain: sentence(gain.into()), fix: fix.into(), ..self }
+    }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: String) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        // A word such as io_uring is written as it is.
+        Some(first) if !text.starts_with("io_uring") => {
+            let stop = if text.ends_with('.') { "" } else { "." };
+            format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+        }
+        Some(_) => text + ".",
+        None => text,
     }
 }

@@ -13,6 +13,9 @@ use crate::tune::knob::{Reading, Standing, Verdict};
 use crate::tune::{plan::Plan, table};
 use finding::{Finding, Level};
 
+/// Knobs for NICs with few queues: told in one finding of that NIC, since they are tried together.
+const FOR_QUEUES: [&str; 3] = ["rps", "rfs.queues", "net.core.rps_sock_flow_entries"];
+
 /// Runs the command: exit code 1 where there is a problem.
 ///
 /// # Errors
@@ -36,6 +39,9 @@ fn of_knob(reading: &Reading, plan: &Plan) -> Finding {
     let finding = Finding::ok(knob.id, knob.group.name(), reading.now(), reading.wanted());
     let level = match (reading.verdict(), knob.standing) {
         (Verdict::Holds | Verdict::Left, _) => return finding,
+        (Verdict::Differs, _) if FOR_QUEUES.contains(&knob.id) => {
+            return Finding { wanted: "to be tried: see queues".to_owned(), ..finding };
+        }
         (Verdict::Unknown, _) => return finding.at(Level::Unknown, "", ""),
         (Verdict::Differs, Standing::Needed) => Level::Problem,
         (Verdict::Differs, _) => Level::Advice,

@@ -174,7 +174,10 @@ impl Knob {
     pub fn lasting(&self) -> &'static str {
         match self.place {
             Place::Sysctl(_) => "`fanwire tune apply --persist` (/etc/sysctl.d/60-fanwire.conf)",
-            Place::Files { .. } => "tuning/systemd/fanwire-tune.service, which applies it at each boot",
+            Place::Files { .. } if self.standing.is_usual() => {
+                "tuning/systemd/fanwire-tune.service, which applies it at each boot"
+            }
+            Place::Files { .. } => "tuning/systemd/fanwire-tune.service, with its name added to ExecStart",
             Place::Limit(..) => "tuning/systemd/fanwire.service, or tuning/limits.d/60-fanwire.conf for logins",
             Place::Boot(_) => {
                 "the boot loader's configuration (GRUB: GRUB_CMDLINE_LINUX, then update-grub), and a reboot"

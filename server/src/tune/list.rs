@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use super::arguments::ListArgs;
-use super::knob::{Group, Knob};
+use super::knob::{Group, Knob, Standing};
 use super::{named, table};
 use crate::engine::say;
 use crate::exit::Outcome;
@@ -31,6 +31,9 @@ fn one_line_each(group: Group) {
 
 fn in_full(knob: &'static Knob) {
     say(knob.id);
+    let is_written = knob.standing != Standing::Nothing;
+    let undo = if is_written { knob.undo() } else { "never written".to_owned() };
+    let lasting = if is_written { knob.lasting() } else { "never written" };
     for (what, text) in [
         ("where", knob.location().as_str()),
         ("standing", knob.standing.name()),
@@ -39,8 +42,8 @@ fn in_full(knob: &'static Knob) {
         ("gain", knob.gain),
         ("danger", knob.danger),
         ("measure", knob.measure),
-        ("undo", knob.undo().as_str()),
-        ("to last", knob.lasting()),
+        ("undo", undo.as_str()),
+        ("to last", lasting),
     ] {
         say(&format!("  {what:<9} {text}"));
     }

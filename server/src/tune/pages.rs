@@ -123,14 +123,18 @@ fn the_limits_file_is_the_table_s() {
 
 /// One knob as a section of the page.
 fn section(knob: &Knob) -> String {
+    let undo = match knob.standing {
+        Standing::Nothing => String::new(),
+        _ => format!("- Undo: {}. To last: {}.\n", knob.undo(), knob.lasting()),
+    };
     format!(
-        "#### `{}`\n\n{}. `{}`\n\n- Wanted: {}.\n- Why: {}\n- Gain: {}\n- Danger: {}\n- Measure: {}\n- Undo: {}. To last: {}.\n\n",
+        "#### `{}`\n\n{}. `{}`\n\n- Wanted: {}.\n- Why: {}\n- Gain: {}\n- Danger: {}\n- Measure: {}.\n{undo}\n",
         knob.id,
         match knob.standing {
             Standing::Needed => "Needed",
             Standing::Pays => "Pays",
             Standing::Sometimes => "Pays sometimes",
-            Standing::Nothing => "Gains nothing",
+            Standing::Nothing => "Gains nothing; never written",
         },
         knob.location(),
         knob.rule,
@@ -138,8 +142,6 @@ fn section(knob: &Knob) -> String {
         knob.gain,
         knob.danger,
         knob.measure,
-        knob.undo(),
-        knob.lasting()
     )
 }
 

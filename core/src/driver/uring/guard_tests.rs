@@ -24,7 +24,7 @@ fn receive(too_early: bool) -> i32 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (socket, _) = listener.accept().unwrap();
-    let mut ring = Ring::new(4, 4).unwrap();
+    let mut ring = Ring::new(4, 4, false).unwrap();
 
     let mut buf = buffers.take().unwrap();
     let room = (buf.bytes.len() - buf.start) as u32;

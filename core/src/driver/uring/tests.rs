@@ -98,7 +98,7 @@ mod refused {
                 }
                 rig.driver.close(*slot);
             }
-            rig.turn_until("all free", |rig| rig.driver.free.len() == 16);
+            rig.turn_until("all free", |rig| rig.driver.free.in_use() == 0);
             for (client, _) in &mut clients {
                 assert_closed(client);
             }

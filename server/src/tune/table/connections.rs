@@ -108,7 +108,7 @@ pub const KNOBS: [Knob; 11] = [
     Knob {
         id: "net.ipv4.tcp_mem",
         group: Group::Connections,
-        standing: Standing::Needed,
+        standing: Standing::Pays,
         rule: "third number (pages) at least 64 KiB for each planned connection, or a quarter of all memory if that is less; second at \
                least three quarters of it",
         why: "Above it TCP drops what arrives and sends small, for everybody. With the engine's bound on unsent bytes (--max-unsent-bytes) \
