@@ -1,6 +1,7 @@
 """What the tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from support import PATIENCE, SMALL
 
 # Tests that cannot run on a host skip with a reason; where everything must run, that is a failure.
 MUST_RUN = os.environ.get("CI") == "true"
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that; the tests interrupt children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["auto", "epoll"])
