@@ -96,7 +96,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "core/src/sys/",
     "core/src/usdt.rs",
     "core/tests/allocations.rs",
-    "core/tests/footprint.rs",
+    "core/tests/support/held.rs",
     "ffi/src/",
     "python/src/process.rs",
     "python/src/view.rs",

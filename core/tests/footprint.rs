@@ -1,15 +1,8 @@
 //! An idle subscribed connection costs a shard little memory: a counting allocator adds up what shard threads hold.
-//!
-//! # Contract
-//! The allocator hands every call to the system's unchanged; it only counts bytes, and only on threads whose name says that they
-//! are shards. Counting itself never allocates: a thread's name is asked of the kernel, once a thread.
-#![allow(unsafe_code)]
 
+#[path = "support/held.rs"]
+mod held;
 mod support;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use fanwire::{Config, DriverChoice, Kind, Priority};
 use support::{Bare, JSON, addr, config, masked, start, wait_until};
@@ -19,63 +12,6 @@ const N: u32 = 400;
 /// Bytes on the heap for each. The tables take 188; lists that have grown by doubling, and what the last upgrades borrowed and the
 /// shard keeps for the next, come to the rest.
 const BYTES_MAX: i64 = 240;
-/// Beginning of every shard thread's name.
-const SHARD: &[u8] = b"fw-shard";
-
-/// Bytes held, taken by shard threads less given back by them.
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-struct Counting;
-
-thread_local! {
-    static IS_SHARD: Cell<bool> = const { Cell::new(false) };
-}
-
-fn count(bytes: i64) {
-    let is_shard = IS_SHARD.with(|is_shard| {
-        if !is_shard.get() {
-            let mut name = [0u8; 16];
-            // SAFETY: PR_GET_NAME writes at most 16 bytes, terminator included, to the given place.
-            let got = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-            is_shard.set(got == 0 && name.starts_with(SHARD));
-        }
-        is_shard.get()
-    });
-    if is_shard {
-        HELD.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: every method passes its arguments to `System` unchanged and returns what it returns.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// How a client subscribes: what it asks for, and whether it says so in a request of its own.
 #[derive(Clone, Copy, Debug)]
 struct Manner {
@@ -90,7 +26,7 @@ fn an_idle_subscribed_connection_costs_a_shard_a_few_hundred_bytes() {
         for protocol in [None, Some(JSON)] {
             for deflate in [false, true] {
                 let manner = Manner { protocol, deflate };
-                let each = (held(driver, manner, N, N) - held(driver, manner, 16, 1)) / i64::from(N);
+                let each = (shard_bytes(driver, manner, N, N) - shard_bytes(driver, manner, 16, 1)) / i64::from(N);
                 println!("{driver:?}, {manner:?}: {each} bytes");
                 assert!(each > 100, "{driver:?}, {manner:?}: {each} bytes: the counter is broken");
                 assert!(each <= BYTES_MAX, "{driver:?}, {manner:?}: {each} bytes for each connection");
@@ -101,14 +37,14 @@ fn an_idle_subscribed_connection_costs_a_shard_a_few_hundred_bytes() {
 
 /// Bytes that the shard of an engine sized for `size` connections holds with `holding` of them, each subscribed and with one message
 /// delivered.
-fn held(driver: DriverChoice, manner: Manner, size: u32, holding: u32) -> i64 {
-    let before = HELD.load(Ordering::Relaxed);
+fn shard_bytes(driver: DriverChoice, manner: Manner, size: u32, holding: u32) -> i64 {
+    let before = held::by_shards();
     let engine = start(Config { connections_max: size, cursors_max: size, ..config(driver) });
     let topic = engine.topic("idle").expect("a sound topic");
     let clients: Vec<_> = (0..holding).map(|_| subscribed(&engine, manner).stream).collect();
     topic.publish_timeout(Priority::Normal, Kind::Json, b"1", support::PATIENCE).expect("room in the ring");
     wait_until("everybody has the message", || engine.stats().total.deliveries >= u64::from(holding));
-    let bytes = HELD.load(Ordering::Relaxed) - before;
+    let bytes = held::by_shards() - before;
     drop(clients);
     engine.shutdown_now();
     bytes

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import llhttp
 
@@ -29,6 +30,8 @@ LINES = [b"Content-Length: 0", b"Content-Length: 1", b"Content-Length: 00", b"Co
          b"Transfer-Encoding: chunked, identity", b"Transfer-Encoding: x\r\nTransfer-Encoding: chunked", b"Host: b", b" folded", b"\tfolded", b"a",
          b":", b": a", b"X: \0", b"X: a\rb", b"X: a\nb", b"Connection: close", b"Connection: Content-Length", b"Upgrade: h2c", b"Expect: 100-continue"]
 PATIENCE_S = 60
+AT_ONCE = 16
+"""Connections at a time: most of the time is spent in waiting for an answer that must not come."""
 SILENCE_S = 0.3
 """A head that we wait for the rest of gets no answer. Too short a time lets a late 101 pass, and fails nothing."""
 
@@ -101,49 +104,68 @@ def mutations():
         yield data
 
 
+class Verdicts:
+    """What became of each head. Threads may add to it: a head's verdict is one append."""
+
+    def __init__(self) -> None:
+        self.passed: list[bool] = []
+        self.both: list[bytes] = []
+        self.failures: list[str] = []
+
+
+def check_row(server: Server, row: str, verdicts: Verdicts) -> None:
+    """A hand-made head: llhttp and the server say what the table says."""
+    status, expected, digits, what = row.rstrip("\n").split(" ", 3)
+    data = bytes.fromhex(digits)
+    taken, _ = takes(data)
+    if taken != (expected == "true"):
+        verdicts.failures.append(f"{what}: the table says that llhttp {'takes' if expected == 'true' else 'refuses'} it, and it does not")
+    answer = server.answer(data, SILENCE_S)
+    if answer.startswith(b"HTTP/1.1 101 ") and status != "101":
+        verdicts.failures.append(f"{what}: the table says {status}, the server says 101")
+    verdicts.passed.append(True)
+
+
+def check_mutation(server: Server, data: bytes, number: int, verdicts: Verdicts) -> None:
+    taken, end = takes(data + PING)
+    # Some of them end early, and what follows are no frames.
+    is_like_ours = taken and end == data.find(b"\r\n\r\n") + 4
+    # Where llhttp is happy there is nothing to be smuggled: a part of those has to do, to see that it is not happy with all.
+    if is_like_ours and number % 8:
+        return
+    answer = server.answer(data, PATIENCE_S if is_like_ours and end == len(data) else SILENCE_S)
+    if answer.startswith(b"HTTP/1.1 101 "):
+        if not is_like_ours:
+            return verdicts.failures.append(f"taken by us, not by llhttp: {data!r}")
+        if end == len(data) and not answer.endswith(PONG):
+            return verdicts.failures.append(f"the first frame is lost: {data!r}")
+        verdicts.both.append(data)
+    verdicts.passed.append(True)
+
+
 def main(binary: str, heads: str) -> int:
     server = Server(binary)
-    passed = both = asked = 0
-    failures = []
+    verdicts = Verdicts()
+    failures = verdicts.failures
     try:
-        for row in open(heads, encoding="ascii"):
-            status, expected, digits, what = row.rstrip("\n").split(" ", 3)
-            data = bytes.fromhex(digits)
-            taken, _ = takes(data)
-            if taken != (expected == "true"):
-                failures.append(f"{what}: the table says that llhttp {'takes' if expected == 'true' else 'refuses'} it, and it does not")
-            answer = server.answer(data, SILENCE_S)
-            if answer.startswith(b"HTTP/1.1 101 ") and status != "101":
-                failures.append(f"{what}: the table says {status}, the server says 101")
-            passed += 1
-        for data in dict.fromkeys(mutations()):
-            taken, end = takes(data + PING)
-            # Some of them end early, and what follows are no frames.
-            is_like_ours = taken and end == data.find(b"\r\n\r\n") + 4
-            # Where llhttp is happy there is nothing to be smuggled: a part of those has to do, to see that it is not happy with all.
-            asked += 1
-            if is_like_ours and asked % 8:
-                continue
-            answer = server.answer(data, PATIENCE_S if is_like_ours and end == len(data) else SILENCE_S)
-            if not answer.startswith(b"HTTP/1.1 101 "):
-                passed += 1
-            elif not is_like_ours:
-                failures.append(f"taken by us, not by llhttp: {data!r}")
-            elif end == len(data) and not answer.endswith(PONG):
-                failures.append(f"the first frame is lost: {data!r}")
-            else:
-                both += 1
-                passed += 1
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            rows = [threads.submit(check_row, server, row, verdicts) for row in open(heads, encoding="ascii")]
+            asked = [
+                threads.submit(check_mutation, server, data, number, verdicts)
+                for number, data in enumerate(dict.fromkeys(mutations()), 1)
+            ]
+            for one in rows + asked:
+                one.result()
         if not server.answer(GOOD, PATIENCE_S).endswith(PONG):
             failures.append("the good request is refused")
-        if both < 50:
-            failures.append(f"only {both} heads were taken by both: this proves little")
+        if len(verdicts.both) < 50:
+            failures.append(f"only {len(verdicts.both)} heads were taken by both: this proves little")
     finally:
         server.process.terminate()
         server.process.wait(PATIENCE_S)
     print(*failures[:20], sep="\n")
-    print(f"{asked} heads, {both} taken by both")
-    print(f"{passed} passed, {len(failures)} failed")
+    print(f"{len(asked)} heads, {len(verdicts.both)} taken by both")
+    print(f"{len(verdicts.passed)} passed, {len(failures)} failed")
     return 1 if failures else 0
 
 
