@@ -423,7 +423,7 @@ fn share_of(window_ns: u64, seed: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^= x >> 31;
-    (u128::from(x) * u128::from(window_ns) >> 64) as u64
+    ((u128::from(x) * u128::from(window_ns)) >> 64) as u64
 }
 
 impl Extra {
