@@ -102,7 +102,8 @@ impl<D: Driver> Shard<D> {
         let sub = stream.cursors.subs[index as usize];
         let first = stream.next_boundary(&sub);
         let mut next = first;
-        let mut passed_over = 0;
+        // Messages passed over before the first picked frame, and since the last one.
+        let (mut before, mut since) = (0, 0);
         let mut has_planned = sub.partial() != 0;
         let mut is_done = true;
         for (looks, entry) in stream.log.entries_from(first).enumerate() {
@@ -111,19 +112,26 @@ impl<D: Driver> Shard<D> {
                 && lane.latest.get(&entry.key).is_some_and(|&newest| newest > entry.seq);
             let is_own = skips_own && entry.origin == me && entry.is_sender_excluded;
             let is_expired = entry.expiry_ns != 0 && entry.expiry_ns <= wall_ns;
+            if looks >= LOOKS_PER_TURN {
+                is_done = false;
+                break;
+            }
             if is_superseded || is_own || is_expired {
-                passed_over += u64::from(entry.count);
-                if !has_planned {
+                if has_planned {
+                    since += entry.count;
+                } else {
+                    before += u64::from(entry.count);
                     next = entry.end_seq();
                 }
                 continue;
             }
-            if *room == 0 || plan.items.is_full() || looks >= LOOKS_PER_TURN {
+            if *room == 0 || plan.items.is_full() {
                 is_done = false;
                 break;
             }
             let len = u64::from(entry.len).min(*room as u64);
-            plan.items.push(Item::Run { link, from: entry.offset, to: entry.offset + len });
+            let skips = std::mem::take(&mut since);
+            plan.items.push(Item::Run { link, skips, from: entry.offset, to: entry.offset + len });
             *room -= len as usize;
             has_planned = true;
             if len < u64::from(entry.len) {
@@ -134,7 +142,11 @@ impl<D: Driver> Shard<D> {
         if !has_planned || next != first {
             // What stands before the first picked frame is behind this cursor.
             self.streams[id].cursors.place(index as usize, next, 0);
-            self.note_passed_over(slot, id, passed_over);
+            self.note_passed_over(slot, id, before);
+        }
+        if since > 0 {
+            // What stands behind the last picked frame is passed over as soon as that is sent.
+            self.conns[slot as usize].flags.has_leftover = true;
         }
         is_done
     }
@@ -156,16 +168,18 @@ impl<D: Driver> Shard<D> {
         let wall_ns = (self.shared.wall_ns)();
         let stream = &self.streams[id];
         let sub = stream.cursors.subs[index as usize];
+        if sub.partial() != 0 {
+            return false;
+        }
         let is_wanted = |e: &&Entry| {
             !(wishes.skips_own && e.origin == me && e.is_sender_excluded) && (e.expiry_ns == 0 || e.expiry_ns > wall_ns)
         };
         let newest = stream.log.entries_from(sub.seq).filter(is_wanted).last().copied();
-        let Some(entry) = newest.filter(|e| e.end_seq() > sub.seq && sub.partial() == 0) else {
-            if sub.partial() == 0 {
-                let head = stream.log.next_seq();
-                self.streams[id].cursors.place(index as usize, head, 0);
-            }
-            return sub.partial() == 0;
+        let Some(entry) = newest else {
+            let head = stream.log.next_seq();
+            self.note_passed_over(slot, id, head - sub.seq);
+            self.streams[id].cursors.place(index as usize, head, 0);
+            return true;
         };
         if *room == 0 || plan.items.is_full() {
             return false;
@@ -174,12 +188,12 @@ impl<D: Driver> Shard<D> {
         // A batch may hold messages that the client has.
         self.streams[id].cursors.place(index as usize, entry.seq.max(sub.seq), 0);
         let len = u64::from(entry.len).min(*room as u64);
-        plan.items.push(Item::Run { link, from: entry.offset, to: entry.offset + len });
+        plan.items.push(Item::Run { link, skips: 0, from: entry.offset, to: entry.offset + len });
         *room -= len as usize;
         len == u64::from(entry.len)
     }
 
-    fn note_passed_over(&mut self, slot: u32, stream: u32, count: u64) {
+    pub(super) fn note_passed_over(&mut self, slot: u32, stream: u32, count: u64) {
         if count > 0 {
             self.stats.passed_over += count;
             self.probe_drop(slot, stream, count, DropReason::PassedOver);

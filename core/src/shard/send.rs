@@ -39,9 +39,10 @@ pub(super) enum Item {
     Direct,
     /// Only the rest of the first of them.
     DirectRest,
-    /// A run of its cursor's stream.
+    /// A run of its cursor's stream, and how many messages are passed over before it.
     Run {
         link: u32,
+        skips: u32,
         from: u64,
         to: u64,
     },
@@ -236,7 +237,7 @@ impl<D: Driver> Shard<D> {
             Mid::Direct => plan.items.push(Item::DirectRest),
             Mid::Link(link) => {
                 let (from, to) = self.rest_of_frame(link)?;
-                plan.items.push(Item::Run { link, from, to });
+                plan.items.push(Item::Run { link, skips: 0, from, to });
                 room = room.saturating_sub((to - from) as usize);
             }
         }
@@ -263,7 +264,14 @@ impl<D: Driver> Shard<D> {
         }
         // A plan of nothing but an empty control queue is no plan.
         let has_control = self.conns[slot as usize].extra.as_ref().is_some_and(|e| !e.control.is_empty());
-        (plan.items.len() > 1 || has_control).then_some(plan)
+        if plan.items.len() > 1 || has_control {
+            return Some(plan);
+        }
+        if self.conns[slot as usize].flags.has_leftover {
+            // All that was looked at was passed over, and more is to be looked at.
+            self.mark_dirty(slot);
+        }
+        None
     }
 
     /// The unsent rest of the frame under a cursor. `None` never happens while the invariant holds that a frame's log memory
@@ -347,7 +355,7 @@ impl<D: Driver> Shard<D> {
         }
         let head = self.streams[stream].log.head();
         let to = head.min(from + *room as u64);
-        plan.items.push(Item::Run { link, from, to });
+        plan.items.push(Item::Run { link, skips: 0, from, to });
         *room -= (to - from) as usize;
         to == head
     }
@@ -444,12 +452,14 @@ impl<D: Driver> Shard<D> {
                     }
                 }
                 Item::Direct | Item::DirectRest => self.direct_was_sent(slot, k),
-                Item::Run { link, from, .. } => {
+                Item::Run { link, skips, from, .. } => {
                     last_run = Some(link);
                     let Link { stream, index, .. } = self.links[link];
+                    self.note_passed_over(slot, stream, skips.into());
                     let Stream { log, cursors, .. } = &mut self.streams[stream];
                     let is_new = cursors.subs[index as usize].partial() == 0;
-                    self.stats.deliveries += cursors.place_at(log, index as usize, from + k as u64);
+                    let moved = cursors.place_at(log, index as usize, from + k as u64);
+                    self.stats.deliveries += moved.saturating_sub(skips.into());
                     let conn = &mut self.conns[slot as usize];
                     if cursors.subs[index as usize].partial() != 0 {
                         conn.set_mid(Mid::Link(link));
@@ -589,7 +599,7 @@ fn fill<'a>(
                     }
                 }
             }
-            Item::Run { link, from, to } => {
+            Item::Run { link, from, to, .. } => {
                 want = (to - from) as usize;
                 len = streams[links[link].stream].log.gather(from, to, room, &mut parts);
             }

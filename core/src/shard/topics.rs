@@ -405,3 +405,172 @@ impl Membership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{BlockPool, Frame, FramePayload, Referrer};
+    use crate::types::{ConnectionId, Kind};
+
+    /// A log from number 5 on of frames of so many bytes, each of so many messages.
+    fn log(frames: &[(usize, u32)]) -> (Log, BlockPool) {
+        let (mut log, mut pool) = (Log::new(5, 64 << 10, Referrer::Derived), BlockPool::new(64 << 10));
+        for &(len, count) in frames {
+            let frame = Frame {
+                seq: log.next_seq(),
+                count,
+                time_ns: 0,
+                expiry_ns: 0,
+                key: 0,
+                origin: ConnectionId::HOST,
+                is_sender_excluded: false,
+                kind: Kind::Binary,
+                header: &[],
+                payload: FramePayload::Copied(&vec![7; len]),
+                tail: &[],
+            };
+            assert!(log.append(&frame, &mut pool));
+        }
+        (log, pool)
+    }
+
+    fn cursors(subs: &[Sub]) -> Cursors {
+        Cursors { subs: subs.to_vec(), links: (0..).take(subs.len()).collect(), partials: 0 }
+    }
+
+    #[test]
+    fn each_protocol_has_its_form_and_what_is_packed_is_packed_once() {
+        for (protocol, plain, deflated, encoding) in [
+            (Protocol::Raw, Form::Raw, Form::RawDeflate, Encoding::Raw),
+            (Protocol::JsonV1, Form::Json, Form::JsonDeflate, Encoding::Json),
+            (Protocol::MsgpackV1, Form::Msgpack, Form::MsgpackDeflate, Encoding::Msgpack),
+            (Protocol::BatchV1, Form::Batch, Form::BatchDeflate, Encoding::Batch),
+        ] {
+            assert_eq!(
+                (Form::of(protocol, false), plain.packing(), plain.encoding()),
+                (plain, Packing::Plain, encoding)
+            );
+            let packed = (Form::of(protocol, true), deflated.packing(), deflated.encoding());
+            assert_eq!(packed, (deflated, Packing::Deflate, encoding));
+        }
+        for deflate in [false, true] {
+            assert_eq!(Form::of(Protocol::BatchV1Lz4, deflate), Form::BatchLz4);
+        }
+        assert_eq!((Form::BatchLz4.packing(), Form::BatchLz4.encoding()), (Packing::Lz4, Encoding::Batch));
+    }
+
+    #[test]
+    fn a_cursor_is_plain_at_a_frame_s_beginning_unless_it_is_set_aside() {
+        let mut sub = Sub::new(3, 9, false);
+        assert!(sub.is_plain() && sub.partial() == 0);
+        sub.set_partial(70_000);
+        assert!(!sub.is_plain() && sub.partial() == 70_000);
+        for aside in [true, true, false, true] {
+            sub.set_aside(aside);
+            assert!(!sub.is_plain() && sub.partial() == 70_000, "{sub:?}");
+        }
+        sub.set_partial(0);
+        assert!(!sub.is_plain() && sub.partial() == 0, "it is still set aside");
+        sub.set_partial(1);
+        sub.set_aside(false);
+        sub.set_partial(0);
+        assert!(sub.is_plain());
+        let aside = Sub::new(3, 9, true);
+        assert!(!aside.is_plain() && aside.partial() == 0 && (aside.slot, aside.seq) == (3, 9));
+    }
+
+    #[test]
+    fn cursors_inside_a_frame_are_counted() {
+        let mut cursors = cursors(&[Sub::new(0, 5, false), Sub::new(1, 5, true), Sub::new(2, 5, false)]);
+        for (index, seq, partial, partials) in [
+            (0, 6, 10, 1),
+            (1, 6, 1, 2),
+            (1, 6, 2, 2),
+            (2, 7, 0, 2),
+            (0, 7, 0, 1),
+            (2, 8, 3, 2),
+            (2, 9, 0, 1),
+            (1, 7, 0, 0),
+        ] {
+            cursors.place(index, seq, partial);
+            let sub = cursors.subs[index];
+            assert_eq!((sub.seq, sub.partial(), cursors.partials), (seq, partial, partials));
+        }
+        assert!(!cursors.subs[1].is_plain(), "set aside as before");
+    }
+
+    #[test]
+    fn a_cursor_at_an_offset_is_in_the_frame_that_holds_it() {
+        // Numbers 5, 6 to 8, 9.
+        let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
+        for (offset, seq, partial) in
+            [(0, 5, 0), (1, 5, 1), (9, 5, 9), (10, 6, 0), (29, 6, 19), (30, 9, 0), (34, 9, 4), (35, 10, 0)]
+        {
+            let mut cursors = cursors(&[Sub::new(0, 5, false)]);
+            assert_eq!(cursors.place_at(&log, 0, offset), seq - 5, "messages that it is past, at {offset}");
+            assert_eq!((cursors.subs[0].seq, cursors.subs[0].partial()), (seq, partial), "at {offset}");
+        }
+        let mut cursors = cursors(&[Sub::new(0, 7, false)]);
+        assert_eq!(cursors.place_at(&log, 0, 12), 0, "it had messages 5 and 6 and gets them again");
+        assert_eq!(cursors.place_at(&log, 0, 35), 4);
+    }
+
+    #[test]
+    fn behind_what_a_cursor_is_in_the_middle_of_is_behind_the_whole_frame() {
+        let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
+        let mut stream = Stream::new(log, 2, Form::Batch, 100);
+        for (seq, partial, next) in [(5, 0, 5), (5, 3, 6), (6, 0, 6), (6, 7, 9), (7, 0, 7), (9, 1, 10), (10, 0, 10)] {
+            let mut sub = Sub::new(0, seq, true);
+            sub.set_partial(partial);
+            assert_eq!(stream.next_boundary(&sub), next);
+        }
+        assert_eq!((stream.taken_seq(), stream.built_from, stream.is_in_use()), (10, 10, true));
+        let mut bytes = Vec::new();
+        let entry = stream.log.last().unwrap();
+        let head = crate::proto::batch::BatchHead {
+            topic_id: TopicId(1),
+            priority: Priority::Normal,
+            kind: Kind::Binary,
+            first_seq: 10,
+        };
+        let mut encoder = BatchEncoder::begin(&mut bytes, head, Default::default());
+        for seq in [10, 11] {
+            encoder.push(&mut bytes, seq, Kind::Binary, 0, b"message").unwrap();
+        }
+        stream.open = Some(Box::new(OpenBatch { encoder, bytes, first_seq: 10, first: entry, due_ns: 0 }));
+        assert_eq!(stream.taken_seq(), 12, "with those that are in the open batch");
+        stream.is_active = true;
+        stream.retire();
+        assert!(!stream.is_in_use() && !stream.is_active && stream.open.is_none());
+    }
+
+    #[test]
+    fn only_wishes_that_change_something_are_wishes() {
+        for (max_hz, echo, is_any) in [
+            (None, None, false),
+            (None, Some(true), false),
+            (None, Some(false), true),
+            (Some(2.0), None, true),
+            (Some(0.0), None, false),
+        ] {
+            assert_eq!(Wishes::new(max_hz, echo).is_any(), is_any, "{max_hz:?} {echo:?}");
+        }
+        let of = |hz| Wishes::new(Some(hz), None).interval_us;
+        assert_eq!([of(2.0), of(1_000_000.0), of(f64::NAN), of(-1.0)], [500_000, 1, 0, 0]);
+        assert_eq!(of(1e-12), 3_600_000_000, "an hour at most");
+    }
+
+    #[test]
+    fn a_debt_alone_makes_no_cursor_look_at_each_frame() {
+        let owing = Special {
+            owed: Some((1, 2, GapReason::Retention)),
+            interval_ns: 0,
+            next_ns: 0,
+            queued_ns: 0,
+            skips_own: false,
+        };
+        assert!(!owing.is_picking());
+        assert!(Special { interval_ns: 1, ..owing }.is_picking());
+        assert!(Special { skips_own: true, ..owing }.is_picking());
+    }
+}

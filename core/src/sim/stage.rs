@@ -2,10 +2,20 @@
 //!
 //! For what the simulation has found: each defect has its shortest play here.
 
+mod cuts;
+mod gauges;
+mod lag;
+mod lanes;
+mod pace;
+mod picks;
+mod sends;
+
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::frames::{Incoming, Wire};
 use super::payload::Stamp;
@@ -14,15 +24,15 @@ use super::speech::{self, Said};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
-use crate::event::Protocol;
-use crate::ingest::{Head, PayloadPool, Ring};
-use crate::proto::server_message::ServerMessage;
+use crate::event::{Event, Protocol};
+use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
+use crate::proto::header::Opcode;
+use crate::proto::server_message::{GapReason, ServerMessage};
 use crate::registry::Registry;
-#[cfg(test)]
-use crate::shard::Command;
-use crate::shard::{Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
+use crate::shard::trace::Note;
+use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
 use crate::topic::key_number;
-use crate::types::Priority;
+use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
 /// The epoch of the first topic.
 pub const EPOCH: u64 = 77;
@@ -34,12 +44,16 @@ pub struct Stage {
     /// The shard.
     pub shard: Shard<SimDriver>,
     shared: Arc<Shared>,
+    /// Until when the shard would have slept, the last time that it could.
+    slept_until: Rc<Cell<u64>>,
 }
 
 /// One client.
 pub struct Player {
     /// Its connection.
     pub wire: Wire,
+    /// What the engine calls it.
+    pub connection: ConnectionId,
     protocol: Protocol,
     rng: Rng,
 }
@@ -57,7 +71,8 @@ impl Stage {
         wall_of: impl Fn(u64) -> u64 + Send + Sync + 'static,
     ) -> Self {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
-        let slots = 8 + REFUSAL_SLOTS;
+        let connections_max = config.connections_max.max(8);
+        let slots = connections_max + REFUSAL_SLOTS;
         options.limits.slots = slots;
         let net = SimNet::new(1, options);
         let (ring, mut readers) = Ring::new(config.memory.ring_bytes, 1).expect("a legal ring");
@@ -66,30 +81,60 @@ impl Stage {
             epoch: EPOCH,
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
-            mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
+            mailboxes: vec![Mailbox::new(256, config.events.capacity).into()],
             open: AtomicU32::new(0),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
-            config: Config { connections_max: 8, ..config },
+            config: Config { connections_max, ..config },
             ring,
         });
-        let (driver, reader) = (net.driver(0), readers.remove(0));
+        let (mut driver, reader) = (net.driver(0), readers.remove(0));
+        let slept_until = Rc::new(Cell::new(0));
+        let until = slept_until.clone();
+        driver.on_sleep(Box::new(move |at| until.set(at)));
         let waker = driver.waker();
         reader.set_waker(Arc::new(move || waker.wake()));
         let shard = Shard::new(0, driver, shared.clone(), reader, slots);
-        Stage { net, shard, shared }
+        Stage { net, shard, shared, slept_until }
     }
 
     /// A client that has connected and subscribed to topic `t`, and reads nothing by itself.
     pub fn player(&mut self, protocol: Protocol, subscribe: &Value) -> Player {
-        let mut rng = Rng::new(5);
-        let wire = Wire::new(self.net.connect(0), "/", &[protocol.name()], &[], &mut rng);
-        let mut player = Player { wire, protocol, rng };
-        self.turns(1, &mut player);
-        self.turns(1, &mut player);
-        assert!(matches!(player.wire.read_some(usize::MAX)[..], [Incoming::Upgraded(..), ..]));
+        let mut player = self.connects("/", protocol);
         player.asks(subscribe);
         self.turns(1, &mut player);
+        player
+    }
+
+    /// A raw client of the topics that the target names.
+    pub fn raw(&mut self, target: &str) -> Player {
+        self.connects(target, Protocol::Raw)
+    }
+
+    /// A raw client of topics `a` and `b`. As `b` has had a message, it has several cursors and is looked at by itself.
+    pub fn gathered(&mut self) -> Player {
+        let mut player = self.raw("/t/a?topic=b");
+        self.says("b", "begun", |_| {});
+        self.turns(2, &mut player);
+        assert_eq!(player.reads(), ["begun"]);
+        self.losses();
+        player
+    }
+
+    fn connects(&mut self, target: &str, protocol: Protocol) -> Player {
+        let mut rng = Rng::new(5);
+        let protocols: Vec<_> = Some(protocol.name()).filter(|name| !name.is_empty()).into_iter().collect();
+        let wire = Wire::new(self.net.connect(0), target, &protocols, &[], &mut rng);
+        let mut player = Player { wire, connection: ConnectionId::HOST, protocol, rng };
+        self.shard.take_notes();
+        self.turns(2, &mut player);
+        let accepted = self.shard.take_notes().into_iter().find_map(|note| match note {
+            Note::Accepted(connection) => Some(connection),
+            _ => None,
+        });
+        player.connection = accepted.expect("the engine takes the connection");
+        let heard = player.wire.read_some(usize::MAX);
+        assert!(matches!(heard[..], [Incoming::Upgraded(..), ..]), "{heard:?}");
         player
     }
 
@@ -101,6 +146,79 @@ impl Stage {
         let key = stamp.key_name().map_or(0, |name| key_number(&name));
         let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
         ring.try_publish(&head, &stamp.render()).expect("room in the ring");
+    }
+
+    /// Publishes a text by the host, with the head as `change` makes it; what is too long for the ring goes by reference.
+    pub fn says(&self, topic: &str, text: &str, change: impl FnOnce(&mut Head)) {
+        let Shared { ring, payloads, .. } = &*self.shared;
+        let time_ns = (self.shared.wall_ns)();
+        let mut head = Head { time_ns, ..Head::message(self.topic(topic), Priority::Normal, Kind::Text) };
+        change(&mut head);
+        if text.len() <= INLINE_MAX {
+            ring.try_publish(&head, text.as_bytes()).expect("room in the ring");
+        } else {
+            let payload = payloads.copy_from(text.as_bytes()).expect("room for payloads");
+            assert!(ring.try_publish_shared(&head, payload).is_ok(), "room in the ring");
+        }
+    }
+
+    /// The number of a topic, which is made if there is none of this name.
+    pub fn topic(&self, name: &str) -> TopicId {
+        let Shared { ring, registry, .. } = &*self.shared;
+        registry.open(name, ring, (self.shared.wall_ns)(), true).expect("room in the ring")
+    }
+
+    /// Tells the shard something, as the host does.
+    pub fn commands(&self, command: Command) {
+        assert!(self.shared.mailboxes[0].commands.push(command).is_ok(), "room for commands");
+    }
+
+    /// Sends a text to one client alone.
+    pub fn sends_to(&self, player: &Player, text: &str) {
+        let payload = self.shared.payloads.copy_from(text.as_bytes()).expect("room for payloads");
+        self.commands(Command::Send { connection: player.connection, kind: Kind::Text, payload });
+    }
+
+    /// What the host is told.
+    pub fn events(&self) -> Vec<Event> {
+        std::iter::from_fn(|| self.shared.mailboxes[0].events.pop()).collect()
+    }
+
+    /// What clients have lost since this was asked last: first, last, why.
+    pub fn losses(&mut self) -> Vec<(u64, u64, GapReason)> {
+        let notes = self.shard.take_notes().into_iter();
+        notes.filter_map(|note| if let Note::Lost(.., lost) = note { Some(lost) } else { None }).collect()
+    }
+
+    /// How much the kernel holds towards each client from now on. Nothing may be unread.
+    pub fn send_capacity(&self, bytes: usize) {
+        self.net.with_options(|options| options.send_capacity = bytes);
+    }
+
+    /// The kernel takes nothing more of what is sent to this client, until [`Stage::lets_go`].
+    pub fn holds(&mut self, player: &mut Player) {
+        self.send_capacity(1);
+        self.sends_to(player, "held");
+        self.turns(1, player);
+    }
+
+    /// The kernel has room for everything again: first for what was half sent.
+    pub fn lets_go(&mut self, player: &mut Player) {
+        assert_eq!(player.reads(), [""; 0]);
+        self.send_capacity(4 << 20);
+    }
+
+    /// One turn at this instant that sleeps if there is nothing to do: until when it would have slept.
+    pub fn sleeps(&mut self) -> Option<u64> {
+        self.slept_until.set(0);
+        self.shard.turn(true).expect("the sim driver never fails");
+        Some(self.slept_until.get()).filter(|&until| until > 0)
+    }
+
+    /// How many times the kernel was called to send, each time for many clients.
+    pub fn batches(&self) -> u64 {
+        let stats = self.stats();
+        stats.syscalls - stats.turns
     }
 
     /// So many turns, a millisecond each, in which a client's requests arrive.
@@ -131,7 +249,27 @@ impl Stage {
     }
 }
 
+/// A text of so many bytes that begins with a name.
+pub fn text(name: &str, len: usize) -> String {
+    format!("{name}{}", ".".repeat(len - name.len()))
+}
+
+/// A request for these topics.
+pub fn topics(names: &[&str]) -> Value {
+    json!({"type": "subscribe", "topics": names})
+}
+
 impl Player {
+    /// Sends a ping.
+    pub fn pings(&mut self, payload: &str) {
+        self.wire.send_frame(Opcode::Ping, true, payload.as_bytes(), &mut self.rng);
+    }
+
+    /// Sends a text as it is.
+    pub fn says(&mut self, text: &str) {
+        self.wire.send_message(Opcode::Text, text.as_bytes(), 1, &mut self.rng);
+    }
+
     /// Asks for something.
     pub fn asks(&mut self, object: &Value) {
         let (opcode, bytes) = speech::request(self.protocol, object, &mut self.rng);
@@ -144,6 +282,7 @@ impl Player {
         let mut heard = Vec::new();
         for incoming in self.wire.read_some(usize::MAX) {
             match incoming {
+                Incoming::Message { bytes, .. } if self.is_plain(&bytes) => heard.push(words_of(&bytes)),
                 Incoming::Message { is_text, bytes, .. } => speech::listen(protocol, is_text, &bytes, |said| {
                     heard.extend(in_words(said));
                 }),
@@ -152,6 +291,19 @@ impl Player {
         }
         heard
     }
+
+    /// A payload as it is, not an object of the subprotocol.
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        self.protocol == Protocol::Raw || bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+    }
+}
+
+/// A [`text`]'s name.
+fn words_of(bytes: &[u8]) -> String {
+    let text = std::str::from_utf8(bytes).expect("UTF-8");
+    let name = text.trim_end_matches('.');
+    assert!(!name.contains('.'), "a broken text: {text}");
+    name.to_owned()
 }
 
 fn in_words(said: Said<'_>) -> Option<String> {
