@@ -236,6 +236,16 @@ impl Scene {
     }
 
     fn held(&self) -> Result<(procfs::Held, u64)> {
-        Ok((procfs::held(self.server.pid())?, self.server.memory()?.rss))
+        // Who was given up is waited for until the close time-out (5 s), with a descriptor where the driver has any.
+        let began = Instant::now();
+        let (mut held, mut since) = (procfs::held(self.server.pid())?, Instant::now());
+        while since.elapsed() < Duration::from_secs(7) && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(200));
+            let now = procfs::held(self.server.pid())?;
+            if now != held {
+                (held, since) = (now, Instant::now());
+            }
+        }
+        Ok((held, self.server.memory()?.rss))
     }
 }
