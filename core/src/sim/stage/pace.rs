@@ -109,6 +109,7 @@ fn a_paced_message_that_expires_just_when_its_time_comes_does_not_come() {
         let expected: &[(usize, &str)] = if comes { &[(100, "normal 2")] } else { &[] };
         assert_eq!(timeline(&mut stage, &mut player, 150), lines(expected), "{ttl_ms}");
         assert!(stage.sleeps().is_some());
+        assert_eq!(stage.stats().passed_over, u64::from(!comes));
         // Without a candidate no time begins: what is new comes at once.
         stage.says("a", "third", |_| {});
         let turn = if comes { 50 } else { 1 };
