@@ -196,6 +196,20 @@ fn a_paced_message_larger_than_a_send_comes_whole() {
     assert_eq!(stage.stats().passed_over, 3);
 }
 
+#[test]
+fn paced_lanes_share_the_64_kib_of_a_send() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut object = topics(&["a", "b"]);
+    object["max_hz"] = json!(10);
+    let mut player = stage.player(Protocol::JsonV1, &object);
+    assert_eq!(stage.plays(2, &mut player), ["subscribed", "subscribed"]);
+    let before = stage.stats().sent_bytes;
+    ["a", "b"].into_iter().for_each(|topic| stage.says(topic, &text("large", 40_000), |_| {}));
+    stage.turns(1, &mut player);
+    assert_eq!(stage.stats().sent_bytes - before, 64 << 10);
+    assert_eq!(stage.plays(2, &mut player), ["normal 1", "normal 1"]);
+}
+
 /// More lanes have their time than fit one send: all get theirs in the turns that follow.
 #[test]
 fn paced_lanes_that_find_no_room_in_a_send_follow_in_the_next() {

@@ -195,15 +195,16 @@ fn news_that_cross_the_end_of_a_block_come_at_once() {
 #[test]
 fn who_has_everything_leaves_nothing_to_do() {
     let mut stage = Stage::new(config(), 1 << 20);
-    let mut player = stage.raw("/t/a");
-    let mut gathered = stage.gathered();
-    stage.turns(2, &mut player);
+    // Served with all others, by itself, and frame by frame.
+    let mut players = [stage.raw("/t/a"), stage.gathered(), stage.raw("/t/a?echo=0")];
+    let [first, ..] = &mut players;
+    stage.turns(2, first);
     for number in 1..5 {
-        // The shard sleeps until its counters are due, or somebody's ping.
         stage.says("a", &text(&number.to_string(), 900), |_| {});
-        assert_eq!((player.reads(), gathered.reads()), (vec![], vec![]));
-        stage.turns(1, &mut player);
-        assert_eq!((player.reads(), gathered.reads()), (vec![number.to_string()], vec![number.to_string()]));
+        stage.turns(1, &mut players[0]);
+        for player in &mut players {
+            assert_eq!(player.reads(), [number.to_string()]);
+        }
         assert!(stage.sleeps().is_some(), "{number}");
     }
 }
