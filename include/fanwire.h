@@ -386,6 +386,9 @@ typedef struct fw_config {
     uint32_t events_capacity;
     /// Not zero: clients may connect to "/" without a topic, and their messages come as events.
     uint32_t events_messages;
+    /// Milliseconds over which fw_engine_shutdown spreads its closes (with 1012), so that clients do not all come back at once; at
+    /// most half of the time that the shutdown has. 0: each is closed (with 1001) as soon as it has everything.
+    uint64_t close_window_ms;
 } fw_config;
 
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by

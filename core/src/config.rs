@@ -124,6 +124,10 @@ pub struct LimitsConfig {
     pub idle_timeout: Duration,
     /// Time a closing connection gets to finish its close handshake. Zero: it is cut off at once, perhaps before its close frame.
     pub close_timeout: Duration,
+    /// Time over which an orderly shutdown spreads its closes, so that those who come back do not all come at once: each connection
+    /// is closed with 1012 at a moment of its own, drawn evenly. At most half of the time that the shutdown has. Zero: each is
+    /// closed with 1001 as soon as it has everything.
+    pub close_window: Duration,
     /// Topics and patterns that one connection may subscribe to; 0: none.
     pub subscriptions_per_connection_max: u32,
     /// Bytes that the kernel may hold unsent for one connection, about (`TCP_NOTSENT_LOWAT`): what a critical message may have
@@ -141,6 +145,7 @@ impl Default for LimitsConfig {
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
+            close_window: Duration::ZERO,
             subscriptions_per_connection_max: 1_024,
             unsent_bytes_max: 16 << 10,
         }

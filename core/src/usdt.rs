@@ -75,7 +75,7 @@ macro_rules! probes {
                 feature = "usdt",
                 target_os = "linux",
                 any(target_arch = "x86_64", target_arch = "aarch64"),
-                not(any(loom, miri))
+                not(any(feature = "loom", miri))
             ))]
             // SAFETY: a nop, see the contract.
             unsafe {
@@ -118,7 +118,7 @@ macro_rules! probes {
                 feature = "usdt",
                 target_os = "linux",
                 any(target_arch = "x86_64", target_arch = "aarch64"),
-                not(any(loom, miri))
+                not(any(feature = "loom", miri))
             )))]
             let _ = ($($from,)? $($argument,)+);
         }

@@ -172,6 +172,9 @@ pub struct fw_config {
     pub events_capacity: u32,
     /// Not zero: clients may connect to "/" without a topic, and their messages come as events.
     pub events_messages: u32,
+    /// Milliseconds over which fw_engine_shutdown spreads its closes (with 1012), so that clients do not all come back at once; at
+    /// most half of the time that the shutdown has. 0: each is closed (with 1001) as soon as it has everything.
+    pub close_window_ms: u64,
 }
 
 /// Bytes of the first version's struct: what every header has at least.
@@ -226,6 +229,7 @@ impl Default for fw_config {
             lock_memory: u32::from(memory.lock_memory),
             events_capacity: events.capacity as u32,
             events_messages: u32::from(events.messages),
+            close_window_ms: limits.close_window.as_millis() as u64,
         }
     }
 }
@@ -305,6 +309,7 @@ impl fw_config {
                 ping_every: milliseconds(self.ping_every_ms),
                 idle_timeout: milliseconds(self.idle_timeout_ms),
                 close_timeout: milliseconds(self.close_timeout_ms),
+                close_window: milliseconds(self.close_window_ms),
                 subscriptions_per_connection_max: self.subscriptions_per_connection_max,
                 ..LimitsConfig::default()
             },

@@ -76,7 +76,7 @@ on_both_drivers! {
     ];
     half_handshakes: "half-handshakes", ["halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
     churn: "churn", [
-        "minutes=0", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
+        "minutes=0", "rounds=1", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
     ];
     resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [

@@ -50,6 +50,7 @@ class Engine:
         ping_every: float | None = None,
         idle_timeout: float | None = None,
         close_timeout: float | None = None,
+        close_window: float | None = None,
         topics: Sequence[TopicSettings] | None = None,
         deflate: bool | None = None,
         compression_threshold_bytes: int | None = None,
@@ -85,6 +86,9 @@ class Engine:
             Default: 30.
         idle_timeout: seconds without a message from a client after which it is closed; 0: never. Default: 0.
         close_timeout: seconds that a closing connection gets for its close handshake. Default: 5.
+        close_window: seconds over which a shutdown spreads its closes (with 1012), so that clients do not all come back at
+            once; at most half of the time that the shutdown has. 0: each is closed (with 1001) as soon as it has
+            everything. Default: 0.
         topics: settings for some topics; the first pattern that matches holds.
         deflate: compress for clients that offer permessage-deflate. Default: True.
         compression_threshold_bytes: smaller messages are not compressed. Default: 1,024.

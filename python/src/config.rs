@@ -152,6 +152,7 @@ pub struct Settings {
     pub ping_every: Option<f64>,
     pub idle_timeout: Option<f64>,
     pub close_timeout: Option<f64>,
+    pub close_window: Option<f64>,
     pub topics: Option<Vec<TopicSettings>>,
     pub deflate: Option<bool>,
     pub compression_threshold_bytes: Option<usize>,
@@ -191,6 +192,7 @@ impl Settings {
         put(&mut limits.ping_every, seconds("ping_every", self.ping_every)?);
         put(&mut limits.idle_timeout, seconds("idle_timeout", self.idle_timeout)?);
         put(&mut limits.close_timeout, seconds("close_timeout", self.close_timeout)?);
+        put(&mut limits.close_window, seconds("close_window", self.close_window)?);
         config.topics = self.topics.unwrap_or_default().into_iter().map(|topic| topic.0).collect();
         put(&mut config.compression.deflate, self.deflate);
         put(&mut config.compression.threshold_bytes, self.compression_threshold_bytes);

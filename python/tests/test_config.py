@@ -32,6 +32,7 @@ def test_every_setting_is_taken():
         "ping_every": 0,
         "idle_timeout": 0.0,
         "close_timeout": 1,
+        "close_window": 0.5,
         "topics": [
             fanwire.TopicSettings(pattern="log/**", retention="last", messages=10, bytes=1000, seconds=1.5, policy="disconnect"),
             fanwire.TopicSettings(pattern="*", retention="none", policy="latest", lane_bytes=65536, batch_window=0.001),
@@ -121,6 +122,7 @@ INF = float("inf")
         ("ping_every", [0, 0.001, 1e300, INF], []),
         ("idle_timeout", [0, 1e300, INF], []),
         ("close_timeout", [0, 0.001, 1e300, INF], []),
+        ("close_window", [0, 0.001, 1e300, INF], []),
         ("compression_threshold_bytes", [0, (1 << 64) - 1], []),
         ("server_name", ["", "x" * 255, "\x01" * 255], ["x" * 256, "\N{EURO SIGN}" * 86]),
         ("events", [0, 1], [(1 << 20) + 1, (1 << 64) - 1]),

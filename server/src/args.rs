@@ -129,6 +129,11 @@ pub struct EngineArgs {
     #[arg(long, value_name = "TIME", default_value = "0", help_heading = "Limits")]
     pub idle_timeout: Span,
 
+    /// Time over which a shutdown spreads its closes (with 1012), so that clients do not all come back at once; at most half
+    /// of the time that the shutdown has. 0 closes each (with 1001) as soon as it has everything
+    #[arg(long, value_name = "TIME", default_value = "0", help_heading = "Limits")]
+    pub close_window: Span,
+
     /// How far behind a subscriber may be in one topic and priority before it skips, and is told the gap
     #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Memory")]
     pub lane_bytes: ByteSize,
@@ -639,6 +644,7 @@ mod tests {
                 &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("6e15h", Usage), ("NaNs", Usage)],
             ),
             ("--idle-timeout", &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("infs", Usage)]),
+            ("--close-window", &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("-1s", Usage)]),
             ("--shutdown-timeout", &[("0", Taken), ("5000000000000h", Taken), ("1", Usage)]),
             (
                 "--lane-bytes",

@@ -52,6 +52,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Fail
             handshake_timeout: args.handshake_timeout.0,
             ping_every: args.ping_every.0,
             idle_timeout: args.idle_timeout.0,
+            close_window: args.close_window.0,
             unsent_bytes_max: args.max_unsent_bytes.to_usize(),
             ..usual.limits
         },

@@ -6,7 +6,7 @@
 //!
 //! Knows bytes, heads and readers; must never know connections, frames, topics' names or the driver.
 
-#![cfg_attr(any(loom, feature = "shuttle"), allow(dead_code, reason = "models use a part"))]
+#![cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models use a part"))]
 
 mod error;
 mod payload;
@@ -17,13 +17,13 @@ mod ring;
 mod signal;
 mod sync;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, feature = "loom"))]
 mod loom;
-#[cfg(all(test, feature = "shuttle", not(loom)))]
+#[cfg(all(test, feature = "shuttle", not(feature = "loom")))]
 mod shuttle;
-#[cfg(all(test, any(loom, feature = "shuttle")))]
+#[cfg(all(test, any(feature = "loom", feature = "shuttle")))]
 mod sleeper;
-#[cfg(all(test, not(any(loom, feature = "shuttle"))))]
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 
 pub use error::{Refused, RingError};

@@ -30,7 +30,7 @@
 
 #![allow(unsafe_code)]
 
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[cfg(all(target_arch = "x86_64", not(any(feature = "loom", miri))))]
 use std::arch::asm;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -89,7 +89,7 @@ pub struct Ring {
 }
 
 // SAFETY: loom's cells, which only watch, are not Sync; everything else in a ring is.
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 unsafe impl Sync for Ring {}
 
 impl fmt::Debug for Ring {
@@ -433,7 +433,7 @@ impl Ring {
     /// this a publish waits for each of them; a hint, which changes nothing else.
     #[inline]
     fn fetch_ahead(&self, start: u64, bytes: usize) {
-        #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+        #[cfg(all(target_arch = "x86_64", not(any(feature = "loom", miri))))]
         for line in (0..bytes as u64).step_by(UNIT as usize) {
             let offset = (start + FETCH_AHEAD + line) & self.mask;
             // SAFETY: the mask keeps it within the memory.
@@ -441,7 +441,7 @@ impl Ring {
             // SAFETY: the instruction reads and writes nothing that the program could see.
             unsafe { asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly)) };
         }
-        #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+        #[cfg(not(all(target_arch = "x86_64", not(any(feature = "loom", miri)))))]
         let _ = (start, bytes);
     }
 
@@ -498,7 +498,7 @@ impl Ring {
     }
 }
 
-#[cfg(all(test, not(any(loom, miri, feature = "shuttle"))))]
+#[cfg(all(test, not(any(feature = "loom", miri, feature = "shuttle"))))]
 impl Ring {
     /// The age of the oldest mark, in laps.
     pub(super) fn oldest_mark_laps(&self) -> u32 {

@@ -1,13 +1,13 @@
 //! What the threads of the ring and of the pool share: from the standard library; from loom when a model tries every
-//! interleaving (`--cfg loom`); from shuttle when a larger model tries many (`--features shuttle`). Nothing else in `ingest`
+//! interleaving (`--features loom`); from shuttle when a larger model tries many (`--features shuttle`). Nothing else in `ingest`
 //! names an atomic type.
 
-#[cfg(any(loom, feature = "shuttle"))]
+#[cfg(any(feature = "loom", feature = "shuttle"))]
 pub(super) use model::*;
-#[cfg(not(any(loom, feature = "shuttle")))]
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
 pub(super) use real::*;
 
-#[cfg(not(any(loom, feature = "shuttle")))]
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
 mod real {
     pub(in crate::ingest) use crossbeam_queue::ArrayQueue;
     pub(in crate::ingest) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -87,7 +87,7 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 mod explorer {
     pub(in crate::ingest) use loom::cell::UnsafeCell;
     pub(in crate::ingest) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -96,7 +96,7 @@ mod explorer {
     pub(in crate::ingest) type Watched = UnsafeCell<()>;
 }
 
-#[cfg(all(feature = "shuttle", not(loom)))]
+#[cfg(all(feature = "shuttle", not(feature = "loom")))]
 mod explorer {
     pub(in crate::ingest) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub(in crate::ingest) use shuttle::sync::{Condvar, Mutex};
@@ -149,7 +149,7 @@ mod explorer {
     }
 }
 
-#[cfg(any(loom, feature = "shuttle"))]
+#[cfg(any(feature = "loom", feature = "shuttle"))]
 mod model {
     use std::collections::VecDeque;
     use std::ops::Range;

@@ -2,6 +2,8 @@
 
 /// Block sizes, small first: a lane that holds little costs little.
 pub const BLOCK_BYTES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
+// A block without room could never be filled, and a log goes on to the next size as it grows.
+const _: () = assert!(0 < BLOCK_BYTES[0] && BLOCK_BYTES[0] < BLOCK_BYTES[1] && BLOCK_BYTES[1] < BLOCK_BYTES[2]);
 
 /// A run of log memory. Only its pool makes one.
 #[derive(Debug)]
@@ -98,9 +100,8 @@ impl BlockPool {
         }
         // Room for a new block may be held by free blocks of another size: give those up.
         while self.made_bytes + size > self.limit_bytes {
-            let victim = (0..BLOCK_BYTES.len()).rev().find(|&c| !self.free[c].is_empty())?;
-            self.free[victim].pop();
-            self.made_bytes -= BLOCK_BYTES[victim];
+            let victim = self.free.iter_mut().rev().find_map(Vec::pop)?;
+            self.give_up(victim);
         }
         self.made_bytes += size;
         self.lent_bytes += size;
@@ -111,10 +112,15 @@ impl BlockPool {
     pub fn give_back(&mut self, block: Block) {
         self.lent_bytes -= block.capacity();
         if cfg!(feature = "guard-pages") {
-            self.made_bytes -= block.capacity();
-            return;
+            self.give_up(block);
+        } else {
+            self.free[block.class as usize].push(block);
         }
-        self.free[block.class as usize].push(block);
+    }
+
+    /// Gives a block to the allocator: the pool may make another instead.
+    fn give_up(&mut self, block: Block) {
+        self.made_bytes -= block.capacity();
     }
 
     /// Counts index memory of a log; false if that is more than the allowance ([`BlockPool::index_limit_bytes`]).
@@ -164,5 +170,72 @@ mod tests {
         small.into_iter().for_each(|b| pool.give_back(b));
         assert_eq!(pool.take(2).unwrap().capacity(), BLOCK_BYTES[2]);
         assert!(pool.take(0).is_none());
+    }
+
+    #[test]
+    fn what_a_pool_has_made_of_one_size_counts_until_it_is_given_up() {
+        let mut pool = BlockPool::new(BLOCK_BYTES[2] + BLOCK_BYTES[0]);
+        for class in [2, 1, 0, 2] {
+            let blocks: Vec<_> = std::iter::from_fn(|| pool.take(class)).collect();
+            assert_eq!(blocks.len(), (BLOCK_BYTES[2] + BLOCK_BYTES[0]) / BLOCK_BYTES[class], "class {class}");
+            assert!(blocks.iter().all(|b| b.capacity() == BLOCK_BYTES[class] && b.bytes().len() == b.capacity()));
+            assert_eq!(pool.lent_bytes(), blocks.len() * BLOCK_BYTES[class]);
+            blocks.into_iter().for_each(|b| pool.give_back(b));
+            assert_eq!(pool.lent_bytes(), 0);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(feature = "guard-pages", ignore = "no block is used twice")]
+    fn the_block_that_came_back_last_is_lent_first() {
+        let mut pool = BlockPool::new(1 << 20);
+        let [mut a, mut b] = [pool.take(0).unwrap(), pool.take(0).unwrap()];
+        a.bytes_mut()[..3].copy_from_slice(b"one");
+        b.bytes_mut()[BLOCK_BYTES[0] - 3..].copy_from_slice(b"two");
+        pool.give_back(a);
+        pool.give_back(b);
+        assert!(pool.take(0).unwrap().bytes().ends_with(b"two"));
+        assert_eq!(pool.lent_bytes(), BLOCK_BYTES[0]);
+        assert!(pool.take(0).unwrap().bytes().starts_with(b"one"));
+        assert_eq!(pool.lent_bytes(), 2 * BLOCK_BYTES[0]);
+    }
+
+    #[test]
+    fn references_are_counted_up_to_the_limit_of_their_kind() {
+        let mut pool = BlockPool::new(0).with_referred_limits(100, 50);
+        assert!(!pool.lacks_references(Referrer::Source, 100));
+        assert!(pool.lacks_references(Referrer::Source, 101));
+        assert!(!pool.lacks_references(Referrer::Derived, 50));
+        assert!(pool.lacks_references(Referrer::Derived, 51));
+        assert!(pool.charge_reference(Referrer::Source, 60));
+        // What is refused is not counted.
+        assert!(!pool.charge_reference(Referrer::Source, 41));
+        assert!(pool.charge_reference(Referrer::Source, 40));
+        assert!(pool.lacks_references(Referrer::Source, 1));
+        assert!(!pool.lacks_references(Referrer::Derived, 50), "the other kind has room as before");
+        pool.release_reference(Referrer::Source, 60);
+        assert!(pool.lacks_references(Referrer::Source, 61));
+        assert!(pool.charge_reference(Referrer::Source, 60));
+    }
+
+    #[test]
+    fn a_pool_without_limits_for_references_never_lacks_any() {
+        let mut pool = BlockPool::new(0);
+        assert!(pool.charge_reference(Referrer::Source, 1_000));
+        assert!(!pool.lacks_references(Referrer::Source, usize::MAX));
+    }
+
+    #[test]
+    fn the_index_has_half_as_much_again_as_the_pool() {
+        assert_eq!(BlockPool::index_limit_bytes(64 << 10), 32 << 10);
+        let mut pool = BlockPool::new(2_000);
+        assert!(!pool.charge_index(1_001));
+        assert!(pool.charge_index(600));
+        assert!(!pool.charge_index(401));
+        assert!(pool.charge_index(400));
+        pool.release_index(300);
+        assert!(!pool.charge_index(301));
+        assert!(pool.charge_index(300));
+        assert!(pool.charge_index(0) && !pool.charge_index(1));
     }
 }

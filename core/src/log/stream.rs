@@ -286,7 +286,7 @@ impl Log {
         self.charged > self.budget
     }
 
-    /// Memory that appending `frame` would newly charge.
+    /// Memory that appending `frame` would newly charge, in blocks of the size that is due now.
     fn need(&self, frame: &Frame<'_>) -> usize {
         let room = self.segments.back().map_or(0, Segment::room);
         let unit = BLOCK_BYTES[self.block_class()];
@@ -426,10 +426,6 @@ impl Log {
     /// Cursors inside a frame below it must be served from elsewhere first.
     pub fn survivor_of_forgetting(&self) -> Option<u64> {
         let end = self.segments.front()?.end();
-        // The newest frame stays, and so does the block that is being written.
-        if self.segments.len() < 2 || self.index.back()?.offset < end {
-            return None;
-        }
         let i = self.index.partition_point(|e| e.offset < end);
         self.index.get(i).map(|e| e.seq)
     }
@@ -450,10 +446,8 @@ impl Log {
         // What follows may be only the rest of a frame that is now forgotten.
         if let Some(first) = self.index.front() {
             let keep_from = first.offset;
-            while self.segments.len() > 1 && self.segments[0].end() <= keep_from {
-                if let Some(segment) = self.segments.pop_front() {
-                    self.release(segment, pool);
-                }
+            while let Some(segment) = self.segments.pop_front_if(|s| s.end() <= keep_from) {
+                self.release(segment, pool);
             }
         }
     }
@@ -581,7 +575,8 @@ impl Log {
         }
     }
 
-    /// The payload of a frame, if it lies in one piece; `scratch` is filled with it otherwise.
+    /// What is behind a frame's header, and the payload itself if that is all and kept by reference. Where it does not lie in one
+    /// piece, `scratch` is filled with it.
     pub fn payload<'a>(&'a self, entry: &Entry, scratch: &'a mut Vec<u8>) -> (&'a [u8], Option<&'a Payload>) {
         let from = entry.offset + entry.header_len as u64;
         let to = entry.offset + entry.len as u64;
@@ -594,8 +589,9 @@ impl Log {
             let begin = (from - segment.start) as usize;
             let bytes = &segment.bytes()[begin..begin + (to - from) as usize];
             let shared = match &segment.memory {
-                Memory::Shared(payload) if begin == 0 => Some(payload),
-                _ => None,
+                // It is a segment of its own: this is all of it.
+                Memory::Shared(payload) => Some(payload),
+                Memory::Block(_) => None,
             };
             return (bytes, shared);
         }

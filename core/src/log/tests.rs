@@ -7,25 +7,18 @@ use arrayvec::ArrayVec;
 use proptest::prelude::*;
 
 use super::stream::ENTRY_BYTES;
-use super::{BlockPool, Frame, FramePayload, Log, Place, Referrer};
+use super::{BlockPool, Entry, Frame, FramePayload, Log, Place, Referrer};
 use crate::ingest::{Payload, PayloadPool};
 use crate::types::{ConnectionId, Kind};
 
-const BUDGET: usize = 64 << 10;
+pub(super) const BUDGET: usize = 64 << 10;
 
-fn bytes(seq: u64, len: usize) -> Vec<u8> {
+pub(super) fn bytes(seq: u64, len: usize) -> Vec<u8> {
     (0..len).map(|i| (seq as usize * 31 + i * 7) as u8).collect()
 }
 
-fn append(
-    log: &mut Log,
-    pool: &mut BlockPool,
-    seq: u64,
-    header: &[u8],
-    payload: FramePayload<'_>,
-    tail: &[u8],
-) -> bool {
-    let frame = Frame {
+pub(super) fn frame<'a>(seq: u64, header: &'a [u8], payload: FramePayload<'a>, tail: &'a [u8]) -> Frame<'a> {
+    Frame {
         seq,
         count: 1,
         time_ns: seq * 10,
@@ -37,7 +30,19 @@ fn append(
         header,
         payload,
         tail,
-    };
+    }
+}
+
+/// As the shard does it: within the budget.
+fn append(
+    log: &mut Log,
+    pool: &mut BlockPool,
+    seq: u64,
+    header: &[u8],
+    payload: FramePayload<'_>,
+    tail: &[u8],
+) -> bool {
+    let frame = frame(seq, header, payload, tail);
     while log.is_over_budget_with(&frame) && log.survivor_of_forgetting().is_some() {
         log.forget_oldest(pool);
     }
@@ -48,7 +53,7 @@ fn append(
     is_appended
 }
 
-fn read(log: &Log, from: u64, to: u64) -> Vec<u8> {
+pub(super) fn read(log: &Log, from: u64, to: u64) -> Vec<u8> {
     let mut all = Vec::new();
     let mut at = from;
     while at < to {
@@ -81,6 +86,34 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Clear),
     ]
 }
+
+/// A log that no budget and no pool limits, with smallest blocks as long as it holds little.
+pub(super) fn ample() -> (BlockPool, Log) {
+    (BlockPool::new(16 << 20), Log::new(1, BUDGET - 1, Referrer::Source))
+}
+
+/// Appends the next frame, whatever the budget says: no header, `len` bytes.
+pub(super) fn push(log: &mut Log, pool: &mut BlockPool, len: usize) -> bool {
+    let seq = log.next_seq();
+    log.append(&frame(seq, b"", FramePayload::Copied(&bytes(seq, len)), b""), pool)
+}
+
+pub(super) fn pushed(log: &mut Log, pool: &mut BlockPool, lens: &[usize]) {
+    lens.iter().for_each(|&len| assert!(push(log, pool, len)));
+}
+
+pub(super) fn shared(len: usize) -> Payload {
+    PayloadPool::new(16 << 20).copy_from(&bytes(9, len)).unwrap()
+}
+
+pub(super) fn at(log: &Log, seq: u64) -> Entry {
+    match log.place(seq) {
+        Place::At(entry) => entry,
+        other => panic!("{seq} is at {other:?}"),
+    }
+}
+
+pub(super) const BLOCK: usize = 4 << 10;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

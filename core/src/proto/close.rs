@@ -142,6 +142,44 @@ mod tests {
     }
 
     #[test]
+    fn every_code_of_the_registry_has_its_number_and_its_name() {
+        let named = [
+            (CloseCode::NORMAL, 1000, "normal"),
+            (CloseCode::GOING_AWAY, 1001, "going_away"),
+            (CloseCode::PROTOCOL_ERROR, 1002, "protocol_error"),
+            (CloseCode::UNSUPPORTED, 1003, "unsupported"),
+            (CloseCode::NO_STATUS, 1005, "no_status"),
+            (CloseCode::ABNORMAL, 1006, "abnormal"),
+            (CloseCode::INVALID_PAYLOAD, 1007, "invalid_payload"),
+            (CloseCode::POLICY, 1008, "policy"),
+            (CloseCode::TOO_BIG, 1009, "too_big"),
+            (CloseCode::EXTENSION_NEEDED, 1010, "extension_needed"),
+            (CloseCode::INTERNAL_ERROR, 1011, "internal_error"),
+            (CloseCode::SERVICE_RESTART, 1012, "service_restart"),
+            (CloseCode::TRY_AGAIN_LATER, 1013, "try_again_later"),
+            (CloseCode::BAD_GATEWAY, 1014, "bad_gateway"),
+            (CloseCode::TLS_FAILED, 1015, "tls_failed"),
+        ];
+        for (code, number, name) in named {
+            assert_eq!((code, code.to_u16(), code.name()), (CloseCode::new(number), number, name));
+        }
+        for (number, name) in [
+            (0, "reserved"),
+            (999, "reserved"),
+            (1004, "reserved"),
+            (1016, "reserved"),
+            (2999, "reserved"),
+            (3000, "registered"),
+            (3999, "registered"),
+            (4000, "private"),
+            (4999, "private"),
+            (5000, "reserved"),
+        ] {
+            assert_eq!(CloseCode::new(number).name(), name, "{number}");
+        }
+    }
+
+    #[test]
     fn codes_print_with_number_and_name() {
         assert_eq!(CloseCode::TOO_BIG.to_string(), "1009 (too_big)");
         assert_eq!(CloseCode::new(4401).to_string(), "4401 (private)");

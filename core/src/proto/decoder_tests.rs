@@ -260,6 +260,40 @@ fn a_header_and_a_control_frame_wait_until_they_are_whole() {
 }
 
 #[test]
+fn where_the_stream_stands_is_known_at_every_byte() {
+    // In the fragments: no message, one under way; before its end a ping, which changes nothing.
+    let stream = [
+        (frame(Opcode::Text, true, b"whole"), false),
+        (frame(Opcode::Binary, false, b"one"), true),
+        (frame(Opcode::Ping, true, b"p"), true),
+        (frame(Opcode::Continuation, false, b""), true),
+        (frame(Opcode::Continuation, true, b"two"), false),
+        (frame(Opcode::Pong, true, b""), false),
+    ];
+    let mut decoder = server();
+    assert!(decoder.is_between_messages() && !decoder.is_in_message() && !decoder.is_ended());
+    let mut was_in_message = false;
+    for (frame, is_in_message) in stream {
+        for len in 1..frame.len() {
+            let mut front = frame[..len].to_vec();
+            let mut cut = Decoder { ..decoder };
+            while cut.next(&mut front, MAX).unwrap().part.is_some_and(|part| matches!(part, Part::Data { .. })) {
+                front.clear();
+            }
+            let is_payload = frame[0] & 0x8 == 0 && len >= 6;
+            assert_eq!(cut.is_in_message(), was_in_message || is_payload, "{len} bytes of {frame:02x?}");
+            assert_eq!(cut.is_between_messages(), !cut.is_in_message(), "{len} bytes of {frame:02x?}");
+            assert!(!cut.is_ended());
+        }
+        assert!(decoder.next(&mut frame.clone(), MAX).is_ok());
+        was_in_message = is_in_message;
+        assert_eq!((decoder.is_in_message(), decoder.is_between_messages()), (is_in_message, !is_in_message));
+    }
+    assert!(decoder.next(&mut frame(Opcode::Close, true, b""), MAX).is_ok());
+    assert!(decoder.is_ended() && !decoder.is_in_message() && !decoder.is_between_messages());
+}
+
+#[test]
 fn a_message_at_the_maximum_passes_and_one_byte_more_is_1009() {
     for (len, max) in [(0, 0), (1, 1), (125, 125), (126, 126), (65_535, 65_535), (65_536, 65_536), (70_000, 70_000)] {
         let bytes = frame(Opcode::Binary, true, &vec![1; len]);

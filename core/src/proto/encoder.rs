@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(ping(b"Hello")[..], *b"\x89\x05Hello");
         assert_eq!(pong(b"")[..], *b"\x8A\x00");
         assert_eq!(pong(&[7; 125]).len(), 127);
+        assert!(pong(&[7; 125]).is_full(), "no more room than the longest needs");
         assert_eq!(ping(&[7; 126]).len(), 127);
         assert_eq!(ping(&[7; 126])[1], 125);
     }

@@ -75,7 +75,7 @@ impl Utf8 {
 
 /// Length of the character that `bytes` cuts at its end, 0 if none: decided from its lead byte, at most 3 from the end.
 fn cut_character_len(bytes: &[u8]) -> usize {
-    for (back, &byte) in bytes.iter().rev().take(3).enumerate() {
+    for (there, &byte) in (1..).zip(bytes.iter().rev().take(3)) {
         let len = match byte {
             0x80..=0xBF => continue,
             0xC0..=0xDF => 2,
@@ -83,7 +83,7 @@ fn cut_character_len(bytes: &[u8]) -> usize {
             0xF0..=0xFF => 4,
             _ => 1,
         };
-        return if len > back + 1 { back + 1 } else { 0 };
+        return if len > there { there } else { 0 };
     }
     0
 }

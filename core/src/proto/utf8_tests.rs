@@ -154,3 +154,29 @@ fn empty_pieces_change_nothing() {
     assert_eq!(verdict([&b""[..], b"\xE2", b"", b"\x82", b"", b"\xAC", b""]), Verdict::Complete);
     assert!(Utf8::new().is_complete());
 }
+
+/// [`Utf8::push`] leaves most of a text to simdutf8; the automaton knows all of it by itself.
+#[test]
+fn the_automaton_alone_agrees_byte_by_byte() {
+    let verdict = |bytes: &[u8]| {
+        let mut utf8 = Utf8::new();
+        match bytes.iter().try_for_each(|&byte| utf8.step(byte)) {
+            Ok(()) if utf8.is_complete() => Verdict::Complete,
+            Ok(()) => Verdict::Cut,
+            Err(InvalidUtf8) => Verdict::Invalid,
+        }
+    };
+    for character in ('\0'..=char::MAX).step_by(7).chain(['\u{7F}', '\u{80}', '\u{7FF}', '\u{800}', '\u{FFFF}']) {
+        let mut bytes = [0; 5];
+        let len = character.encode_utf8(&mut bytes).len();
+        bytes[len] = b'a';
+        for end in 0..=len + 1 {
+            assert_eq!(verdict(&bytes[..end]), oracle(&bytes[..end]), "{:02x?}", &bytes[..end]);
+        }
+    }
+    for a in 0..=255 {
+        for b in 0..=255 {
+            assert_eq!(verdict(&[a, b]), oracle(&[a, b]), "{a:02x} {b:02x}");
+        }
+    }
+}

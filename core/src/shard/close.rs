@@ -17,6 +17,10 @@ use crate::usdt;
 
 /// How long the host has to answer a message that it has taken, if the client has broken the protocol right after it.
 const ANSWER_NS: u64 = 50_000_000;
+/// How exactly the closes of a shutdown keep to their moments.
+const CLOSE_TICK_NS: u64 = 5_000_000;
+/// Said with 1012.
+const RESTART_REASON: &str = "the server restarts: connect again in a second";
 /// A message that came longer ago than this is taken to have been answered.
 const UNANSWERED_NS: u64 = 1_000_000_000;
 
@@ -319,12 +323,15 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Stops accepting; everybody gets what is due, then 1001.
+    /// Stops accepting; everybody gets what is due, then 1001, or 1012 where the closes are spread over a window.
     pub(super) fn begin_drain(&mut self, within_ns: u64) {
         if self.ending != Ending::No {
             return;
         }
-        self.ending = Ending::Draining { deadline_ns: self.now_ns.saturating_add(within_ns) };
+        let began_ns = self.now_ns;
+        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        let deadline_ns = began_ns.saturating_add(within_ns);
+        self.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns };
         self.driver.stop_listening();
         for slot in 0..self.conns.len() as u32 {
             match self.conns[slot as usize].phase {
@@ -340,17 +347,30 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// While draining: closes whoever has everything, and ends when nobody is left or the time is up.
+    /// While draining: closes whoever has everything and whose moment has come, and ends when nobody is left or the time is up.
     pub(super) fn end_if_drained(&mut self) {
-        let Ending::Draining { deadline_ns } = self.ending else { return };
-        if self.reader.as_ref().is_none_or(|r| r.backlog_bytes() == 0) {
+        let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns } = &mut self.ending else { return };
+        let (began_ns, deadline_ns, window_ns) = (*began_ns, *deadline_ns, *window_ns);
+        let is_time = self.now_ns >= *look_ns;
+        if is_time && window_ns > 0 {
+            *look_ns = self.now_ns + CLOSE_TICK_NS;
+        }
+        if is_time && self.reader.as_ref().is_none_or(|r| r.backlog_bytes() == 0) {
             for slot in 0..self.conns.len() as u32 {
                 let conn = &self.conns[slot as usize];
                 if conn.phase != Phase::Draining || conn.flags.is_blocked || conn.flags.is_dirty || conn.has_output() {
                     continue;
                 }
                 if self.is_caught_up(slot) {
-                    self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
+                    if window_ns == 0 {
+                        self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
+                        continue;
+                    }
+                    let seed =
+                        began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ u64::from(conn.generation);
+                    if self.now_ns >= began_ns + share_of(window_ns, seed) {
+                        self.begin_close(slot, CloseCode::SERVICE_RESTART.to_u16(), RESTART_REASON);
+                    }
                 } else {
                     self.conns[slot as usize].flags.has_leftover = true;
                     self.mark_dirty(slot);
@@ -397,6 +417,15 @@ impl<D: Driver> Shard<D> {
     }
 }
 
+/// A part of `window_ns`, evenly drawn by `seed` (the finaliser of SplitMix64; Steele, Lea and Flood 2014).
+fn share_of(window_ns: u64, seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^= x >> 31;
+    ((u128::from(x) * u128::from(window_ns)) >> 64) as u64
+}
+
 impl Extra {
     /// Makes it as good as new, keeping its memory unless that is large.
     fn reset(&mut self) {
@@ -409,5 +438,34 @@ impl Extra {
             self.inbox = inbox;
             self.control = control;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_closing_are_spread_evenly() {
+        const WINDOW_NS: u64 = 30_000_000_000;
+        const BINS: usize = 20;
+        // As they are made: neighbouring slots, mostly of one generation, on a few shards, at some time.
+        for began_ns in [0, 1, 77_123_456_789, u64::MAX / 3] {
+            let mut bins = [0u32; BINS];
+            let count = 4 * 2_500;
+            for shard in 0..4u64 {
+                for slot in 0..2_500u64 {
+                    let share = share_of(WINDOW_NS, began_ns ^ shard << 56 ^ slot << 24 ^ (slot % 3));
+                    assert!(share < WINDOW_NS);
+                    bins[(share / (WINDOW_NS / BINS as u64)) as usize] += 1;
+                }
+            }
+            let expected = f64::from(count) / BINS as f64;
+            let chi2: f64 = bins.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
+            // The 99 % point of chi-squared with 19 degrees of freedom.
+            assert!(chi2 < 36.19, "chi-squared {chi2} at {began_ns}: {bins:?}");
+        }
+        assert_eq!(share_of(0, 5), 0);
+        assert!(share_of(u64::MAX, 5) < u64::MAX);
     }
 }

@@ -87,7 +87,12 @@ enum Ending {
     No,
     /// Flushing; what is left at the deadline is reset.
     Draining {
+        began_ns: u64,
         deadline_ns: u64,
+        /// Time over which the closes are spread; 0: none.
+        window_ns: u64,
+        /// Before then nobody's moment has come.
+        look_ns: u64,
     },
     Ended,
 }
@@ -297,7 +302,7 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
-        if let Ending::Draining { deadline_ns } = self.ending {
+        if let Ending::Draining { deadline_ns, .. } = self.ending {
             until = until.min(deadline_ns);
         }
         if !self.stuck.is_empty() || !self.host_events.is_empty() {

@@ -351,6 +351,52 @@ mod tests {
         json!({"type": "subscribe", "topics": ["t"]})
     }
 
+    /// Virtual milliseconds after which each of seven clients is closed by a shutdown that has 20 s, and the code.
+    fn closes(close_window: Duration) -> Vec<(u64, String)> {
+        let mut config = config();
+        config.limits.close_window = close_window;
+        config.limits.ping_every = Duration::ZERO;
+        let mut stage = Stage::new(config, 64 << 10);
+        let mut players: Vec<Player> = (0..7).map(|_| stage.player(Protocol::JsonV1, &subscribe())).collect();
+        stage.publish(&stamp(1, 5));
+        let drain = Command::Drain { within_ns: 20_000_000_000 };
+        stage.shared.mailboxes[0].commands.push(drain).expect("an empty queue");
+        let mut closes = vec![(0, String::new()); players.len()];
+        for ms in 1..=20_000 {
+            stage.turns(1, &mut players[0]);
+            for (close, player) in closes.iter_mut().zip(&mut players) {
+                for said in player.reads() {
+                    assert!(close.1.is_empty() || said == "End", "{said} after the close");
+                    if said.starts_with("Close") {
+                        *close = (ms, said);
+                    }
+                }
+            }
+        }
+        closes
+    }
+
+    #[test]
+    fn a_shutdown_closes_each_at_a_moment_of_its_own_within_the_window() {
+        for (window_s, within_s) in [(8, 8), (15, 10)] {
+            let closes = closes(Duration::from_secs(window_s));
+            assert!(closes.iter().all(|(_, said)| said.contains("1012")), "{closes:?}");
+            assert!(closes.iter().all(|(ms, _)| *ms <= within_s * 1_000 + 10), "beyond {within_s} s: {closes:?}");
+            let mut moments: Vec<u64> = closes.iter().map(|(ms, _)| *ms).collect();
+            moments.sort_unstable();
+            moments.dedup();
+            assert_eq!(moments.len(), closes.len(), "two at once: {closes:?}");
+            let spread_ms = moments[moments.len() - 1] - moments[0];
+            assert!(spread_ms > within_s * 500, "{spread_ms} ms apart: {closes:?}");
+        }
+    }
+
+    #[test]
+    fn a_shutdown_without_a_window_closes_everybody_at_once() {
+        let closes = closes(Duration::ZERO);
+        assert!(closes.iter().all(|(ms, said)| *ms <= 5 && said.contains("1001")), "{closes:?}");
+    }
+
     #[test]
     fn the_highest_number_as_since_is_just_a_number_of_the_future() {
         let mut stage = Stage::new(config(), 64 << 10);

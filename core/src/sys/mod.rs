@@ -4,7 +4,7 @@
 
 pub mod clock;
 pub mod cpu;
-#[cfg_attr(any(loom, feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
+#[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
 pub mod futex;
 #[cfg(feature = "guard-pages")]
 pub mod guard;

@@ -300,6 +300,8 @@ static void configurations(const char *driver) {
     TAKEN(config.idle_timeout_ms = UINT64_MAX);
     TAKEN(config.close_timeout_ms = 0);
     TAKEN(config.close_timeout_ms = UINT64_MAX);
+    TAKEN(config.close_window_ms = 1);
+    TAKEN(config.close_window_ms = UINT64_MAX);
     TAKEN(config.compression_threshold_bytes = 0);
     TAKEN(config.compression_threshold_bytes = UINT32_MAX);
     TAKEN((config.events_capacity = 0, config.events_messages = 0));

@@ -53,6 +53,8 @@ PLACE(fw_config, publish_access, 184);
 PLACE(fw_config, deflate, 188);
 PLACE(fw_config, lock_memory, 196);
 PLACE(fw_config, events_messages, 204);
+PLACE(fw_config, close_window_ms, 208);
+SIZE(fw_config, 216);
 
 SIZE(fw_pressure, 64);
 PLACE(fw_pressure, subscribers, 8);

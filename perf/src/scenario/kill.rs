@@ -84,7 +84,10 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     for crowd in &crowds {
         crowd.ready()?;
     }
-    let (mut published, mut lost, mut announced) = (0, 0, 0);
+    // Who has nothing yet comes back as somebody new, to whom nothing is announced.
+    let mut published = load(1, 0.0, 0)?.finish()?.sent;
+    wait_for(&mut crowds, |sum| sum.healthy.last_least >= published)?;
+    let (mut lost, mut announced) = (0, 0);
     let (mut numbered_right, mut complete) = (0, 0);
     let (mut slowest_start, mut slowest_return) = (Duration::ZERO, Duration::ZERO);
     for round in 1..=kills {
