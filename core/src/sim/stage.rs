@@ -1,6 +1,7 @@
 //! A small stage: one shard on a calm network, and clients that do just what a test says.
 //!
-//! For what the simulation has found: each defect has its shortest play here.
+//! For what the simulation has found: each defect has its shortest play here. And for what is promised
+//! to the byte, the turn or the number: a module for each noun.
 
 mod cuts;
 mod gauges;

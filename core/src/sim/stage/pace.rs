@@ -104,15 +104,16 @@ fn a_paced_message_that_expires_just_when_its_time_comes_does_not_come() {
         let mut player = paced(&mut stage, json!({}));
         stage.says("a", "first", |_| {});
         stage.turns(1, &mut player);
-        stage.says("a", "expires", |head| head.ttl_ms = ttl_ms);
+        (0..3).for_each(|_| stage.says("a", "expires", |head| head.ttl_ms = ttl_ms));
         assert_eq!(player.reads(), ["normal 1"]);
-        let expected: &[(usize, &str)] = if comes { &[(100, "normal 2")] } else { &[] };
+        let expected: &[(usize, &str)] = if comes { &[(100, "normal 4")] } else { &[] };
         assert_eq!(timeline(&mut stage, &mut player, 150), lines(expected), "{ttl_ms}");
         assert!(stage.sleeps().is_some());
+        assert_eq!(stage.stats().passed_over, if comes { 2 } else { 3 });
         // Without a candidate no time begins: what is new comes at once.
-        stage.says("a", "third", |_| {});
+        stage.says("a", "fifth", |_| {});
         let turn = if comes { 50 } else { 1 };
-        assert_eq!(timeline(&mut stage, &mut player, 60), lines(&[(turn, "normal 3")]));
+        assert_eq!(timeline(&mut stage, &mut player, 60), lines(&[(turn, "normal 5")]));
     }
 }
 
@@ -193,6 +194,20 @@ fn a_paced_message_larger_than_a_send_comes_whole() {
         assert_eq!(heard, lines(&[(2, &*format!("normal {}", 2 * number))]), "{number}");
     }
     assert_eq!(stage.stats().passed_over, 3);
+}
+
+#[test]
+fn paced_lanes_share_the_64_kib_of_a_send() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut object = topics(&["a", "b"]);
+    object["max_hz"] = json!(10);
+    let mut player = stage.player(Protocol::JsonV1, &object);
+    assert_eq!(stage.plays(2, &mut player), ["subscribed", "subscribed"]);
+    let before = stage.stats().sent_bytes;
+    ["a", "b"].into_iter().for_each(|topic| stage.says(topic, &text("large", 40_000), |_| {}));
+    stage.turns(1, &mut player);
+    assert_eq!(stage.stats().sent_bytes - before, 64 << 10);
+    assert_eq!(stage.plays(2, &mut player), ["normal 1", "normal 1"]);
 }
 
 /// More lanes have their time than fit one send: all get theirs in the turns that follow.

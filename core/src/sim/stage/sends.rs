@@ -104,6 +104,69 @@ fn messages_to_one_client_come_many_at_a_time_and_128_kib_at_most() {
 }
 
 #[test]
+fn lanes_share_the_64_kib_of_a_send() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut player = stage.gathered();
+    let before = stage.stats().sent_bytes;
+    for topic in ["a", "b"] {
+        (0..5).for_each(|number| stage.says(topic, &text(&format!("{topic}{number}"), 9_996), |_| {}));
+    }
+    stage.turns(1, &mut player);
+    assert_eq!((stage.stats().sent_bytes - before) as usize, SEND_MAX);
+    stage.turns(1, &mut player);
+    assert_eq!((stage.stats().sent_bytes - before) as usize, 100_000);
+    assert_eq!(player.reads().len(), 10);
+}
+
+/// The most that one send brings ends anywhere: in a header, or between two frames of a run.
+#[test]
+fn a_send_that_is_full_at_the_end_of_a_frame_or_in_a_header_goes_on_in_the_next_turn() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut player = stage.raw("/t/a");
+    let before = stage.stats().sent_bytes;
+    // Ten bytes of header, and two bytes left for the next one's.
+    stage.sends_to(&player, &text("first", 2 * SEND_MAX - 12));
+    stage.sends_to(&player, &text("second", 1_000));
+    stage.turns(1, &mut player);
+    assert_eq!((stage.stats().sent_bytes - before) as usize, 2 * SEND_MAX);
+    assert_eq!(stage.plays(1, &mut player), ["first", "second"]);
+
+    let before = stage.stats().sent_bytes;
+    for number in 0..2 {
+        stage.sends_to(&player, &text(&format!("alone {number}"), SEND_MAX - 5_004));
+    }
+    (0..20).for_each(|number| stage.says("a", &text(&number.to_string(), 996), |_| {}));
+    stage.turns(1, &mut player);
+    assert_eq!((stage.stats().sent_bytes - before) as usize, 2 * SEND_MAX);
+    assert_eq!(player.reads().len(), 12);
+    assert_eq!(stage.plays(2, &mut player).len(), 10);
+}
+
+/// The rest of a long frame that has moved out of its log.
+#[test]
+fn a_rest_that_moved_out_comes_in_sends_of_128_kib_at_most() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut player = stage.player(Protocol::JsonV1, &topics(&["a"]));
+    assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
+    stage.send_capacity(20);
+    stage.says("a", &format!("\"{}\"", "x".repeat(300_000)), |head| head.payload_kind = Kind::Json);
+    stage.turns(1, &mut player);
+    assert_eq!(player.reads(), [""; 0]);
+    stage.shard.drop_derived(|| true);
+    stage.says("a", "2", |head| head.payload_kind = Kind::Json);
+    stage.send_capacity(1 << 20);
+    let mut brought = Vec::new();
+    for _ in 0..4 {
+        let before = stage.stats().sent_bytes;
+        stage.turns(1, &mut player);
+        brought.push((stage.stats().sent_bytes - before) as usize);
+    }
+    assert_eq!(brought[..2], [2 * SEND_MAX, 2 * SEND_MAX]);
+    assert!((38_000..39_000).contains(&brought[2]) && brought[3] == 0, "{brought:?}");
+    assert_eq!(player.reads(), ["normal 1", "normal 2"]);
+}
+
+#[test]
 fn messages_to_one_client_leave_room_for_a_part_of_a_run() {
     let mut stage = Stage::new(config(), 1 << 20);
     let mut player = stage.raw("/t/a");
@@ -132,15 +195,16 @@ fn news_that_cross_the_end_of_a_block_come_at_once() {
 #[test]
 fn who_has_everything_leaves_nothing_to_do() {
     let mut stage = Stage::new(config(), 1 << 20);
-    let mut player = stage.raw("/t/a");
-    let mut gathered = stage.gathered();
-    stage.turns(2, &mut player);
+    // Served with all others, by itself, and frame by frame.
+    let mut players = [stage.raw("/t/a"), stage.gathered(), stage.raw("/t/a?echo=0")];
+    let [first, ..] = &mut players;
+    stage.turns(2, first);
     for number in 1..5 {
-        // The shard sleeps until its counters are due, or somebody's ping.
         stage.says("a", &text(&number.to_string(), 900), |_| {});
-        assert_eq!((player.reads(), gathered.reads()), (vec![], vec![]));
-        stage.turns(1, &mut player);
-        assert_eq!((player.reads(), gathered.reads()), (vec![number.to_string()], vec![number.to_string()]));
+        stage.turns(1, &mut players[0]);
+        for player in &mut players {
+            assert_eq!(player.reads(), [number.to_string()]);
+        }
         assert!(stage.sleeps().is_some(), "{number}");
     }
 }
