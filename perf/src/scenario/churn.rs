@@ -45,7 +45,7 @@ pub const SCENARIO: Scenario = Scenario {
         (
             "server_args",
             // Pools that have all their memory after the first minutes: what grows then is a leak.
-            "--lane-bytes 128KiB --ping-every 5s --handshake-timeout 2s --ring-bytes 1MiB --pool-bytes 8MiB --payload-bytes 4MiB \
+            "--lane-bytes 128KiB --ping-every 5s --handshake-timeout 2s --ring-bytes 1MiB --pool-bytes 24MiB --payload-bytes 4MiB \
              --max-message-bytes 256KiB",
             "further arguments of the server",
         ),
