@@ -98,7 +98,15 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.note_all(&published.errors);
     let mut crowds = first;
     crowds.push(crowd);
-    let sockets = procfs::sockets(server.addr().port(), Ipv4Addr::LOCALHOST)?;
+    // The publisher's own is on its way out.
+    let settling = Instant::now();
+    let sockets = loop {
+        let sockets = procfs::sockets(server.addr().port(), Ipv4Addr::LOCALHOST)?;
+        if sockets.established == n as u64 + 1 || settling.elapsed() > Duration::from_secs(30) {
+            break sockets;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
 
     outcome.exactly("halves still open", open as u64, 0);
     outcome.at_most("halves: the last one gone, after it came", gone_after.as_secs_f64(), bound.as_secs_f64(), "s");
