@@ -75,7 +75,7 @@ bite() {
         rm -rf "${artifacts:?}/$name"
         case $name in
         http) first=core/fuzz/seeds/http/good ;;
-        negotiation) first=core/fuzz/seeds/negotiation/offer-00 ;;
+        negotiation) first=core/fuzz/seeds/negotiation/offer-09 ;;
         *) first=none ;;
         esac
         line=$(CARGO_TARGET_DIR=$target/bite FANWIRE_FUZZ_TREE=$tree FANWIRE_FUZZ_CORPUS=$first FANWIRE_FUZZ_ARTIFACTS=$artifacts \
