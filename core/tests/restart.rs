@@ -26,7 +26,7 @@ fn clients_get_everything_then_1012_with_a_hint_while_nobody_else_gets_in(driver
     wait_until("all are there", || engine.stats().total.connections == CLIENTS as u64);
     topic.publish_timeout(Priority::Normal, Kind::Json, br#"{"last":1}"#, PATIENCE).expect("room");
     let ending = std::thread::spawn(move || engine.shutdown(Duration::from_secs(60)));
-    let mut closed_early = 0;
+    let mut let_in = 0;
     for client in &mut clients {
         let mut got_it = false;
         let frame = loop {
@@ -40,7 +40,7 @@ fn clients_get_everything_then_1012_with_a_hint_while_nobody_else_gets_in(driver
         assert_eq!(u16::from_be_bytes([frame.payload[0], frame.payload[1]]), 1012);
         assert!(frame.payload[2..].ends_with(b"connect again in a second"));
         // The first close is said after the port was closed.
-        closed_early += u32::from(TcpStream::connect(at).is_ok_and(|stream| {
+        let_in += u32::from(TcpStream::connect(at).is_ok_and(|stream| {
             let mut bare = Bare::over(stream);
             bare.send(support::upgrade_request("/t/last", None).as_bytes());
             bare.response_head().starts_with("HTTP/1.1 101")
@@ -48,7 +48,7 @@ fn clients_get_everything_then_1012_with_a_hint_while_nobody_else_gets_in(driver
         client.send(&support::masked(0x88, &frame.payload));
         client.read_to_end();
     }
-    assert_eq!(closed_early, 0, "somebody was let in");
+    assert_eq!(let_in, 0, "somebody was let in");
     assert!(ending.join().expect("no panic").is_clean);
 }
 

@@ -351,6 +351,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn end_if_drained(&mut self) {
         let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns } = &mut self.ending else { return };
         let (began_ns, deadline_ns, window_ns) = (*began_ns, *deadline_ns, *window_ns);
+        let (code, reason) = match window_ns {
+            0 => (CloseCode::GOING_AWAY, "the server is shutting down"),
+            _ => (CloseCode::SERVICE_RESTART, RESTART_REASON),
+        };
         let is_time = self.now_ns >= *look_ns;
         if is_time && window_ns > 0 {
             *look_ns = self.now_ns + CLOSE_TICK_NS;
@@ -361,19 +365,12 @@ impl<D: Driver> Shard<D> {
                 if conn.phase != Phase::Draining || conn.flags.is_blocked || conn.flags.is_dirty || conn.has_output() {
                     continue;
                 }
-                if self.is_caught_up(slot) {
-                    if window_ns == 0 {
-                        self.begin_close(slot, CloseCode::GOING_AWAY.to_u16(), "the server is shutting down");
-                        continue;
-                    }
-                    let seed =
-                        began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ u64::from(conn.generation);
-                    if self.now_ns >= began_ns + share_of(window_ns, seed) {
-                        self.begin_close(slot, CloseCode::SERVICE_RESTART.to_u16(), RESTART_REASON);
-                    }
-                } else {
+                let seed = began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ u64::from(conn.generation);
+                if !self.is_caught_up(slot) {
                     self.conns[slot as usize].flags.has_leftover = true;
                     self.mark_dirty(slot);
+                } else if self.now_ns >= began_ns + share_of(window_ns, seed) {
+                    self.begin_close(slot, code.to_u16(), reason);
                 }
             }
         }

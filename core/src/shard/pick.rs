@@ -107,15 +107,15 @@ impl<D: Driver> Shard<D> {
         let mut has_planned = sub.partial() != 0;
         let mut is_done = true;
         for (looks, entry) in stream.log.entries_from(first).enumerate() {
+            if looks >= LOOKS_PER_TURN {
+                is_done = false;
+                break;
+            }
             let is_superseded = policy == SlowPolicy::Latest
                 && entry.count == 1
                 && lane.latest.get(&entry.key).is_some_and(|&newest| newest > entry.seq);
             let is_own = skips_own && entry.origin == me && entry.is_sender_excluded;
             let is_expired = entry.expiry_ns != 0 && entry.expiry_ns <= wall_ns;
-            if looks >= LOOKS_PER_TURN {
-                is_done = false;
-                break;
-            }
             if is_superseded || is_own || is_expired {
                 if has_planned {
                     since += entry.count;

@@ -177,13 +177,19 @@ fn a_frame_larger_than_90_percent_of_the_budget_is_delivered() {
     }
 }
 
-#[test]
-fn a_client_of_a_subprotocol_is_told_what_it_lost_before_what_comes() {
+/// A JSON subscriber of `a` and `b` that has its first message.
+fn begun() -> (Stage, Player) {
     let mut stage = Stage::new(config(SlowPolicy::DropOldest), 4 << 20);
     let mut player = stage.player(Protocol::JsonV1, &topics(&["a", "b"]));
     stage.says("b", "begun", |_| {});
     assert_eq!(stage.plays(2, &mut player), ["subscribed", "subscribed", "normal 1"]);
     stage.losses();
+    (stage, player)
+}
+
+#[test]
+fn a_client_of_a_subprotocol_is_told_what_it_lost_before_what_comes() {
+    let (mut stage, mut player) = begun();
     stage.holds(&mut player);
     let lens = burst(&stage, "a", Priority::High, HIGH + 1);
     // It takes more than one turn to render all that.
@@ -201,11 +207,7 @@ fn a_client_of_a_subprotocol_is_told_what_it_lost_before_what_comes() {
 /// A client that does not read its control messages: its gap notice waits, its cursor stays, and nothing is sent before the notice.
 #[test]
 fn a_gap_notice_that_finds_no_room_waits_and_holds_the_cursor() {
-    let mut stage = Stage::new(config(SlowPolicy::DropOldest), 4 << 20);
-    let mut player = stage.player(Protocol::JsonV1, &topics(&["a", "b"]));
-    stage.says("b", "begun", |_| {});
-    assert_eq!(stage.plays(2, &mut player), ["subscribed", "subscribed", "normal 1"]);
-    stage.losses();
+    let (mut stage, mut player) = begun();
     stage.send_capacity(1);
     // Answers up to the limit beyond which no more input is taken.
     let id = "x".repeat(60);

@@ -294,14 +294,20 @@ fn a_send_of_picked_frames_may_be_cut_anywhere() {
     }
 }
 
-#[test]
-fn batches_of_several_messages_are_not_conflated() {
-    let mut config = config(SlowPolicy::Latest);
-    config.topics[0].batch_window = Some(std::time::Duration::ZERO);
+/// A subscriber of `a` in batches that close with each turn, held.
+fn held_batches(policy: SlowPolicy) -> (Stage, Player) {
+    let mut config = config(policy);
+    config.topics[0].batch_window = Some(Duration::ZERO);
     let mut stage = Stage::new(config, 1 << 20);
     let mut player = stage.player(Protocol::BatchV1, &topics(&["a"]));
     assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
     stage.holds(&mut player);
+    (stage, player)
+}
+
+#[test]
+fn batches_of_several_messages_are_not_conflated() {
+    let (mut stage, mut player) = held_batches(SlowPolicy::Latest);
     for _ in 0..3 {
         (0..3).for_each(|_| stage.says("a", "message", |_| {}));
         stage.turns(1, &mut player);
@@ -311,12 +317,7 @@ fn batches_of_several_messages_are_not_conflated() {
 
 #[test]
 fn what_expires_counts_each_message_of_a_batch() {
-    let mut config = config(SlowPolicy::DropOldest);
-    config.topics[0].batch_window = Some(std::time::Duration::ZERO);
-    let mut stage = Stage::new(config, 1 << 20);
-    let mut player = stage.player(Protocol::BatchV1, &topics(&["a"]));
-    assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
-    stage.holds(&mut player);
+    let (mut stage, mut player) = held_batches(SlowPolicy::DropOldest);
     (0..3).for_each(|_| stage.says("a", "expires", |head| head.ttl_ms = 2));
     (0..3).for_each(|_| stage.says("a", "stays", |_| {}));
     stage.turns(5, &mut player);
