@@ -297,7 +297,7 @@ fn a_send_of_picked_frames_may_be_cut_anywhere() {
 /// A subscriber of `a` in batches that close with each turn, held.
 fn held_batches(policy: SlowPolicy) -> (Stage, Player) {
     let mut config = config(policy);
-    config.topics[0].batch_window = Some(Duration::ZERO);
+    config.topics[0].batch_window = Some(std::time::Duration::ZERO);
     let mut stage = Stage::new(config, 1 << 20);
     let mut player = stage.player(Protocol::BatchV1, &topics(&["a"]));
     assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
