@@ -225,6 +225,20 @@ impl Log {
         self.index.len()
     }
 
+    /// Number of segments held.
+    #[inline]
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// True if forgetting the oldest segment leaves a frame.
+    pub fn can_forget(&self) -> bool {
+        match (self.segments.front(), self.index.back()) {
+            (Some(oldest), Some(newest)) => newest.offset >= oldest.end(),
+            _ => false,
+        }
+    }
+
     /// The newest frame.
     pub fn last(&self) -> Option<Entry> {
         self.index.back().copied()
@@ -504,7 +518,7 @@ impl Log {
     }
 
     /// Frames from `seq` on, oldest first.
-    pub fn entries_from(&self, seq: u64) -> impl Iterator<Item = &Entry> {
+    pub fn entries_from(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Entry> {
         let i = self.index.partition_point(|e| e.end_seq() <= seq);
         self.index.range(i..)
     }

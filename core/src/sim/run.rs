@@ -107,6 +107,7 @@ impl Engine for Rig {
         let mut shard = self.shards[shard].borrow_mut();
         let turned = shard.turn(may_wait).expect("the sim driver never fails");
         shard.check_budgets();
+        shard.check_nothing_is_forgotten();
         turned == Turned::Ended
     }
 

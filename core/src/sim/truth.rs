@@ -239,6 +239,9 @@ impl Truth {
     /// Where a cursor must begin, given what the shard held at that moment. `since`: epoch equal, and the number.
     pub fn expected_start(&self, lane: Lane, linked: &Linked, since: Option<(bool, u64)>) -> Start {
         let head = linked.head;
+        if linked.is_first {
+            return Start { seq: 1, floor: linked.log_floor.max(1), reason: GapReason::Lag };
+        }
         let retention = self.settings_of(lane.0).retention;
         let last_value = match (retention, linked.last) {
             (Retention::None, _) | (_, None) => head,

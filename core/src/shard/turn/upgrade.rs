@@ -2,19 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Shard;
-use super::conn::{Conn, NO_TOPIC, Phase, connection_id};
-use super::timer::Moment;
-use super::topics::{Form, Wishes};
 use crate::config::{PublishAccess, nanoseconds};
-use crate::driver::{Driver, Slot};
+use crate::driver::Driver;
 use crate::event::{Event, Protocol};
 use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
-use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
+use crate::shard::clients::{Moment, Phase};
+use crate::shard::lanes::Form;
+use crate::shard::options::Options;
+use crate::shard::request::Resume;
+use crate::shard::turn::subscribe::Asking;
+use crate::shard::waiters::Cause;
+use crate::shard::{Ending, Shard};
 use crate::types::TopicId;
 use crate::usdt;
 
@@ -26,31 +28,31 @@ enum Verdict {
     Refused(Refusal),
     /// The name registry is busy: look at the request again.
     Busy,
-    Accepted {
-        response: Vec<u8>,
-        protocol: Protocol,
-        topics: Vec<(String, TopicId)>,
-        path: String,
-        may_publish: bool,
-        /// permessage-deflate was agreed, with this window for what is sent.
-        deflate: Option<u8>,
-        echo: bool,
-    },
+    Accepted(Box<Accepted>),
+}
+
+/// What was agreed.
+struct Accepted {
+    response: Vec<u8>,
+    protocol: Protocol,
+    topics: Vec<(String, TopicId)>,
+    path: String,
+    may_publish: bool,
+    /// permessage-deflate was agreed, with this window for what is sent.
+    deflate: Option<u8>,
+    echo: bool,
 }
 
 impl<D: Driver> Shard<D> {
     pub(super) fn on_accepted(&mut self, slot: u32, peer: Option<SocketAddr>) {
-        while self.conns.len() <= slot as usize {
-            self.conns.push(Conn::vacant());
-        }
-        self.conns[slot as usize].open(self.now_ns);
-        self.open_count += 1;
+        self.clients.open(slot, self.pace.now_ns);
+        self.subscriptions.open(slot, Form::Raw);
         self.stats.accepted += 1;
-        usdt::accept(self.number.into(), slot, self.conns[slot as usize].generation, self.open_count);
+        usdt::accept(self.number.into(), slot, self.clients[slot].generation, self.clients.open_count());
         #[cfg(any(test, fuzzing))]
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
-        if !is_within || self.ending != super::Ending::No {
+        if !is_within || self.pace.ending != Ending::No {
             self.stats.refused += 1;
             let why = if is_within { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
@@ -58,24 +60,25 @@ impl<D: Driver> Shard<D> {
         }
         let limits =
             RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
-        let extra = self.extra(slot);
+        let extra = self.clients.extra(slot);
         extra.scanner = Some(RequestScanner::new(limits));
         extra.peer = peer;
-        let by = self.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
-        self.wheel.arm(slot, by);
+        let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
+        self.clients.wheel.arm(slot, by);
     }
 
     /// More of the upgrade request has arrived.
     pub(super) fn on_request_bytes(&mut self, slot: u32, bytes: &[u8]) {
-        let extra = self.extra(slot);
+        let extra = self.clients.extra(slot);
         extra.inbox.extend_from_slice(bytes);
         if extra.request_len > 0 {
             // Waiting for the registry; what comes meanwhile are the first frames.
+            self.check_held_bytes(slot);
             return;
         }
         let Some(scanner) = &mut extra.scanner else { return };
         match scanner.scan(&extra.inbox) {
-            Ok(None) => {}
+            Ok(None) => self.check_held_bytes(slot),
             Ok(Some(len)) => {
                 extra.request_len = len;
                 self.try_upgrade(slot);
@@ -89,62 +92,69 @@ impl<D: Driver> Shard<D> {
 
     /// The request is complete: decides.
     pub(super) fn try_upgrade(&mut self, slot: u32) {
-        let extra = self.extra(slot);
-        let mut inbox = std::mem::take(&mut extra.inbox);
+        let extra = self.clients.extra(slot);
+        let inbox = std::mem::take(&mut extra.inbox);
         let (len, peer) = (extra.request_len, extra.peer);
         match self.judge(&inbox[..len], peer) {
             Verdict::Busy => {
-                self.extra(slot).inbox = inbox;
-                self.hold_input(slot);
+                self.clients.extra(slot).inbox = inbox;
+                self.hold_input(slot, Some(Cause::Names));
             }
             Verdict::Refused(refusal) => {
                 self.stats.upgrades_refused += 1;
                 self.refuse(slot, &refusal);
             }
-            Verdict::Accepted { response, protocol, topics, path, may_publish, deflate, echo } => {
-                self.release_input(slot);
-                let extra = self.extra(slot);
-                extra.scanner = None;
-                extra.request_len = 0;
-                extra.peer = None;
-                extra.control.extend_from_slice(&response);
-                let conn = &mut self.conns[slot as usize];
-                conn.phase = Phase::Open;
-                conn.protocol = protocol;
-                // A narrower window than ours is served uncompressed.
-                conn.form = Form::of(protocol, deflate == Some(15));
-                conn.flags.may_deflate = deflate.is_some();
-                conn.flags.may_publish = may_publish;
-                conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
-                conn.heard = Moment::at(self.now_ns);
-                conn.message = conn.heard;
-                self.stats.upgraded += 1;
-                if self.shared.config.events.capacity > 0 {
-                    self.conns[slot as usize].flags.was_announced = true;
-                    let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
-                    self.tell_host(Event::Opened { connection, peer, protocol, path });
-                }
-                self.arm_liveness(slot);
-                if protocol != Protocol::Raw {
-                    self.welcome(slot);
-                }
-                for (i, (topic, opened)) in topics.iter().enumerate() {
-                    let wishes = Wishes::new(None, Some(echo));
-                    match self.subscribe(slot, topic, Some(*opened), None, wishes, &SinceList::default()) {
-                        Ok(id) if i == 0 => self.conns[slot as usize].publishes_to = id.unwrap_or(NO_TOPIC),
-                        Ok(_) => {}
-                        // `judge` has opened the topics; only limits are left to fail.
-                        Err(_) => self.evict(slot, "too many subscriptions"),
-                    }
-                }
-                self.conns[slot as usize].flags.has_leftover = true;
-                self.mark_dirty(slot);
-                inbox.drain(..len);
-                if !inbox.is_empty() {
-                    self.on_frames(slot, &mut inbox);
-                }
+            Verdict::Accepted(accepted) => self.upgrade(slot, inbox, *accepted),
+        }
+    }
+
+    fn upgrade(&mut self, slot: u32, mut inbox: Vec<u8>, accepted: Accepted) {
+        let Accepted { response, protocol, topics, path, may_publish, deflate, echo } = accepted;
+        self.release_input(slot);
+        let extra = self.clients.extra(slot);
+        let (len, peer) = (extra.request_len, extra.peer.take());
+        extra.scanner = None;
+        extra.request_len = 0;
+        extra.control.extend_from_slice(&response);
+        let conn = &mut self.clients[slot];
+        conn.phase = Phase::Open;
+        conn.protocol = protocol;
+        conn.flags.may_deflate = deflate.is_some();
+        conn.flags.may_publish = may_publish;
+        conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
+        conn.heard = Moment::at(self.pace.now_ns);
+        conn.message = conn.heard;
+        // A narrower window than ours is served uncompressed.
+        self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
+        self.stats.upgraded += 1;
+        if self.shared.config.events.capacity > 0 {
+            self.clients[slot].flags.was_announced = true;
+            let connection = self.clients.id(slot);
+            self.tell_host(Event::Opened { connection, peer, protocol, path });
+        }
+        self.arm_liveness(slot);
+        if protocol != Protocol::Raw {
+            self.welcome(slot);
+        }
+        let options = Options::new(None, Some(echo));
+        self.clients[slot].flags.skips_own |= options.skips_own;
+        let since = Resume::default();
+        for (i, (topic, opened)) in topics.iter().enumerate() {
+            let asking = Asking { id: None, options, since: &since };
+            match self.subscribe_to_name(slot, topic, Some(*opened), &asking) {
+                Ok(id) if i == 0 => self.clients[slot].publishes_to = id,
+                Ok(_) => {}
+                // `judge` has opened the topics; only limits are left to fail.
+                Err(_) => self.evict(slot, "too many subscriptions"),
             }
         }
+        self.clients[slot].flags.must_look = true;
+        self.clients.mark_dirty(slot);
+        inbox.drain(..len);
+        if !inbox.is_empty() {
+            self.on_frames(slot, &mut inbox);
+        }
+        self.refresh(slot);
     }
 
     fn judge(&self, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
@@ -211,7 +221,7 @@ impl<D: Driver> Shard<D> {
             (protocol != Protocol::Raw).then(|| protocol.name()),
             extension.as_deref(),
         );
-        Verdict::Accepted {
+        Verdict::Accepted(Box::new(Accepted {
             response,
             protocol,
             topics,
@@ -219,30 +229,7 @@ impl<D: Driver> Shard<D> {
             may_publish,
             deflate: deflate.map(|agreement| agreement.server_window_bits),
             echo: target.echo,
-        }
-    }
-
-    /// Takes no more input from the connection until [`Shard::release_input`]; tries again soon.
-    pub(super) fn hold_input(&mut self, slot: u32) {
-        let conn = &mut self.conns[slot as usize];
-        if !conn.flags.is_paused {
-            conn.flags.is_paused = true;
-            self.driver.pause_recv(Slot(slot));
-        }
-        let conn = &mut self.conns[slot as usize];
-        if !conn.flags.is_stuck {
-            conn.flags.is_stuck = true;
-            self.stuck.push(slot);
-        }
-    }
-
-    /// Undoes [`Shard::hold_input`].
-    pub(super) fn release_input(&mut self, slot: u32) {
-        let conn = &mut self.conns[slot as usize];
-        if conn.flags.is_paused {
-            conn.flags.is_paused = false;
-            self.driver.resume_recv(Slot(slot));
-        }
+        }))
     }
 }
 

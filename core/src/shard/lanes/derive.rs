@@ -3,10 +3,10 @@
 //! They follow their source turn by turn. When somebody needs older messages than a derived log was built from, it is built
 //! again from the source's floor, a bounded piece each turn; after that it covers whatever the source covers.
 
-use super::Shard;
-use super::table::NONE;
-use super::topics::{Encoding, Form, OpenBatch, Packing, Stream};
-use crate::driver::Driver;
+use super::encoder::Scratch;
+use super::form::{Encoding, FORMS, Form, Packing};
+use super::stream::{Cursor, OpenBatch, Stream};
+use super::{Lanes, NONE};
 use crate::ingest::Payload;
 use crate::log::{Entry, Frame, FramePayload, Log, Place, Referrer};
 use crate::proto::batch::{BatchEncoder, BatchHead, BatchLimits};
@@ -14,135 +14,125 @@ use crate::proto::compress::Compressed;
 use crate::proto::encoder;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::proto::{json, msgpack};
+use crate::shard::budget::Budget;
+use crate::shard::topics::{Topic, Topics};
 use crate::types::{Kind, Priority};
 
 /// A rendered frame above this size is kept by reference in the payload pool instead of filling the log's blocks.
 const RENDERED_BLOCK_MAX: usize = 64 << 10;
-/// Scratch memory kept from turn to turn.
-const SCRATCH_KEPT: usize = 256 << 10;
-/// Payload bytes rendered for one stream in one turn at most (and one message more).
-const DERIVE_BYTES_PER_TURN: usize = 512 << 10;
 /// A larger message is sent as it is: compressing a MiB takes about 5 ms, in which the shard does nothing else.
 const DEFLATE_BYTES_MAX: usize = 1 << 20;
 /// The full window of permessage-deflate: narrower clients are served uncompressed.
 const WINDOW_BITS: u8 = 15;
 
-/// Memory that rendering uses, kept from turn to turn.
-#[derive(Default)]
-pub struct Scratch {
-    /// The frame: room for its header, then what is rendered.
-    rendered: Vec<u8>,
-    /// The same, compressed.
-    packed: Vec<u8>,
-    /// A payload that does not lie in one piece.
-    payload: Vec<u8>,
+/// What time it is for the logs.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The driver's time.
+    pub now_ns: u64,
+    /// The engine is ending: nothing waits for its time any more.
+    pub is_ending: bool,
 }
 
-impl Scratch {
-    fn shrink(&mut self) {
-        for buffer in [&mut self.rendered, &mut self.packed, &mut self.payload] {
-            if buffer.capacity() > SCRATCH_KEPT {
-                *buffer = Vec::new();
+impl Lanes {
+    /// Brings the derived logs of lanes that grew nearer to their sources, as far as the budget goes.
+    pub fn derive_grown(&mut self, topics: &Topics, clock: Clock, budget: &mut Budget) {
+        for _ in 0..self.grown.len() {
+            if budget.is_spent() {
+                return;
             }
-        }
-    }
-}
-
-impl<D: Driver> Shard<D> {
-    /// Brings the derived logs of all lanes that grew nearer to their sources.
-    pub(super) fn derive_grown(&mut self) {
-        let mut grown = std::mem::take(&mut self.grown);
-        let mut behind = std::mem::take(&mut self.still_growing);
-        for &lane in &grown {
+            let Some(lane) = self.grown.pop_front() else { return };
             self.lanes[lane].has_grown = false;
-            for form in 1..self.lanes[lane].streams.len() {
+            let mut is_done = true;
+            for form in 1..FORMS {
                 let id = self.lanes[lane].streams[form];
                 if id == NONE {
                     continue;
                 }
-                if self.streams[id].cursors.subs.is_empty() {
+                if self.streams[id].cursors.all.is_empty() {
                     // Nobody listens any more, and it can be built again.
                     self.lanes[lane].streams[form] = NONE;
                     self.free_stream(id);
                     continue;
                 }
-                let is_done = self.derive(id);
+                is_done &= self.derive(id, topics, clock, budget);
                 self.activate(id);
-                if !is_done && !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
-                    behind.push(lane);
-                }
+            }
+            if !is_done {
+                self.note_grown(lane);
             }
         }
-        grown.clear();
-        self.still_growing = grown;
-        self.grown = behind;
-        self.close_due_batches();
     }
 
     /// The stream of `lane` in `form`; a derived one is begun at its source's newest frame if it is not there yet.
-    pub(super) fn stream(&mut self, lane: u32, form: Form) -> Option<u32> {
+    pub fn want(&mut self, lane: u32, form: Form) -> Option<u32> {
         let known = self.lanes[lane].streams[form as usize];
         if known != NONE {
-            if form != Form::Raw && self.streams[known].cursors.subs.is_empty() {
-                self.derive(known);
+            if form != Form::Raw && self.streams[known].cursors.all.is_empty() {
+                self.note_grown(lane);
             }
             return Some(known);
         }
-        let source = &self.streams[self.lanes[lane].streams[Form::Raw as usize]];
+        let source = self.source(lane);
         let first = source.log.last().map_or(source.log.next_seq(), |e| e.seq);
-        let budget = source.log.budget_bytes();
-        let threshold = self.shared.config.compression.threshold_bytes;
-        let id = self.streams.insert(Stream::new(Log::new(first, budget, Referrer::Derived), lane, form, threshold))?;
+        let log = Log::new(first, source.log.budget_bytes(), Referrer::Derived);
+        let id = self.streams.insert(Stream::new(log, lane, form, self.compression_threshold))?;
         self.lanes[lane].streams[form as usize] = id;
         #[cfg(any(test, fuzzing))]
         self.trace.on_begun(id);
-        self.derive(id);
+        self.note_grown(lane);
         Some(id)
+    }
+
+    /// Puts a cursor into a stream, before message `seq`, where the hot pass leaves it alone. Returns its place.
+    pub fn add_cursor(&mut self, id: u32, link: u32, slot: u32, seq: u64) -> u32 {
+        let cursors = &mut self.streams[id].cursors;
+        cursors.all.push(Cursor::new(slot, seq, true));
+        cursors.links.push(link);
+        cursors.all.len() as u32 - 1
     }
 
     /// Sees to it that a derived log covers the messages from `seq` on, as far as its source does: by building it again, if it
     /// was begun later. What it had and has forgotten for its budget's sake is not brought back.
-    pub(super) fn cover(&mut self, id: u32, seq: u64) {
+    pub fn cover(&mut self, id: u32, seq: u64) {
         if self.streams[id].form == Form::Raw || seq >= self.streams[id].built_from {
             return;
         }
         let lane = self.streams[id].lane;
-        let floor = self.streams[self.lanes[lane].streams[Form::Raw as usize]].log.floor_seq();
+        let floor = self.source(lane).log.floor_seq();
         if floor < self.streams[id].built_from {
             self.rebuild(id);
         }
     }
 
     /// Begins a derived log anew at its source's floor.
-    pub(super) fn rebuild(&mut self, id: u32) {
+    pub fn rebuild(&mut self, id: u32) {
         let lane = self.streams[id].lane;
-        let floor = self.streams[self.lanes[lane].streams[Form::Raw as usize]].log.floor_seq();
-        for index in 0..self.streams[id].cursors.subs.len() {
-            if self.streams[id].cursors.subs[index].partial() != 0 {
+        let floor = self.source(lane).log.floor_seq();
+        for index in 0..self.streams[id].cursors.all.len() {
+            if self.streams[id].cursors.all[index].sent_bytes() != 0 {
                 self.move_rest_out(id, index);
             }
         }
-        let Self { streams, pool, .. } = self;
-        let stream = &mut streams[id];
+        let stream = &mut self.streams[id];
         stream.open = None;
-        stream.log.restart(floor, pool);
+        stream.log.restart(floor, &mut self.pool);
         stream.built_from = floor;
-        self.stats.rebuilt += 1;
+        self.rank(id);
+        self.counts.rebuilt += 1;
         #[cfg(any(test, fuzzing))]
         self.trace.on_begun(id);
-        if !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
-            self.grown.push(lane);
-        }
+        self.note_grown(lane);
     }
 
     /// Takes from the source what a derived log does not have yet; a bounded piece. True: it has everything.
-    fn derive(&mut self, id: u32) -> bool {
+    fn derive(&mut self, id: u32, topics: &Topics, clock: Clock, budget: &mut Budget) -> bool {
         let lane = self.streams[id].lane;
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let target = self.streams[source].log.next_seq();
-        let mut scratch = std::mem::take(&mut self.derive_scratch);
-        let mut bytes = 0;
-        while self.streams[id].taken_seq() < target && bytes < DERIVE_BYTES_PER_TURN {
+        let Some(topic) = topics.get(self.lanes[lane].topic) else { return true };
+        let mut scratch = std::mem::take(&mut self.encoder.scratch);
+        while self.streams[id].taken_seq() < target && !budget.is_spent() {
             let next = self.streams[id].taken_seq();
             let Some(entry) = self.streams[source].log.entries_from(next).next().copied() else {
                 // The source has lost the rest; so has this log.
@@ -150,36 +140,34 @@ impl<D: Driver> Shard<D> {
                 self.lose_until(id, target);
                 break;
             };
-            bytes += entry.len as usize;
-            self.stats.encoded += 1;
+            budget.spend(2 + entry.len / self.streams[id].form.bytes_a_step());
+            self.counts.encoded += 1;
             #[cfg(any(test, fuzzing))]
             self.trace.on_rendered(id, entry.seq);
             match self.streams[id].form.encoding() {
-                Encoding::Batch => self.add_to_batch(id, source, &entry, &mut scratch),
-                _ => self.derive_one(id, source, &entry, &mut scratch),
+                Encoding::Batch => self.add_to_batch(id, topic, &entry, clock, &mut scratch),
+                _ => self.derive_one(id, topic, &entry, &mut scratch),
             }
         }
         let is_done = self.streams[id].taken_seq() >= target;
         if is_done && self.streams[id].open.is_some() {
-            let topic = self.lanes[lane].topic;
-            let window = self.topics[topic as usize].as_ref().map_or(0, |t| t.batch_window_ns);
-            let is_urgent = self.lanes[lane].priority == Priority::Critical || window == 0 || self.is_ending();
+            let window = topic.keeps.batch_window_ns;
+            let is_urgent = self.lanes[lane].priority == Priority::Critical || window == 0 || clock.is_ending;
             if is_urgent {
                 self.close_batch(id, &mut scratch);
             }
         }
         scratch.shrink();
-        self.derive_scratch = scratch;
+        self.encoder.scratch = scratch;
         is_done
     }
 
     /// Renders one message and appends it.
-    fn derive_one(&mut self, id: u32, source: u32, entry: &Entry, scratch: &mut Scratch) {
+    fn derive_one(&mut self, id: u32, topic: &Topic, entry: &Entry, scratch: &mut Scratch) {
         let Scratch { rendered, packed, payload: pieces } = scratch;
         let lane = &self.lanes[self.streams[id].lane];
-        let priority = lane.priority;
+        let (priority, source) = (lane.priority, lane.streams[Form::Raw as usize]);
         let form = self.streams[id].form;
-        let Some(state) = &self.topics[lane.topic as usize] else { return };
         let (bytes, shared) = self.streams[source].log.payload(entry, pieces);
         // Room for the frame's header, which depends on what is rendered behind it.
         rendered.clear();
@@ -193,8 +181,8 @@ impl<D: Driver> Shard<D> {
                 if entry.kind == Kind::Binary { Opcode::Binary } else { Opcode::Text }
             }
             Encoding::Json => {
-                let body = json::Body::of(entry.kind, bytes, &mut self.json);
-                json::message_prefix(rendered, &state.escaped, priority, entry.seq, entry.time_ns / 1_000);
+                let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
+                json::message_prefix(rendered, &topic.escaped, priority, entry.seq, entry.time_ns / 1_000);
                 match (&body, shared) {
                     // A large JSON payload stands in the envelope as it is: keep it by reference.
                     (json::Body::Json(_), Some(payload)) if keeps_reference => {
@@ -209,8 +197,8 @@ impl<D: Driver> Shard<D> {
                 Opcode::Text
             }
             Encoding::Msgpack | Encoding::Batch => {
-                let body = json::Body::of(entry.kind, bytes, &mut self.json);
-                msgpack::message_prefix(rendered, &state.packed, priority, entry.seq, entry.time_ns / 1_000, &body);
+                let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
+                msgpack::message_prefix(rendered, &topic.packed, priority, entry.seq, entry.time_ns / 1_000, &body);
                 match shared {
                     Some(payload) if keeps_reference => by_reference = Some(payload.clone()),
                     _ => rendered.extend_from_slice(bytes),
@@ -239,8 +227,8 @@ impl<D: Driver> Shard<D> {
         {
             packed.clear();
             packed.resize(HEADER_BYTES_MAX, 0);
-            let result = self.deflater.compress(body, effort, WINDOW_BITS, packed);
-            self.stats.compressed += 1;
+            let result = self.encoder.deflater.compress(body, effort, WINDOW_BITS, packed);
+            self.counts.compressed += 1;
             #[cfg(any(test, fuzzing))]
             self.trace.on_compressed(id, meta.seq);
             self.streams[id].advisor.record(body.len(), result);
@@ -257,7 +245,7 @@ impl<D: Driver> Shard<D> {
 
     fn append_rendered(&mut self, id: u32, meta: &Meta, rendered: &[u8], start: usize) {
         let kept = match rendered.len() > RENDERED_BLOCK_MAX {
-            true => self.shared.payloads.copy_from(&rendered[HEADER_BYTES_MAX..]),
+            true => self.payloads.copy_from(&rendered[HEADER_BYTES_MAX..]),
             false => None,
         };
         let frame = match &kept {
@@ -269,15 +257,15 @@ impl<D: Driver> Shard<D> {
 
     /// Adds a message to the open batch; closes it first if the message cannot join, and after it if it travels alone or the
     /// batch is full.
-    fn add_to_batch(&mut self, id: u32, source: u32, entry: &Entry, scratch: &mut Scratch) {
+    fn add_to_batch(&mut self, id: u32, topic: &Topic, entry: &Entry, clock: Clock, scratch: &mut Scratch) {
         let travels_alone = entry.key != 0 || entry.expiry_ns != 0 || entry.is_sender_excluded;
         if travels_alone {
             self.close_batch(id, scratch);
         }
         let lane = &self.lanes[self.streams[id].lane];
-        let Some(state) = &self.topics[lane.topic as usize] else { return };
-        let head = BatchHead { topic_id: state.id, priority: lane.priority, kind: entry.kind, first_seq: entry.seq };
-        let due_ns = self.now_ns + state.batch_window_ns;
+        let source = lane.streams[Form::Raw as usize];
+        let head = BatchHead { topic_id: topic.id, priority: lane.priority, kind: entry.kind, first_seq: entry.seq };
+        let due_ns = clock.now_ns + topic.keeps.batch_window_ns;
         let mut pieces = std::mem::take(&mut scratch.payload);
         for _ in 0..2 {
             if !matches!(self.streams[source].log.place(entry.seq), Place::At(now) if now == *entry) {
@@ -285,11 +273,10 @@ impl<D: Driver> Shard<D> {
                 break;
             }
             if self.streams[id].open.is_none() {
-                let mut bytes = self.batch_buffers.pop().unwrap_or_default();
+                let mut bytes = self.batches.open(id, due_ns);
                 let encoder = BatchEncoder::begin(&mut bytes, head, BatchLimits::default());
                 self.streams[id].open =
                     Some(Box::new(OpenBatch { encoder, bytes, first_seq: entry.seq, first: *entry, due_ns }));
-                self.open_batches.push((due_ns, id));
             }
             let mut open = self.streams[id].open.take();
             let (payload, _) = self.streams[source].log.payload(entry, &mut pieces);
@@ -318,7 +305,7 @@ impl<D: Driver> Shard<D> {
         let count = encoder.messages();
         if count > 0 {
             if self.streams[id].form.packing() == Packing::Lz4 {
-                let lz4 = &mut self.lz4;
+                let lz4 = &mut self.encoder.lz4;
                 encoder.finish_lz4(&mut bytes, &mut scratch.packed, |block, out| lz4.compress(block, out));
             } else {
                 encoder.finish(&mut bytes);
@@ -331,41 +318,33 @@ impl<D: Driver> Shard<D> {
             self.pack_and_append(id, Opcode::Binary, &meta, &mut rendered, &mut scratch.packed);
             scratch.rendered = rendered;
         }
-        bytes.clear();
-        if bytes.capacity() <= SCRATCH_KEPT && self.batch_buffers.len() < 1_024 {
-            self.batch_buffers.push(bytes);
-        }
+        self.batches.close(bytes);
     }
 
-    /// Closes the batches whose time has come.
-    fn close_due_batches(&mut self) {
-        if self.open_batches.is_empty() {
-            return;
-        }
-        let mut scratch = std::mem::take(&mut self.derive_scratch);
-        let now = self.now_ns;
-        let is_ending = self.is_ending();
-        let mut i = 0;
-        while let Some(&(due, id)) = self.open_batches.get(i) {
+    /// Closes the batches whose time has come, as far as the budget goes.
+    pub fn close_due_batches(&mut self, clock: Clock, budget: &mut Budget) {
+        let until = if clock.is_ending { u64::MAX } else { clock.now_ns };
+        while !budget.is_spent()
+            && let Some((due, id)) = self.batches.pop_due(until)
+        {
             // Entries of batches that were closed otherwise are dropped as they are met.
-            let open = self.streams[id].is_in_use().then_some(self.streams[id].open.as_ref()).flatten();
-            let is_stale = open.is_none_or(|open| open.due_ns != due);
-            if !is_stale && due > now && !is_ending {
-                i += 1;
+            let stream = &self.streams[id];
+            let open = stream.is_in_use().then_some(stream.open.as_ref()).flatten();
+            let Some(open) = open.filter(|open| open.due_ns == due) else {
+                budget.spend(1);
                 continue;
-            }
-            self.open_batches.swap_remove(i);
-            if !is_stale {
-                self.close_batch(id, &mut scratch);
-                self.activate(id);
-            }
+            };
+            budget.spend(2 + open.bytes.len() as u32 / stream.form.bytes_a_step());
+            let mut scratch = std::mem::take(&mut self.encoder.scratch);
+            self.close_batch(id, &mut scratch);
+            self.encoder.scratch = scratch;
+            self.activate(id);
         }
-        self.derive_scratch = scratch;
     }
 
     /// When the next open batch is to be closed.
-    pub(super) fn next_batch_due_ns(&self) -> Option<u64> {
-        self.open_batches.iter().map(|&(due, _)| due).min()
+    pub fn next_batch_due_ns(&self) -> Option<u64> {
+        self.batches.next_due_ns()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 
-use super::pressure::Gauges;
+use super::gauges::Gauges;
 use crate::config::Config;
 use crate::event::Event;
 use crate::ingest::{Payload, PayloadPool, Ring};
@@ -204,6 +204,12 @@ counters! {
     turns,
     /// Turns that slept.
     sleeps,
+    /// The most steps of work in one turn.
+    turn_steps_max,
+    /// The longest turn by the thread's CPU clock, nanoseconds.
+    turn_ns_max,
+    /// Input and answers that wait, and what clients asked for: bytes.
+    client_bytes,
     /// Times no receive buffer was free.
     recv_buffers_exhausted,
     /// Completion-queue overflows.

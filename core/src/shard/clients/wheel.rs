@@ -4,7 +4,7 @@
 //! wheel's size; what is not due yet stays for a later round. Deadlines are checked again by whoever is woken, so setting
 //! one late is harmless and activity need not touch the wheel.
 
-use super::table::NONE;
+use crate::shard::table::NONE;
 
 /// Length of a tick.
 pub const TICK_NS: u64 = 64_000_000;
