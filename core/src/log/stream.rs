@@ -523,6 +523,7 @@ impl Log {
         self.index.range(i..)
     }
 
+    #[inline(always)]
     fn segment_at(&self, offset: u64) -> usize {
         // Most cursors stand in the last segment.
         match self.segments.back() {
@@ -557,6 +558,7 @@ impl Log {
     }
 
     /// The contiguous memory at `from`, up to `to`: the hot path's single part.
+    #[inline(always)]
     pub fn run(&self, from: u64, to: u64, bytes_max: usize) -> &[u8] {
         let Some(segment) = self.segments.get(self.segment_at(from)) else { return &[] };
         let begin = (from - segment.start) as usize;

@@ -17,10 +17,15 @@ pub mod limit {
     /// Records of the ring: four steps each, one for each KiB.
     pub const RECORDS: u32 = 5_120;
     /// Rendering and compressing: two steps a message, one for each 16 bytes, or each 4 that are compressed.
-    pub const RENDERING: u32 = 4_096;
-    /// Sends: eight steps each, one for each 512 bytes, one for each cursor that is looked at by itself.
-    pub const SENDS: u32 = 10_240;
+    pub const RENDERING: u32 = 8_192;
+    /// Sends: eight steps each, one for each KiB, one for each cursor that is looked at by itself.
+    /// What sends cost differs between machines: they end, too, when a turn has taken [`SENDS_UNTIL_NS`].
+    pub const SENDS: u32 = 1 << 16;
 }
+
+/// From its beginning on, a turn sends for so long, and a batch more. What is left goes out in the next turn, with what has come
+/// meanwhile in the same sends.
+pub const SENDS_UNTIL_NS: u64 = 1_000_000;
 
 /// The most by which one piece of work may go over its budget: the last request, frame, record or send that still began within it.
 /// The largest are a message of 64 MiB that is copied once, and a compressed one of 256 KiB.

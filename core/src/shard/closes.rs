@@ -62,6 +62,11 @@ impl Closes {
         }
     }
 
+    /// True if some are marked.
+    pub fn has_marked(&self) -> bool {
+        !self.marked.is_empty()
+    }
+
     /// True if nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.marked.is_empty() && self.leaving.is_empty()

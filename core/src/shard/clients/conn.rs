@@ -138,12 +138,18 @@ impl Conn {
     pub fn open(&mut self, now_ns: u64) {
         let generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let now = Moment::at(now_ns);
-        *self = Self { phase: Phase::Handshake, generation, heard: now, message: now, ..Self::vacant() };
+        let flags = self.flags_of_the_slot();
+        *self = Self { phase: Phase::Handshake, generation, heard: now, message: now, flags, ..Self::vacant() };
     }
 
     /// Ends the life in this slot.
     pub fn vacate(&mut self) {
-        *self = Self { generation: self.generation, ..Self::vacant() };
+        *self = Self { generation: self.generation, flags: self.flags_of_the_slot(), ..Self::vacant() };
+    }
+
+    /// A slot that is on the list of those to be served stays there from one life to the next: it is there once.
+    fn flags_of_the_slot(&self) -> Flags {
+        Flags { is_dirty: self.flags.is_dirty, ..Flags::default() }
     }
 
     /// Which frame is half sent.

@@ -221,6 +221,7 @@ impl Lanes {
     }
 
     /// Appends a message of the ring to its lane's source. Returns its number.
+    #[inline(always)]
     pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, head: &Head, body: &Body<'_>) -> u64 {
         let opcode = if head.payload_kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
         let mut bytes = [0; HEADER_BYTES_MAX];

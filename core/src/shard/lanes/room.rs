@@ -15,18 +15,18 @@ impl Lanes {
             self.forget_all(id);
         }
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
-        let mut frame = *frame;
+        let copied;
+        let mut frame = frame;
+        if let FramePayload::Shared(payload) = frame.payload
+            && self.pool.lacks_references(self.streams[id].log.referrer(), payload.held_bytes())
+            && !self.may_refer_to(id, payload.held_bytes())
+        {
+            copied = Frame { payload: FramePayload::Copied(payload), ..*frame };
+            frame = &copied;
+        }
         loop {
             let Self { streams, pool, .. } = self;
-            if let FramePayload::Shared(payload) = frame.payload
-                && pool.lacks_references(streams[id].log.referrer(), payload.held_bytes())
-            {
-                if !self.make_reference_room(id) {
-                    frame.payload = FramePayload::Copied(payload);
-                }
-                continue;
-            }
-            if streams[id].log.append(&frame, pool) {
+            if streams[id].log.append(frame, pool) {
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 self.rank(id);
@@ -46,19 +46,36 @@ impl Lanes {
         }
     }
 
-    /// Notes what a log holds, if it has got or lost a segment.
-    #[inline]
-    pub(super) fn rank(&mut self, id: u32) {
-        let stream = &mut self.streams[id];
-        let segments = stream.log.segments() as u32;
-        if segments != stream.ranked_segments {
-            stream.ranked_segments = segments;
-            self.rank.note(id, stream, self.lanes[stream.lane].priority);
+    /// Whether a log may refer to so many bytes more of the payload pool, once others have been made to forget what they refer to.
+    #[cold]
+    fn may_refer_to(&mut self, id: u32, bytes: usize) -> bool {
+        let referrer = self.streams[id].log.referrer();
+        while self.pool.lacks_references(referrer, bytes) {
+            if !self.make_reference_room(id) {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Notes what a log holds, if it has got or lost a segment.
+    #[inline(always)]
+    pub(super) fn rank(&mut self, id: u32) {
+        if self.streams[id].log.segments() as u32 != self.streams[id].ranked_segments {
+            self.note_segments(id);
+        }
+    }
+
+    #[cold]
+    fn note_segments(&mut self, id: u32) {
+        let stream = &mut self.streams[id];
+        stream.ranked_segments = stream.log.segments() as u32;
+        self.rank.note(id, stream, self.lanes[stream.lane].priority);
     }
 
     /// Frees the oldest segment of some log: of the least important lane that has more than its newest frame, one that
     /// holds most, to within a quarter. False: there is nothing left to free at or below the priority of stream `id`.
+    #[cold]
     fn make_room_for(&mut self, id: u32) -> bool {
         let own = self.lane_of(id).priority;
         while let Some(victim) = self.rank.blocks.largest(own) {

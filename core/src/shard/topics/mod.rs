@@ -85,11 +85,16 @@ impl Topics {
         self.topics.get_mut(index as usize)?.as_mut()
     }
 
+    /// The topic with this number, if it is still there.
+    #[inline]
+    pub fn by_id(&self, id: TopicId) -> Option<&Topic> {
+        self.get(topic_index(id)).filter(|t| t.id == id)
+    }
+
     /// The place of the topic with this number, if it is still there.
     #[inline]
     pub fn find(&self, id: TopicId) -> Option<u32> {
-        let index = topic_index(id);
-        self.get(index).is_some_and(|t| t.id == id).then_some(index)
+        self.by_id(id).map(|_| topic_index(id))
     }
 
     /// A topic comes to be; returns its place. `None`: its name is not one.

@@ -52,7 +52,15 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Begins the ends that were marked.
+    #[inline]
     pub(super) fn close_marked(&mut self) {
+        if self.closes.has_marked() {
+            self.close_each_marked();
+        }
+    }
+
+    #[cold]
+    fn close_each_marked(&mut self) {
         loop {
             let mut marked = self.closes.take();
             if marked.is_empty() {

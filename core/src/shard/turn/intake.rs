@@ -20,6 +20,7 @@ impl<D: Driver> Shard<D> {
         self.ears.reader = Some(reader);
     }
 
+    #[inline(always)]
     fn on_record(&mut self, record: &Record<'_>) {
         match record.head.kind {
             RecordKind::Message => self.on_message(&record.head, &record.body),
@@ -30,31 +31,40 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    #[inline(always)]
     fn on_message(&mut self, head: &Head, body: &Body<'_>) {
-        let Some(index) = self.topics.find(head.topic) else { return };
-        let Some(topic) = self.topics.get_mut(index) else { return };
-        let keeps = topic.keeps;
+        let Some(topic) = self.topics.by_id(head.topic) else { return };
+        let policy = topic.keeps.policy;
         let mut lane = topic.lanes[head.priority as usize];
         if lane == NONE {
-            let Some(made) = self.lanes.create(index, head.priority, keeps.lane_bytes) else {
+            let Some(made) = self.make_lane(head) else {
                 self.stats.unlogged += 1;
                 return;
             };
-            topic.lanes[head.priority as usize] = made;
             lane = made;
-            let members = self.subscriptions.members(index).len() as u32;
-            self.subscriptions.spread.on_lane(head.topic, head.priority, members);
-            // Before the message is there, if the budget allows.
-            self.spread();
         }
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
-        let _seq = self.lanes.append_message(lane, keeps.policy, head, body);
+        let _seq = self.lanes.append_message(lane, policy, head, body);
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
             self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, _seq));
         }
         self.apply_effects();
+    }
+
+    /// The lane of a topic's first message of this priority.
+    #[cold]
+    fn make_lane(&mut self, head: &Head) -> Option<u32> {
+        let index = self.topics.find(head.topic)?;
+        let topic = self.topics.get_mut(index)?;
+        let lane = self.lanes.create(index, head.priority, topic.keeps.lane_bytes)?;
+        topic.lanes[head.priority as usize] = lane;
+        let members = self.subscriptions.members(index).len() as u32;
+        self.subscriptions.spread.on_lane(head.topic, head.priority, members);
+        // Before the message is there, if the budget allows.
+        self.spread();
+        Some(lane)
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
@@ -66,6 +76,9 @@ impl<D: Driver> Shard<D> {
 
     /// Brings new topics and lanes to those who asked for them, as far as the budget goes.
     pub(super) fn spread(&mut self) {
+        if self.subscriptions.spread.is_empty() {
+            return;
+        }
         let mut budget = self.pace.work.new_topics;
         while let Some(to) = self.subscriptions.spread.next(&self.subscriptions.asked, &mut budget) {
             match to {

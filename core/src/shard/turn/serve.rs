@@ -20,7 +20,7 @@ impl<D: Driver> Shard<D> {
         let spare = std::mem::take(&mut self.sender.serving);
         let mut dirty = std::mem::replace(&mut self.clients.dirty, spare);
         let mut served = 0;
-        while served < dirty.len() && !self.pace.work.sends.is_spent() {
+        while served < dirty.len() && (served == 0 || self.may_send()) {
             let end = dirty.len().min(served + GROUP);
             self.serve_group(&dirty[served..end]);
             served = end;
@@ -87,7 +87,7 @@ impl<D: Driver> Shard<D> {
         };
         let (sent, offered) = (n as u64, plan.offered());
         let is_short = n < offered;
-        self.pace.work.sends.spend(8 + (n / 512) as u32);
+        self.pace.work.sends.spend(8 + (n >> 10) as u32);
         self.stats.sent_bytes += sent;
         let deliveries_before = self.stats.deliveries;
         let mut last_run = None;

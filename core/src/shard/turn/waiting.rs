@@ -11,6 +11,9 @@ impl<D: Driver> Shard<D> {
     /// Serves those whose input waits.
     pub(super) fn serve_waiting(&mut self) {
         for cause in Cause::ALL {
+            if self.waiters.is_empty(cause) {
+                continue;
+            }
             self.pace.serves = Some(cause);
             self.serve_queue(cause);
             self.pace.serves = None;
