@@ -9,6 +9,8 @@
 #![cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models use a part"))]
 
 mod error;
+#[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
+mod futex;
 mod payload;
 mod publish;
 mod reader;
@@ -16,6 +18,8 @@ mod record;
 mod ring;
 mod signal;
 mod sync;
+pub mod types;
+pub mod usdt;
 
 #[cfg(all(test, feature = "loom"))]
 mod loom;
