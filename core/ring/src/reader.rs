@@ -13,9 +13,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::cursor::Cursor;
 use super::error::RingError;
 use super::record::{Position, Record};
-use super::ring::{Cursor, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
+use super::ring::Ring;
 use super::signal::Waker;
 
 impl Ring {
@@ -24,24 +25,33 @@ impl Ring {
     /// # Errors
     /// [`RingError`] for sizes out of bounds, or if there is no memory.
     pub fn new(bytes: usize, readers: usize) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
-        if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&bytes) {
-            return Err(RingError::Size(bytes));
-        }
-        Self::with_origin(bytes, readers, 0)
+        let (main, critical) = Self::sizes(bytes)?;
+        Self::with_areas(main, critical, readers, 0)
     }
 
-    /// A ring of any power of two from 4 units on, whose first position is `origin`.
-    pub(super) fn with_origin(
+    /// A ring of two areas of any power of two from 4 units on, whose first position is `origin`.
+    pub(crate) fn with_areas(
+        main: usize,
+        critical: usize,
+        readers: usize,
+        origin: u64,
+    ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        let (ring, cursors) = Self::with_cursors(main, critical, readers, origin)?;
+        Ok((ring, cursors.into_iter().map(|cursor| Reader { cursor }).collect()))
+    }
+
+    /// The same with two areas of one size.
+    #[cfg(test)]
+    pub(crate) fn with_origin(
         bytes: usize,
         readers: usize,
         origin: u64,
     ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
-        let (ring, cursors) = Self::with_cursors(bytes, readers, origin)?;
-        Ok((ring, cursors.into_iter().map(|cursor| Reader { cursor }).collect()))
+        Self::with_areas(bytes, bytes, readers, origin)
     }
 }
 
-/// One reader of the ring: sees every record, in the one order that all readers see.
+/// One reader of the ring: sees every record, those of one lane in the one order that all readers see, and critical messages first.
 ///
 /// Dropping it frees what it holds: it keeps no producer waiting. With the last one the ring closes.
 pub struct Reader {
@@ -74,7 +84,7 @@ impl Reader {
         self.cursor.release();
     }
 
-    /// The position of the next record.
+    /// The position of the next record that is no critical message.
     pub fn position(&self) -> Position {
         self.cursor.position()
     }

@@ -10,6 +10,7 @@ pub(super) use real::*;
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
 mod real {
     pub(crate) use crossbeam_queue::ArrayQueue;
+    use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     use std::time::Duration;
 
@@ -47,6 +48,24 @@ mod real {
 
         #[inline(always)]
         pub(crate) fn write(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+    }
+
+    /// A table in pieces that come to be when they are first needed, and stay.
+    pub(crate) struct Pieces<T>(Box<[OnceLock<Box<[T]>>]>);
+
+    impl<T> Pieces<T> {
+        pub(crate) fn new(pieces: usize) -> Self {
+            Self((0..pieces).map(|_| OnceLock::new()).collect())
+        }
+
+        #[inline]
+        pub(crate) fn get(&self, piece: usize) -> Option<&[T]> {
+            self.0[piece].get().map(|piece| &**piece)
+        }
+
+        pub(crate) fn get_or_make(&self, piece: usize, make: impl FnOnce() -> Box<[T]>) -> &[T] {
+            self.0[piece].get_or_init(make)
+        }
     }
 
     /// When a wait ends.
@@ -206,6 +225,23 @@ mod model {
             for i in cells() {
                 self.0[i % self.0.len()].with_mut(|_| ());
             }
+        }
+    }
+
+    /// One piece of a few words, made at once: a model sees no `OnceLock`.
+    pub(crate) struct Pieces<T>([T; 4]);
+
+    impl Pieces<AtomicU64> {
+        pub(crate) fn new(_pieces: usize) -> Self {
+            Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        }
+
+        pub(crate) fn get(&self, _piece: usize) -> Option<&[AtomicU64]> {
+            Some(&self.0)
+        }
+
+        pub(crate) fn get_or_make(&self, _piece: usize, _make: impl FnOnce() -> Box<[AtomicU64]>) -> &[AtomicU64] {
+            &self.0
         }
     }
 

@@ -84,7 +84,8 @@ impl<D: Driver> Shard<D> {
                 for topic in &topics {
                     let raw_id = id.as_ref().map(Id::as_bytes);
                     result = self.subscribe(slot, topic, None, raw_id, wishes, &since).map(drop);
-                    if result.is_err() {
+                    // Joining may have evicted it: then it is told nothing more.
+                    if result.is_err() || !self.conns[slot as usize].is_live() {
                         break;
                     }
                 }
