@@ -24,7 +24,6 @@ mod events;
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzz;
-mod ingest;
 mod log;
 mod plan;
 pub mod proto;
@@ -36,12 +35,14 @@ pub mod sim;
 mod sim;
 mod sys;
 mod topic;
-mod types;
-mod usdt;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]
 static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
+
+// The ring's crate, and its vocabulary, under the names that the engine calls them by.
+use fanwire_ring as ingest;
+use fanwire_ring::{types, usdt};
 
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,

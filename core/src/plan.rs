@@ -270,6 +270,11 @@ impl Config {
         let mut plan = MemoryPlan {
             lines: vec![
                 line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
+                line(
+                    "ingest ring, critical messages",
+                    Ring::critical_footprint(memory.ring_bytes, shards, self.topics_max as usize) as u64,
+                    "memory.ring_bytes",
+                ),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
                 line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
                 line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),

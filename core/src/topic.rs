@@ -190,7 +190,7 @@ impl Topic {
         Ok(sum)
     }
 
-    /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.
+    /// Publishes one message. Copies it once; never waits. Returns its place in the order of its priority's messages.
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.

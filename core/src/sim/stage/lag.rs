@@ -19,7 +19,7 @@ fn config(policy: SlowPolicy) -> Config {
     Config {
         topics: vec![TopicConfig { policy, lane_bytes: Some(BUDGET), ..TopicConfig::default() }],
         events: EventsConfig { capacity: 1_000, messages: false },
-        memory: MemoryConfig { ring_bytes: 4 << 20, ..MemoryConfig::default() },
+        memory: MemoryConfig { ring_bytes: 32 << 20, ..MemoryConfig::default() },
         ..Config::default()
     }
 }

@@ -1,5 +1,5 @@
 //! Models: every interleaving (up to a bound on preemptions) and every value that the memory model allows a load to
-//! see. `cargo test -p fanwire --features loom --lib ingest::loom`
+//! see. `cargo test -p fanwire-ring --features loom --lib loom::`
 //!
 //! All plain memory is watched (`sync::Watch`), so a missing happens-before fails a model even if the bytes happen to be
 //! right; a lost wake-up is a deadlock, which loom reports.
@@ -15,7 +15,8 @@ use ::loom::thread::{self, JoinHandle};
 
 use super::sleeper::{WAIT, head, publish, ring};
 use super::sync::ArrayQueue;
-use super::{Payload, PayloadPool, Position, Refused, Ring};
+use super::{Head, Payload, PayloadPool, Position, RecordKind, Refused, Ring};
+use crate::types::{Kind, Priority, TopicId};
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = ::loom::model::Builder::new();
@@ -36,6 +37,65 @@ fn join<T>(thread: JoinHandle<T>) -> T {
 
 fn is_taken(result: Result<Position, (Refused, Payload)>) -> bool {
     result.is_ok()
+}
+
+fn critical(topic: u32) -> Head {
+    Head::message(TopicId(topic), Priority::Critical, Kind::Binary)
+}
+
+fn about(kind: RecordKind, topic: u32) -> Head {
+    Head { kind, ..head(topic) }
+}
+
+#[test]
+fn no_critical_message_is_read_before_the_record_that_makes_its_topic() {
+    explore(3, || {
+        let (ring, [mut reader]) = ring(0);
+        let bulk = with_ring(&ring, |ring| publish(ring, 1, 4));
+        let maker = with_ring(&ring, |ring| {
+            ring.try_publish(&about(RecordKind::TopicCreated, 2), &[2]).unwrap();
+            ring.try_publish(&critical(2), &[2]).unwrap();
+        });
+        let seen = reader.read(3);
+        let of_topic = |topic| seen.iter().filter(|&&seen| seen == topic).count();
+        assert_eq!((of_topic(1), of_topic(2)), (1, 2));
+        // Both are of topic 2: their order is seen by their kinds.
+        let kinds: Vec<_> = reader.kinds.iter().filter(|&&(topic, _)| topic == 2).map(|&(_, kind)| kind).collect();
+        assert_eq!(kinds, [RecordKind::TopicCreated, RecordKind::Message]);
+        join(bulk);
+        join(maker);
+    });
+}
+
+#[test]
+fn a_critical_message_is_read_before_the_record_that_removes_its_topic_later() {
+    explore(3, || {
+        let (ring, [mut reader]) = ring(0);
+        let other = with_ring(&ring, |ring| publish(ring, 1, 4));
+        let host = with_ring(&ring, |ring| {
+            ring.try_publish(&critical(2), &[2]).unwrap();
+            ring.try_publish(&about(RecordKind::TopicRemoved, 2), &[2]).unwrap();
+        });
+        reader.read(3);
+        let kinds: Vec<_> = reader.kinds.iter().filter(|&&(topic, _)| topic == 2).map(|&(_, kind)| kind).collect();
+        assert_eq!(kinds, [RecordKind::Message, RecordKind::TopicRemoved]);
+        join(other);
+        join(host);
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_where_both_areas_are_full() {
+    explore(2, || {
+        let (ring, [mut reader]) = ring(0);
+        assert_eq!(ring.try_publish_many(&head(1), &[&[1], &[1], &[1], &[1]]), Ok(4));
+        assert_eq!(ring.try_publish_many(&critical(2), &[&[], &[], &[], &[]]), Ok(4));
+        let bulk = with_ring(&ring, |ring| publish(ring, 1, 1));
+        let important = with_ring(&ring, |ring| ring.publish_timeout(&critical(2), &[], WAIT).map(drop).unwrap());
+        assert_eq!(reader.read(10).len(), 10);
+        join(bulk);
+        join(important);
+    });
 }
 
 #[test]

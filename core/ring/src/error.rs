@@ -6,7 +6,7 @@ pub enum Refused {
     /// The slowest reader is a whole ring behind, or the table of shared payloads is full.
     #[error("the ingest ring is full")]
     Full,
-    /// Larger than [`INLINE_MAX`](super::ring::INLINE_MAX).
+    /// Larger than [`INLINE_MAX`](super::INLINE_MAX).
     #[error("the payload is too large to be copied into the ring")]
     TooLarge,
     /// The ring was closed, or all its readers are gone.
@@ -17,8 +17,8 @@ pub enum Refused {
 /// Why a ring cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
-    /// Not a power of two from [`RING_BYTES_MIN`](super::ring::RING_BYTES_MIN) to
-    /// [`RING_BYTES_MAX`](super::ring::RING_BYTES_MAX).
+    /// Not a power of two from [`RING_BYTES_MIN`](super::RING_BYTES_MIN) to
+    /// [`RING_BYTES_MAX`](super::RING_BYTES_MAX).
     #[error("ring size {0} is not a power of two from 65536 to 4294967296")]
     Size(usize),
     /// Not 1 to [`READERS_MAX`](super::ring::READERS_MAX).

@@ -1,5 +1,6 @@
 //! Tests of the ring and the pool with real threads; `loom.rs` has the models.
 
+mod critical;
 mod oracle;
 mod payload;
 mod ring;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sync::{ArrayQueue, Bell, deadline_after};
-use super::{Head, Reader, Ring};
+use super::{Head, Reader, RecordKind, Ring};
 use crate::types::{Kind, Priority, TopicId};
 
 /// Four units: every record but the third wraps something.
@@ -20,6 +20,8 @@ pub(super) fn head(topic: u32) -> Head {
 /// number of rounds.
 pub(super) struct Sleeper {
     pub(super) reader: Reader,
+    /// What it has read: topics and kinds of records.
+    pub(super) kinds: Vec<(u32, RecordKind)>,
     bell: Arc<Bell>,
 }
 
@@ -29,7 +31,7 @@ impl Sleeper {
         let bell = Arc::new(Bell::new());
         let waker = Arc::clone(&bell);
         reader.set_waker(Arc::new(move || waker.strike()));
-        Self { reader, bell }
+        Self { reader, kinds: Vec::new(), bell }
     }
 
     /// Reads `count` records, or to the end of a closed ring; their payloads must repeat their topics. Gives the
@@ -44,6 +46,7 @@ impl Sleeper {
                 let topic = record.head.topic.0;
                 assert!(record.body.bytes().iter().all(|&byte| u32::from(byte) == topic));
                 topics.push(topic);
+                self.kinds.push((topic, record.head.kind));
             }
             self.reader.release();
             if topics.len() == count || self.reader.is_finished() {

@@ -83,6 +83,14 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub u32);
 
+/// Bits of a topic number that index tables; the others count reuses of the index.
+pub const TOPIC_INDEX_BITS: u32 = 20;
+
+/// The part of a topic number that indexes tables.
+pub const fn topic_index(id: TopicId) -> u32 {
+    id.0 & ((1 << TOPIC_INDEX_BITS) - 1)
+}
+
 /// One connection for its whole life: shard (8 bits), generation (24 bits), slot (32 bits).
 ///
 /// A closed connection's id is never valid again while the engine runs (within 2^24 reuses of a slot).

@@ -11,12 +11,47 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::cursor::Cursor;
+use super::error::RingError;
 use super::record::{Position, Record};
-use super::ring::Cursor;
+use super::ring::Ring;
 use super::signal::Waker;
 
-/// One reader of the ring: sees every record, in the one order that all readers see.
+impl Ring {
+    /// A ring of `bytes` with `readers` readers, and the readers. Its memory is touched when first used.
+    ///
+    /// # Errors
+    /// [`RingError`] for sizes out of bounds, or if there is no memory.
+    pub fn new(bytes: usize, readers: usize) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        let (main, critical) = Self::sizes(bytes)?;
+        Self::with_areas(main, critical, readers, 0)
+    }
+
+    /// A ring of two areas of any power of two from 4 units on, whose first position is `origin`.
+    pub(crate) fn with_areas(
+        main: usize,
+        critical: usize,
+        readers: usize,
+        origin: u64,
+    ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        let (ring, cursors) = Self::with_cursors(main, critical, readers, origin)?;
+        Ok((ring, cursors.into_iter().map(|cursor| Reader { cursor }).collect()))
+    }
+
+    /// The same with two areas of one size.
+    #[cfg(test)]
+    pub(crate) fn with_origin(
+        bytes: usize,
+        readers: usize,
+        origin: u64,
+    ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        Self::with_areas(bytes, bytes, readers, origin)
+    }
+}
+
+/// One reader of the ring: sees every record, those of one lane in the one order that all readers see, and critical messages first.
 ///
 /// Dropping it frees what it holds: it keeps no producer waiting. With the last one the ring closes.
 pub struct Reader {
@@ -24,10 +59,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(cursor: Cursor) -> Self {
-        Self { cursor }
-    }
-
     /// This reader's number, from 0.
     pub fn index(&self) -> usize {
         self.cursor.index()
@@ -53,7 +84,7 @@ impl Reader {
         self.cursor.release();
     }
 
-    /// The position of the next record.
+    /// The position of the next record that is no critical message.
     pub fn position(&self) -> Position {
         self.cursor.position()
     }

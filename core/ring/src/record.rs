@@ -2,13 +2,21 @@
 //!
 //! Knows the vocabulary of `types`; must never know where a record lies in memory or who reads it.
 
-use crate::ingest::payload::Payload;
+use crate::payload::Payload;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
-/// Where a record begins in the stream of all records, in bytes since the ring was made. Strictly increasing in the
-/// order in which every reader sees the records; never reused (2^64 bytes are 58 years at 10 GB/s).
+/// Where a record begins: critical messages in one stream, all other records in another, in bytes since the ring was made. No two
+/// records have the same. Within its stream it strictly increases, in the order in which every reader sees the records; never reused
+/// (2^64 bytes are 58 years at 10 GB/s).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u64);
+
+impl Position {
+    /// A critical message's. Records begin at multiples of 64, so that it is no other record's.
+    pub(crate) const fn critical(start: u64) -> Self {
+        Self(start | 1)
+    }
+}
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -75,6 +83,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether it takes the room that critical messages have for themselves.
+    #[inline]
+    pub(crate) const fn is_critical(&self) -> bool {
+        matches!((self.kind, self.priority), (RecordKind::Message, Priority::Critical))
+    }
+
     /// A message of the host's, without time, key, expiry or numbers of its own.
     pub const fn message(topic: TopicId, priority: Priority, payload_kind: Kind) -> Self {
         Self {
@@ -115,10 +129,6 @@ impl Body<'_> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Where it begins.
-    #[cfg_attr(
-        not(any(test, feature = "bench")),
-        expect(dead_code, reason = "what publishers were told; the shards need it no more")
-    )]
     pub position: Position,
     /// Its head.
     pub head: Head,
@@ -126,13 +136,13 @@ pub struct Record<'a> {
     pub body: Body<'a>,
 }
 
-/// Bytes of an encoded head; the payload follows at once.
-pub(super) const HEAD_BYTES: usize = 8 * WORDS;
+/// Bytes of an encoded head.
+pub(crate) const WORDS_BYTES: usize = 8 * WORDS;
 const WORDS: usize = 7;
 
 /// How the payload of a record is stored, or that it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// So many bytes follow the head.
     Inline(u32),
     /// The payload is in this slot of the table of shared payloads.
@@ -157,15 +167,15 @@ const OPERAND_SHIFT: u32 = 32;
 /// [`publish`](crate::usdt::publish) shows (kind, priority, topic, origin) is whole bytes, and it knows where.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Words(pub(super) [u64; WORDS]);
+pub(crate) struct Words(pub(crate) [u64; WORDS]);
 
 impl Words {
     /// Padding up to the ring's end.
-    pub(super) const PADDING: Words = Words([FORM_PADDING.to_le(), 0, 0, 0, 0, 0, 0]);
+    pub(crate) const PADDING: Words = Words([FORM_PADDING.to_le(), 0, 0, 0, 0, 0, 0]);
 
     /// Encodes `head` for a payload that [`Words::with_form`] states afterwards.
     #[inline]
-    pub(super) fn new(head: &Head) -> Self {
+    pub(crate) fn new(head: &Head) -> Self {
         let (numbered, epoch, seq) = match head.numbering {
             None => (0, 0, 0),
             Some(numbering) => (NUMBERED, numbering.epoch, numbering.seq),
@@ -188,7 +198,7 @@ impl Words {
 
     /// The same head with another payload.
     #[inline]
-    pub(super) fn with_form(mut self, form: Form) -> Self {
+    pub(crate) fn with_form(mut self, form: Form) -> Self {
         let (form, operand) = match form {
             Form::Inline(len) => (FORM_INLINE, len),
             Form::Shared(slot) => (FORM_SHARED, slot),
@@ -199,9 +209,15 @@ impl Words {
         self
     }
 
+    /// Whether it is about a topic's life rather than a message.
+    #[inline]
+    pub(crate) fn is_about_topic(&self) -> bool {
+        u64::from_le(self.0[0]) as u8 != RecordKind::Message as u8
+    }
+
     /// How the payload is stored.
     #[inline]
-    pub(super) fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         let first = u64::from_le(self.0[0]);
         let operand = (first >> OPERAND_SHIFT) as u32;
         match first & FORM_MASK {
@@ -213,7 +229,7 @@ impl Words {
 
     /// The head again. `None` if the words were never made by [`Words::new`].
     #[inline]
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(crate) fn head(&self) -> Option<Head> {
         let [first, second, time_ns, origin, key, epoch, seq] = self.0.map(u64::from_le);
         Some(Head {
             kind: RecordKind::from_u8(first as u8)?,

@@ -16,7 +16,7 @@ impl Ring {
     /// [`Refused`]; `Full` once the time is over.
     pub fn publish_timeout(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, Refused> {
         match self.try_publish(head, payload) {
-            Err(Refused::Full) if !wait.is_zero() => self.wait_full(wait, || self.try_publish(head, payload)),
+            Err(Refused::Full) if !wait.is_zero() => self.wait_full(head, wait, || self.try_publish(head, payload)),
             done => done,
         }
     }
@@ -39,7 +39,7 @@ impl Ring {
         };
         match attempt() {
             Err(Refused::Full) if !wait.is_zero() => {
-                let waited = self.wait_full(wait, &mut attempt);
+                let waited = self.wait_full(head, wait, &mut attempt);
                 if done > 0 { Ok(done) } else { waited }
             }
             Err(Refused::Full) if done > 0 => Ok(done),
@@ -62,7 +62,7 @@ impl Ring {
             done => return done,
         };
         let mut payload = Some(payload);
-        let result = self.wait_full(wait, || {
+        let result = self.wait_full(head, wait, || {
             let taken = payload.take().ok_or(Refused::Stopped)?;
             self.try_publish_shared(head, taken).map_err(|(refused, back)| {
                 payload = Some(back);
@@ -79,14 +79,19 @@ impl Ring {
     /// Repeats `attempt` after each release of a reader that makes room, and every millisecond, until it gives something
     /// or `wait` is over: for what depends on more than the ring, such as the payload pool.
     pub fn retry_timeout<T>(&self, wait: Duration, attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        self.room().wait_for(wait, Some(Duration::from_millis(1)), attempt)
+        self.main.room.wait_for(wait, Some(Duration::from_millis(1)), attempt)
     }
 
-    fn wait_full<T>(&self, wait: Duration, mut attempt: impl FnMut() -> Result<T, Refused>) -> Result<T, Refused> {
+    fn wait_full<T>(
+        &self,
+        head: &Head,
+        wait: Duration,
+        mut attempt: impl FnMut() -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
         let attempt = || match attempt() {
             Err(Refused::Full) => None,
             other => Some(other),
         };
-        self.room().wait_for(wait, None, attempt).unwrap_or(Err(Refused::Full))
+        self.room_for(head).wait_for(wait, None, attempt).unwrap_or(Err(Refused::Full))
     }
 }

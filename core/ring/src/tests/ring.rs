@@ -1,7 +1,7 @@
 //! Limits, layout and life-cycle of the ring, one thread.
 
-use crate::ingest::record::Numbering;
-use crate::ingest::ring::READERS_MAX;
+use crate::record::Numbering;
+use crate::ring::READERS_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -312,8 +312,8 @@ fn no_mark_grows_old() {
         reader.release();
     }
     // 200 laps in which records began at two units only.
-    assert!(ring.oldest_mark_laps() <= 64 + 2, "{}", ring.oldest_mark_laps());
-    assert!(ring.oldest_mark_laps() > 2, "the test would show nothing");
+    assert!(ring.main.oldest_mark_laps() <= 64 + 2, "{}", ring.main.oldest_mark_laps());
+    assert!(ring.main.oldest_mark_laps() > 2, "the test would show nothing");
 }
 
 #[test]
