@@ -7,6 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "dependencies/tools.rs"]
+mod tools;
+
 /// What the modules below `module` must not name, and why.
 struct Rule {
     module: &'static str,

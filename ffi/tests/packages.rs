@@ -116,7 +116,7 @@ fn pkg_config_finds_a_tree_that_was_moved() {
 
 #[test]
 fn cmake_finds_a_tree_that_was_moved() {
-    if !has("cmake") || !has("gcc") {
+    if !has("cmake") || !has("make") || !has("gcc") {
         return;
     }
     let project = r#"
