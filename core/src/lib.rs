@@ -27,7 +27,6 @@ mod fuzz;
 mod ingest;
 mod log;
 mod plan;
-pub mod proto;
 mod registry;
 mod shard;
 #[cfg(fuzzing)]
@@ -36,12 +35,14 @@ pub mod sim;
 mod sim;
 mod sys;
 mod topic;
-mod types;
 mod usdt;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]
 static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
+
+pub use fanwire_proto as proto;
+use fanwire_proto::types;
 
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,

@@ -1,7 +1,7 @@
 //! The whole way from bytes to 101 or a refusal, over a table of what attackers and broken clients send.
 
 use super::*;
-use crate::proto::handshake::{Refusal, Upgrade};
+use crate::handshake::{Refusal, Upgrade};
 
 /// A request with nothing wrong with it; the rows of the table edit it.
 const GOOD: &str = "GET /t/a HTTP/1.1\r\n\

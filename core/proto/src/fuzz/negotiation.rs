@@ -3,11 +3,11 @@
 use super::http::check_refusal;
 use super::input::Input;
 use super::negotiation_plain::choose;
-use crate::proto::batch;
-use crate::proto::deflate::{Agreement, RESPONSE_BYTES_MAX, negotiate};
-use crate::proto::handshake::{Upgrade, accept_key};
-use crate::proto::request::{Request, RequestLimits, RequestScanner};
-use crate::proto::{json, msgpack};
+use crate::batch;
+use crate::deflate::{Agreement, RESPONSE_BYTES_MAX, negotiate};
+use crate::handshake::{Upgrade, accept_key};
+use crate::request::{Request, RequestLimits, RequestScanner};
+use crate::{json, msgpack};
 
 const SUPPORTED: [&str; 4] = [json::PROTOCOL, msgpack::PROTOCOL, batch::PROTOCOL_LZ4, batch::PROTOCOL];
 

@@ -1,14 +1,14 @@
 //! A client's requests in `fanwire.msgpack.v1`, parsed without trust.
 //!
-//! Knows the same requests as [`crate::proto::subscribe`], with the same rules and the same refusals; only the encoding is
+//! Knows the same requests as [`crate::subscribe`], with the same rules and the same refusals; only the encoding is
 //! another. `data` is `bin` for bytes, or `str`: JSON text, or text if `encoding` is `"text"`, or bytes if it is `"base64"`. Parsing a
 //! `publish` or a `ping` does not allocate.
 
 use super::reader::{Fault, MsgpackError, Reader, Value};
 use crate::Priority;
-use crate::proto::json::check::PAYLOAD_DEPTH_MAX;
-use crate::proto::json::reader::{DEPTH_MAX, JsonString, Reader as JsonReader};
-use crate::proto::subscribe::{
+use crate::json::check::PAYLOAD_DEPTH_MAX;
+use crate::json::reader::{DEPTH_MAX, JsonString, Reader as JsonReader};
+use crate::subscribe::{
     self, ClientMessage, Content, ControlError, ID_BYTES_MAX, Id, Publish, Since, SinceList, check_key,
     check_publish_topic, check_rate, check_since_topic, check_subscribe_topic, check_topic_count, code, missing,
     wrong_type,
@@ -216,7 +216,7 @@ impl<'a> Id<'a> {
     }
 }
 
-fn not_json<'a>(error: crate::proto::json::reader::JsonError) -> ControlError<'a> {
+fn not_json<'a>(error: crate::json::reader::JsonError) -> ControlError<'a> {
     ControlError::new(code::BAD_DATA, format!("a `data` string without `encoding` must be JSON: {error}"))
 }
 

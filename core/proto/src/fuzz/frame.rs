@@ -1,11 +1,11 @@
 //! The frame decoder against a plain one, against itself cut elsewhere, and against the encoders.
 
 use super::input::{Cuts, Input};
-use crate::proto::client::encode_frame;
-use crate::proto::close::{CloseCode, Violation};
-use crate::proto::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Part, Role, Step, TAIL_BYTES_MAX};
-use crate::proto::encoder::{self, CLOSE_REASON_BYTES_MAX};
-use crate::proto::header::{CONTROL_PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
+use crate::client::encode_frame;
+use crate::close::{CloseCode, Violation};
+use crate::decoder::{Decoder, EMPTY_FRAGMENTS_MAX, Part, Role, Step, TAIL_BYTES_MAX};
+use crate::encoder::{self, CLOSE_REASON_BYTES_MAX};
+use crate::header::{CONTROL_PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
 
 /// Maxima of a message.
 const MAXIMA: [u64; 8] = [0, 1, 125, 126, 1000, 65_535, 65_536, u64::MAX];

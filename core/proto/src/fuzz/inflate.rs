@@ -2,7 +2,7 @@
 
 use super::input::{Cuts, Input};
 use super::plain_inflate;
-use crate::proto::inflate::{InflateError, Inflater};
+use crate::inflate::{InflateError, Inflater};
 
 const MAXIMA: [usize; 6] = [4096, 0, 1, 100, 65_536, 100_000];
 /// Stands in the buffer in front of the message.

@@ -2,11 +2,11 @@
 
 use super::input::Input;
 use super::lz4_plain;
-use crate::proto::batch::{
+use crate::batch::{
     Batch, BatchEncoder, BatchError, BatchHead, BatchLimits, Frame, HEAD_BYTES, MustClose, RECORD_HEAD_BYTES, control,
     control_of, decode,
 };
-use crate::proto::lz4::{Lz4, Lz4Error, decompress};
+use crate::lz4::{Lz4, Lz4Error, decompress};
 use crate::{Kind, Priority, TopicId};
 
 const MAXIMA: [usize; 4] = [4096, 0, 100, 65_536];

@@ -5,11 +5,11 @@
 
 use super::reader::{JsonError, JsonString, Reader, ValueType};
 use crate::Priority;
-use crate::proto::server_message::{
+use crate::server_message::{
     ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
     Welcome,
 };
-use crate::proto::subscribe::{Content, Id};
+use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
 use thiserror::Error;
 

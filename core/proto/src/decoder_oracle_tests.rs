@@ -12,7 +12,7 @@ use tungstenite::{Bytes, Message};
 use super::cut_tests::any_stream;
 use super::tests::{Item, MAX, cut, feed};
 use super::*;
-use crate::proto::{client, encoder};
+use crate::{client, encoder};
 
 /// A stream that reads what it was given and remembers what was written.
 struct Memory {

@@ -4,7 +4,7 @@
 //! line ends are CR LF, lines are not folded, names have no space before the colon, targets are in origin form. What
 //! two parsers could read in two ways is refused. Must never know what a WebSocket is (that is [`super::handshake`]).
 
-use super::handshake::tokens;
+use super::token::tokens;
 
 /// Bounds of a request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

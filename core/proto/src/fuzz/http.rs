@@ -2,9 +2,9 @@
 //! the responses to what is refused.
 
 use super::input::{Cuts, Input};
-use crate::proto::handshake::{Refusal, Upgrade, is_token};
-use crate::proto::request::{HEADERS_CAP, Request, RequestError, RequestLimits, RequestScanner};
-use crate::proto::target::{Endpoint, TOPICS_MAX, Target};
+use crate::handshake::{Refusal, Upgrade, is_token};
+use crate::request::{HEADERS_CAP, Request, RequestError, RequestLimits, RequestScanner};
+use crate::target::{Endpoint, TOPICS_MAX, Target};
 
 const HEAD_MAXIMA: [usize; 6] = [16 * 1024, 0, 1, 64, 200, 1024];
 const HEADERS_MAXIMA: [usize; 6] = [64, 0, 1, 4, HEADERS_CAP, usize::MAX];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::json;
+use crate::json;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{BAD_FRAMES, Item, MAX, cut, feed, frame, server, whole};
 use super::*;
-use crate::proto::client::encode_frame;
+use crate::client::encode_frame;
 
 #[test]
 fn bad_frames_cut_at_any_two_places_are_refused_the_same() {

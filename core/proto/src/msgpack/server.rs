@@ -5,12 +5,12 @@
 
 use super::reader::{MsgpackError, Reader, Value};
 use crate::Priority;
-use crate::proto::json::reader::JsonString;
-use crate::proto::server_message::{
+use crate::json::reader::JsonString;
+use crate::server_message::{
     ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
     Welcome,
 };
-use crate::proto::subscribe::{Content, Id};
+use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
 use thiserror::Error;
 

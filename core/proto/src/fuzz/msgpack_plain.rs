@@ -1,6 +1,6 @@
 //! MessagePack read by recursion, and written from JSON, by the table of its specification.
 
-use crate::proto::json::reader::DEPTH_MAX;
+use crate::json::reader::DEPTH_MAX;
 use serde_json::Value;
 
 /// The length of the value at the front of `bytes`, if it is a whole one.

@@ -1,8 +1,8 @@
 use super::reader::{Fault, MsgpackError, Reader, Value as Packed};
 use super::*;
-use crate::proto::json::{self, JsonCheck, reader::JsonString};
-use crate::proto::server_message::{GapReason, Limits, Message, ServerMessage};
-use crate::proto::subscribe::{ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, TOPICS_MAX, code};
+use crate::json::{self, JsonCheck, reader::JsonString};
+use crate::server_message::{GapReason, Limits, Message, ServerMessage};
+use crate::subscribe::{ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, TOPICS_MAX, code};
 use crate::{Kind, Priority};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -461,7 +461,7 @@ fn refusals_are_those_of_json() {
         let bytes = packed(request.clone());
         let text = request.to_string();
         let (packed, written) =
-            (request::parse(&bytes).expect_err(&text), crate::proto::subscribe::parse(&text).expect_err(&text));
+            (request::parse(&bytes).expect_err(&text), crate::subscribe::parse(&text).expect_err(&text));
         assert_eq!((packed.code, written.code), (code, code), "{text}");
         let answer = unpacked(&rendered(|out| control_error(out, &packed)));
         assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)));

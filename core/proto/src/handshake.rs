@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use super::request::{Request, RequestError};
+pub use super::token::{is_token, tokens};
 
 /// The only version of the protocol there is (RFC 6455 section 4.1).
 pub const VERSION: &str = "13";
@@ -217,16 +218,6 @@ impl From<RequestError> for Refusal {
             RequestError::Version => Self::new(505, "HTTP Version Not Supported", "this server speaks HTTP/1.1"),
         }
     }
-}
-
-/// The elements of a comma-separated list, trimmed, without the empty ones (RFC 9110 section 5.6.1).
-pub fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|&b| b == b',').map(|element| element.trim_ascii()).filter(|element| !element.is_empty())
-}
-
-/// Whether this is a token of RFC 9110 section 5.6.2.
-pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
 /// Base64 of 16 bytes: 22 characters and `==`. Lenient about the unused bits of the last character.

@@ -1,7 +1,7 @@
 //! The decoder against hand-made frames, cut anywhere; every rule and every limit.
 
 use super::*;
-use crate::proto::client::encode_frame;
+use crate::client::encode_frame;
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 pub(super) const MAX: u64 = 1 << 20;

@@ -2,8 +2,8 @@
 
 use super::input::Input;
 use super::plain_inflate;
-use crate::proto::compress::{Compressed, Deflater, Effort};
-use crate::proto::inflate::Inflater;
+use crate::compress::{Compressed, Deflater, Effort};
+use crate::inflate::Inflater;
 use std::cell::RefCell;
 
 const BEFORE: &[u8] = b"before";

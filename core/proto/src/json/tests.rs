@@ -1,6 +1,6 @@
 use super::*;
-use crate::proto::server_message::{GapReason, Limits, Message, ServerMessage};
-use crate::proto::subscribe::Content;
+use crate::server_message::{GapReason, Limits, Message, ServerMessage};
+use crate::subscribe::Content;
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -6,10 +6,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::handshake::{VERSION, accept_key, is_token, tokens};
+use super::handshake::{VERSION, accept_key};
 use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 use super::request::{HEADERS_CAP, RequestError, RequestLimits, RequestScanner};
+use super::token::{is_token, tokens};
 
 /// An upgrade request to be written.
 #[derive(Clone, Copy, Debug)]
@@ -181,8 +182,8 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, fin: bool, rsv1: bool, ma
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::handshake::{Refusal, Upgrade};
-    use crate::proto::request::Request;
+    use crate::handshake::{Refusal, Upgrade};
+    use crate::request::Request;
 
     const REQUEST: UpgradeRequest<'_> = UpgradeRequest {
         host: "localhost:9001",

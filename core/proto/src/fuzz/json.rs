@@ -2,11 +2,9 @@
 //! read back.
 
 use super::server_messages::{Encoding, assert_same, decoded, written};
-use crate::proto::json::{self, JsonCheck, server};
-use crate::proto::subscribe::{
-    self, ClientMessage, ControlError, Id, KEY_BYTES_MAX, Publish, SinceList, TOPICS_MAX, code,
-};
-use crate::proto::topic::{Pattern, TopicName};
+use crate::json::{self, JsonCheck, server};
+use crate::subscribe::{self, ClientMessage, ControlError, Id, KEY_BYTES_MAX, Publish, SinceList, TOPICS_MAX, code};
+use crate::topic::{Pattern, TopicName};
 use crate::{Kind, Priority};
 use serde_json::Value;
 

@@ -1,10 +1,10 @@
 //! A server's objects, in either encoding: what is read, written and read again is the same.
 
 use crate::Kind;
-use crate::proto::json::{self, Body, JsonCheck};
-use crate::proto::msgpack;
-use crate::proto::server_message::{Message, ServerMessage};
-use crate::proto::subscribe::Content;
+use crate::json::{self, Body, JsonCheck};
+use crate::msgpack;
+use crate::server_message::{Message, ServerMessage};
+use crate::subscribe::Content;
 
 /// One of the two encodings.
 #[derive(Clone, Copy, PartialEq, Eq)]
