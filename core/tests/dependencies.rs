@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "dependencies/programs.rs"]
+mod programs;
 #[path = "dependencies/tools.rs"]
 mod tools;
 
@@ -40,7 +42,7 @@ const SANS_IO: &[&str] = &[
 /// Where the sources lie that the rules are about, and the module that a crate's root stands for.
 const ROOTS: &[(&str, &str)] = &[("core/src", ""), ("core/proto/src", "proto")];
 
-/// Crates of ours that may hold no unsafe code at all, and what they must not depend on: what [`SANS_IO`] says of modules.
+/// Crates of ours that may hold no unsafe code at all, and what they must not depend on, as [`SANS_IO`] says it of modules.
 const SANS_IO_CRATES: &[&str] = &["core/proto"];
 const SANS_IO_DEPENDENCIES: &[&str] = &["fanwire", "rustix", "libc", "io-uring", "mio", "tokio"];
 

@@ -1,6 +1,6 @@
 //! What is installed: the symbols, the names, pkg-config, CMake; and that the tree can be moved.
 
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Every program that a test or the product starts is one that any Debian has, or one that `./test` installs: on a fresh machine
-//! nothing else is there.
+//! Every program that a test or the product starts is one that any Debian has, or one that `./test` installs: on a fresh
+//! machine nothing else is there.
 
 use super::{all_sources, read, repository};
 
