@@ -24,7 +24,6 @@ mod events;
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzz;
-mod ingest;
 mod log;
 mod plan;
 mod registry;
@@ -35,14 +34,16 @@ pub mod sim;
 mod sim;
 mod sys;
 mod topic;
-mod usdt;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]
 static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
 
+// The crates below, under the names that the engine calls them by.
 pub use fanwire_proto as proto;
-use fanwire_proto::types;
+use fanwire_ring as ingest;
+use fanwire_ring::usdt;
+use fanwire_types as types;
 
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,

@@ -27,7 +27,6 @@ pub mod subscribe;
 pub mod target;
 pub mod token;
 pub mod topic;
-pub mod types;
 pub mod utf8;
 
-pub use types::{ConnectionId, Kind, Priority, TopicId};
+pub use fanwire_types::{ConnectionId, Kind, Priority, TopicId};

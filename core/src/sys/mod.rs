@@ -4,8 +4,6 @@
 
 pub mod clock;
 pub mod cpu;
-#[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
-pub mod futex;
 #[cfg(feature = "guard-pages")]
 pub mod guard;
 pub mod limits;

@@ -1,7 +1,7 @@
 //! Limits, layout and life-cycle of the ring, one thread.
 
-use crate::ingest::record::Numbering;
-use crate::ingest::ring::READERS_MAX;
+use crate::record::Numbering;
+use crate::ring::READERS_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 

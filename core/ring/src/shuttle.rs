@@ -1,5 +1,5 @@
 //! Models that are too large for loom: more threads, more laps. Random schedules, of which each test tries many thousands; the
-//! same ones in every run. `cargo test -p fanwire --features shuttle --lib ingest::shuttle`
+//! same ones in every run. `cargo test -p fanwire-ring --features shuttle --lib shuttle::`
 //!
 //! Here every atomic operation is sequentially consistent: what a weaker order would break is `loom.rs`'s to find. A lost wake-up
 //! is a deadlock, two that use the same plain memory at once are found by `sync::Watched`. A failure prints its schedule.

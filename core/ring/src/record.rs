@@ -2,7 +2,7 @@
 //!
 //! Knows the vocabulary of `types`; must never know where a record lies in memory or who reads it.
 
-use crate::ingest::payload::Payload;
+use crate::payload::Payload;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
 /// Where a record begins in the stream of all records, in bytes since the ring was made. Strictly increasing in the
@@ -115,10 +115,6 @@ impl Body<'_> {
 #[derive(Debug)]
 pub struct Record<'a> {
     /// Where it begins.
-    #[cfg_attr(
-        not(any(test, feature = "bench")),
-        expect(dead_code, reason = "what publishers were told; the shards need it no more")
-    )]
     pub position: Position,
     /// Its head.
     pub head: Head,

@@ -41,7 +41,6 @@ use crossbeam_utils::CachePadded;
 
 use super::error::{Refused, RingError};
 use super::payload::Payload;
-use super::reader::Reader;
 use super::record::{Body, Form, HEAD_BYTES, Head, Position, Record, Words};
 use super::signal::{Room, Sleepers, Waker};
 use super::sync::{ArrayQueue, AtomicU32, AtomicU64, Ordering, UnsafeCell, Watch, fence, store_release};
@@ -104,17 +103,6 @@ impl fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring of `bytes` with `readers` readers, and the readers. Its memory is touched when first used.
-    ///
-    /// # Errors
-    /// [`RingError`] for sizes out of bounds, or if there is no memory.
-    pub fn new(bytes: usize, readers: usize) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
-        if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&bytes) {
-            return Err(RingError::Size(bytes));
-        }
-        Self::with_origin(bytes, readers, 0)
-    }
-
     /// What [`Ring::new`] takes from the system, in bytes: the ring, 1/16 for the marks, and 1/128 for shared payloads.
     pub const fn footprint(bytes: usize, readers: usize) -> usize {
         bytes
@@ -124,12 +112,12 @@ impl Ring {
             + size_of::<Ring>()
     }
 
-    /// A ring of any power of two from 4 units on, whose first position is `origin`.
-    pub(super) fn with_origin(
+    /// A ring of any power of two from 4 units on, whose first position is `origin`, and the places of its readers.
+    pub(super) fn with_cursors(
         bytes: usize,
         readers: usize,
         origin: u64,
-    ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+    ) -> Result<(Arc<Ring>, Vec<Cursor>), RingError> {
         debug_assert!(bytes.is_power_of_two() && bytes as u64 >= 4 * UNIT && origin.is_multiple_of(UNIT));
         if !(1..=READERS_MAX).contains(&readers) {
             return Err(RingError::Readers(readers));
@@ -155,12 +143,10 @@ impl Ring {
             room: Room::new(),
             watch: Watch::new(units),
         });
-        let readers = (0..readers)
-            .map(|index| {
-                Reader::new(Cursor { ring: Arc::clone(&ring), index, next: origin, released: origin, held: None })
-            })
+        let cursors = (0..readers)
+            .map(|index| Cursor { ring: Arc::clone(&ring), index, next: origin, released: origin, held: None })
             .collect();
-        Ok((ring, readers))
+        Ok((ring, cursors))
     }
 
     /// Bytes of the ring.
@@ -261,7 +247,7 @@ impl Ring {
     }
 
     /// Refuses all records from now on. What was reserved before is still read: a reader is at the end when
-    /// [`Reader::is_finished`](super::reader::Reader::is_finished). Wakes everybody who waits.
+    /// `Reader::is_finished`. Wakes everybody who waits.
     pub fn close(&self) {
         self.tail.fetch_or(CLOSED, Ordering::AcqRel);
         fence(Ordering::SeqCst);
@@ -288,7 +274,7 @@ impl Ring {
     }
 
     /// Wakes one reader if it sleeps, for news that it gets by another way than the ring. The news must be in place, and
-    /// the reader must look for them after [`Reader::prepare_sleep`](super::reader::Reader::prepare_sleep).
+    /// the reader must look for them after `Reader::prepare_sleep`.
     pub fn wake_reader(&self, index: usize) {
         fence(Ordering::SeqCst);
         if index < self.released.len() {

@@ -9,6 +9,8 @@
 #![cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models use a part"))]
 
 mod error;
+#[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
+mod futex;
 mod payload;
 mod publish;
 mod reader;
@@ -16,6 +18,7 @@ mod record;
 mod ring;
 mod signal;
 mod sync;
+pub mod usdt;
 
 #[cfg(all(test, feature = "loom"))]
 mod loom;
@@ -25,6 +28,8 @@ mod shuttle;
 mod sleeper;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
+
+use fanwire_types as types;
 
 pub use error::{Refused, RingError};
 pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool};

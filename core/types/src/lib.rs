@@ -1,4 +1,5 @@
 //! The small vocabulary every part of the engine shares: priorities, payload kinds, identifiers.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 

@@ -11,10 +11,35 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::error::RingError;
 use super::record::{Position, Record};
-use super::ring::Cursor;
+use super::ring::{Cursor, RING_BYTES_MAX, RING_BYTES_MIN, Ring};
 use super::signal::Waker;
+
+impl Ring {
+    /// A ring of `bytes` with `readers` readers, and the readers. Its memory is touched when first used.
+    ///
+    /// # Errors
+    /// [`RingError`] for sizes out of bounds, or if there is no memory.
+    pub fn new(bytes: usize, readers: usize) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&bytes) {
+            return Err(RingError::Size(bytes));
+        }
+        Self::with_origin(bytes, readers, 0)
+    }
+
+    /// A ring of any power of two from 4 units on, whose first position is `origin`.
+    pub(super) fn with_origin(
+        bytes: usize,
+        readers: usize,
+        origin: u64,
+    ) -> Result<(Arc<Ring>, Vec<Reader>), RingError> {
+        let (ring, cursors) = Self::with_cursors(bytes, readers, origin)?;
+        Ok((ring, cursors.into_iter().map(|cursor| Reader { cursor }).collect()))
+    }
+}
 
 /// One reader of the ring: sees every record, in the one order that all readers see.
 ///
@@ -24,10 +49,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(cursor: Cursor) -> Self {
-        Self { cursor }
-    }
-
     /// This reader's number, from 0.
     pub fn index(&self) -> usize {
         self.cursor.index()

@@ -1,5 +1,5 @@
 //! Models: every interleaving (up to a bound on preemptions) and every value that the memory model allows a load to
-//! see. `cargo test -p fanwire --features loom --lib ingest::loom`
+//! see. `cargo test -p fanwire-ring --features loom --lib loom::`
 //!
 //! All plain memory is watched (`sync::Watch`), so a missing happens-before fails a model even if the bytes happen to be
 //! right; a lost wake-up is a deadlock, which loom reports.

@@ -1,6 +1,6 @@
 //! What the threads of the ring and of the pool share: from the standard library; from loom when a model tries every
-//! interleaving (`--features loom`); from shuttle when a larger model tries many (`--features shuttle`). Nothing else in `ingest`
-//! names an atomic type.
+//! interleaving (`--features loom`); from shuttle when a larger model tries many (`--features shuttle`). Nothing else in this
+//! crate names an atomic type.
 
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub(super) use model::*;
@@ -9,119 +9,119 @@ pub(super) use real::*;
 
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
 mod real {
-    pub(in crate::ingest) use crossbeam_queue::ArrayQueue;
-    pub(in crate::ingest) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use crossbeam_queue::ArrayQueue;
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     use std::time::Duration;
 
-    use crate::sys::futex;
+    use crate::futex;
 
     /// `std::cell::UnsafeCell` with loom's interface.
-    pub(in crate::ingest) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
     impl<T> UnsafeCell<T> {
-        pub(in crate::ingest) fn new(value: T) -> Self {
+        pub(crate) fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
         }
 
         #[inline]
-        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
             read(self.0.get())
         }
 
         #[inline]
-        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
             write(self.0.get())
         }
     }
 
     /// Watches plain memory for data races in loom models; here it is nothing.
-    pub(in crate::ingest) struct Watch;
+    pub(crate) struct Watch;
 
     impl Watch {
-        pub(in crate::ingest) fn new(_cells: usize) -> Self {
+        pub(crate) fn new(_cells: usize) -> Self {
             Self
         }
 
         #[inline(always)]
-        pub(in crate::ingest) fn read(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+        pub(crate) fn read(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
 
         #[inline(always)]
-        pub(in crate::ingest) fn write(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+        pub(crate) fn write(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
     }
 
     /// When a wait ends.
-    pub(in crate::ingest) use futex::Deadline;
+    pub(crate) use futex::Deadline;
 
     /// A counter that threads can sleep on.
-    pub(in crate::ingest) struct Bell(AtomicU32);
+    pub(crate) struct Bell(AtomicU32);
 
     impl Bell {
-        pub(in crate::ingest) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self(AtomicU32::new(0))
         }
 
-        pub(in crate::ingest) fn strikes(&self) -> u32 {
+        pub(crate) fn strikes(&self) -> u32 {
             self.0.load(Ordering::Acquire)
         }
 
-        pub(in crate::ingest) fn strike(&self) {
+        pub(crate) fn strike(&self) {
             self.0.fetch_add(1, Ordering::AcqRel);
             futex::wake_all(&self.0);
         }
 
         /// Sleeps unless there was a strike since `seen`. False: the deadline has passed.
-        pub(in crate::ingest) fn wait(&self, seen: u32, deadline: Deadline) -> bool {
+        pub(crate) fn wait(&self, seen: u32, deadline: Deadline) -> bool {
             futex::wait_until(&self.0, seen, deadline)
         }
     }
 
     /// Stores with Release, into a word that others may exchange at the same time.
     #[inline(always)]
-    pub(in crate::ingest) fn store_release(word: &AtomicU32, value: u32) {
+    pub(crate) fn store_release(word: &AtomicU32, value: u32) {
         word.store(value, Ordering::Release);
     }
 
     /// The deadline `wait` from now.
-    pub(in crate::ingest) fn deadline_after(wait: Duration) -> Deadline {
+    pub(crate) fn deadline_after(wait: Duration) -> Deadline {
         Deadline::after(wait)
     }
 }
 
 #[cfg(feature = "loom")]
 mod explorer {
-    pub(in crate::ingest) use loom::cell::UnsafeCell;
-    pub(in crate::ingest) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-    pub(in crate::ingest) use loom::sync::{Condvar, Mutex};
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::{Condvar, Mutex};
 
-    pub(in crate::ingest) type Watched = UnsafeCell<()>;
+    pub(crate) type Watched = UnsafeCell<()>;
 }
 
 #[cfg(all(feature = "shuttle", not(feature = "loom")))]
 mod explorer {
-    pub(in crate::ingest) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-    pub(in crate::ingest) use shuttle::sync::{Condvar, Mutex};
+    pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::{Condvar, Mutex};
 
     const WRITER: u32 = 1 << 31;
 
     /// Shuttle has no cells. This takes a moment in which others may run, and finds them out if they do what they must not.
-    pub(in crate::ingest) struct Watched {
+    pub(crate) struct Watched {
         /// Readers within, or [`WRITER`].
         within: AtomicU32,
     }
 
     impl Watched {
-        pub(in crate::ingest) fn new((): ()) -> Self {
+        pub(crate) fn new((): ()) -> Self {
             Self { within: AtomicU32::new(0) }
         }
 
-        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(()) -> R) -> R {
+        pub(crate) fn with<R>(&self, read: impl FnOnce(()) -> R) -> R {
             assert!(self.within.fetch_add(1, Ordering::SeqCst) < WRITER, "read while it is written");
             let result = read(());
             self.within.fetch_sub(1, Ordering::SeqCst);
             result
         }
 
-        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(()) -> R) -> R {
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(()) -> R) -> R {
             assert!(self.within.swap(WRITER, Ordering::SeqCst) == 0, "written while it is used");
             let result = write(());
             self.within.store(0, Ordering::SeqCst);
@@ -129,21 +129,21 @@ mod explorer {
         }
     }
 
-    pub(in crate::ingest) struct UnsafeCell<T> {
+    pub(crate) struct UnsafeCell<T> {
         watched: Watched,
         value: std::cell::UnsafeCell<T>,
     }
 
     impl<T> UnsafeCell<T> {
-        pub(in crate::ingest) fn new(value: T) -> Self {
+        pub(crate) fn new(value: T) -> Self {
             Self { watched: Watched::new(()), value: std::cell::UnsafeCell::new(value) }
         }
 
-        pub(in crate::ingest) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
             self.watched.with(|()| read(self.value.get()))
         }
 
-        pub(in crate::ingest) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
             self.watched.with_mut(|()| write(self.value.get()))
         }
     }
@@ -155,23 +155,21 @@ mod model {
     use std::ops::Range;
     use std::time::Duration;
 
-    pub(in crate::ingest) use super::explorer::{
-        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence,
-    };
+    pub(crate) use super::explorer::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence};
     use super::explorer::{Condvar, Mutex, Watched};
 
     /// crossbeam's queue is its own authors' to verify: here a lock stands for it, with the same happens-before.
-    pub(in crate::ingest) struct ArrayQueue<T> {
+    pub(crate) struct ArrayQueue<T> {
         items: Mutex<VecDeque<T>>,
         capacity: usize,
     }
 
     impl<T> ArrayQueue<T> {
-        pub(in crate::ingest) fn new(capacity: usize) -> Self {
+        pub(crate) fn new(capacity: usize) -> Self {
             Self { items: Mutex::new(VecDeque::new()), capacity }
         }
 
-        pub(in crate::ingest) fn push(&self, item: T) -> Result<(), T> {
+        pub(crate) fn push(&self, item: T) -> Result<(), T> {
             let mut items = self.items.lock().unwrap();
             if items.len() == self.capacity {
                 return Err(item);
@@ -180,31 +178,31 @@ mod model {
             Ok(())
         }
 
-        pub(in crate::ingest) fn pop(&self) -> Option<T> {
+        pub(crate) fn pop(&self) -> Option<T> {
             self.items.lock().unwrap().pop_front()
         }
 
         #[cfg(test)]
-        pub(in crate::ingest) fn is_empty(&self) -> bool {
+        pub(crate) fn is_empty(&self) -> bool {
             self.items.lock().unwrap().is_empty()
         }
     }
 
     /// One watched cell for each cell of plain memory: every access to the memory is told to it.
-    pub(in crate::ingest) struct Watch(Vec<Watched>);
+    pub(crate) struct Watch(Vec<Watched>);
 
     impl Watch {
-        pub(in crate::ingest) fn new(cells: usize) -> Self {
+        pub(crate) fn new(cells: usize) -> Self {
             Self((0..cells).map(|_| Watched::new(())).collect())
         }
 
-        pub(in crate::ingest) fn read(&self, cells: impl FnOnce() -> Range<usize>) {
+        pub(crate) fn read(&self, cells: impl FnOnce() -> Range<usize>) {
             for i in cells() {
                 self.0[i % self.0.len()].with(|_| ());
             }
         }
 
-        pub(in crate::ingest) fn write(&self, cells: impl FnOnce() -> Range<usize>) {
+        pub(crate) fn write(&self, cells: impl FnOnce() -> Range<usize>) {
             for i in cells() {
                 self.0[i % self.0.len()].with_mut(|_| ());
             }
@@ -213,41 +211,41 @@ mod model {
 
     /// Models have no clock: a wait ends by a strike or not at all (then a deadlock is reported).
     #[derive(Clone, Copy, PartialEq, PartialOrd)]
-    pub(in crate::ingest) struct Deadline;
+    pub(crate) struct Deadline;
 
     /// Loom orders two stores of one word only by happens-before. It does not conclude, as the memory model does, that a
     /// store which an exchange did not read must come after that exchange, and would let a later load read the
     /// exchanged value. As an exchange the store has its place in the order; it acquires nothing.
-    pub(in crate::ingest) fn store_release(word: &AtomicU32, value: u32) {
+    pub(crate) fn store_release(word: &AtomicU32, value: u32) {
         word.swap(value, Ordering::Release);
     }
 
-    pub(in crate::ingest) fn deadline_after(_wait: Duration) -> Deadline {
+    pub(crate) fn deadline_after(_wait: Duration) -> Deadline {
         Deadline
     }
 
-    pub(in crate::ingest) struct Bell {
+    pub(crate) struct Bell {
         strikes: AtomicU32,
         lock: Mutex<()>,
         struck: Condvar,
     }
 
     impl Bell {
-        pub(in crate::ingest) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self { strikes: AtomicU32::new(0), lock: Mutex::new(()), struck: Condvar::new() }
         }
 
-        pub(in crate::ingest) fn strikes(&self) -> u32 {
+        pub(crate) fn strikes(&self) -> u32 {
             self.strikes.load(Ordering::Acquire)
         }
 
-        pub(in crate::ingest) fn strike(&self) {
+        pub(crate) fn strike(&self) {
             self.strikes.fetch_add(1, Ordering::AcqRel);
             drop(self.lock.lock().unwrap());
             self.struck.notify_all();
         }
 
-        pub(in crate::ingest) fn wait(&self, seen: u32, _deadline: Deadline) -> bool {
+        pub(crate) fn wait(&self, seen: u32, _deadline: Deadline) -> bool {
             let mut guard = self.lock.lock().unwrap();
             while self.strikes.load(Ordering::Acquire) == seen {
                 guard = self.struck.wait(guard).unwrap();
