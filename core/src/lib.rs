@@ -26,7 +26,6 @@ pub mod fuzz;
 mod fuzz;
 mod log;
 mod plan;
-pub mod proto;
 mod registry;
 mod shard;
 #[cfg(fuzzing)]
@@ -40,9 +39,11 @@ mod topic;
 #[global_allocator]
 static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
 
-// The ring's crate, and its vocabulary, under the names that the engine calls them by.
+// The crates below, under the names that the engine calls them by.
+pub use fanwire_proto as proto;
 use fanwire_ring as ingest;
-use fanwire_ring::{types, usdt};
+use fanwire_ring::usdt;
+use fanwire_types as types;
 
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,

@@ -1,7 +1,7 @@
 //! The demo: its page over HTTP, its streams over WebSocket.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! What `sub`, `pub` and `serve` can be asked for: subprotocols, compression, resuming, keys, expiry, topic settings.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
