@@ -16,6 +16,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod config;
+mod counters;
 mod driver;
 mod engine;
 mod event;
@@ -29,6 +30,7 @@ mod log;
 mod plan;
 pub mod proto;
 mod registry;
+pub mod settings;
 mod shard;
 #[cfg(fuzzing)]
 pub mod sim;
@@ -47,6 +49,7 @@ pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
+pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
@@ -54,6 +57,6 @@ pub use events::Events;
 pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
-pub use shard::ShardStats;
+pub use settings::{Setting, SettingError, settings};
 pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};
