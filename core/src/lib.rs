@@ -16,6 +16,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod config;
+mod counters;
 mod driver;
 mod engine;
 mod event;
@@ -27,6 +28,7 @@ mod fuzz;
 mod log;
 mod plan;
 mod registry;
+pub mod settings;
 mod shard;
 #[cfg(fuzzing)]
 pub mod sim;
@@ -49,6 +51,7 @@ pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
+pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
@@ -56,6 +59,6 @@ pub use events::Events;
 pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
-pub use shard::ShardStats;
+pub use settings::{Setting, SettingError, settings};
 pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

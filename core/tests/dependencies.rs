@@ -92,6 +92,27 @@ const RULES: &[Rule] = &[
         allowed: &[],
         why: "a shard is generic over its driver and must run in the simulator",
     },
+    Rule {
+        module: "settings",
+        forbidden: &[
+            "crate::driver",
+            "crate::shard",
+            "crate::log",
+            "crate::sys",
+            "crate::engine",
+            "crate::bench",
+            "rustix",
+            "libc",
+        ],
+        allowed: &[],
+        why: "a setting is a name, a range and a place in the configuration",
+    },
+    Rule {
+        module: "counters",
+        forbidden: &["crate", "rustix", "libc"],
+        allowed: &[],
+        why: "a counter is a name and a number",
+    },
     Rule { module: "sys", forbidden: &["crate"], allowed: &["crate::sys"], why: "sys depends on nothing of ours" },
 ];
 

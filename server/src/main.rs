@@ -20,6 +20,7 @@ mod publish;
 mod replay;
 mod requests;
 mod serve;
+mod settings;
 mod signals;
 mod stats;
 mod subscribe;

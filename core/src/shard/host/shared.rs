@@ -1,13 +1,14 @@
 //! What a shard shares with the rest of the engine: the ring, the names, its mailbox, its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 
 use super::gauges::Gauges;
 use crate::config::Config;
+pub use crate::counters::{Counters, ShardStats};
 use crate::event::Event;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
@@ -94,128 +95,6 @@ pub enum Command {
     },
     /// End at once.
     Stop,
-}
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// What a shard counts: written by the shard alone, read by anyone, each value exact, together only roughly so.
-        #[derive(Debug, Default)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: AtomicU64,)*
-        }
-
-        /// What the shards count at one moment, or the sum over shards.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct ShardStats {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl Counters {
-            /// Reads all of them.
-            pub fn read(&self) -> ShardStats {
-                ShardStats { $($name: self.$name.load(Relaxed),)* }
-            }
-
-            /// Stores `now` over all of them.
-            pub fn store(&self, now: &ShardStats) {
-                $(self.$name.store(now.$name, Relaxed);)*
-            }
-        }
-
-        impl std::ops::AddAssign for ShardStats {
-            fn add_assign(&mut self, other: Self) {
-                $(self.$name += other.$name;)*
-            }
-        }
-    };
-}
-
-counters! {
-    /// Connections open now, handshakes included.
-    connections,
-    /// Connections accepted.
-    accepted,
-    /// Connections refused with 503 because the limit was reached.
-    refused,
-    /// Upgrades completed.
-    upgraded,
-    /// Upgrades refused (4xx).
-    upgrades_refused,
-    /// Connections closed, for whatever reason.
-    closed,
-    /// Connections closed for breaking the protocol (1002, 1007, 1009, 1008).
-    violations,
-    /// Connections closed because they were too slow for their critical messages, or their rest could not be kept.
-    evicted,
-    /// Connections closed because they did not answer a ping.
-    pongs_missed,
-    /// Connections cut off by a shutdown that ran out of time.
-    cut_off,
-    /// Topics known.
-    topics,
-    /// Cursors in use.
-    cursors,
-    /// Messages read from the ring.
-    messages,
-    /// Payload bytes read from the ring.
-    message_bytes,
-    /// Messages received from clients.
-    received,
-    /// Frames delivered from logs: one for each message and subscriber.
-    deliveries,
-    /// Messages rendered into derived logs.
-    encoded,
-    /// Compressions done.
-    compressed,
-    /// Derived logs built again for a subscriber that came back.
-    rebuilt,
-    /// Cursors that passed 70 % of their lane's budget.
-    lagging,
-    /// Messages passed over by `latest`, `max_hz`, expiry and exclusions.
-    passed_over,
-    /// Bytes given to the kernel.
-    sent_bytes,
-    /// Sends submitted.
-    sends,
-    /// Sends that the socket did not take whole.
-    sends_short,
-    /// System calls.
-    syscalls,
-    /// Gaps: runs of messages lost by one cursor.
-    gaps,
-    /// Critical messages lost by cursors (never, while their connection lives).
-    dropped_critical,
-    /// High messages lost by cursors.
-    dropped_high,
-    /// Normal messages lost by cursors.
-    dropped_normal,
-    /// Low messages lost by cursors.
-    dropped_low,
-    /// Frames that found no log memory at all.
-    unlogged,
-    /// Log memory in use, bytes.
-    log_bytes,
-    /// Copies of half-sent frames, bytes.
-    remainder_bytes,
-    /// Events that the host was too slow to take and that wait on their connection.
-    events_waiting,
-    /// Turns of the loop.
-    turns,
-    /// Turns that slept.
-    sleeps,
-    /// The most steps of work in one turn.
-    turn_steps_max,
-    /// The longest turn by the thread's CPU clock, nanoseconds.
-    turn_ns_max,
-    /// Input and answers that wait, and what clients asked for: bytes.
-    client_bytes,
-    /// Times no receive buffer was free.
-    recv_buffers_exhausted,
-    /// Completion-queue overflows.
-    cq_overflows,
-    /// Times accept failed for want of descriptors.
-    accept_exhausted,
 }
 
 impl Mailbox {
