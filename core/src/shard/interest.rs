@@ -224,16 +224,13 @@ impl<D: Driver> Shard<D> {
             state.members.push(membership);
             let retention = state.retention;
             let lanes = state.lanes;
-            let since = match since.is_empty() {
-                true => None,
-                false => since.find(&state.name).cloned(),
-            };
+            let since = since.place(&state.name, state.epoch);
             for priority in Priority::ALL {
                 let lane = lanes[priority as usize];
                 if lane == NONE {
                     continue;
                 }
-                let start = self.start(lane, retention, since.as_ref().map(|s| (s.epoch, s.seq[priority as usize])));
+                let start = self.start(lane, retention, since.map(|(epoch, seq)| (epoch, seq[priority as usize])));
                 self.link_lane(membership, priority, start);
                 if !self.conns[slot as usize].is_live() {
                     return Ok(());
