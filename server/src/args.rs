@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::Kind;
-use fanwire::proto::subscribe::KEY_BYTES_MAX;
+use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 
 use crate::feed::Form;
-use crate::pace::Speed;
+use crate::pace::{Speed, rate};
 use crate::topics::TopicSetting;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::units::{ByteSize, CpuList, Span};
@@ -279,8 +279,18 @@ pub struct PubArgs {
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal, value_name = "PRIORITY")]
     pub priority: PriorityArg,
 
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and send again what was not
+    /// confirmed: nothing is missing, but the last messages before a break may come twice
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in, and to wait for the server's close at the end
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -318,14 +328,16 @@ pub struct SubArgs {
 
     /// Messages (of batches: frames) a second at most of each topic and priority: the newest at the time. Critical ones are
     /// not held back
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = max_hz)]
     pub max_hz: Option<f64>,
 
-    /// Connect again whenever the connection breaks or nobody answers, and go on where it ended
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Go on where an earlier run with this file ended, and note there where this one ends
+    /// Go on where an earlier run with this file ended, however that was, and note there what is written. Into a regular file
+    /// that is appended to, nothing is missing and nothing twice; into a pipe nothing is missing, and what was written in the
+    /// moment before a kill may come again
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 
@@ -341,8 +353,13 @@ pub struct SubArgs {
     #[arg(long)]
     pub stats: bool,
 
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -393,7 +410,7 @@ pub struct ReplayArgs {
     pub wait_for_subscribers: usize,
 
     /// Time to connect in, and to wait for the server's close at the end (with --to)
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 
     /// Time that subscribers get at the end to take what is queued for them (with --listen)
@@ -527,10 +544,19 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err(format!("`{text}` is no rate: write messages a second, more than 0")),
+/// A rate that a server takes for a subscription.
+fn max_hz(text: &str) -> Result<f64, String> {
+    match rate(text)? {
+        hz if hz <= RATE_HZ_MAX => Ok(hz),
+        _ => Err(format!("`{text}` is more than the {RATE_HZ_MAX} a second that a subscription can be held to")),
+    }
+}
+
+/// A time in which something has to happen.
+fn timeout(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>()? {
+        span if span.0.is_zero() => Err("nothing happens in no time: write for example 10s".into()),
+        span => Ok(span),
     }
 }
 

@@ -6,28 +6,37 @@ mod args;
 mod client;
 mod clock;
 mod demo;
+mod dial;
 mod doctor;
 mod engine;
 mod exit;
 mod feed;
 mod host;
 mod ledger;
+mod liveness;
 mod logging;
 mod ndjson;
+mod output;
 mod pace;
+mod plain;
+mod printer;
 mod progress;
 mod publish;
 mod replay;
 mod requests;
+mod retry;
 mod serve;
 mod signals;
+mod state;
 mod stats;
+mod stderr;
 mod subscribe;
 mod topics;
 mod tune;
 mod units;
 mod uplink;
 mod url;
+mod window;
 
 use std::process::ExitCode;
 
@@ -63,5 +72,5 @@ fn main() -> ExitCode {
 
 /// What went wrong, and of what: on stderr whatever the log level.
 fn report(failure: &Failure) {
-    eprintln!("fanwire: {:#}", failure.error);
+    stderr::say("ERROR", &format!("fanwire: {:#}", failure.error));
 }

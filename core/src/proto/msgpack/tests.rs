@@ -2,7 +2,9 @@ use super::reader::{Fault, MsgpackError, Reader, Value as Packed};
 use super::*;
 use crate::proto::json::{self, JsonCheck, reader::JsonString};
 use crate::proto::server_message::{GapReason, Limits, Message, ServerMessage};
-use crate::proto::subscribe::{ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, REQUEST_BYTES_MAX, TOPICS_MAX, code};
+use crate::proto::subscribe::{
+    ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, REQUEST_BYTES_MAX, TOPICS_MAX, code,
+};
 use crate::{Kind, Priority};
 use proptest::prelude::*;
 use serde_json::{Value, json};
