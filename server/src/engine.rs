@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fanwire::{
@@ -13,9 +14,10 @@ use fanwire::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Driver, EngineArgs, Publish};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::topics;
 use crate::units::grouped;
+use crate::stderr;
 
 /// The configuration that the arguments ask for.
 ///
@@ -83,7 +85,7 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
     if let Some(notice) = engine.driver_notice()
         && !tracing::enabled!(tracing::Level::WARN)
     {
-        eprintln!("fanwire: {notice}");
+        stderr::say("WARN", &format!("fanwire: {notice}"));
     }
     Ok(engine)
 }
@@ -127,10 +129,29 @@ pub fn announce(engine: &Engine) {
     }
 }
 
-/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure.
+/// What became of the first line that could not be printed.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure. Whatever else keeps a line
+/// from being printed is told by [`unsaid`].
 pub fn say(line: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNSAID.set(error);
+    }
+}
+
+/// The failure of a command whose output is what it was asked for, if some of that could not be printed.
+///
+/// # Errors
+/// 74 in that case.
+pub fn unsaid() -> Result<(), Failure> {
+    match UNSAID.get() {
+        Some(error) => Err(Failure::message(Exit::Io, format!("cannot write to stdout: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.
