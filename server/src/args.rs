@@ -30,8 +30,10 @@ Examples:
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
-  71 an address is taken     74 reading or writing     76 not the protocol
-  77 not permitted           78 this configuration cannot be had on this machine";
+  70 a bug of fanwire        71 an address is taken    74 reading or writing
+  76 not the protocol        77 not permitted          78 cannot be had on this machine
+  128 + N: signal N ended it half-way
+docs/reference/exit-status.md says more.";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
@@ -245,7 +247,8 @@ Each line, without its line feed, is one message: text (what is not UTF-8 is sen
 --kind says otherwise. With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are
 published as JSON; \"priority\", \"key\" and \"ttl_ms\" in a line take precedence over the options.
 It waits where the server is busy and loses nothing; it ends, with a close handshake, once the
-server has taken everything. What the server refuses is shown on stderr and makes it exit 1.")]
+server has taken everything. What the server refuses is shown on stderr, with its line, and makes
+it exit 1. With --reconnect it sends again, in order, what the server has not confirmed.")]
 pub struct PubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -308,7 +311,9 @@ Examples:
 * stands for one level of a topic, a final ** for all that follow. A topic's last message comes
 first, if it has one. Messages that were lost on the way (this side was too slow, or away for longer
 than the server keeps messages) are reported on stderr. Ends with 0 when the server goes away in
-order, unless --reconnect is given.")]
+order, unless --reconnect is given, and when nobody reads its output any more. Payloads are printed
+as they are, whatever they hold; --json is one object a line. A terminal gets control characters
+as escapes.")]
 pub struct SubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]

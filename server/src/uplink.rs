@@ -52,8 +52,8 @@ pub struct Uplink {
     stop: StopRequests,
     /// What may have to be sent again.
     window: Option<Window>,
-    /// Largest payload taken.
-    payload_bytes_max: usize,
+    /// Largest message taken, with what stands around its payload.
+    message_bytes_max: usize,
     message: Vec<u8>,
     published: u64,
     payload_bytes: u64,
@@ -87,7 +87,7 @@ impl Uplink {
     /// As [`Client::connect`].
     pub fn connect(target: Target, stop: StopRequests) -> Result<Option<Self>, Failure> {
         let mut attempt = 0;
-        let Some((client, payload_bytes_max)) = connect(&target, &stop, &mut attempt)? else { return Ok(None) };
+        let Some((client, message_bytes_max)) = connect(&target, &stop, &mut attempt)? else { return Ok(None) };
         let window = target.reconnects.then(Window::default);
         let (message, published, payload_bytes, refused) = (Vec::new(), 0, 0, 0);
         let uplink = Uplink {
@@ -95,7 +95,7 @@ impl Uplink {
             target,
             stop,
             window,
-            payload_bytes_max,
+            message_bytes_max,
             message,
             published,
             payload_bytes,
@@ -116,10 +116,14 @@ impl Uplink {
     /// # Errors
     /// Where the message is larger than the server takes (65), or the server ended the connection.
     pub fn publish(&mut self, message: &Outgoing<'_>, line: u64) -> Result<bool, Failure> {
-        let bytes = message.payload.len();
-        if bytes > self.payload_bytes_max {
-            let max = self.payload_bytes_max;
-            return Err(Failure::message(Exit::Data, format!("{bytes} bytes, and the server takes {max}")));
+        let mut encoded = std::mem::take(&mut self.message);
+        requests::write_publish(&mut encoded, line, message);
+        // Said here, with its line: the server would close the connection, and what was sent before might be lost.
+        if encoded.len() > self.message_bytes_max {
+            let (bytes, around) = (message.payload.len(), encoded.len() - message.payload.len());
+            let max = self.message_bytes_max;
+            let what = format!("{bytes} bytes and {around} around them are more than the {max} that the server takes");
+            return Err(Failure::message(Exit::Data, what));
         }
         if self.client.queued_bytes() >= QUEUE_BYTES {
             self.client.send_queued();
@@ -131,8 +135,6 @@ impl Uplink {
             self.ask_for_confirmation(true);
             self.step(None, None)?;
         }
-        let mut encoded = std::mem::take(&mut self.message);
-        requests::write_publish(&mut encoded, line, message);
         self.client.send_binary(&encoded);
         if let Some(window) = &mut self.window {
             window.push(line, &encoded);
@@ -140,7 +142,7 @@ impl Uplink {
         self.message = encoded;
         self.ask_for_confirmation(false);
         self.published += 1;
-        self.payload_bytes += bytes as u64;
+        self.payload_bytes += message.payload.len() as u64;
         Ok(true)
     }
 
@@ -271,13 +273,13 @@ impl Uplink {
         tracing::warn!("{}: {broken}", self.target.url);
         self.attempt += 1;
         let connected = connect(&self.target, &self.stop, &mut self.attempt)?;
-        let Some((client, payload_bytes_max)) = connected else {
+        let Some((client, message_bytes_max)) = connected else {
             return Err(Failure {
                 code: self.stop.exit_code().into(),
                 error: self.lost(Exit::Failed, self.stop.name()).error,
             });
         };
-        (self.client, self.payload_bytes_max) = (client, payload_bytes_max);
+        (self.client, self.message_bytes_max) = (client, message_bytes_max);
         if let Some(window) = &mut self.window {
             window.again().for_each(|message| self.client.send_binary(message));
         }
@@ -337,7 +339,7 @@ fn unsigned(raw: &[u8]) -> Option<u64> {
     }
 }
 
-/// Connects and hears the welcome, as often as it takes where it may come back. With the largest payload that the server takes.
+/// Connects and hears the welcome, as often as it takes where it may come back. With the largest message that the server takes.
 fn connect(target: &Target, stop: &StopRequests, attempt: &mut u32) -> Result<Option<(Client, usize)>, Failure> {
     let chance = RandomState::new();
     loop {
