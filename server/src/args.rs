@@ -255,7 +255,7 @@ pub struct PubArgs {
     pub url: Url,
 
     /// Topic to publish to, such as rover/1/imu (with --ndjson: for lines that name none)
-    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = topic_name)]
+    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = publish_topic)]
     pub topic: Option<String>,
 
     /// Lines are {"topic":…,"data":…[,"priority":…,"key":…,"ttl_ms":…]}; data, any JSON value, is published verbatim
@@ -336,7 +336,8 @@ pub struct SubArgs {
     #[arg(long, value_name = "N", value_parser = max_hz)]
     pub max_hz: Option<f64>,
 
-    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended.
+    /// With --protocol raw, which has no numbers, it goes on with the last message
     #[arg(long)]
     pub reconnect: bool,
 
@@ -534,8 +535,11 @@ impl From<PriorityArg> for fanwire::Priority {
     }
 }
 
-fn topic_name(text: &str) -> Result<String, String> {
-    TopicName::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+fn publish_topic(text: &str) -> Result<String, String> {
+    match TopicName::new(text).map_err(|error| error.to_string())?.is_engine_owned() {
+        true => Err("topics that begin with $ are the engine's own".into()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn topic_pattern(text: &str) -> Result<String, String> {
@@ -602,6 +606,21 @@ mod tests {
         assert!(parse("fanwire pub ws://h:1 a/b --rate 0").is_err());
         assert!(parse("fanwire pub ws://h:1 --ndjson").is_ok());
         assert!(parse("fanwire pub ws://h:1 a/b --rate 200 --priority critical").is_ok());
+        for wrong in
+            ["$a", "a --rate 1e-20", "a --rate inf", "a --rate nan", "a --rate -1", "a --rate 1e300", "a --timeout 0"]
+        {
+            assert!(parse(&format!("fanwire pub ws://h:1 {wrong}")).is_err(), "{wrong}");
+        }
+        for wrong in
+            ["--max-hz 1000001", "--max-hz 1e-7", "--max-hz nan", "--count -1", "--timeout 0", "--ping-every -1s"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {wrong}")).is_err(), "{wrong}");
+        }
+        for right in
+            ["--max-hz 1000000", "--max-hz 0.000001", "--count 0", "--ping-every 0", "--timeout 5000000000000h"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {right}")).is_ok(), "{right}");
+        }
     }
 
     /// What becomes of an option's value.

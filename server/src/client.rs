@@ -9,9 +9,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use fanwire::proto::client::{Response, ResponseError, UpgradeRequest, encode_frame};
+use fanwire::proto::client::encode_frame;
 use fanwire::proto::close::{CloseCode, Violation};
 use fanwire::proto::decoder::{Decoder, Part, Role};
 use fanwire::proto::encoder::close_payload;
@@ -20,35 +20,18 @@ use fanwire::proto::inflate::Inflater;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::clock;
-use crate::dial::{self, DialError, Interrupts, timespec};
+use crate::dial::{Interrupts, timespec};
 use crate::exit::{Exit, Failure};
 use crate::liveness::{Due, Liveness};
 use crate::plain;
-use crate::units::Span;
+use crate::upgrade::{self, Offer, Upgraded};
 use crate::url::Url;
 
 /// Largest message accepted: the engine's largest payload as text of control characters, each of which takes six bytes in JSON,
 /// and what stands around it.
 const MESSAGE_BYTES_MAX: u64 = (6 * 64 << 20) + (64 << 10);
 /// Free room wanted in the input buffer before a read: one read then brings many small frames.
-const READ_BYTES: usize = 256 << 10;
-
-/// What permessage-deflate is offered with: both sides compress each message by itself.
-const DEFLATE_OFFER: (&str, &str) =
-    ("Sec-WebSocket-Extensions", "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
-
-/// What a connection is asked to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offer<'a> {
-    /// The subprotocol, which the server then has to choose; `None`: a raw connection.
-    pub protocol: Option<&'a str>,
-    /// The server may compress what it sends.
-    pub deflate: bool,
-    /// Time to connect in.
-    pub timeout: Duration,
-    /// Silence after which the server is pinged, and again as long for its answer. Zero never pings.
-    pub ping_every: Duration,
-}
+pub const READ_BYTES: usize = 256 << 10;
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,76 +140,28 @@ impl Client {
     /// Connects to `url`. `None`: something interrupted it.
     ///
     /// # Errors
-    /// Where nobody answers or the server cannot take it now (69), or the answer is not the WebSocket asked for (76).
+    /// As [`upgrade::upgrade`].
     pub fn connect(url: &Url, offer: &Offer<'_>, interrupts: &Interrupts<'_>) -> Result<Option<Self>, Failure> {
-        let deadline = clock::after(clock::now(), offer.timeout);
-        match Self::try_connect(url, offer, deadline, interrupts) {
-            Ok(client) => Ok(Some(client)),
-            Err(ConnectError::Dial(DialError::Interrupted)) => Ok(None),
-            Err(ConnectError::Dial(DialError::Io(error))) => {
-                let error = match error.kind() {
-                    io::ErrorKind::TimedOut => anyhow::anyhow!("no answer within {}", Span(offer.timeout)),
-                    _ => anyhow::Error::new(error),
-                };
-                Err(Failure::new(Exit::Unavailable, error.context(format!("cannot connect to {url}"))))
-            }
-            Err(ConnectError::Answer(failure)) => Err(failure),
-        }
-    }
-
-    fn try_connect(
-        url: &Url,
-        offer: &Offer<'_>,
-        deadline: Instant,
-        interrupts: &Interrupts<'_>,
-    ) -> Result<Self, ConnectError> {
-        let stream = dial::dial(&url.host, url.port, deadline, interrupts)?;
-        let keys = RandomState::new();
-        let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
-        let authority = url.authority();
-        let request = UpgradeRequest {
-            host: &authority,
-            target: &url.target,
-            key,
-            protocols: offer.protocol.as_slice(),
-            headers: if offer.deflate { &[DEFLATE_OFFER] } else { &[] },
-        };
-        let mut bytes = Vec::new();
-        let mut connecting =
-            request.write(&mut bytes).map_err(|e| Failure::message(Exit::Unavailable, format!("{url}: {e}")))?;
-        send_all(&stream, &bytes, deadline, interrupts)?;
-        let mut input = vec![0; READ_BYTES];
-        let mut end = 0;
-        let response = loop {
-            end += receive_some(&stream, &mut input[end..], deadline, interrupts)?;
-            match connecting.response(&input[..end]).map_err(|error| refused(url, &error))? {
-                Some(response) => break response,
-                // The codec bounds a head to far less than the buffer.
-                None if end == input.len() => {
-                    return Err(Failure::message(Exit::Protocol, format!("{url} answers without end")).into());
-                }
-                None => {}
-            }
-        };
-        let compresses = agreed(url, offer, &response)?;
-        Ok(Client {
+        let Some(upgraded) = upgrade::upgrade(url, offer, interrupts)? else { return Ok(None) };
+        let Upgraded { stream, compresses, input, start, end } = upgraded;
+        Ok(Some(Client {
             stream,
             decoder: Decoder::new(Role::Client, compresses),
             input,
-            start: response.head_bytes,
+            start,
             end,
             message: Vec::new(),
             compressed: Vec::new(),
             inflater: compresses.then(Box::default),
             output: Vec::new(),
             sent: 0,
-            mask_keys: keys,
-            masked: 2,
+            mask_keys: RandomState::new(),
+            masked: 0,
             close_sent: false,
             closed: None,
             liveness: Liveness::new(offer.ping_every, clock::now()),
             is_full: false,
-        })
+        }))
     }
 
     /// Queues a binary message; see [`Client::send_text`].
@@ -270,7 +205,8 @@ impl Client {
             interest.set(PollFlags::IN, is_reading);
             interest.set(PollFlags::OUT, self.queued_bytes() > 0);
         }
-        let until = self.liveness.next().map_or(until, |next| until.min(next));
+        let next_look = self.liveness.next().filter(|_| !self.is_ending());
+        let until = next_look.map_or(until, |next| until.min(next));
         let left = until.saturating_duration_since(clock::now());
         let mut polled = Vec::with_capacity(1 + watched.len());
         polled.extend(watched.iter().map(|other| PollFd::from_borrowed_fd(other.fd, other.wanted)));
@@ -300,8 +236,13 @@ impl Client {
         Ok(())
     }
 
+    /// True once one side has closed: from then on only who waits for the end knows how long.
+    fn is_ending(&self) -> bool {
+        self.closed.is_some() || self.close_sent
+    }
+
     fn look_at_silence(&mut self, is_reading: bool) {
-        if self.closed.is_some() || self.close_sent {
+        if self.is_ending() {
             return;
         }
         match self.liveness.look(clock::now(), is_reading) {
@@ -479,108 +420,5 @@ impl Client {
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
-    }
-}
-
-/// Whether the server's extensions are those offered.
-fn is_deflate_agreed(extensions: Option<&str>, was_offered: bool) -> Result<bool, &'static str> {
-    let Some(extensions) = extensions else { return Ok(false) };
-    let mut parts = extensions.split(';').map(str::trim);
-    if !was_offered || parts.next() != Some("permessage-deflate") {
-        return Err("the server answers with an extension that was not offered");
-    }
-    if !parts.any(|part| part == "server_no_context_takeover") {
-        return Err("the server does not agree to compress each message by itself");
-    }
-    Ok(true)
-}
-
-/// Why there is no WebSocket.
-enum ConnectError {
-    Dial(DialError),
-    Answer(Failure),
-}
-
-impl From<DialError> for ConnectError {
-    fn from(error: DialError) -> Self {
-        ConnectError::Dial(error)
-    }
-}
-
-impl From<io::Error> for ConnectError {
-    fn from(error: io::Error) -> Self {
-        ConnectError::Dial(DialError::Io(error))
-    }
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        ConnectError::Answer(failure)
-    }
-}
-
-/// A refusal that may be another one in a minute is 69: this server, or what stands in front of it, has no time or no room.
-fn refused(url: &Url, error: &ResponseError) -> Failure {
-    let what = plain::text(&error.to_string()).into_owned();
-    match error {
-        ResponseError::Refused { status: 408 | 429 | 500 | 502 | 503 | 504, .. } => {
-            Failure::message(Exit::Unavailable, format!("cannot connect to {url}: {what}"))
-        }
-        _ => Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {what}")),
-    }
-}
-
-/// Whether the connection compresses, if the server has agreed to what was asked for at all.
-fn agreed(url: &Url, offer: &Offer<'_>, response: &Response) -> Result<bool, Failure> {
-    if let Some(protocol) = offer.protocol
-        && response.protocol.as_deref() != Some(protocol)
-    {
-        let what = format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?");
-        return Err(Failure::message(Exit::Protocol, what));
-    }
-    let compresses = is_deflate_agreed(response.extensions.as_deref(), offer.deflate)
-        .map_err(|what| Failure::message(Exit::Protocol, format!("{url}: {what}")))?;
-    if offer.deflate && !compresses {
-        tracing::warn!("{url} does not compress");
-    }
-    Ok(compresses)
-}
-
-fn send_all(
-    mut stream: &TcpStream,
-    mut bytes: &[u8],
-    deadline: Instant,
-    interrupts: &Interrupts<'_>,
-) -> Result<(), DialError> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                interrupts.wait_for(stream.as_fd(), PollFlags::OUT, deadline)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-fn receive_some(
-    mut stream: &TcpStream,
-    room: &mut [u8],
-    deadline: Instant,
-    interrupts: &Interrupts<'_>,
-) -> Result<usize, DialError> {
-    loop {
-        interrupts.wait_for(stream.as_fd(), PollFlags::IN, deadline)?;
-        match stream.read(room) {
-            Ok(0) => {
-                let what = "the server closed the connection instead of answering";
-                return Err(DialError::Io(io::Error::other(what)));
-            }
-            Ok(n) => return Ok(n),
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -15,9 +15,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Driver, EngineArgs, Publish};
 use crate::exit::{Exit, Failure};
+use crate::stderr;
 use crate::topics;
 use crate::units::grouped;
-use crate::stderr;
 
 /// The configuration that the arguments ask for.
 ///

@@ -9,16 +9,17 @@ use fanwire::proto::batch::{self, Frame};
 use fanwire::proto::close::CloseCode;
 use fanwire::proto::server_message::{Gap, ServerMessage};
 use fanwire::proto::subscribe::{REQUEST_BYTES_MAX, code};
-use fanwire::proto::topic::TopicName;
+use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::proto::{json, lz4, msgpack};
 use fanwire::{Kind, Priority};
 
-use crate::client::{Client, Closed, Incoming, Offer, Watched};
+use crate::client::{Client, Closed, Incoming, Watched};
 use crate::dial::Interrupts;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::ledger::{Ledger, Numbering, Numbers};
 use crate::plain;
 use crate::requests::{self, Subscription};
+use crate::upgrade::Offer;
 use crate::url::Url;
 
 /// Largest block of a batch: the engine's largest message and what stands around it.
@@ -150,8 +151,8 @@ pub struct Feed {
     payload: Vec<u8>,
     /// A block that had to be decompressed.
     block: Vec<u8>,
-    /// The request said where to go on.
-    resumes: bool,
+    /// What was asked for from the oldest message that is kept.
+    from_oldest: Vec<Pattern>,
     /// See [`Wanted::is_resumable`].
     is_resumable: bool,
     /// Nothing was asked for that will be answered.
@@ -178,7 +179,12 @@ impl Feed {
             names: HashMap::new(),
             payload: Vec::new(),
             block: Vec::new(),
-            resumes: !ledger.is_new(),
+            from_oldest: wanted
+                .topics
+                .iter()
+                .filter(|topic| ledger.was_asked(topic))
+                .filter_map(|topic| Pattern::parse(topic).ok())
+                .collect(),
             is_resumable: wanted.is_resumable,
             is_silent: is_raw,
         };
@@ -213,11 +219,11 @@ impl Feed {
         ledger: &mut Ledger,
         mut visit: impl FnMut(Item<'_>) -> ControlFlow<B>,
     ) -> ControlFlow<B, Taken> {
-        let Feed { client, form, names, payload, block, resumes, is_resumable, is_silent } = self;
+        let Feed { client, form, names, payload, block, from_oldest, is_resumable, is_silent } = self;
         if std::mem::take(is_silent) {
             visit(Item::InForce)?;
         }
-        let mut reader = Reader { ledger, names, payload, resumes: *resumes, is_resumable: *is_resumable };
+        let mut reader = Reader { ledger, names, payload, from_oldest, is_resumable: *is_resumable };
         let Some(incoming) = client.next() else { return ControlFlow::Continue(Taken::Nothing) };
         match (*form, incoming) {
             (_, Incoming::Closed(closed)) => return ControlFlow::Continue(Taken::Closed(closed)),
@@ -293,7 +299,7 @@ struct Reader<'f> {
     ledger: &'f mut Ledger,
     names: &'f mut HashMap<u32, String>,
     payload: &'f mut Vec<u8>,
-    resumes: bool,
+    from_oldest: &'f [Pattern],
     is_resumable: bool,
 }
 
@@ -344,7 +350,8 @@ impl Reader<'_> {
             ServerMessage::Subscribed(subscribed) => {
                 tracing::debug!("subscribed to {}", subscribed.topic);
                 self.names.insert(subscribed.topic_id, subscribed.topic.to_string());
-                let (numbering, numbers) = self.ledger.on_subscribed(&subscribed, self.resumes);
+                let has_gap_to_come = self.from_oldest.iter().any(|pattern| pattern.matches(&subscribed.topic));
+                let (numbering, numbers) = self.ledger.on_subscribed(&subscribed, has_gap_to_come);
                 let is_too_many = self.is_resumable && !self.ledger.fits_in_a_request();
                 visit(Item::Subscribed(Topic { name: &subscribed.topic, numbering, numbers, is_too_many }))
             }

@@ -7,6 +7,7 @@ use fanwire::Priority;
 use fanwire::proto::json;
 use fanwire::proto::server_message::Subscribed;
 use fanwire::proto::subscribe::REQUEST_BYTES_MAX;
+use fanwire::proto::topic::Pattern;
 use serde::{Deserialize, Serialize};
 
 /// Room in a request for everything that is not its `since`: as many topics as a request may have, by their usual length.
@@ -110,6 +111,14 @@ impl Ledger {
             ledger.topics.insert(topic, Topic { numbers, due_after: [0; 4] });
         }
         ledger
+    }
+
+    /// Leaves out topics that none of these names and patterns brings: they are not gone on with.
+    pub fn keep_only(&mut self, topics: &[String]) {
+        let patterns: Vec<Pattern> = topics.iter().filter_map(|topic| Pattern::parse(topic).ok()).collect();
+        let is_wanted = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        self.topics.retain(|name, _| is_wanted(name));
+        self.since_bytes_max = self.topics.iter().map(|(name, topic)| topic.numbers.entry_bytes_max(name)).sum();
     }
 
     /// True where this name or pattern was subscribed to before: topics that it brings and that are not known are new.
@@ -257,5 +266,7 @@ mod tests {
         let length = ledger.to_json().len();
         assert!(length <= REQUEST_BYTES_MAX - REST_BYTES + 200, "{length}");
         assert!(topics > 3_000, "{topics}");
+        ledger.keep_only(&["some/*/7".to_owned(), "none/**".to_owned()]);
+        assert!(ledger.fits_in_a_request() && ledger.topic_count() == 1);
     }
 }

@@ -34,6 +34,7 @@ mod subscribe;
 mod topics;
 mod tune;
 mod units;
+mod upgrade;
 mod uplink;
 mod url;
 mod window;

@@ -43,9 +43,9 @@ pub fn run(args: &PubArgs) -> Outcome {
     let mut rate = args.rate.map(|per_second| Rate::new(per_second, clock::now()));
     let sent = send_lines(args, &mut uplink, &mut lines, &mut rate);
     // A wrong line ends the input, not the messages before it.
-    let wrong = match sent {
-        Ok(()) => None,
-        Err(failure) if failure.code == Exit::Data as i32 => Some(failure),
+    let (wrong, is_whole) = match sent {
+        Ok(is_whole) => (None, is_whole),
+        Err(failure) if failure.code == Exit::Data as i32 => (Some(failure), false),
         Err(failure) => return Err(failure),
     };
     let published = uplink.finish()?;
@@ -56,7 +56,7 @@ pub fn run(args: &PubArgs) -> Outcome {
             Exit::Failed,
             format!("the server refused {} of {} messages", published.refused, published.messages),
         )),
-        None if stop.is_asked() => {
+        None if !is_whole => {
             tracing::warn!("{}: stopped before the end of the input", stop.name());
             Ok(ExitCode::from(stop.exit_code()))
         }
@@ -64,18 +64,22 @@ pub fn run(args: &PubArgs) -> Outcome {
     }
 }
 
+/// Publishes the lines. False: the process was asked to stop before the last one.
 fn send_lines(
     args: &PubArgs,
     uplink: &mut Uplink,
     lines: &mut LineBuffer,
     rate: &mut Option<Rate>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut place = Place { name: "stdin".into(), line: 0 };
     let mut check = JsonCheck::new();
     loop {
         let Some(line) = lines.next_line() else {
-            if lines.is_ended() || !uplink.wait_readable(lines.source.as_fd())? {
-                return Ok(());
+            if lines.is_ended() {
+                return Ok(true);
+            }
+            if !uplink.wait_readable(lines.source.as_fd())? {
+                return Ok(false);
             }
             if !lines.read()? {
                 place.line += 1;
@@ -91,10 +95,10 @@ fn send_lines(
         if let Some(rate) = rate
             && !uplink.wait_until(rate.next_due())?
         {
-            return Ok(());
+            return Ok(false);
         }
         if !publish_line(args, uplink, &mut check, line, &place)? {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(rate) = rate {
             rate.on_sent(clock::now());

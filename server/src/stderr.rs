@@ -1,7 +1,7 @@
 //! Job: lines on stderr, which may be gone, full or told not to block: what cannot be said is not said, and nothing ends for it.
 //! Knows: stderr, the shape of log lines. Must never know: what is said.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -18,15 +18,19 @@ pub fn set_format(format: LogFormat) {
     let _ = FORMAT.set(format);
 }
 
+fn is_json() -> bool {
+    FORMAT.get() == Some(&LogFormat::Json)
+}
+
 /// Says something whatever the log level: a line of its own, as a JSON object where log lines are. Line feeds in it stay in text.
 pub fn say(level: &str, text: &str) {
-    let line = match FORMAT.get() {
-        Some(LogFormat::Json) => {
+    let line = match is_json() {
+        true => {
             let mut timestamp = String::new();
             let _ = SystemTime.format_time(&mut tracing_subscriber::fmt::format::Writer::new(&mut timestamp));
             serde_json::json!({"timestamp": timestamp, "level": level, "fields": {"message": text}}).to_string()
         }
-        _ => plain::lines(text),
+        false => plain::lines(text),
     };
     let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }
@@ -38,7 +42,10 @@ pub struct Stderr;
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Not `eprintln!`, which panics where stderr is gone.
-        let _ = io::stderr().write_all(line);
+        let _ = match line.strip_suffix(b"\n").filter(|_| is_json() && io::stderr().is_terminal()) {
+            Some(object) => io::stderr().write_all(&[&*plain::json(object, true), b"\n"].concat()),
+            None => io::stderr().write_all(line),
+        };
         Ok(line.len())
     }
 

@@ -11,7 +11,7 @@ use fanwire::proto::subscribe::TOPICS_MAX;
 use rustix::event::PollFlags;
 
 use crate::args::{ProtocolArg, SubArgs};
-use crate::client::{Closed, Offer, Watched};
+use crate::client::{Closed, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited, is_broken};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
@@ -21,6 +21,7 @@ use crate::printer::{Printer, Written};
 use crate::retry::{self, is_passing};
 use crate::signals::StopRequests;
 use crate::stderr;
+use crate::upgrade::Offer;
 
 /// As good as for ever between two looks at everything.
 const LONG: Duration = Duration::from_secs(3600);
@@ -35,6 +36,7 @@ pub fn run(args: &SubArgs) -> Outcome {
     check(args)?;
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let (mut printer, mut ledger) = Printer::open(args)?;
+    ledger.keep_only(&args.topics);
     let mut follower = Follower { args, stop: &stop, is_in_force: false };
     let end = follower.follow_through(&mut printer, &mut ledger);
     let end = end.and_then(|end| follower.write_rest(&mut printer, end));
@@ -195,6 +197,7 @@ impl Follower<'_> {
                     ControlFlow::Break(Stop::InForce) => {
                         ledger.on_in_force(&self.args.topics);
                         printer.on_in_force()?;
+                        tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url);
                     }
                 }
             }
@@ -236,7 +239,6 @@ impl Follower<'_> {
                 }
             }
             Item::InForce => {
-                tracing::info!("subscribed to {} at {}", self.args.topics.join(", "), self.args.url);
                 self.is_in_force = true;
                 return ControlFlow::Break(Stop::InForce);
             }

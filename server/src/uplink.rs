@@ -11,7 +11,7 @@ use fanwire::proto::msgpack::{self, server};
 use fanwire::proto::server_message::ServerMessage;
 use rustix::event::PollFlags;
 
-use crate::client::{Client, Closed, Incoming, Offer, Watched};
+use crate::client::{Client, Closed, Incoming, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
 use crate::exit::{Exit, Failure, OrExit};
@@ -20,6 +20,7 @@ use crate::plain;
 use crate::requests::{self, Outgoing};
 use crate::retry;
 use crate::signals::StopRequests;
+use crate::upgrade::Offer;
 use crate::url::Url;
 use crate::window::Window;
 

@@ -95,8 +95,8 @@ fn a_silent_link_is_noticed_and_another_one_taken() {
     let (_server, url) = serve("");
     let bridge = Bridge::to(&url, &[]);
     for form in ["json", "raw"] {
-        let arguments = ["sub", &*bridge.url, "a", "--protocol", form, "--ping-every", "150ms", "--count", "1"];
-        let mut coming_back = start(&[&arguments[..], &["--reconnect"]].concat());
+        let arguments = ["sub", &*bridge.url, form, "--protocol", form, "--ping-every", "150ms"];
+        let mut coming_back = start(&[&arguments[..], &["--reconnect", "--count", "1"]].concat());
         let mut leaving = start(&arguments);
         coming_back.stderr_line("subscribed to");
         leaving.stderr_line("subscribed to");
@@ -105,7 +105,7 @@ fn a_silent_link_is_noticed_and_another_one_taken() {
         assert!(code == 74 && log.contains("no answer to a ping"), "{code}: {log}");
         coming_back.stderr_line("no answer to a ping");
         coming_back.stderr_line("subscribed to");
-        assert_eq!(run(&["pub", &url, "a"], b"here\n").0, 0);
+        assert_eq!(run(&["pub", &url, form], b"here\n").0, 0);
         let (code, out, log) = coming_back.finish();
         assert!(code == 0 && out.ends_with(b"here\n"), "{code}: {log}");
     }
@@ -245,11 +245,9 @@ fn a_signal_ends_what_waits_for_an_answer() {
 fn a_signal_ends_what_waits_for_input() {
     let (_server, url) = serve("");
     let recorded = b"{\"topic\":\"a\",\"t_us\":0,\"data\":\"here\"}\n";
-    for arguments in [
-        &["pub", &*url, "a"][..],
-        &["replay", "-", "--to", &*url],
-        &["replay", "-", "--listen", "127.0.0.1:0"],
-    ] {
+    for arguments in
+        [&["pub", &*url, "a"][..], &["replay", "-", "--to", &*url], &["replay", "-", "--listen", "127.0.0.1:0"]]
+    {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fanwire"))
             .args(arguments)
             .stdin(std::process::Stdio::piped())

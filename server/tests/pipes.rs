@@ -71,9 +71,7 @@ fn told(listener: &TcpListener) -> WebSocket<std::net::TcpStream> {
     socket.read().unwrap();
     let Message::Text(_) = socket.read().unwrap() else { panic!("no ping behind the request") };
     socket.send(Message::text(r#"{"type":"pong","id":1}"#)).unwrap();
-    socket
-        .send(Message::text(r#"{"type":"subscribed","id":1,"topic":"a","topic_id":0,"epoch":7,"seq":{}}"#))
-        .unwrap();
+    socket.send(Message::text(r#"{"type":"subscribed","id":1,"topic":"a","topic_id":0,"epoch":7,"seq":{}}"#)).unwrap();
     socket
 }
 
@@ -146,9 +144,14 @@ fn a_full_disk_is_74_and_a_reader_gone_is_not_101() {
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(74) && log.contains("stdout"), "{:?}: {log}", output.status);
     }
-    for arguments in
-        [&["doctor"][..], &["doctor", "--json"], &["tune", "list"], &["tune", "check"], &["tune", "script"], &["--help"]]
-    {
+    for arguments in [
+        &["doctor"][..],
+        &["doctor", "--json"],
+        &["tune", "list"],
+        &["tune", "check"],
+        &["tune", "script"],
+        &["--help"],
+    ] {
         let code = fanwire(arguments).stdout(full()).output().unwrap().status.code();
         let log = fanwire(arguments).stdout(full()).output().unwrap().stderr;
         assert_eq!(code, Some(74), "{arguments:?}: {}", String::from_utf8_lossy(&log));
@@ -223,6 +226,9 @@ fn a_terminal_is_moved_by_nobody_else_s_text() {
         let shown = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
         let line = shown.lines().find(|line| line.contains("red")).unwrap_or_else(|| panic!("{shown}"));
         assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
-        assert!(line.contains("bell") && line.contains(if more.is_empty() { "\\x1b[31m" } else { "\\u001b[31m" }), "{line:?}");
+        assert!(
+            line.contains("bell") && line.contains(if more.is_empty() { "\\x1b[31m" } else { "\\u001b[31m" }),
+            "{line:?}"
+        );
     }
 }

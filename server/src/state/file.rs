@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::exit::{Exit, Failure, OrExit};
+use crate::output::FileEnd;
 
 /// Largest file taken: far beyond what the snapshot and its lines grow to.
 const BYTES_MAX: u64 = 64 << 20;
@@ -54,6 +55,11 @@ impl StateFile {
             return Err(Failure::message(Exit::Data, format!("{} is no state of a subscription", path.display())));
         }
         Ok((StateFile { path, file, snapshot_bytes: text.len(), journal_bytes: 0 }, text))
+    }
+
+    /// True where it is that file.
+    pub fn is(&self, other: FileEnd) -> bool {
+        self.file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (other.device, other.inode))
     }
 
     /// Bytes of the first line.

@@ -82,6 +82,9 @@ impl Recorder {
     pub fn open(path: &Path, out: &Output) -> Result<(Self, Ledger), Failure> {
         let (state, text) = StateFile::open(path)?;
         let output = out.file_end().or_exit(Exit::Io, || "cannot ask how long stdout is".into())?;
+        if output.is_some_and(|output| state.is(output)) {
+            return Err(Failure::message(Exit::Usage, format!("{} is stdout: it cannot be the state", path.display())));
+        }
         let recovered = recover::recover(&text, output).map_err(|what| {
             Failure::message(Exit::Data, format!("{} holds no state of a subscription: {what}", path.display()))
         })?;

@@ -164,6 +164,8 @@ fn a_state_is_one_process_s_at_a_time_and_found_unwritable_at_once() {
     for nowhere in [folder.path().join("no/such/folder"), folder.path().to_owned(), "/dev/null".into()] {
         assert_eq!(Recorder::open(&nowhere, &out).unwrap_err().code, 74, "{}", nowhere.display());
     }
+    let itself = Output::file(OpenOptions::new().append(true).open(&path).unwrap());
+    assert_eq!(Recorder::open(&path, &itself).unwrap_err().code, 2);
     fs::write(&path, "hello\n").unwrap();
     assert_eq!(Recorder::open(&path, &out).unwrap_err().code, 65);
     assert_eq!(fs::read(&path).unwrap(), b"hello\n", "what is not ours is left alone");

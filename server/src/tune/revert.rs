@@ -75,10 +75,13 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
     }
     let is_ours = is_same(&now, ours) || change.earlier.as_ref().is_some_and(|earlier| is_same(&now, earlier));
     if !is_ours && !is_forced {
-        stderr::say("WARN", &format!(
-            "fanwire: {knob}: {path} says {now}, neither ours ({ours}) nor the former {former}: somebody else has changed it; left \
+        stderr::say(
+            "WARN",
+            &format!(
+                "fanwire: {knob}: {path} says {now}, neither ours ({ours}) nor the former {former}: somebody else has changed it; left \
              alone, --force writes {former}"
-        ));
+            ),
+        );
         return false;
     }
     match write(host, path, former) {
@@ -105,7 +108,10 @@ fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
         return true;
     }
     if now.as_ref() != Some(&persisted.ours) && !is_forced {
-        stderr::say("WARN", &format!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path));
+        stderr::say(
+            "WARN",
+            &format!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path),
+        );
         return false;
     }
     let done = match &persisted.former {
