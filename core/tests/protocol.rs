@@ -276,6 +276,10 @@ fn messagepack_examples_are_what_the_code_writes_and_takes() {
     let ping = bytes_of(&block("hex msgpack client"));
     let taken = msgpack::request::parse(&ping);
     assert!(matches!(taken, Ok(ClientMessage::Ping { id: Some(_) })), "{taken:?}");
+    let subscribe = bytes_of(&block("hex msgpack subscribe"));
+    let taken = msgpack::request::parse(&subscribe);
+    let Ok(ClientMessage::Subscribe { topics, since, .. }) = &taken else { panic!("{taken:?}") };
+    assert_eq!((&*topics[0], since.unnamed()), ("logs/*", subscribe::Beginning::Oldest));
 }
 
 #[test]
@@ -355,6 +359,7 @@ fn limits_are_the_engine_s_own() {
     let expected = [
         ("message to the server, bytes", config.limits.message_bytes_max),
         ("topics in one request", subscribe::TOPICS_MAX),
+        ("subscribe or unsubscribe, bytes (what bounds the topics in since)", subscribe::REQUEST_BYTES_MAX),
         ("subscriptions of one connection", config.limits.subscriptions_per_connection_max as usize),
         ("topic name or pattern, bytes", topic::NAME_BYTES_MAX),
         ("topics in the request target", target::TOPICS_MAX),
@@ -426,7 +431,7 @@ fn play(driver: DriverChoice, kept: Option<u64>, body: &str) {
 fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
     let welcome =
         format!("< {}", blocks("text session")[0].1.lines().next().expect("welcome").trim_start_matches("< "));
-    let sessions: [(Option<u64>, &str); 8] = [
+    let sessions: [(Option<u64>, &str); 9] = [
         // A pattern that matches nothing brings nothing; what was refused is said before the pong.
         (
             None,
@@ -492,6 +497,23 @@ fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
                < {"type":"message","topic":"log/a","priority":"low","seq":2,"time_us":0,"data":"three","encoding":"text"}
                * log/a normal text four
                < {"type":"message","topic":"log/a","priority":"normal","seq":2,"time_us":0,"data":"four","encoding":"text"}"#,
+        ),
+        // From the oldest: topics that `since` does not name begin with all that is kept, and are told what is not.
+        (
+            Some(2),
+            r#"* log/a normal text one
+               * log/a normal text two
+               * log/b normal text one
+               * log/b normal text two
+               * log/b normal text three
+               * log/b critical text help
+               > {"type":"subscribe","topics":["log/*"],"since":{"log/a":{"epoch":EPOCH,"seq":{"normal":2}}},"from":"oldest"}
+               < {"type":"subscribed","topic":"log/b","topic_id":1,"epoch":0,"seq":{"critical":0,"normal":1}}
+               < {"type":"subscribed","topic":"log/a","topic_id":0,"epoch":0,"seq":{"normal":2}}
+               < {"type":"gap","topic":"log/b","priority":"normal","from":1,"to":1,"reason":"retention"}
+               < {"type":"message","topic":"log/b","priority":"critical","seq":1,"time_us":0,"data":"help","encoding":"text"}
+               < {"type":"message","topic":"log/b","priority":"normal","seq":2,"time_us":0,"data":"two","encoding":"text"}
+               < {"type":"message","topic":"log/b","priority":"normal","seq":3,"time_us":0,"data":"three","encoding":"text"}"#,
         ),
         // What this connection publishes does not come back where that was asked for; unknown types are passed over.
         (

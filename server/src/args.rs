@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::Kind;
-use fanwire::proto::subscribe::KEY_BYTES_MAX;
+use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
 
 use crate::feed::Form;
-use crate::pace::Speed;
+use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::url::Url;
@@ -29,8 +29,10 @@ Examples:
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
-  71 an address is taken     74 reading or writing     76 not the protocol
-  77 not permitted           78 this configuration cannot be had on this machine";
+  70 a bug of fanwire        71 an address is taken    74 reading or writing
+  76 not the protocol        77 not permitted          78 cannot be had on this machine
+  128 + N: signal N ended it half-way
+docs/reference/exit-status.md says more.";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
@@ -131,14 +133,15 @@ Each line, without its line feed, is one message: text (what is not UTF-8 is sen
 --kind says otherwise. With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are
 published as JSON; \"priority\", \"key\" and \"ttl_ms\" in a line take precedence over the options.
 It waits where the server is busy and loses nothing; it ends, with a close handshake, once the
-server has taken everything. What the server refuses is shown on stderr and makes it exit 1.")]
+server has taken everything. What the server refuses is shown on stderr, with its line, and makes
+it exit 1. With --reconnect it sends again, in order, what the server has not confirmed.")]
 pub struct PubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
     /// Topic to publish to, such as rover/1/imu (with --ndjson: for lines that name none)
-    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = topic_name)]
+    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = publish_topic)]
     pub topic: Option<String>,
 
     /// Lines are {"topic":…,"data":…[,"priority":…,"key":…,"ttl_ms":…]}; data, any JSON value, is published verbatim
@@ -165,8 +168,18 @@ pub struct PubArgs {
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal, value_name = "PRIORITY")]
     pub priority: PriorityArg,
 
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and send again what was not
+    /// confirmed: nothing is missing, but the last messages before a break may come twice
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in, and to wait for the server's close at the end
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -184,7 +197,9 @@ Examples:
 * stands for one level of a topic, a final ** for all that follow. A topic's last message comes
 first, if it has one. Messages that were lost on the way (this side was too slow, or away for longer
 than the server keeps messages) are reported on stderr. Ends with 0 when the server goes away in
-order, unless --reconnect is given.")]
+order, unless --reconnect is given, and when nobody reads its output any more. Payloads are printed
+as they are, whatever they hold; --json is one object a line. A terminal gets control characters
+as escapes.")]
 pub struct SubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -204,14 +219,17 @@ pub struct SubArgs {
 
     /// Messages (of batches: frames) a second at most of each topic and priority: the newest at the time. Critical ones are
     /// not held back
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = max_hz)]
     pub max_hz: Option<f64>,
 
-    /// Connect again whenever the connection breaks or nobody answers, and go on where it ended
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended.
+    /// With --protocol raw, which has no numbers, it goes on with the last message
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Go on where an earlier run with this file ended, and note there where this one ends
+    /// Go on where an earlier run with this file ended, however that was, and note there what is written. Into a regular file
+    /// that is appended to, nothing is missing and nothing twice; into a pipe nothing is missing, and what was written in the
+    /// moment before a kill may come again
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 
@@ -227,8 +245,13 @@ pub struct SubArgs {
     #[arg(long)]
     pub stats: bool,
 
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -279,7 +302,7 @@ pub struct ReplayArgs {
     pub wait_for_subscribers: usize,
 
     /// Time to connect in, and to wait for the server's close at the end (with --to)
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 
     /// Time that subscribers get at the end to take what is queued for them (with --listen)
@@ -398,8 +421,11 @@ impl From<PriorityArg> for fanwire::Priority {
     }
 }
 
-fn topic_name(text: &str) -> Result<String, String> {
-    TopicName::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+fn publish_topic(text: &str) -> Result<String, String> {
+    match TopicName::new(text).map_err(|error| error.to_string())?.is_engine_owned() {
+        true => Err("topics that begin with $ are the engine's own".into()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn topic_pattern(text: &str) -> Result<String, String> {
@@ -413,10 +439,19 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err(format!("`{text}` is no rate: write messages a second, more than 0")),
+/// A rate that a server takes for a subscription.
+fn max_hz(text: &str) -> Result<f64, String> {
+    match rate(text)? {
+        hz if hz <= RATE_HZ_MAX => Ok(hz),
+        _ => Err(format!("`{text}` is more than the {RATE_HZ_MAX} a second that a subscription can be held to")),
+    }
+}
+
+/// A time in which something has to happen.
+fn timeout(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>()? {
+        span if span.0.is_zero() => Err("nothing happens in no time: write for example 10s".into()),
+        span => Ok(span),
     }
 }
 
@@ -450,6 +485,21 @@ mod tests {
         assert!(parse("fanwire pub ws://h:1 a/b --rate 0").is_err());
         assert!(parse("fanwire pub ws://h:1 --ndjson").is_ok());
         assert!(parse("fanwire pub ws://h:1 a/b --rate 200 --priority critical").is_ok());
+        for wrong in
+            ["$a", "a --rate 1e-20", "a --rate inf", "a --rate nan", "a --rate -1", "a --rate 1e300", "a --timeout 0"]
+        {
+            assert!(parse(&format!("fanwire pub ws://h:1 {wrong}")).is_err(), "{wrong}");
+        }
+        for wrong in
+            ["--max-hz 1000001", "--max-hz 1e-7", "--max-hz nan", "--count -1", "--timeout 0", "--ping-every -1s"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {wrong}")).is_err(), "{wrong}");
+        }
+        for right in
+            ["--max-hz 1000000", "--max-hz 0.000001", "--count 0", "--ping-every 0", "--timeout 5000000000000h"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {right}")).is_ok(), "{right}");
+        }
     }
 
     #[test]

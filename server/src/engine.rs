@@ -3,13 +3,15 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fanwire::{Config, Engine, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
+use crate::stderr;
 use crate::units::grouped;
 
 /// The configuration that the arguments ask for.
@@ -33,7 +35,7 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
     if let Some(notice) = engine.driver_notice()
         && !tracing::enabled!(tracing::Level::WARN)
     {
-        eprintln!("fanwire: {notice}");
+        stderr::say("WARN", &format!("fanwire: {notice}"));
     }
     Ok(engine)
 }
@@ -55,10 +57,29 @@ pub fn announce(engine: &Engine) {
     }
 }
 
-/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure.
+/// What became of the first line that could not be printed.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure. Whatever else keeps a line
+/// from being printed is told by [`unsaid`].
 pub fn say(line: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNSAID.set(error);
+    }
+}
+
+/// The failure of a command whose output is what it was asked for, if some of that could not be printed.
+///
+/// # Errors
+/// 74 in that case.
+pub fn unsaid() -> Result<(), Failure> {
+    match UNSAID.get() {
+        Some(error) => Err(Failure::message(Exit::Io, format!("cannot write to stdout: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.

@@ -16,8 +16,10 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
-/// Most topics in one request, and most topics in its `since`.
+/// Most topics in one request. Its `since` may name as many as fit in [`REQUEST_BYTES_MAX`].
 pub const TOPICS_MAX: usize = 1024;
+/// Longest `subscribe` or `unsubscribe`, in bytes as it is parsed: what bounds the topics of a `since`.
+pub const REQUEST_BYTES_MAX: usize = 512 << 10;
 /// Longest `id`, as it is written, in bytes: it is echoed, so it must fit a bounded control queue.
 pub const ID_BYTES_MAX: usize = 64;
 /// Longest `key`, in bytes.
@@ -41,7 +43,8 @@ pub mod code {
     pub const BAD_ENCODING: &str = "bad_encoding";
     /// `data` is not what its encoding says.
     pub const BAD_DATA: &str = "bad_data";
-    /// More than [`TOPICS_MAX`](super::TOPICS_MAX) topics, or no more topics can be made.
+    /// More than [`TOPICS_MAX`](super::TOPICS_MAX) topics, more than [`REQUEST_BYTES_MAX`](super::REQUEST_BYTES_MAX) bytes
+    /// of request, or no more topics can be made.
     pub const TOO_MANY_TOPICS: &str = "too_many_topics";
     /// A maximum of subscriptions, topics or cursors is reached.
     pub const TOO_MANY_SUBSCRIPTIONS: &str = "too_many_subscriptions";
@@ -122,7 +125,7 @@ pub enum ClientMessage<'a> {
         id: Option<Id<'a>>,
         /// Names and patterns, each checked; at least one, at most [`TOPICS_MAX`], repeats included.
         topics: Vec<Cow<'a, str>>,
-        /// Where to go on.
+        /// Where to go on, and where topics begin of which it says nothing.
         since: SinceList<'a>,
         /// At most so many messages a second and lane.
         max_hz: Option<f64>,
@@ -249,33 +252,69 @@ pub struct Since<'a> {
     pub seq: [Option<u64>; Priority::ALL.len()],
 }
 
-/// The `since` of a subscribe request: at most [`TOPICS_MAX`] topics, each once.
+/// Where a topic begins that a request's `since` does not name: its `from`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// With the last message.
+    #[default]
+    Newest,
+    /// With the oldest message that is kept; what is not kept any more is a gap.
+    Oldest,
+}
+
+/// The `since` and the `from` of a subscribe request: each topic once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct SinceList<'a>(Vec<Since<'a>>);
+pub struct SinceList<'a> {
+    /// Sorted by topic.
+    entries: Vec<Since<'a>>,
+    unnamed: Beginning,
+}
 
 impl<'a> SinceList<'a> {
-    /// From entries in the order of the request: of a topic that is there twice, the last counts.
-    pub(super) fn new(mut entries: Vec<Since<'a>>) -> Self {
+    /// From entries in the order of the request: of a topic that is there twice, the last counts. O(n log n), once a request.
+    pub(super) fn new(mut entries: Vec<Since<'a>>, unnamed: Beginning) -> Self {
         entries.reverse();
         entries.sort_by(|a, b| a.topic.cmp(&b.topic));
         entries.dedup_by(|later, kept| later.topic == kept.topic);
-        SinceList(entries)
+        SinceList { entries, unnamed }
     }
 
     /// What the client says about `topic`. O(log topics).
     pub fn find(&self, topic: &str) -> Option<&Since<'a>> {
-        let at = self.0.binary_search_by(|since| (*since.topic).cmp(topic)).ok()?;
-        self.0.get(at)
+        let at = self.entries.binary_search_by(|since| (*since.topic).cmp(topic)).ok()?;
+        self.entries.get(at)
+    }
+
+    /// The epoch and, by priority, the numbers after which `topic`, which has `epoch` now, goes on; `None`: it begins with its
+    /// last message. O(log topics).
+    pub fn place(&self, topic: &str, epoch: u64) -> Option<(u64, [Option<u64>; Priority::ALL.len()])> {
+        match self.find(topic) {
+            Some(since) => Some((since.epoch, since.seq)),
+            // As if the client knew the topic and had nothing of it yet.
+            None => (self.unnamed == Beginning::Oldest).then_some((epoch, [None; Priority::ALL.len()])),
+        }
+    }
+
+    /// The same, with nothing borrowed from the request.
+    pub fn into_owned(self) -> SinceList<'static> {
+        let entries = self.entries.into_iter();
+        let entries = entries.map(|s| Since { topic: Cow::Owned(s.topic.into_owned()), epoch: s.epoch, seq: s.seq });
+        SinceList { entries: entries.collect(), unnamed: self.unnamed }
+    }
+
+    /// Where topics begin that are not named.
+    pub fn unnamed(&self) -> Beginning {
+        self.unnamed
     }
 
     /// All entries, sorted by topic.
     pub fn as_slice(&self) -> &[Since<'a>] {
-        &self.0
+        &self.entries
     }
 
-    /// Whether the request resumes nothing.
+    /// Whether every topic begins with its last message.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty() && self.unnamed == Beginning::Newest
     }
 }
 
@@ -315,7 +354,7 @@ type Parsed<'a, T> = Result<T, ControlError<'a>>;
 pub fn parse<'a>(text: &'a str) -> Parsed<'a, ClientMessage<'a>> {
     let fields = Fields::read(text)?;
     let id = fields.id()?;
-    fields.message(id).map_err(|error| error.with_id(id))
+    fields.message(id, text.len()).map_err(|error| error.with_id(id))
 }
 
 /// The fields of a request as they are written; which of them count depends on `type`.
@@ -325,6 +364,7 @@ struct Fields<'a> {
     id: Option<&'a str>,
     topics: Option<&'a str>,
     since: Option<&'a str>,
+    from: Option<&'a str>,
     max_hz: Option<&'a str>,
     echo: Option<&'a str>,
     topic: Option<&'a str>,
@@ -354,6 +394,7 @@ impl<'a> Fields<'a> {
                 "id" => fields.id = value,
                 "topics" => fields.topics = value,
                 "since" => fields.since = value,
+                "from" => fields.from = value,
                 "max_hz" => fields.max_hz = value,
                 "echo" => fields.echo = value,
                 "topic" => fields.topic = value,
@@ -374,13 +415,14 @@ impl<'a> Fields<'a> {
         present(self.id).map(|raw| Id::from_json(raw).ok_or_else(bad_id)).transpose()
     }
 
-    fn message(&self, id: Option<Id<'a>>) -> Parsed<'a, ClientMessage<'a>> {
+    fn message(&self, id: Option<Id<'a>>, bytes: usize) -> Parsed<'a, ClientMessage<'a>> {
         let r#type = string(present(self.r#type).ok_or_else(|| missing("type"))?, "type")?;
         if r#type.is("publish") {
             Ok(ClientMessage::Publish(self.publish(id)?))
         } else if r#type.is("ping") {
             Ok(ClientMessage::Ping { id })
         } else if r#type.is("subscribe") {
+            check_request_bytes(bytes)?;
             Ok(ClientMessage::Subscribe {
                 id,
                 topics: self.topics()?,
@@ -389,6 +431,7 @@ impl<'a> Fields<'a> {
                 echo: present(self.echo).map(|raw| boolean(raw, "echo")).transpose()?,
             })
         } else if r#type.is("unsubscribe") {
+            check_request_bytes(bytes)?;
             Ok(ClientMessage::Unsubscribe { id, topics: self.topics()? })
         } else {
             Ok(ClientMessage::Unknown)
@@ -450,20 +493,23 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self) -> Parsed<'a, SinceList<'a>> {
-        let Some(raw) = present(self.since) else {
-            return Ok(SinceList::default());
+        let unnamed = match present(self.from) {
+            Some(raw) => beginning(&string(raw, "from")?.text())?,
+            None => Beginning::default(),
         };
         let mut entries = Vec::new();
+        let Some(raw) = present(self.since) else {
+            return Ok(SinceList::new(entries, unnamed));
+        };
         let mut reader = Reader::new(raw);
         expect(&mut reader, ValueType::Object, "since", "an object by topic")?;
         reader.object(|topic, reader| {
             let topic = topic.text();
             check_since_topic(&topic)?;
-            check_topic_count(entries.len())?;
             entries.push(since_entry(topic, reader)?);
             Ok::<_, ControlError<'a>>(())
         })?;
-        Ok(SinceList::new(entries))
+        Ok(SinceList::new(entries, unnamed))
     }
 }
 
@@ -549,6 +595,23 @@ pub(super) fn check_topic_count<'a>(count: usize) -> Parsed<'a, ()> {
         return Ok(());
     }
     Err(ControlError::new(code::TOO_MANY_TOPICS, "at most 1024 topics in one request"))
+}
+
+/// Whether a `subscribe` or `unsubscribe` of so many bytes is taken.
+pub(super) fn check_request_bytes<'a>(bytes: usize) -> Parsed<'a, ()> {
+    if bytes <= REQUEST_BYTES_MAX {
+        return Ok(());
+    }
+    let message = "a subscribe or unsubscribe request has at most 524288 bytes";
+    Err(ControlError::new(code::TOO_MANY_TOPICS, message))
+}
+
+pub(super) fn beginning<'a>(word: &str) -> Parsed<'a, Beginning> {
+    match word {
+        "newest" => Ok(Beginning::Newest),
+        "oldest" => Ok(Beginning::Oldest),
+        _ => Err(ControlError::new(code::BAD_MESSAGE, "`from` is `newest` or `oldest`")),
+    }
 }
 
 pub(super) fn check_key<'a>(key: Cow<'a, str>) -> Parsed<'a, Cow<'a, str>> {

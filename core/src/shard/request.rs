@@ -76,7 +76,7 @@ pub enum Action {
         /// Beyond the messages.
         options: Options,
         /// What the client has already.
-        since: Resume,
+        since: SinceList<'static>,
     },
     /// End its subscription.
     Unsubscribe,
@@ -118,7 +118,9 @@ impl Request {
         let id: Option<Box<[u8]>> = id.map(|id| id.as_bytes().into());
         let topics: Vec<Box<str>> = topics.iter().map(|t| t.as_ref().into()).collect();
         let since = match &action {
-            Action::Subscribe { since, .. } => since.0.iter().map(|s| size_of::<Since<'_>>() + s.topic.len()).sum(),
+            Action::Subscribe { since, .. } => {
+                since.as_slice().iter().map(|s| size_of::<Since<'_>>() + s.topic.len()).sum()
+            }
             Action::Unsubscribe => 0,
         };
         let bytes = size_of::<Self>()
@@ -126,23 +128,5 @@ impl Request {
             + id.as_ref().map_or(0, |id| id.len())
             + topics.iter().map(|t| size_of::<Box<str>>() + t.len()).sum::<usize>();
         Self { id, action, topics, next: 0, scan: None, bytes }
-    }
-}
-
-/// What a client has of its topics, sorted by their names.
-#[derive(Debug, Default)]
-pub struct Resume(Vec<Since<'static>>);
-
-impl Resume {
-    /// From what was parsed.
-    pub fn new(since: &SinceList<'_>) -> Self {
-        let owned = |s: &Since<'_>| Since { topic: s.topic.clone().into_owned().into(), epoch: s.epoch, seq: s.seq };
-        Self(since.as_slice().iter().map(owned).collect())
-    }
-
-    /// What it has of one topic.
-    pub fn find(&self, topic: &str) -> Option<&Since<'static>> {
-        let at = self.0.binary_search_by(|since| (*since.topic).cmp(topic)).ok()?;
-        self.0.get(at)
     }
 }

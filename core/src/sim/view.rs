@@ -69,6 +69,8 @@ pub struct View {
     pub was_refused: bool,
     /// What it asked to go on from.
     pub since: BTreeMap<String, Since>,
+    /// It asked for everything kept of the topics that its `since` does not name.
+    pub from_oldest: bool,
     topics: BTreeMap<String, TopicView>,
 }
 
@@ -150,7 +152,7 @@ impl View {
                 let at = at.unwrap_or_else(|| panic!("{topic} {priority}: no cursor ever began at {next}: {pages:?}"));
                 view.page = Some(at);
                 view.owed = self.check_start(topic, lane, epoch, &pages[at], truth);
-                if self.since.contains_key(topic) {
+                if self.since.contains_key(topic) || self.from_oldest {
                     truth.resumed += 1;
                 }
             }
@@ -170,6 +172,7 @@ impl View {
     ) -> Option<(u64, u64, GapReason)> {
         let since = self.since.get(topic);
         let since = since.map(|(e, seqs)| (*e == epoch, seqs[lane.1 as usize].unwrap_or(0)));
+        let since = since.or(self.from_oldest.then_some((true, 0)));
         let expected = truth.expected_start(lane, &page.linked, since);
         let start = page.linked.start;
         assert_eq!(

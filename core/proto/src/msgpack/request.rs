@@ -9,9 +9,9 @@ use crate::Priority;
 use crate::json::check::PAYLOAD_DEPTH_MAX;
 use crate::json::reader::{DEPTH_MAX, JsonString, Reader as JsonReader};
 use crate::subscribe::{
-    self, ClientMessage, Content, ControlError, ID_BYTES_MAX, Id, Publish, Since, SinceList, check_key,
-    check_publish_topic, check_rate, check_since_topic, check_subscribe_topic, check_topic_count, code, missing,
-    wrong_type,
+    self, Beginning, ClientMessage, Content, ControlError, ID_BYTES_MAX, Id, Publish, Since, SinceList, check_key,
+    check_publish_topic, check_rate, check_request_bytes, check_since_topic, check_subscribe_topic, check_topic_count,
+    code, missing, wrong_type,
 };
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ impl From<MsgpackError> for ControlError<'_> {
 pub fn parse(bytes: &[u8]) -> Parsed<'_, ClientMessage<'_>> {
     let fields = Fields::read(bytes)?;
     let id = fields.id()?;
-    fields.message(id).map_err(|error| error.with_id(id))
+    fields.message(id, bytes.len()).map_err(|error| error.with_id(id))
 }
 
 /// The bytes of one whole value that was checked.
@@ -44,6 +44,7 @@ struct Fields<'a> {
     id: Option<Raw<'a>>,
     topics: Option<Raw<'a>>,
     since: Option<Raw<'a>>,
+    from: Option<Raw<'a>>,
     max_hz: Option<Raw<'a>>,
     echo: Option<Raw<'a>>,
     topic: Option<Raw<'a>>,
@@ -72,6 +73,7 @@ impl<'a> Fields<'a> {
                 "id" => fields.id = value,
                 "topics" => fields.topics = value,
                 "since" => fields.since = value,
+                "from" => fields.from = value,
                 "max_hz" => fields.max_hz = value,
                 "echo" => fields.echo = value,
                 "topic" => fields.topic = value,
@@ -92,8 +94,12 @@ impl<'a> Fields<'a> {
         Id::from_msgpack(raw).map(Some).ok_or_else(subscribe::bad_id)
     }
 
-    fn message(&self, id: Option<Id<'a>>) -> Parsed<'a, ClientMessage<'a>> {
-        match text(self.r#type.ok_or_else(|| missing("type"))?, "type")? {
+    fn message(&self, id: Option<Id<'a>>, bytes: usize) -> Parsed<'a, ClientMessage<'a>> {
+        let r#type = text(self.r#type.ok_or_else(|| missing("type"))?, "type")?;
+        if matches!(r#type, "subscribe" | "unsubscribe") {
+            check_request_bytes(bytes)?;
+        }
+        match r#type {
             "publish" => Ok(ClientMessage::Publish(self.publish(id)?)),
             "ping" => Ok(ClientMessage::Ping { id }),
             "subscribe" => Ok(ClientMessage::Subscribe {
@@ -169,17 +175,20 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self) -> Parsed<'a, SinceList<'a>> {
-        let Some(raw) = self.since else {
-            return Ok(SinceList::default());
+        let unnamed = match self.from {
+            Some(raw) => subscribe::beginning(text(raw, "from")?)?,
+            None => Beginning::default(),
         };
         let mut entries = Vec::new();
+        let Some(raw) = self.since else {
+            return Ok(SinceList::new(entries, unnamed));
+        };
         map(raw, "since", "a map by topic")?.map(|topic, reader| {
             check_since_topic(topic)?;
-            check_topic_count(entries.len())?;
             entries.push(since_entry(topic, reader.raw_value()?)?);
             Ok::<_, ControlError<'a>>(())
         })?;
-        Ok(SinceList::new(entries))
+        Ok(SinceList::new(entries, unnamed))
     }
 }
 

@@ -2,7 +2,9 @@ use super::reader::{Fault, MsgpackError, Reader, Value as Packed};
 use super::*;
 use crate::json::{self, JsonCheck, reader::JsonString};
 use crate::server_message::{GapReason, Limits, Message, ServerMessage};
-use crate::subscribe::{ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, TOPICS_MAX, code};
+use crate::subscribe::{
+    ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, REQUEST_BYTES_MAX, TOPICS_MAX, code,
+};
 use crate::{Kind, Priority};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -482,7 +484,18 @@ fn limits_hold_at_and_one_past() {
     assert!(request::parse(&resume(&names)).is_ok());
     names.push("one-more".to_owned());
     assert_eq!(request::parse(&ask(&names)).expect_err("1025").code, code::TOO_MANY_TOPICS);
-    assert_eq!(request::parse(&resume(&names)).expect_err("1025").code, code::TOO_MANY_TOPICS);
+    assert!(request::parse(&resume(&names)).is_ok(), "bytes bound it, not topics");
+    let of_bytes = |r#type: &str, bytes: usize| {
+        let ask = |n: usize| packed(json!({"type": r#type, "topics": ["t"], "more": "x".repeat(n)}));
+        // Long strings have heads of one length.
+        ask(bytes + 100_000 - ask(100_000).len())
+    };
+    for r#type in ["subscribe", "unsubscribe"] {
+        assert_eq!(of_bytes(r#type, REQUEST_BYTES_MAX).len(), REQUEST_BYTES_MAX);
+        assert!(request::parse(&of_bytes(r#type, REQUEST_BYTES_MAX)).is_ok());
+        let refused = request::parse(&of_bytes(r#type, REQUEST_BYTES_MAX + 1)).expect_err("a byte too long").code;
+        assert_eq!(refused, code::TOO_MANY_TOPICS);
+    }
     let with_key = |n: usize| packed(json!({"type": "publish", "topic": "t", "data": "1", "key": "x".repeat(n)}));
     assert!(request::parse(&with_key(KEY_BYTES_MAX)).is_ok());
     assert_eq!(request::parse(&with_key(KEY_BYTES_MAX + 1)).expect_err("long").code, code::BAD_MESSAGE);
@@ -563,4 +576,19 @@ proptest! {
             prop_assert!(error.message.len() <= 400);
         }
     }
+}
+
+#[test]
+fn from_is_the_same_word_as_in_json() {
+    let since = |from: serde_json::Value| {
+        let bytes = packed(json!({"type": "subscribe", "topics": ["**"], "from": from}));
+        match request::parse(&bytes) {
+            Ok(ClientMessage::Subscribe { since, .. }) => Ok(since.place("a", 9)),
+            other => Err(other.expect_err("a subscribe").code),
+        }
+    };
+    assert_eq!(since(json!("oldest")), Ok(Some((9, [None; 4]))));
+    assert_eq!(since(json!("newest")), Ok(None));
+    assert_eq!(since(json!(null)), Ok(None));
+    assert_eq!((since(json!("first")), since(json!(1))), (Err(code::BAD_MESSAGE), Err(code::BAD_MESSAGE)));
 }

@@ -248,7 +248,19 @@ fn limits_hold_at_and_one_past() {
     let text = resume(&names);
     let Ok(ClientMessage::Subscribe { since, .. }) = parse(&text) else { panic!() };
     assert!(names.iter().all(|name| since.find(name).is_some()));
-    assert_eq!(parse(&resume(&past)).expect_err("1025").code, code::TOO_MANY_TOPICS);
+    let more = resume(&past);
+    let Ok(ClientMessage::Subscribe { since, .. }) = parse(&more) else { panic!("bytes bound it, not topics") };
+    assert_eq!(since.as_slice().len(), TOPICS_MAX + 1);
+    // White space makes a request as long as it has to be.
+    let of_bytes = |text: &str, bytes: usize| format!("{text:bytes$}");
+    let many: Vec<_> = (0..12_000).map(|n| format!("t/{n}")).collect();
+    for text in [resume(&many), ask("unsubscribe", &names)] {
+        assert!(parse(&of_bytes(&text, REQUEST_BYTES_MAX)).is_ok());
+        let refused = parse(&of_bytes(&text, REQUEST_BYTES_MAX + 1)).expect_err("a byte too long").code;
+        assert_eq!(refused, code::TOO_MANY_TOPICS);
+    }
+    let published = json!({"type": "publish", "topic": "t", "data": 1}).to_string();
+    assert!(parse(&of_bytes(&published, REQUEST_BYTES_MAX + 1)).is_ok());
 
     let with_id = |bytes: usize| json!({"type": "ping", "id": "x".repeat(bytes - 2)}).to_string();
     assert!(parse(&with_id(ID_BYTES_MAX)).is_ok());
@@ -341,5 +353,27 @@ proptest! {
         prop_assert_eq!(publish.key.as_deref(), key.as_deref());
         prop_assert_eq!(publish.ttl_ms, ttl);
         prop_assert_eq!(payload(&publish.content), (Kind::Text, text.into_bytes()));
+    }
+}
+
+#[test]
+fn from_says_where_topics_begin_that_since_does_not_name() {
+    let since = |more: serde_json::Value| {
+        let mut request =
+            json!({"type": "subscribe", "topics": ["**"], "since": {"a": {"epoch": 7, "seq": {"low": 3}}}});
+        request["from"] = more;
+        let text = request.to_string();
+        let Ok(ClientMessage::Subscribe { since, .. }) = parse(&text) else { panic!("{text}") };
+        (since.place("a", 9), since.place("b", 9))
+    };
+    let named = Some((7, [None, None, None, Some(3)]));
+    assert_eq!(since(json!("oldest")), (named, Some((9, [None; 4]))));
+    for newest in [json!("newest"), json!(null)] {
+        assert_eq!(since(newest), (named, None));
+    }
+    for wrong in [json!("first"), json!(1), json!(["oldest"])] {
+        let text = json!({"type": "subscribe", "topics": ["a"], "from": wrong, "id": 4}).to_string();
+        let error = parse(&text).expect_err("no such word");
+        assert!(error.code == code::BAD_MESSAGE && error.message.contains("from"), "{error:?}");
     }
 }

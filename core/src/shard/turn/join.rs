@@ -2,9 +2,9 @@
 
 use crate::driver::Driver;
 use crate::event::{Event, Protocol};
+use crate::proto::subscribe::SinceList;
 use crate::shard::Shard;
 use crate::shard::options::Options;
-use crate::shard::request::Resume;
 use crate::shard::subscriptions::{Has, start};
 use crate::shard::table::NONE;
 use crate::types::Priority;
@@ -29,7 +29,7 @@ pub(super) enum Known<'a> {
     /// It asked before the topic was there: it gets everything.
     Everything,
     /// What its request says.
-    Said(&'a Resume),
+    Said(&'a SinceList<'static>),
 }
 
 /// There is no room for another cursor.
@@ -50,8 +50,8 @@ impl<D: Driver> Shard<D> {
                 let lanes = state.lanes;
                 let has = |priority: Priority| match reason.has {
                     Known::Everything => Has::BeforeFirst,
-                    Known::Said(since) => match since.find(&state.name) {
-                        Some(since) => Has::Since(since.epoch, since.seq[priority as usize]),
+                    Known::Said(since) => match since.place(&state.name, state.epoch) {
+                        Some((epoch, seq)) => Has::Since(epoch, seq[priority as usize]),
                         None => Has::Unknown,
                     },
                 };

@@ -8,7 +8,7 @@ use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::dialect;
 use crate::shard::options::Options;
-use crate::shard::request::{Action, Held, Request, Resume};
+use crate::shard::request::{Action, Held, Request};
 use crate::shard::turn::receive::{Flow, Inbound};
 use crate::shard::turn::subscribe::{Asking, SubscribeError};
 use crate::shard::waiters::Cause;
@@ -37,7 +37,7 @@ impl<D: Driver> Shard<D> {
         let protocol = self.clients[slot].protocol;
         let refused = match dialect::parse(protocol, kind, message.bytes()) {
             Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
-                let action = Action::Subscribe { options: Options::new(max_hz, echo), since: Resume::new(&since) };
+                let action = Action::Subscribe { options: Options::new(max_hz, echo), since: since.into_owned() };
                 return self.run_request(slot, Box::new(Request::new(id.as_ref(), action, &topics)));
             }
             Ok(ClientMessage::Unsubscribe { id, topics }) => {

@@ -2,13 +2,13 @@
 
 use crate::driver::Driver;
 use crate::event::Protocol;
-use crate::proto::subscribe::{self, ControlError};
+use crate::proto::subscribe::{self, ControlError, SinceList};
 use crate::proto::topic::Pattern;
 use crate::registry::TopicError;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::options::Options;
-use crate::shard::request::{Resume, Scan};
+use crate::shard::request::Scan;
 use crate::shard::table::NONE;
 use crate::shard::topics::Found;
 use crate::shard::turn::join::{Known, Reason};
@@ -51,7 +51,7 @@ pub(super) struct Asking<'a> {
     /// Beyond the messages.
     pub options: Options,
     /// What the client has.
-    pub since: &'a Resume,
+    pub since: &'a SinceList<'static>,
 }
 
 impl<D: Driver> Shard<D> {

@@ -8,12 +8,12 @@ use crate::event::{Event, Protocol};
 use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
+use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::shard::clients::{Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
-use crate::shard::request::Resume;
 use crate::shard::turn::subscribe::Asking;
 use crate::shard::waiters::Cause;
 use crate::shard::{Ending, Shard};
@@ -138,7 +138,7 @@ impl<D: Driver> Shard<D> {
         }
         let options = Options::new(None, Some(echo));
         self.clients[slot].flags.skips_own |= options.skips_own;
-        let since = Resume::default();
+        let since = SinceList::default();
         for (i, (topic, opened)) in topics.iter().enumerate() {
             let asking = Asking { id: None, options, since: &since };
             match self.subscribe_to_name(slot, topic, Some(*opened), &asking) {
