@@ -18,6 +18,7 @@ pub mod bench;
 mod config;
 mod driver;
 mod engine;
+mod epoch;
 mod event;
 mod events;
 #[cfg(fuzzing)]

@@ -277,7 +277,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
-        let epoch = self.shared.epoch + self.topics_created;
+        let epoch = self.shared.epochs.of(self.topics_created);
         self.topics_created += 1;
         let Ok(name) = std::str::from_utf8(name) else { return };
         let index = topic_index(id);

@@ -283,7 +283,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn epoch_of(&self, lane: u32) -> u64 {
-        self.topics[self.lanes[lane].topic as usize].as_ref().map_or(self.shared.epoch, |t| t.epoch)
+        self.topics[self.lanes[lane].topic as usize].as_ref().map_or(0, |t| t.epoch)
     }
 
     /// What a membership's cursors are to do beyond the usual.
