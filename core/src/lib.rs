@@ -19,6 +19,7 @@ mod config;
 mod counters;
 mod driver;
 mod engine;
+mod epoch;
 mod event;
 mod events;
 #[cfg(fuzzing)]

@@ -66,7 +66,9 @@ pub struct Truth {
     /// The engine's own.
     pub settings: Vec<TopicConfig>,
     /// Which topic an epoch was told for.
-    pub epochs: BTreeMap<(String, u64), TopicId>,
+    pub epochs: BTreeMap<u64, TopicId>,
+    /// Which epoch was told for a topic, by whatever shard.
+    pub epoch_by_id: BTreeMap<TopicId, u64>,
     /// Records of messages, topics created and topics removed.
     pub messages: u64,
     /// Messages by publisher.

@@ -97,8 +97,10 @@ impl View {
             self.asked
         );
         assert_eq!(truth.name(id), Some(topic), "`subscribed` with a wrong topic_id");
-        let told = *truth.epochs.entry((topic.to_owned(), epoch)).or_insert(id);
+        let told = *truth.epochs.entry(epoch).or_insert(id);
         assert_eq!(told, id, "{topic}: numbering began anew in the same epoch {epoch}");
+        let told = *truth.epoch_by_id.entry(id).or_insert(epoch);
+        assert_eq!(told, epoch, "{topic}: shards name different epochs");
         let next: [u64; 4] = std::array::from_fn(|p| seqs[p].unwrap_or(0) + 1);
         for (priority, next) in Priority::ALL.into_iter().zip(next) {
             let count = truth.count((id, priority));

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use super::gauges::Gauges;
 use crate::config::Config;
 pub use crate::counters::{Counters, ShardStats};
+use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
@@ -18,8 +19,8 @@ use crate::types::{ConnectionId, Kind, TopicId};
 pub struct Shared {
     /// The engine's configuration, validated.
     pub config: Config,
-    /// Distinguishes this run's numbering from any other's: microseconds since the Unix epoch at start.
-    pub epoch: u64,
+    /// Tell this run's numbering from any other's.
+    pub epochs: Epochs,
     /// Messages and topic life-cycle.
     pub ring: Arc<Ring>,
     /// Memory of large payloads.

@@ -98,7 +98,7 @@ impl Topics {
     }
 
     /// A topic comes to be; returns its place. `None`: its name is not one.
-    pub fn create(&mut self, id: TopicId, name: &[u8], first_epoch: u64, config: &Config) -> Option<u32> {
+    pub fn create(&mut self, id: TopicId, name: &[u8], epoch: u64, config: &Config) -> Option<u32> {
         let number = self.created;
         self.created += 1;
         let name = std::str::from_utf8(name).ok()?;
@@ -114,7 +114,7 @@ impl Topics {
             id,
             name: name.into(),
             number,
-            epoch: first_epoch + number,
+            epoch,
             escaped: escaped.into(),
             packed: packed.into(),
             lanes: NO_LANES,
@@ -161,7 +161,7 @@ mod tests {
         assert!(topics.remove(3).is_some() && topics.remove(3).is_none());
         assert_eq!((topics.find(id), topics.names().find("a/b")), (None, None));
         let again = TopicId(3 | 1 << crate::registry::TOPIC_INDEX_BITS);
-        assert_eq!(topics.create(again, b"a/b", 100, &config), Some(3));
+        assert_eq!(topics.create(again, b"a/b", 101, &config), Some(3));
         assert_eq!((topics.find(id), topics.find(again)), (None, Some(3)));
         assert_eq!(topics.get(3).map(|t| t.epoch), Some(101));
     }

@@ -68,7 +68,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
-        let Some(index) = self.topics.create(id, name, self.shared.epoch, &self.shared.config) else { return };
+        let epoch = self.shared.epochs.of(self.topics.created());
+        let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
         let Some(topic) = self.topics.get(index) else { return };
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
         self.spread();
