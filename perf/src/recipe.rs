@@ -33,6 +33,7 @@ recipes![
     "partition",
     "thin-link",
     "churn",
+    "bystander",
     "px4",
     "compress-once",
     "floor",

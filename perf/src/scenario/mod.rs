@@ -1,5 +1,6 @@
 //! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
 
+mod bystander;
 mod churn;
 mod connect;
 mod fanout;
@@ -61,6 +62,7 @@ pub const ALL: &[Scenario] = &[
     partition::SCENARIO,
     thin_link::SCENARIO,
     churn::SCENARIO,
+    bystander::SCENARIO,
 ];
 
 /// What a scenario runs with.
