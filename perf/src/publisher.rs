@@ -38,6 +38,23 @@ pub struct PublisherSpec {
     pub cpu: Option<usize>,
 }
 
+impl PublisherSpec {
+    /// The usual: text, normal priority, on whatever CPU.
+    pub fn new(server: SocketAddrV4, topic: &str, rate: f64, bytes: usize, count: u64) -> Self {
+        PublisherSpec {
+            server,
+            topic: topic.into(),
+            priority: "normal".into(),
+            rate,
+            bytes,
+            look: Look::Text,
+            count,
+            after_seq: 0,
+            cpu: None,
+        }
+    }
+}
+
 /// What it did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Published {

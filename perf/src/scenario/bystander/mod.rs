@@ -34,9 +34,6 @@ pub const SCENARIO: Scenario = Scenario {
         ("quiet_s", "10", "seconds of the quiet time"),
         ("attack_s", "10", "seconds of the attack"),
         ("at", "0", "the shard that is attacked"),
-        ("shards", "2", "shards of the server"),
-        ("cpus", "", "CPUs to pin the shards to"),
-        ("driver", "auto", "the server's driver"),
         (
             "most_turn_ms",
             "2",
@@ -44,10 +41,13 @@ pub const SCENARIO: Scenario = Scenario {
         ),
         ("most_ratio", "", "bound on p99.9 beside an attack, by that of the quiet time; empty: none"),
         ("patience_s", "30", "seconds without any progress after which what is missing is lost"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::PINNED,
     run,
 };
+
+/// Places that a server has for connections, where an attack does not need another number.
+const CONNECTIONS: usize = 2_000;
 
 /// What came of one attack.
 struct Session {
@@ -126,17 +126,13 @@ fn session(bench: &Bench, attack: &'static Attack) -> Result<Session> {
 }
 
 fn serve(bench: &Bench, attack: &Attack) -> Result<Server> {
-    let text = |name: &'static str| (name, bench.parameters.text(name).to_string());
     let mut arguments = vec![
-        text("shards"),
-        text("cpus"),
-        text("driver"),
         ("publish", "loopback".into()),
         // At its end the server then says what it has counted.
         ("log", "debug".into()),
     ];
     arguments.extend(attack.server.iter().map(|(name, value)| (*name, value.to_string())));
-    bench.serve(&arguments)
+    bench.serve(CONNECTIONS, &arguments)
 }
 
 /// The calling thread takes a CPU only where nobody else wants it.
