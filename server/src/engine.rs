@@ -84,6 +84,9 @@ pub fn unsaid() -> Result<(), Failure> {
 
 /// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.
 pub fn stop(engine: Engine, deadline: Duration) {
+    for (shard, counted) in engine.stats().shards.iter().enumerate() {
+        tracing::debug!("shard {shard}: {counted:?}");
+    }
     let report = engine.shutdown(deadline);
     if report.is_clean {
         tracing::info!("stopped: everything queued was delivered");
