@@ -273,7 +273,7 @@ fn words_after(text: &str, command: &str) -> Vec<String> {
     found
 }
 
-mod tests {
+mod the_checker_itself {
     //! Each rule finds what it is for, and lets pass what is right.
 
     use super::*;
