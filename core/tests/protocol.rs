@@ -33,6 +33,7 @@ fn document() -> String {
 }
 
 /// Bodies of the fenced blocks whose first line begins with `kind`, each with the rest of that line. There is at least one.
+/// A line of a body that begins with a blank continues the one before it: on the wire an object is one line.
 fn blocks(kind: &str) -> Vec<(String, String)> {
     let document = document();
     let mut found = Vec::new();
@@ -41,11 +42,25 @@ fn blocks(kind: &str) -> Vec<(String, String)> {
         let Some(opening) = line.strip_prefix("```") else { continue };
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         if let Some(rest) = opening.strip_prefix(kind) {
-            found.push((rest.trim().to_owned(), body.join("\n")));
+            found.push((rest.trim().to_owned(), unfolded(&body)));
         }
     }
     assert!(!found.is_empty(), "there are no `{kind}` blocks");
     found
+}
+
+/// Lines as they were before they were folded to fit the page.
+fn unfolded(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if let Some(rest) = line.strip_prefix(' ') {
+            text += rest.trim_start();
+        } else {
+            text += if text.is_empty() { "" } else { "\n" };
+            text += line;
+        }
+    }
+    text
 }
 
 /// The one block of this kind.
