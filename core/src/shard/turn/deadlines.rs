@@ -103,6 +103,8 @@ impl<D: Driver> Shard<D> {
             }
             if silent >= every && !conn.flags.awaits_pong {
                 conn.flags.awaits_pong = true;
+                // It has as long again from now on, however late this ping is.
+                conn.heard = Moment::at(now.saturating_sub(every));
                 let frame = encoder::ping(&[]);
                 self.clients.extra(slot).control.extend_from_slice(&frame);
                 self.refresh(slot);
