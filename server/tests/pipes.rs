@@ -1,8 +1,6 @@
 //! Where output goes: readers that leave, pause or never wait, disks that are full, terminals.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
-
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -13,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
-use support::{Fanwire, run};
+use crate::support::{Fanwire, run};
 
 fn serve(more: &str) -> (Fanwire, String) {
     let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));

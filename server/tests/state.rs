@@ -1,8 +1,6 @@
 //! `sub --state`: nothing missing and nothing twice, however it ends.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
-
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use support::{Fanwire, PATIENCE, run};
+use crate::support::{Fanwire, PATIENCE, run};
 
 const FORMS: [&str; 4] = ["json", "msgpack", "batch", "batch+lz4"];
 

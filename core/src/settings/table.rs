@@ -186,7 +186,7 @@ pub(super) static TABLE: &[Setting] = &[
     row(
         "memory.client_bytes",
         "client_bytes",
-        bytes!(memory.client_bytes, 1 << 20, BYTES_MAX),
+        bytes!(memory.client_bytes, 64 << 10, BYTES_MAX),
         "Input and answers that wait, and what clients asked for; who asks for more is closed with 1013",
     ),
     row(

@@ -131,8 +131,9 @@ impl Extra {
         }
     }
 
-    /// Gives back memory that is more than most need.
+    /// An empty one goes to the spare ones: what it counted is nothing, and memory that is more than most need is given back.
     pub fn trim(&mut self) {
+        self.request_len = 0;
         for buffer in [&mut self.inbox, &mut self.control] {
             if buffer.capacity() > CONTROL_MAX {
                 *buffer = Vec::new();
