@@ -518,8 +518,8 @@ fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
                * log/b normal text three
                * log/b critical text help
                > {"type":"subscribe","topics":["log/*"],"since":{"log/a":{"epoch":EPOCH,"seq":{"normal":2}}},"from":"oldest"}
-               < {"type":"subscribed","topic":"log/b","topic_id":1,"epoch":0,"seq":{"critical":0,"normal":1}}
                < {"type":"subscribed","topic":"log/a","topic_id":0,"epoch":0,"seq":{"normal":2}}
+               < {"type":"subscribed","topic":"log/b","topic_id":1,"epoch":0,"seq":{"critical":0,"normal":1}}
                < {"type":"gap","topic":"log/b","priority":"normal","from":1,"to":1,"reason":"retention"}
                < {"type":"message","topic":"log/b","priority":"critical","seq":1,"time_us":0,"data":"help","encoding":"text"}
                < {"type":"message","topic":"log/b","priority":"normal","seq":2,"time_us":0,"data":"two","encoding":"text"}

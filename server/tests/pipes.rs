@@ -59,7 +59,7 @@ fn it_ends_with_its_reader_also_when_nothing_comes() {
 /// A server of its own, which does as it is told.
 fn told(listener: &TcpListener) -> WebSocket<std::net::TcpStream> {
     let (stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     #[allow(clippy::result_large_err, reason = "the type is tungstenite's")]
     let choose = |_: &Request, mut response: Response| {
         response.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().unwrap());
@@ -211,7 +211,7 @@ fn one_object_is_one_line_whatever_was_published() {
 fn a_terminal_is_moved_by_nobody_else_s_text() {
     let script = "import os, pty, sys\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     if Command::new("python3").arg("--version").output().is_err() {
-        return support::skip("python3 is missing, which opens a terminal for the binary");
+        return crate::support::skip("python3 is missing, which opens a terminal for the binary");
     }
     let (_server, url) = serve("");
     let payload = "red \u{1b}[31m\u{7f}\u{9b}2J bell \u{7} back\r";
