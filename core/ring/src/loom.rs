@@ -9,6 +9,8 @@
 //! limit one unit too far; a close, a reader that goes, and a letter that wake nobody; a batch reserved piece by piece. Each model
 //! has found at least one of them.
 
+mod standstill;
+
 use std::sync::Arc;
 
 use ::loom::thread::{self, JoinHandle};
