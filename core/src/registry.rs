@@ -48,7 +48,7 @@ struct Names {
 pub struct Opened {
     /// Its number, used again after its end.
     pub id: TopicId,
-    /// How many topics were made before it: added to the engine's epoch it tells this life of the name from any other.
+    /// How many topics were made before it: from it the engine derives the epoch, which tells this life of the name from any other.
     pub number: u64,
     /// Set when it is removed.
     pub is_removed: Arc<AtomicBool>,

@@ -117,7 +117,7 @@ impl std::fmt::Debug for Topic {
 impl Topic {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
         let Opened { id, number, is_removed, gauges } = opened;
-        let epoch = shared.epoch + number;
+        let epoch = shared.epochs.of(number);
         Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed, gauges }) }
     }
 

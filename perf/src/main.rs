@@ -168,7 +168,8 @@ fn run(names: &[String], how: &How) -> Result<bool> {
             let settings: Vec<String> = recipe.settings.iter().chain(&how.settings).cloned().collect();
             Ok(Bench {
                 binary: server::find_binary(how.server.as_deref())?,
-                parameters: Parameters::new(recipe.kind.parameters, &settings).with_context(|| recipe.name.clone())?,
+                parameters: Parameters::new(&recipe.kind.parameters(), &settings)
+                    .with_context(|| recipe.name.clone())?,
             })
         })
         .collect::<Result<_>>()?;
@@ -214,7 +215,7 @@ fn list() -> Result<()> {
     writeln!(out, "\nKinds, and what can be set:")?;
     for kind in scenario::ALL {
         writeln!(out, "{}\n  {}", kind.name, kind.about)?;
-        for (name, value, about) in kind.parameters {
+        for (name, value, about) in kind.parameters() {
             writeln!(out, "    {:<28} {about}", format!("{name}={value}"))?;
         }
     }

@@ -40,6 +40,11 @@ impl Parameters {
         self.0.get(name).unwrap_or_else(|| panic!("the scenario does not list its parameter {name}"))
     }
 
+    /// One value as text, where the scenario has such a parameter.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// One value as a number or whatever parses.
     ///
     /// # Errors

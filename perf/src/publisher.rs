@@ -38,6 +38,23 @@ pub struct PublisherSpec {
     pub cpu: Option<usize>,
 }
 
+impl PublisherSpec {
+    /// The usual: text, normal priority, on whatever CPU.
+    pub fn new(server: SocketAddrV4, topic: &str, rate: f64, bytes: usize, count: u64) -> Self {
+        PublisherSpec {
+            server,
+            topic: topic.into(),
+            priority: "normal".into(),
+            rate,
+            bytes,
+            look: Look::Text,
+            count,
+            after_seq: 0,
+            cpu: None,
+        }
+    }
+}
+
 /// What it did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Published {
@@ -111,6 +128,22 @@ impl Drop for Publisher {
     }
 }
 
+/// Appends a `publish` request of `fanwire.json.v1`: text as it is (without quotes in it), telemetry as JSON.
+pub fn write_publish(out: &mut Vec<u8>, topic: &str, priority: &str, look: Look, payload: &[u8]) {
+    let (before, after): (&[u8], &[u8]) = match look {
+        Look::Text => (br#","encoding":"text","data":""#, b"\"}"),
+        Look::Telemetry => (br#","data":"#, b"}"),
+    };
+    out.extend_from_slice(br#"{"type":"publish","topic":""#);
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(br#"","priority":""#);
+    out.extend_from_slice(priority.as_bytes());
+    out.push(b'"');
+    out.extend_from_slice(before);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(after);
+}
+
 struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
@@ -138,14 +171,7 @@ fn publish(spec: &PublisherSpec) -> Result<Published> {
         published.late_ns_max = published.late_ns_max.max(clock::now_ns().saturating_sub(intended_ns));
         payload.write(&mut text, Stamp { seq: spec.after_seq + i + 1, intended_ns }, spec.bytes);
         object.clear();
-        write!(object, r#"{{"type":"publish","topic":"{}","priority":"{}""#, spec.topic, spec.priority)?;
-        let (before, after): (&[u8], &[u8]) = match spec.look {
-            Look::Text => (br#","encoding":"text","data":""#, b"\"}"),
-            Look::Telemetry => (br#","data":"#, b"}"),
-        };
-        object.extend_from_slice(before);
-        object.extend_from_slice(&text);
-        object.extend_from_slice(after);
+        write_publish(&mut object, &spec.topic, &spec.priority, spec.look, &text);
         frame.clear();
         frames::write_masked(&mut frame, frames::TEXT, &object);
         if i % 64 == 0 {

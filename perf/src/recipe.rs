@@ -33,6 +33,7 @@ recipes![
     "partition",
     "thin-link",
     "churn",
+    "bystander",
     "px4",
     "compress-once",
     "floor",
@@ -125,7 +126,8 @@ mod tests {
     fn every_recipe_can_be_run_and_every_file_is_a_recipe() {
         for name in names() {
             let recipe = Recipe::find(name).unwrap();
-            Parameters::new(recipe.kind.parameters, &recipe.settings).unwrap_or_else(|error| panic!("{name}: {error}"));
+            Parameters::new(&recipe.kind.parameters(), &recipe.settings)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
         for file in std::fs::read_dir(folder).unwrap() {

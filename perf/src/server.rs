@@ -1,12 +1,13 @@
 //! The measured server: a child process, its ready line, its cost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -44,7 +45,11 @@ pub struct Server {
     addr: SocketAddrV4,
     started_in: Duration,
     stderr: Arc<Mutex<Log>>,
+    reader: Option<JoinHandle<()>>,
 }
+
+/// What one shard has counted, by name.
+pub type Counters = BTreeMap<String, u64>;
 
 /// What a server has logged.
 #[derive(Default)]
@@ -75,7 +80,7 @@ impl Server {
             .spawn()
             .with_context(|| format!("starting {}", spec.binary.display()))?;
         let stdout = child.stdout.take().context("the server's stdout")?;
-        let stderr = keep_lines(child.stderr.take().context("the server's stderr")?);
+        let (stderr, reader) = keep_lines(child.stderr.take().context("the server's stderr")?);
         let (sender, ready) = channel();
         std::thread::spawn(move || {
             // Read to the end, so that the server never waits for us.
@@ -86,7 +91,7 @@ impl Server {
             }
         });
         let heard = ready.recv_timeout(Duration::from_secs(30));
-        let mut server = Server { child, addr: spec.listen, started_in: began.elapsed(), stderr };
+        let mut server = Server { child, addr: spec.listen, started_in: began.elapsed(), stderr, reader: Some(reader) };
         match heard {
             Ok(Ok(addr)) => server.addr = addr,
             _ => {
@@ -183,6 +188,18 @@ impl Server {
         }
     }
 
+    /// Waits for its end; then what each shard has counted, as its log says with `--log debug`. Empty where it says nothing.
+    ///
+    /// # Errors
+    /// When it is still there after `patience`.
+    pub fn counters(&mut self, patience: Duration) -> Result<Vec<Counters>> {
+        self.wait(patience)?;
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        Ok(self.log().lines().filter_map(counters_of).collect())
+    }
+
     /// The last lines of its log.
     pub fn log(&self) -> String {
         let log = self.stderr.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -197,11 +214,17 @@ impl Drop for Server {
     }
 }
 
+/// The numbers of a line `… shard 0: ShardStats { connections: 1, … }`.
+fn counters_of(line: &str) -> Option<Counters> {
+    let numbers = line.split_once("ShardStats { ")?.1.split_once(" }")?.0;
+    numbers.split(", ").map(|one| one.split_once(": ").and_then(|(n, v)| Some((n.into(), v.parse().ok()?)))).collect()
+}
+
 /// Reads a log to its end, keeping the last lines.
-fn keep_lines(stream: impl Read + Send + 'static) -> Arc<Mutex<Log>> {
+fn keep_lines(stream: impl Read + Send + 'static) -> (Arc<Mutex<Log>>, JoinHandle<()>) {
     let kept = Arc::new(Mutex::new(Log::default()));
     let shared = kept.clone();
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let mut log = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             if log.lines.len() == KEPT_LINES {
@@ -213,7 +236,7 @@ fn keep_lines(stream: impl Read + Send + 'static) -> Arc<Mutex<Log>> {
             log.lines.push_back(line);
         }
     });
-    kept
+    (kept, reader)
 }
 
 /// The server's binary: as given, else `fanwire` beside this one (or one folder up, where tests live).
@@ -231,4 +254,18 @@ pub fn find_binary(given: Option<&Path>) -> Result<PathBuf> {
         .map(|folder| folder.join("fanwire"))
         .find(|path| path.is_file())
         .context("no `fanwire` beside this binary: `cargo build --release --workspace`, or --server PATH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_from_a_line_of_the_log() {
+        let line = "2026-01-01T00:00:00Z DEBUG shard 1: ShardStats { connections: 3, turn_ns_max: 1200 }";
+        let counters = counters_of(line).unwrap();
+        assert_eq!((counters["connections"], counters["turn_ns_max"]), (3, 1_200));
+        assert_eq!(counters_of("shard 1: ShardStats { connections: x }"), None);
+        assert_eq!(counters_of("INFO driver io_uring, 2 shards"), None);
+    }
 }

@@ -78,6 +78,9 @@ on_both_drivers! {
     churn: "churn", [
         "minutes=0", "rounds=1", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
     ];
+    bystander: "bystander", [
+        "attacks=topic-names,floods,non-readers,unread,silent", "quiet_s=0.3", "attack_s=0.3", "most_turn_ms=",
+    ];
     resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [
         "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",

@@ -24,7 +24,6 @@ mod ring;
 mod shared;
 mod signal;
 mod sync;
-pub mod types;
 pub mod usdt;
 
 #[cfg(all(test, feature = "loom"))]
@@ -35,6 +34,8 @@ mod shuttle;
 mod sleeper;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
+
+use fanwire_types as types;
 
 pub use area::INLINE_MAX;
 pub use error::{Refused, RingError};

@@ -9,6 +9,7 @@ pub mod guard;
 pub mod limits;
 pub mod memory;
 pub mod poll;
+pub mod random;
 #[cfg(test)]
 pub mod seccomp;
 pub mod signal;

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Bench, Scenario, add_faults, await_so, crowd_spec, report};
+use super::{Bench, Scenario, add_faults, await_so, crowd_spec, end_without_warnings, report, settle};
 use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
 use crate::procfs::{self, Held};
 use crate::progress;
 use crate::publisher::{Publisher, PublisherSpec};
@@ -40,8 +39,6 @@ pub const SCENARIO: Scenario = Scenario {
         ),
         ("most_growth", "1", "bound on the growth of resident memory since then, in percent …"),
         ("most_kib", "1024", "… and KiB"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
         (
             "server_args",
             // Pools that have all their memory after the first minutes: what grows then is a leak.
@@ -50,6 +47,7 @@ pub const SCENARIO: Scenario = Scenario {
             "further arguments of the server",
         ),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -71,13 +69,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let come: usize = parameters.parse("come")?;
     let halves: usize = parameters.parse("halves")?;
     let length = Duration::from_secs_f64(parameters.parse::<f64>("minutes")? * 60.0);
-    let server = bench.serve(&[
-        ("max-connections", (stay + 3 * come + 3 * halves + 64).to_string()),
-        ("shards", parameters.text("shards").into()),
-        ("driver", parameters.text("driver").into()),
-    ])?;
-    let staying = Crowd::start(&crowd_spec(server.addr(), "json", "stay", stay))?;
-    staying.ready()?;
+    let server = bench.serve(stay + 3 * come + 3 * halves + 48, &[])?;
+    let staying = settle(&crowd_spec(server.addr(), "json", "stay", stay))?;
     let mut scene = Scene { bench, server, staying: vec![staying], published: 0, flooded: 0, came: 0 };
     let warm: u64 = parameters.parse("warm")?;
     let forms = parameters.list("forms");
@@ -128,27 +121,13 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.exactly("those that stay: announced gaps", end.healthy.announced, 0);
     outcome.exactly("those that stay: missing", end.healthy.holes, 0);
     add_faults(outcome, "those that stay: ", &end.healthy);
-    outcome.exactly("warnings in the log", scene.server.warnings().len() as u64, 0);
-    outcome.note_all(&scene.server.warnings());
-    scene.server.terminate()?;
-    let status = scene.server.wait(Duration::from_secs(30))?;
-    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
-    Ok(())
+    end_without_warnings(&mut scene.server, outcome)
 }
 
 impl Scene<'_> {
     fn publisher(&self, topic: &str, rate: f64, bytes: usize, count: u64, after_seq: u64) -> Result<Publisher> {
-        Publisher::start(&PublisherSpec {
-            server: self.server.addr(),
-            topic: topic.into(),
-            priority: "normal".into(),
-            rate,
-            bytes,
-            look: Look::Text,
-            count,
-            after_seq,
-            cpu: None,
-        })
+        let usual = PublisherSpec::new(self.server.addr(), topic, rate, bytes, count);
+        Publisher::start(&PublisherSpec { after_seq, ..usual })
     }
 
     /// Everything once.

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, crowd_spec, report};
-use crate::crowd::{Crowd, Spec};
-use crate::host::{Host, HostSpec};
+use super::{Bench, Scenario, gather, in_shares, report};
+use crate::crowd::Spec;
+use crate::host::Host;
 use crate::table::Outcome;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -21,40 +21,23 @@ pub const SCENARIO: Scenario = Scenario {
         ("crowd_cpu", "1", "CPU of the clients; empty: not pinned"),
         ("driver", "auto", "the engine's driver"),
     ],
+    common: &[],
     run,
 };
 
 fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let parameters = &bench.parameters;
     let n: usize = parameters.parse("n")?;
-    let processes: usize = parameters.parse("crowds")?;
+    let forms = vec![parameters.text("form").to_string(); parameters.parse("crowds")?];
+    let (crowd_cpu, connecting_max) = (parameters.optional("crowd_cpu")?, parameters.parse("connecting")?);
     let (mut seconds, mut cpu_us) = (Vec::new(), Vec::new());
     for _ in 0..parameters.parse::<usize>("rounds")? {
-        let host = Host::start(&HostSpec {
-            kind: "engine".into(),
-            cpus: parameters.list("cpus").iter().map(|cpu| Ok(cpu.parse()?)).collect::<Result<_>>()?,
-            shards: parameters.parse("shards")?,
-            driver: parameters.text("driver").into(),
-            connections_max: n + 16,
-            lane_bytes: 8 << 20,
-        })?;
+        let host = Host::start(&bench.host("engine", n)?)?;
         let cpu = host.cpu_ns()?;
-        let mut crowds: Vec<Crowd> = (0..processes)
-            .map(|i| {
-                let (first, end) = (n * i / processes, n * (i + 1) / processes);
-                Crowd::start(&Spec {
-                    first_member: first,
-                    cpu: parameters.optional("crowd_cpu")?,
-                    connecting_max: parameters.parse("connecting")?,
-                    ..crowd_spec(host.addr(), parameters.text("form"), "t0", end - first)
-                })
-            })
-            .collect::<Result<_>>()?;
-        let mut slowest = 0.0f64;
-        for crowd in &crowds {
-            slowest = slowest.max(crowd.ready()?.as_secs_f64());
-        }
-        seconds.push(slowest);
+        let crowds =
+            in_shares(host.addr(), &forms, "t0", n).map(|spec| Spec { cpu: crowd_cpu, connecting_max, ..spec });
+        let (mut crowds, slowest) = gather(crowds)?;
+        seconds.push(slowest.as_secs_f64());
         cpu_us.push((host.cpu_ns()? - cpu) as f64 / n as f64 / 1e3);
         outcome.exactly("connected", report(&mut crowds, false)?.healthy.open, n as u64);
     }

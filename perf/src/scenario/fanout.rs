@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Bench, CpuMeter, Scenario, add_faults, add_latency, await_all, crowd_spec, report};
-use crate::crowd::Crowd;
-use crate::payload::Look;
+use super::{Bench, CpuMeter, Scenario, add_faults, add_latency, await_all, gather, in_shares, report};
+use crate::crowd::Spec;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::table::Outcome;
 
@@ -21,12 +20,9 @@ pub const SCENARIO: Scenario = Scenario {
         ("seconds", "20", "how long"),
         ("count", "", "messages, instead of rate times seconds"),
         ("bytes", "512", "bytes of a payload"),
-        ("shards", "2", "shards of the server"),
-        ("cpus", "", "CPUs to pin the shards to"),
-        ("driver", "auto", "the server's driver"),
         ("crowd_cpu", "", "CPU to pin crowds and publisher to"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::PINNED,
     run,
 };
 
@@ -41,50 +37,22 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
 
 fn step(bench: &Bench, n: usize, prefix: &str, outcome: &mut Outcome) -> Result<()> {
     let parameters = &bench.parameters;
-    let crowds: usize = parameters.parse("crowds")?;
     let rate: f64 = parameters.parse("rate")?;
     let seconds: f64 = parameters.parse("seconds")?;
     let count = parameters.optional("count")?.unwrap_or((rate * seconds) as u64);
     let cpu = parameters.optional("crowd_cpu")?;
-    let protocol = parameters.text("protocol");
-    let server = bench.serve(&[
-        ("max-connections", (n + 16).to_string()),
-        ("shards", parameters.text("shards").into()),
-        ("cpus", parameters.text("cpus").into()),
-        ("driver", parameters.text("driver").into()),
-    ])?;
+    let server = bench.serve(n, &[])?;
     let began = Instant::now();
-    let mut crowds: Vec<Crowd> = (0..crowds)
-        .map(|i| {
-            let (first, end) = (n * i / crowds, n * (i + 1) / crowds);
-            Crowd::start(&crate::crowd::Spec {
-                first_member: first,
-                cpu,
-                ..crowd_spec(server.addr(), protocol, "fanout", end - first)
-            })
-        })
-        .collect::<Result<_>>()?;
-    for crowd in &crowds {
-        crowd.ready()?;
-    }
+    let forms = vec![parameters.text("protocol").to_string(); parameters.parse("crowds")?];
+    let (mut crowds, _) = gather(in_shares(server.addr(), &forms, "fanout", n).map(|spec| Spec { cpu, ..spec }))?;
     outcome.figure(format!("{prefix}all connected after"), began.elapsed().as_secs_f64() * 1e3, "ms");
     // What connecting has left to do shall not be booked on the deliveries.
     std::thread::sleep(Duration::from_millis(500));
     report(&mut crowds, true)?;
 
     let meter = CpuMeter::start(&server)?;
-    let published = Publisher::start(&PublisherSpec {
-        server: server.addr(),
-        topic: "fanout".into(),
-        priority: "normal".into(),
-        rate,
-        bytes: parameters.parse("bytes")?,
-        look: Look::Text,
-        count,
-        after_seq: 0,
-        cpu,
-    })?
-    .finish()?;
+    let load = PublisherSpec::new(server.addr(), "fanout", rate, parameters.parse("bytes")?, count);
+    let published = Publisher::start(&PublisherSpec { cpu, ..load })?.finish()?;
     await_all(&mut crowds, published.sent, Duration::from_secs(5))?;
     let all = report(&mut crowds, true)?;
     meter.finish(prefix, all.window_deliveries, outcome)?;

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec};
+use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec, end_without_warnings, settle};
 use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
 use crate::procfs;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
@@ -26,10 +25,8 @@ pub const SCENARIO: Scenario = Scenario {
         ("timeout_s", "5", "seconds that the server gives a handshake"),
         ("late_s", "2", "seconds after which, beyond that, all halves must be gone"),
         ("count", "200", "messages published meanwhile"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -47,14 +44,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let n: usize = parameters.parse("n")?;
     let timeout: f64 = parameters.parse("timeout_s")?;
     let late: f64 = parameters.parse("late_s")?;
-    let mut server = bench.serve(&[
-        ("max-connections", (count + n + 16).to_string()),
-        ("shards", parameters.text("shards").into()),
-        ("driver", parameters.text("driver").into()),
-        ("handshake-timeout", format!("{}ms", (timeout * 1e3) as u64)),
-    ])?;
-    let first = vec![Crowd::start(&crowd_spec(server.addr(), parameters.text("form"), "halves", 1))?];
-    first[0].ready()?;
+    let mut server = bench.serve(count + n, &[("handshake-timeout", format!("{}ms", (timeout * 1e3) as u64))])?;
+    let first = vec![settle(&crowd_spec(server.addr(), parameters.text("form"), "halves", 1))?];
     let held = procfs::held(server.pid())?;
 
     let mut halves = Vec::with_capacity(count);
@@ -137,11 +128,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         right.contains(&after.descriptors),
         format!("{} before, {} after", held.descriptors, after.descriptors),
     );
-    outcome.exactly("warnings in the log", server.warnings().len() as u64, 0);
-    server.terminate()?;
-    let status = server.wait(Duration::from_secs(30))?;
-    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
-    Ok(())
+    end_without_warnings(&mut server, outcome)
 }
 
 /// From addresses of the halves' own, so that no ports are short.
@@ -169,15 +156,5 @@ fn has_ended(stream: &mut TcpStream) -> bool {
 fn load(bench: &Bench, server: &Server) -> Result<PublisherSpec> {
     let count: u64 = bench.parameters.parse("count")?;
     let seconds: f64 = bench.parameters.parse("timeout_s")?;
-    Ok(PublisherSpec {
-        server: server.addr(),
-        topic: "halves".into(),
-        priority: "normal".into(),
-        rate: count as f64 / seconds,
-        bytes: 200,
-        look: Look::Text,
-        count,
-        after_seq: 0,
-        cpu: None,
-    })
+    Ok(PublisherSpec::new(server.addr(), "halves", count as f64 / seconds, 200, count))
 }

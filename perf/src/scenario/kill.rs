@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, crowd_spec, own_port, report};
+use super::{Bench, Scenario, add_faults, end_in_order, gather, in_shares, own_port, report};
 use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
 use crate::progress;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::table::Outcome;
@@ -27,10 +26,8 @@ pub const SCENARIO: Scenario = Scenario {
         ("before", "20", "messages that each new server gets before the subscribers come back"),
         ("keep", "5", "of which every second server keeps so many; the others keep all"),
         ("connecting", "256", "connections that each process has under way at once"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -43,47 +40,17 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let addr = own_port()?;
     let serve = |round: u64| {
         let topic = if round % 2 == 1 { format!("**=keep-messages={keep}") } else { String::new() };
-        bench.serve_at(
-            addr,
-            &[
-                ("max-connections", (n + 16).to_string()),
-                ("shards", parameters.text("shards").into()),
-                ("driver", parameters.text("driver").into()),
-                ("topic", topic),
-            ],
-        )
+        bench.serve_at(addr, n, &[("topic", topic)])
     };
     let load = |count: u64, rate: f64, after_seq: u64| -> Result<Publisher> {
-        Publisher::start(&PublisherSpec {
-            server: addr,
-            topic: "kill".into(),
-            priority: "normal".into(),
-            rate,
-            bytes: parameters.parse("bytes")?,
-            look: Look::Text,
-            count,
-            after_seq,
-            cpu: None,
-        })
+        let usual = PublisherSpec::new(addr, "kill", rate, parameters.parse("bytes")?, count);
+        Publisher::start(&PublisherSpec { after_seq, ..usual })
     };
 
     let mut server = serve(0)?;
     let forms = parameters.list("forms");
-    let mut crowds: Vec<Crowd> = forms
-        .iter()
-        .enumerate()
-        .map(|(i, form)| {
-            let (first, end) = (n * i / forms.len(), n * (i + 1) / forms.len());
-            Crowd::start(&Spec {
-                first_member: first,
-                connecting_max: parameters.parse("connecting")?,
-                ..crowd_spec(addr, form, "kill", end - first)
-            })
-        })
-        .collect::<Result<_>>()?;
-    for crowd in &crowds {
-        crowd.ready()?;
-    }
+    let connecting_max = parameters.parse("connecting")?;
+    let (mut crowds, _) = gather(in_shares(addr, &forms, "kill", n).map(|spec| Spec { connecting_max, ..spec }))?;
     // Who has nothing yet comes back as somebody new, to whom nothing is announced.
     let mut published = load(1, 0.0, 0)?.finish()?.sent;
     wait_for(&mut crowds, |sum| sum.healthy.last_least >= published)?;
@@ -131,10 +98,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.count("published", published);
     outcome.count("delivered", end.healthy.deliveries);
     outcome.count("lost with a server at most, all kills", lost);
-    server.terminate()?;
-    let status = server.wait(Duration::from_secs(30))?;
-    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
-    Ok(())
+    end_in_order(&mut server, outcome)
 }
 
 /// Asks until it is so, or nothing more will come.

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, crowd_spec};
-use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
+use super::{Bench, Scenario, crowd_spec, settle};
+use crate::crowd::Spec;
 use crate::procfs::Memory;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
@@ -19,13 +18,11 @@ pub const SCENARIO: Scenario = Scenario {
     parameters: &[
         ("n", "10000", "connections"),
         ("protocols", "raw,json", "how they subscribe"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
         ("connecting", "256", "upgrades under way at once while connecting"),
         ("settle_s", "3", "seconds of idleness before a measurement"),
         ("most_bytes", "1024", "bound on bytes per connection"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -52,18 +49,13 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
 /// Memory of a server sized for `size` connections and holding `holding` of them, after one message went to all; and how many
 /// of them got it.
 fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result<(Memory, u64)> {
-    let server = bench.serve(&[
-        // The publisher needs a place too.
-        ("max-connections", (size + 1).to_string()),
-        ("shards", bench.parameters.text("shards").into()),
-        ("driver", bench.parameters.text("driver").into()),
-    ])?;
+    // The publisher needs a place too.
+    let server = bench.serve(size, &[("max-connections", (size + 1).to_string())])?;
     let spec = Spec {
         connecting_max: bench.parameters.parse("connecting")?,
         ..crowd_spec(server.addr(), protocol, "idle", holding)
     };
-    let mut crowd = Crowd::start(&spec)?;
-    crowd.ready()?;
+    let mut crowd = settle(&spec)?;
     // A lane comes to be with its first message, and cursors with the lane: an idle connection has had one.
     publish_one(&server)?;
     std::thread::sleep(Duration::from_secs_f64(bench.parameters.parse("settle_s")?));
@@ -73,18 +65,7 @@ fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result
 }
 
 fn publish_one(server: &Server) -> Result<()> {
-    let spec = PublisherSpec {
-        server: server.addr(),
-        topic: "idle".into(),
-        priority: "normal".into(),
-        rate: 0.0,
-        bytes: 128,
-        look: Look::Text,
-        count: 1,
-        after_seq: 0,
-        cpu: None,
-    };
-    let published = Publisher::start(&spec)?.finish()?;
+    let published = Publisher::start(&PublisherSpec::new(server.addr(), "idle", 0.0, 128, 1))?.finish()?;
     anyhow::ensure!(published.errors.is_empty(), "the publisher: {:?}", published.errors);
     Ok(())
 }

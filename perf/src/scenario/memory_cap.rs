@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Bench, Scenario, add_faults, await_so, crowd_spec, report};
+use super::{Bench, Scenario, add_faults, await_so, gather, in_shares, report};
 use crate::cgroup::MemoryCap;
 use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::{Server, ServerSpec};
 use crate::table::Outcome;
@@ -29,10 +28,8 @@ pub const SCENARIO: Scenario = Scenario {
         ("slow", "10", "of each form stop reading for half of the time"),
         ("factor", "1.2", "the cap, times the sum"),
         ("most", "1.1", "bound on the server's resident memory, times the sum"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -48,8 +45,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let slow: usize = parameters.parse("slow")?;
     let seconds: f64 = parameters.parse("seconds")?;
     let shards: u64 = parameters.parse("shards")?;
-    let mut arguments: Vec<String> = [
-        ("max-connections", (n + 64).to_string()),
+    let settings = [
         ("max-cursors", "20000".into()),
         ("max-topics", "1000".into()),
         ("max-message-bytes", "1MiB".into()),
@@ -57,13 +53,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         ("ring-bytes", "4MiB".into()),
         ("pool-bytes", format!("{pool}MiB")),
         ("lane-bytes", format!("{lane}MiB")),
-        ("shards", shards.to_string()),
-        ("driver", parameters.text("driver").into()),
-    ]
-    .into_iter()
-    .flat_map(|(name, value)| [format!("--{name}"), value])
-    .collect();
-    arguments.extend(parameters.words("server_args"));
+    ];
+    let arguments = bench.arguments(n + 48, &settings);
     let spec = |within: Vec<String>| ServerSpec {
         binary: bench.binary.clone(),
         arguments: arguments.clone(),
@@ -78,18 +69,9 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.figure("stated sum", stated(&server)? / MIB, "MiB");
     outcome.figure("cap", sum * factor / MIB, "MiB");
 
-    let mut crowds: Vec<Crowd> = forms
-        .iter()
-        .enumerate()
-        .map(|(i, form)| {
-            let (first, end) = (n * i / forms.len(), n * (i + 1) / forms.len());
-            let usual = crowd_spec(server.addr(), form, "cap/*", end - first);
-            Crowd::start(&Spec { first_member: first, apart: slow.min(end - first), ..usual })
-        })
-        .collect::<Result<_>>()?;
-    for crowd in &crowds {
-        crowd.ready()?;
-    }
+    let (mut crowds, _) = gather(
+        in_shares(server.addr(), &forms, "cap/*", n).map(|spec| Spec { apart: slow.min(spec.members), ..spec }),
+    )?;
     // The raw form, from which the others are made, is one more.
     let each = lane * shards * (forms.len() as u64 + 1);
     let topics = ((pool as f64 * over) / each as f64).ceil().max(1.0) as u64;
@@ -98,17 +80,10 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let count = (rate * seconds) as u64;
     let publishers: Vec<Publisher> = (0..topics)
         .map(|topic| {
-            Publisher::start(&PublisherSpec {
-                server: server.addr(),
-                topic: format!("cap/{topic}"),
-                priority: ["normal", "low", "high"][topic as usize % 3].into(),
-                rate,
-                bytes: parameters.parse("bytes")?,
-                look: Look::Text,
-                count,
-                after_seq: 0,
-                cpu: None,
-            })
+            let (name, bytes) = (format!("cap/{topic}"), parameters.parse("bytes")?);
+            let priority = ["normal", "low", "high"][topic as usize % 3].into();
+            let usual = PublisherSpec::new(server.addr(), &name, rate, bytes, count);
+            Publisher::start(&PublisherSpec { priority, ..usual })
         })
         .collect::<Result<_>>()?;
     let began = Instant::now();

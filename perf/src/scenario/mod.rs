@@ -1,5 +1,6 @@
-//! The scenarios, and what they share: starting the server, waiting for deliveries, booking CPU time.
+//! The scenarios, and what they share: waiting for deliveries, booking CPU time.
 
+mod bystander;
 mod churn;
 mod connect;
 mod fanout;
@@ -7,6 +8,7 @@ mod half_handshakes;
 mod kill;
 mod memory;
 mod memory_cap;
+mod opening;
 mod partition;
 mod peers;
 mod px4;
@@ -18,18 +20,19 @@ mod telemetry;
 mod thin_link;
 mod versus;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::crowd::{Crowd, Group, Report, Spec};
+use crate::crowd::{Crowd, Group, Report};
 use crate::latency::Latency;
-use crate::parameters::{Parameter, Parameters};
+use crate::parameters::Parameter;
 use crate::procfs;
-use crate::server::{Server, ServerSpec};
+use crate::server::Server;
 use crate::table::Outcome;
+
+pub use opening::Bench;
+use opening::{PINNED, SERVER, crowd_spec, end_in_order, end_without_warnings, gather, in_shares, own_port, settle};
 
 /// One scenario.
 pub struct Scenario {
@@ -37,10 +40,21 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows.
     pub about: &'static str,
-    /// Its parameters.
+    /// Its own parameters.
     pub parameters: &'static [Parameter],
+    /// Those that others have too; its own stand before them.
+    pub common: &'static [Parameter],
     /// Runs it; figures and verdicts go to the outcome, what keeps it from running is an error.
     pub run: fn(&Bench, &mut Outcome) -> Result<()>,
+}
+
+impl Scenario {
+    /// All that can be set.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let is_own = |name: &str| self.parameters.iter().any(|(own, _, _)| *own == name);
+        let common = self.common.iter().filter(|(name, _, _)| !is_own(name));
+        self.parameters.iter().chain(common).copied().collect()
+    }
 }
 
 /// All scenarios.
@@ -61,56 +75,11 @@ pub const ALL: &[Scenario] = &[
     partition::SCENARIO,
     thin_link::SCENARIO,
     churn::SCENARIO,
+    bystander::SCENARIO,
 ];
-
-/// What a scenario runs with.
-pub struct Bench {
-    /// The server's binary.
-    pub binary: PathBuf,
-    /// Its parameters.
-    pub parameters: Parameters,
-}
 
 /// The subprotocol that tells of gaps.
 pub const JSON: &str = "fanwire.json.v1";
-
-impl Bench {
-    /// Starts the server on a free port.
-    pub fn serve(&self, arguments: &[(&str, String)]) -> Result<Server> {
-        self.serve_at(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), arguments)
-    }
-
-    /// Starts the server on this address, with `--NAME VALUE` for each argument that is not empty, and the parameter `server_args`.
-    pub fn serve_at(&self, listen: SocketAddrV4, arguments: &[(&str, String)]) -> Result<Server> {
-        let mut all = Vec::new();
-        for (name, value) in arguments {
-            if !value.is_empty() {
-                all.extend([format!("--{name}"), value.clone()]);
-            }
-        }
-        all.extend(self.parameters.words("server_args"));
-        Server::start(&ServerSpec { binary: self.binary.clone(), arguments: all, listen, within: Vec::new() })
-    }
-}
-
-/// A crowd's spec with the usual settings. `form`: see [`crate::form::Form::parse`].
-pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize) -> Spec {
-    let is_raw = form.starts_with("raw");
-    Spec {
-        server,
-        target: if is_raw { format!("/t/{topic}") } else { "/".into() },
-        spread: 1,
-        progress: None,
-        form: form.into(),
-        topics: if is_raw { Vec::new() } else { vec![topic.to_string()] },
-        members,
-        first_member: 0,
-        connecting_max: 256,
-        apart: 0,
-        cpu: None,
-        stamped: true,
-    }
-}
 
 /// Several crowds seen as one.
 #[derive(Default)]
@@ -182,14 +151,6 @@ pub fn await_so(crowds: &mut [Crowd], patience: Duration, so: impl Fn(&Sum) -> b
             return Ok(sum);
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A port of our own choice, as a service has.
-pub fn own_port() -> Result<SocketAddrV4> {
-    match TcpListener::bind("127.0.0.1:0")?.local_addr()? {
-        SocketAddr::V4(addr) => Ok(addr),
-        SocketAddr::V6(_) => anyhow::bail!("not IPv4"),
     }
 }
 

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Bench, Scenario, add_faults, await_so, crowd_spec};
+use super::{Bench, Scenario, add_faults, await_so, crowd_spec, end_without_warnings, settle};
 use crate::crowd::{Crowd, Spec};
 use crate::netns::{Cut, HERE, Neighbour, THERE};
-use crate::payload::Look;
 use crate::procfs;
 use crate::progress;
 use crate::publisher::{Publisher, PublisherSpec};
@@ -34,8 +33,6 @@ pub const SCENARIO: Scenario = Scenario {
         ("bytes", "200", "bytes of a payload"),
         ("late_s", "3", "how much later than that a cut may be noticed: seconds"),
         ("most_mib", "2", "bound on the growth of the server's memory over all cycles, in MiB"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
         (
             "server_args",
             // Pools that have all their memory after the first cuts: what grows then is a leak.
@@ -43,6 +40,7 @@ pub const SCENARIO: Scenario = Scenario {
             "further arguments of the server",
         ),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -72,16 +70,11 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let neighbour = Neighbour::join()?;
     let server = bench.serve_at(
         SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
-        &[
-            ("max-connections", (4 * n + others + 16).to_string()),
-            ("shards", parameters.text("shards").into()),
-            ("driver", parameters.text("driver").into()),
-            ("ping-every", format!("{}ms", (ping * 1e3) as u64)),
-        ],
+        4 * n + others,
+        &[("ping-every", format!("{}ms", (ping * 1e3) as u64))],
     )?;
     let port = server.addr().port();
-    let here = Crowd::start(&crowd_spec(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), "json", "cut", others))?;
-    here.ready()?;
+    let here = settle(&crowd_spec(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), "json", "cut", others))?;
     let mut scene = Scene {
         server,
         port,
@@ -143,12 +136,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     outcome.exactly("all connected at the end", end.healthy.open, (n + others) as u64);
     outcome.exactly("missing unannounced", end.healthy.holes, 0);
     add_faults(outcome, "", &end.healthy);
-    outcome.exactly("warnings in the log", scene.server.warnings().len() as u64, 0);
-    outcome.note_all(&scene.server.warnings());
-    scene.server.terminate()?;
-    let status = scene.server.wait(Duration::from_secs(30))?;
-    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
-    Ok(())
+    end_without_warnings(&mut scene.server, outcome)
 }
 
 impl Scene {
@@ -166,17 +154,9 @@ impl Scene {
     fn cycle(&mut self, how: Cut, rate: f64, bytes: usize, within: Duration, at_least: Option<Duration>) -> Result<()> {
         // The publisher goes on over the cut.
         let cut_s = at_least.unwrap_or(within.min(Duration::from_secs(4))).as_secs_f64();
-        let publisher = Publisher::start(&PublisherSpec {
-            server: SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port),
-            topic: "cut".into(),
-            priority: "normal".into(),
-            rate,
-            bytes,
-            look: Look::Text,
-            count: ((cut_s + 0.5) * rate) as u64,
-            after_seq: self.published,
-            cpu: None,
-        })?;
+        let (server, count) = (SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port), ((cut_s + 0.5) * rate) as u64);
+        let usual = PublisherSpec::new(server, "cut", rate, bytes, count);
+        let publisher = Publisher::start(&PublisherSpec { after_seq: self.published, ..usual })?;
         std::thread::sleep(Duration::from_millis(300));
         let Some(mut neighbour) = self.neighbour.take() else { bail!("nobody is there") };
         neighbour.cut(how)?;

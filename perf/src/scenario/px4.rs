@@ -35,6 +35,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("patience_s", "60", "seconds without progress before giving up"),
         ("server_args", "", "further arguments of the server"),
     ],
+    common: &[],
     run,
 };
 
@@ -80,17 +81,13 @@ fn one_run(
     let clients: usize = bench.parameters.parse("clients")?;
     let threads: usize = bench.parameters.parse("threads")?;
     let patience = Duration::from_secs_f64(bench.parameters.parse("patience_s")?);
-    let mut arguments: Vec<(&str, String)> = vec![
-        ("max-connections", (clients + 16).to_string()),
-        ("shards", bench.parameters.text("shards").into()),
-        ("driver", driver.into()),
-    ];
+    let mut arguments: Vec<(&str, String)> = vec![("driver", driver.into())];
     let extra = if budgets == "b" { bench.parameters.words("b_args") } else { Vec::new() };
     for pair in extra.chunks(2) {
         let [name, value] = pair else { bail!("b_args are pairs of --NAME VALUE") };
         arguments.push((name.trim_start_matches("--"), value.clone()));
     }
-    let server = bench.serve(&arguments)?;
+    let server = bench.serve(clients, &arguments)?;
     let meter = CpuMeter::start(&server)?;
     let stop = AtomicBool::new(false);
     let progress = AtomicU64::new(0);

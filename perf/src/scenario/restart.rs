@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, crowd_spec, own_port, report};
-use crate::crowd::Crowd;
-use crate::payload::Look;
+use super::{Bench, Scenario, add_faults, crowd_spec, gather, own_port, report};
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
 use crate::table::Outcome;
@@ -19,42 +17,34 @@ pub const SCENARIO: Scenario = Scenario {
         ("kills", "5", "how often it is killed"),
         ("rate", "2000", "messages a second under which it is ended"),
         ("bytes", "1024", "bytes of a payload"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
 fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let n: usize = bench.parameters.parse("n")?;
-    let arguments = [
-        ("max-connections", (n + 16).to_string()),
-        ("shards", bench.parameters.text("shards").into()),
-        ("driver", bench.parameters.text("driver").into()),
-    ];
     let addr = own_port()?;
 
-    let mut server = bench.serve_at(addr, &arguments)?;
+    let mut server = bench.serve_at(addr, n, &[])?;
     let kills: u32 = bench.parameters.parse("kills")?;
     let (mut slowest_start, mut slowest_crowd) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..kills {
-        let crowd = Crowd::start(&crowd_spec(server.addr(), "json", "restart", n))?;
-        slowest_crowd = slowest_crowd.max(crowd.ready()?);
+        let (crowds, took) = gather([crowd_spec(server.addr(), "json", "restart", n)])?;
+        slowest_crowd = slowest_crowd.max(took);
         let load = Publisher::start(&load(bench, &server, 100_000)?)?;
         std::thread::sleep(Duration::from_millis(300));
         server.kill()?;
         // The connections of the dead one are still there: that must not keep the port.
-        server = bench.serve_at(addr, &arguments)?;
+        server = bench.serve_at(addr, n, &[])?;
         slowest_start = slowest_start.max(server.started_in());
-        drop((crowd, load));
+        drop((crowds, load));
     }
     outcome.exactly("kill -9: restarts on the same port, at once", kills as u64, kills as u64);
     outcome.figure("kill -9: slowest start to ready line", slowest_start.as_secs_f64() * 1e3, "ms");
     outcome.figure("kill -9: slowest return of all subscribers", slowest_crowd.as_secs_f64() * 1e3, "ms");
 
-    let mut crowds = vec![Crowd::start(&crowd_spec(server.addr(), "json", "restart", n))?];
-    crowds[0].ready()?;
+    let (mut crowds, _) = gather([crowd_spec(server.addr(), "json", "restart", n)])?;
     let publisher = Publisher::start(&load(bench, &server, 1_000_000)?)?;
     std::thread::sleep(Duration::from_secs(2));
     let began = Instant::now();
@@ -84,15 +74,6 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
 }
 
 fn load(bench: &Bench, server: &Server, count: u64) -> Result<PublisherSpec> {
-    Ok(PublisherSpec {
-        server: server.addr(),
-        topic: "restart".into(),
-        priority: "normal".into(),
-        rate: bench.parameters.parse("rate")?,
-        bytes: bench.parameters.parse("bytes")?,
-        look: Look::Text,
-        count,
-        after_seq: 0,
-        cpu: None,
-    })
+    let (rate, bytes) = (bench.parameters.parse("rate")?, bench.parameters.parse("bytes")?);
+    Ok(PublisherSpec::new(server.addr(), "restart", rate, bytes, count))
 }

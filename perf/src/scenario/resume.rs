@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Bench, Scenario, add_faults, await_all, crowd_spec, report};
-use crate::crowd::{Crowd, Spec};
+use super::{Bench, Scenario, add_faults, await_all, gather, in_shares, report};
 use crate::host::{Host, HostSpec, Load};
 use crate::payload::Look;
 use crate::table::Outcome;
@@ -26,6 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("driver", "auto", "the engine's driver"),
         ("lane_bytes", "8388608", "budget of a lane: what was missed must fit"),
     ],
+    common: &[],
     run,
 };
 
@@ -38,25 +38,9 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let missed: u64 = parameters.parse("missed")?;
     let before: u64 = parameters.parse("before")?;
     let bytes: usize = parameters.parse("bytes")?;
-    let mut host = Host::start(&HostSpec {
-        kind: "engine".into(),
-        cpus: parameters.list("cpus").iter().map(|cpu| Ok(cpu.parse()?)).collect::<Result<_>>()?,
-        shards,
-        driver: parameters.text("driver").into(),
-        connections_max: n + 16,
-        lane_bytes: parameters.parse("lane_bytes")?,
-    })?;
-    let mut crowds: Vec<Crowd> = forms
-        .iter()
-        .enumerate()
-        .map(|(i, form)| {
-            let (first, end) = (n * i / forms.len(), n * (i + 1) / forms.len());
-            Crowd::start(&Spec { first_member: first, ..crowd_spec(host.addr(), form, "t0", end - first) })
-        })
-        .collect::<Result<_>>()?;
-    for crowd in &crowds {
-        crowd.ready()?;
-    }
+    let lane_bytes = parameters.parse("lane_bytes")?;
+    let mut host = Host::start(&HostSpec { lane_bytes, ..bench.host("engine", n)? })?;
+    let (mut crowds, _) = gather(in_shares(host.addr(), &forms, "t0", n))?;
     let rate: f64 = parameters.parse("before_rate")?;
     let load = |rate: f64, count: u64| Load {
         rate,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, await_deliveries, crowd_spec, report};
+use super::{Bench, Scenario, add_faults, await_deliveries, crowd_spec, report, settle};
 use crate::crowd::{Crowd, Spec};
 use crate::host::{Host, HostSpec, Load};
 use crate::payload::Look;
@@ -29,6 +29,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("least_speedup", "1.8", "bound on the wall time of one by that of two"),
         ("most_cpu_ratio", "1.1", "bound on CPU per delivery at the offered load, two by one"),
     ],
+    common: &[],
     run,
 };
 
@@ -96,18 +97,11 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
 impl Rig {
     fn start(bench: &Bench, name: &'static str, kind: &str, shards: usize) -> Result<Rig> {
         let parameters = &bench.parameters;
-        let cpus: Vec<usize> = parameters.list("cpus").iter().map(|cpu| Ok(cpu.parse()?)).collect::<Result<_>>()?;
         let n: usize = parameters.parse("n")?;
-        let host = Host::start(&HostSpec {
-            kind: kind.into(),
-            cpus: cpus.into_iter().take(shards).collect(),
-            shards,
-            driver: parameters.text("driver").into(),
-            connections_max: n + 16,
-            lane_bytes: 8 << 20,
-        })?;
-        let crowd = Crowd::start(&Spec { apart: n, ..crowd_spec(host.addr(), "raw", "t0", n) })?;
-        crowd.ready()?;
+        let mut spec = HostSpec { shards, ..bench.host(kind, n)? };
+        spec.cpus.truncate(shards);
+        let host = Host::start(&spec)?;
+        let crowd = settle(&Spec { apart: n, ..crowd_spec(host.addr(), "raw", "t0", n) })?;
         Ok(Rig {
             name,
             host,

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use rustix::process::Signal;
 
-use super::{Bench, CpuMeter, Scenario, add_faults, await_all, crowd_spec, report};
+use super::{Bench, CpuMeter, Scenario, add_faults, await_all, crowd_spec, gather, report};
 use crate::crowd::{Crowd, Spec};
-use crate::payload::Look;
 use crate::procfs::{self, End};
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::server::Server;
@@ -31,9 +30,6 @@ pub const SCENARIO: Scenario = Scenario {
         ("stall_s", "60", "seconds of each phase, with and without the stop"),
         ("recover_s", "5", "seconds after a stop before the next phase"),
         ("rounds", "2", "how often the two phases alternate"),
-        ("shards", "2", "shards of the server"),
-        ("cpus", "", "CPUs to pin the shards to"),
-        ("driver", "auto", "the server's driver"),
         ("crowd_cpu", "", "CPU to pin crowd and publisher to"),
         ("most_mib", "1", "bound on the growth of the server's memory, in MiB"),
         (
@@ -42,8 +38,8 @@ pub const SCENARIO: Scenario = Scenario {
             "bound on the slope of the server's resident memory while they are stopped, in MiB a minute",
         ),
         ("most_p99_ratio", "1.2", "bound on the healthy p99, with by without"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::PINNED,
     run,
 };
 
@@ -69,12 +65,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let recover: f64 = parameters.parse("recover_s")?;
     let rounds: usize = parameters.parse("rounds")?;
     let cpu = parameters.optional("crowd_cpu")?;
-    let server = bench.serve(&[
-        ("max-connections", (n + 16).to_string()),
-        ("shards", parameters.text("shards").into()),
-        ("cpus", parameters.text("cpus").into()),
-        ("driver", parameters.text("driver").into()),
-    ])?;
+    let server = bench.serve(n, &[])?;
     let by_signal = match parameters.text("by") {
         "reading" => false,
         "signal" => true,
@@ -82,42 +73,28 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     };
     let crowd = |first: usize, end: usize, apart: usize| {
         let usual = crowd_spec(server.addr(), parameters.text("form"), "slow", end - first);
-        Crowd::start(&Spec { first_member: first, apart, cpu, ..usual })
+        Spec { first_member: first, apart, cpu, ..usual }
     };
     // Only a process of their own can be stopped.
-    let mut crowds = if by_signal { vec![crowd(0, slow, slow)?, crowd(slow, n, 0)?] } else { vec![crowd(0, n, slow)?] };
-    for crowd in &crowds {
-        crowd.ready()?;
-    }
+    let (mut crowds, _) =
+        gather(if by_signal { vec![crowd(0, slow, slow), crowd(slow, n, 0)] } else { vec![crowd(0, n, slow)] })?;
     let answering = usize::from(by_signal);
 
     let seconds = warm + rounds as f64 * (2.0 * stall + recover) + 5.0;
     let count = (seconds * rate) as u64;
-    let publisher = Publisher::start(&PublisherSpec {
-        server: server.addr(),
-        topic: "slow".into(),
-        priority: "normal".into(),
-        rate,
-        bytes: parameters.parse("bytes")?,
-        look: Look::Text,
-        count,
-        after_seq: 0,
-        cpu,
-    })?;
+    let load = PublisherSpec::new(server.addr(), "slow", rate, parameters.parse("bytes")?, count);
+    let load = PublisherSpec { cpu, ..load };
+    let publisher = Publisher::start(&load)?;
     let critical_rate: f64 = parameters.parse("critical_rate")?;
     let critical_count = (seconds * critical_rate) as u64;
     let critical_publisher = (critical_count > 0)
         .then(|| {
             Publisher::start(&PublisherSpec {
-                server: server.addr(),
-                topic: "slow".into(),
                 priority: "critical".into(),
                 rate: critical_rate,
                 bytes: parameters.parse("critical_bytes")?,
-                look: Look::Text,
                 count: critical_count,
-                after_seq: 0,
-                cpu,
+                ..load.clone()
             })
         })
         .transpose()?;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Bench, Scenario, add_faults, await_all, crowd_spec, report};
-use crate::crowd::Crowd;
+use super::{Bench, Scenario, add_faults, await_all, crowd_spec, gather, report};
+use crate::crowd::Spec;
 use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
-use crate::server::Server;
 use crate::table::{Outcome, markdown};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -28,14 +27,11 @@ pub const SCENARIO: Scenario = Scenario {
         ),
         ("seconds", "5", "how long each"),
         ("bytes", "1200", "bytes of a payload"),
-        ("shards", "2", "shards of the server"),
-        ("cpus", "", "CPUs to pin the shards to"),
-        ("driver", "auto", "the server's driver"),
         ("crowd_cpu", "", "CPU to pin crowd and publisher to"),
         ("most_p95_ms", "50", "bound on p95"),
         ("least_saving", "30", "bound in percent on what +deflate and +lz4 save against the first form"),
-        ("server_args", "", "further arguments of the server"),
     ],
+    common: super::PINNED,
     run,
 };
 
@@ -126,32 +122,16 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
 fn measure(bench: &Bench, outcome: &mut Outcome, n: usize, rate: f64, form: &str) -> Result<Cell> {
     let parameters = &bench.parameters;
     let cpu = parameters.optional("crowd_cpu")?;
-    let server: Server = bench.serve(&[
-        ("max-connections", (n + 16).to_string()),
-        ("shards", parameters.text("shards").into()),
-        ("cpus", parameters.text("cpus").into()),
-        ("driver", parameters.text("driver").into()),
-    ])?;
-    let spec = crate::crowd::Spec { cpu, ..crowd_spec(server.addr(), form, "rover/telemetry", n) };
-    let mut crowds = vec![Crowd::start(&spec)?];
-    crowds[0].ready()?;
+    let server = bench.serve(n, &[])?;
+    let spec = Spec { cpu, ..crowd_spec(server.addr(), form, "rover/telemetry", n) };
+    let (mut crowds, _) = gather([spec])?;
     // What connecting has left to do shall not be booked on the deliveries.
     std::thread::sleep(Duration::from_millis(300));
     report(&mut crowds, true)?;
     let cpu_before = server.cpu_ns()?;
     let count = (rate * parameters.parse::<f64>("seconds")?).ceil() as u64;
-    let published = Publisher::start(&PublisherSpec {
-        server: server.addr(),
-        topic: "rover/telemetry".into(),
-        priority: "normal".into(),
-        rate,
-        bytes: parameters.parse("bytes")?,
-        look: Look::Telemetry,
-        count,
-        after_seq: 0,
-        cpu,
-    })?
-    .finish()?;
+    let usual = PublisherSpec::new(server.addr(), "rover/telemetry", rate, parameters.parse("bytes")?, count);
+    let published = Publisher::start(&PublisherSpec { look: Look::Telemetry, cpu, ..usual })?.finish()?;
     if published.sent != count {
         bail!("the publisher sent {} of {count}: {:?}", published.sent, published.errors);
     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, await_all, crowd_spec, report};
+use super::{Bench, Scenario, add_faults, await_all, crowd_spec, end_without_warnings, report};
 use crate::crowd::{Crowd, Spec};
 use crate::netns::{HERE, Neighbour};
-use crate::payload::Look;
 use crate::publisher::{Publisher, PublisherSpec};
 use crate::table::Outcome;
 
@@ -27,10 +26,9 @@ pub const SCENARIO: Scenario = Scenario {
         ("phase_s", "20", "seconds of each phase, wide and thin"),
         ("rounds", "3", "how often they alternate"),
         ("most_p99_ratio", "1.2", "bound on the others' p99, thin by wide (median of pairs)"),
-        ("shards", "2", "shards of the server"),
-        ("driver", "auto", "the server's driver"),
         ("server_args", "--lane-bytes 256KiB", "further arguments of the server"),
     ],
+    common: super::SERVER,
     run,
 };
 
@@ -41,14 +39,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let rounds: usize = parameters.parse("rounds")?;
     let phase: f64 = parameters.parse("phase_s")?;
     let neighbour = Neighbour::join()?;
-    let mut server = bench.serve_at(
-        SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
-        &[
-            ("max-connections", (n + 16).to_string()),
-            ("shards", parameters.text("shards").into()),
-            ("driver", parameters.text("driver").into()),
-        ],
-    )?;
+    let mut server = bench.serve_at(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), n, &[])?;
     let at = |ip: Ipv4Addr| SocketAddrV4::new(ip, server.addr().port());
     let others = Crowd::start(&crowd_spec(at(Ipv4Addr::LOCALHOST), "json", "thin", n - thin))?;
     let behind = Crowd::start_within(
@@ -60,17 +51,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let mut crowds = [others, behind];
     let rate: f64 = parameters.parse("rate")?;
     let count = (rate * (phase * 2.0 * rounds as f64 + 1.0)) as u64;
-    let publisher = Publisher::start(&PublisherSpec {
-        server: at(Ipv4Addr::LOCALHOST),
-        topic: "thin".into(),
-        priority: "normal".into(),
-        rate,
-        bytes: parameters.parse("bytes")?,
-        look: Look::Text,
-        count,
-        after_seq: 0,
-        cpu: None,
-    })?;
+    let here = at(Ipv4Addr::LOCALHOST);
+    let publisher = Publisher::start(&PublisherSpec::new(here, "thin", rate, parameters.parse("bytes")?, count))?;
     std::thread::sleep(Duration::from_millis(500));
     let (mut wide_p99, mut thin_p99) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -99,10 +81,6 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         outcome.exactly(format!("{prefix}missing unannounced"), group.holes, 0);
         add_faults(outcome, prefix, group);
     }
-    outcome.exactly("warnings in the log", server.warnings().len() as u64, 0);
-    server.terminate()?;
-    let status = server.wait(Duration::from_secs(30))?;
-    outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
     outcome.note_all(&end.trouble);
-    Ok(())
+    end_without_warnings(&mut server, outcome)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Bench, Scenario, add_faults, await_deliveries, report};
+use super::{Bench, Scenario, add_faults, await_deliveries, gather, in_shares, report};
 use crate::ahead::Progress;
 use crate::crowd::{Crowd, Spec};
 use crate::form::Form;
@@ -48,6 +48,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("most_p99_ratio", "", "bound on p99, first target by second"),
         ("peers_dir", "perf/peers", "where rivals are built and started"),
     ],
+    common: &[],
     run,
 };
 
@@ -213,42 +214,29 @@ impl Rig {
             _ => (name, "raw"),
         });
         let n: usize = parameters.parse("n")?;
-        let cpus: Vec<usize> = parameters.list("cpus").iter().map(|cpu| Ok(cpu.parse()?)).collect::<Result<_>>()?;
         let is_own = matches!(kind, "engine" | "send" | "ring");
         ensure!(kind == "engine" || !name.contains('/'), "{name}: only the engine has forms");
         Form::parse(form)?;
+        let lane_bytes = parameters.parse("lane_bytes")?;
+        let spec = HostSpec { lane_bytes, ..bench.host(kind, n)? };
         let host = if is_own {
-            Host::start(&HostSpec {
-                kind: kind.into(),
-                cpus: cpus.clone(),
-                shards: parameters.parse("shards")?,
-                driver: parameters.text("driver").into(),
-                connections_max: n + 16,
-                lane_bytes: parameters.parse("lane_bytes")?,
-            })?
+            Host::start(&spec)?
         } else {
-            super::peers::start(std::path::Path::new(parameters.text("peers_dir")), kind, cpus.first().copied())?
+            super::peers::start(std::path::Path::new(parameters.text("peers_dir")), kind, spec.cpus.first().copied())?
         };
         let progress = Progress::create(number)?;
-        let processes: usize = parameters.parse("crowds")?;
         let topics: usize = parameters.parse("topics")?;
         ensure!(n.is_multiple_of(topics), "as many subscribers for each topic: {n} is no multiple of {topics}");
-        let crowds: Vec<Crowd> = (0..processes)
-            .map(|i| {
-                let (first, end) = (n * i / processes, n * (i + 1) / processes);
-                Crowd::start(&Spec {
-                    first_member: first,
-                    spread: topics,
-                    progress: Some((progress.path().into(), i)),
-                    target: if form.starts_with("raw") { "/t/t{i}".into() } else { "/".into() },
-                    cpu: parameters.optional("crowd_cpu")?,
-                    ..super::crowd_spec(host.addr(), form, "t0", end - first)
-                })
-            })
-            .collect::<Result<_>>()?;
-        for crowd in &crowds {
-            crowd.ready().with_context(|| name.to_string())?;
-        }
+        let forms = vec![form.to_string(); parameters.parse("crowds")?];
+        let cpu = parameters.optional("crowd_cpu")?;
+        let specs = in_shares(host.addr(), &forms, "t0", n).enumerate().map(|(i, spec)| Spec {
+            spread: topics,
+            progress: Some((progress.path().into(), i)),
+            target: if form.starts_with("raw") { "/t/t{i}".into() } else { "/".into() },
+            cpu,
+            ..spec
+        });
+        let (crowds, _) = gather(specs).with_context(|| name.to_string())?;
         Ok(Rig {
             name: name.into(),
             host,
@@ -256,7 +244,7 @@ impl Rig {
             progress,
             deliveries: 0,
             is_rival: !is_own,
-            cpus,
+            cpus: spec.cpus,
             samples: Samples::default(),
         })
     }

@@ -3,23 +3,16 @@
 Exit code 77 where the names of system calls cannot be resolved here (x86-64 with Linux's headers alone).
 """
 
-import ctypes
 import glob
 import json
-import os
 import platform
 import re
-import struct
 import sys
 
-LOAD, EQUAL, AND, RETURN = 0x20, 0x15, 0x54, 0x06
-SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 0x00050000, 0x7FFF0000
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
+sys.dont_write_bytecode = True
+from seccomp import AND, EQUAL, LOAD, RET_ALLOW, RET_ERRNO, RETURN, become, instruction  # noqa: E402
+
 NUMBER_AT, ARGUMENTS_AT = 0, 16
-
-
-def instruction(code, if_true, if_false, value):
-    return struct.pack("HBBI", code, if_true, if_false, value)
 
 
 def call_numbers():
@@ -51,7 +44,7 @@ for rule in profile["syscalls"]:
         arguments = rule.get("args", [])
         if not arguments:
             parts.append(instruction(EQUAL, 0, 1, numbers[name]))
-            parts.append(instruction(RETURN, 0, 0, SECCOMP_RET_ALLOW))
+            parts.append(instruction(RETURN, 0, 0, RET_ALLOW))
             continue
         (argument,) = arguments
         assert argument["op"] == "SCMP_CMP_MASKED_EQ"
@@ -59,21 +52,7 @@ for rule in profile["syscalls"]:
         parts.append(instruction(LOAD, 0, 0, ARGUMENTS_AT + 8 * argument["index"]))
         parts.append(instruction(AND, 0, 0, argument["value"]))
         parts.append(instruction(EQUAL, 0, 1, argument["valueTwo"]))
-        parts.append(instruction(RETURN, 0, 0, SECCOMP_RET_ALLOW))
-        parts.append(instruction(RETURN, 0, 0, SECCOMP_RET_ERRNO | profile["defaultErrnoRet"]))
-parts.append(instruction(RETURN, 0, 0, SECCOMP_RET_ERRNO | profile["defaultErrnoRet"]))
-program = b"".join(parts)
-
-
-class Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-
-code = ctypes.create_string_buffer(program)
-filter_program = Program(len(program) // 8, ctypes.cast(code, ctypes.c_void_p))
-libc = ctypes.CDLL(None, use_errno=True)
-for arguments in [(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_program))]:
-    if libc.prctl(*arguments) != 0:
-        print(f"prctl: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        sys.exit(77)
-os.execvp(sys.argv[2], sys.argv[2:])
+        parts.append(instruction(RETURN, 0, 0, RET_ALLOW))
+        parts.append(instruction(RETURN, 0, 0, RET_ERRNO | profile["defaultErrnoRet"]))
+parts.append(instruction(RETURN, 0, 0, RET_ERRNO | profile["defaultErrnoRet"]))
+become(sys.argv[2:], parts)
