@@ -70,8 +70,11 @@ impl Cursor {
         Position(self.main.next)
     }
 
-    /// Bytes reserved and not yet read.
+    /// Bytes reserved and not yet read, which this reader will get.
     pub(crate) fn backlog_bytes(&self) -> u64 {
+        if self.is_out {
+            return 0;
+        }
         self.ring.main.backlog_bytes(&self.main) + self.ring.critical.backlog_bytes(&self.critical)
     }
 
