@@ -33,6 +33,12 @@ use crate::types::{ConnectionId, Kind};
 
 /// How long an address may still be held by a process that was killed.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after a shutdown's deadline its shards have cut off what was left, unless they stand still.
+const CUT_OFF: Duration = Duration::from_secs(1);
+/// How long shards may take to end at once.
+const STOP: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+const JOIN_LOOK: Duration = Duration::from_millis(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 /// Data that is not acknowledged, or finds no room, is given up after so long: a peer that is gone without a word, or reads no more.
@@ -189,6 +195,7 @@ impl Engine {
         };
         let (addresses, mut listeners) = listen_all(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
+        ring.watch_standstill(Box::new(clock::monotonic_ns));
         let bell =
             Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
         let ringer = bell.clone();
@@ -399,13 +406,14 @@ impl Engine {
     }
 
     /// [`Engine::shutdown`] for a host that keeps the engine, to read [`Engine::stats`] and the last events. Everything that
-    /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns.
+    /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns; but for what a shard holds that stands
+    /// still, which is not waited for.
     pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
         let within_ns = nanoseconds(deadline);
         self.order(|| Command::Drain { within_ns });
         let until = clock::monotonic_ns().saturating_add(within_ns);
-        self.join();
+        self.join(deadline.saturating_add(CUT_OFF));
         let is_in_time = clock::monotonic_ns() <= until;
         let total = self.stats().total;
         ShutdownReport { is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 }
@@ -420,7 +428,7 @@ impl Engine {
     pub fn stop(&mut self) {
         self.shared.ring.close();
         self.order(|| Command::Stop);
-        self.join();
+        self.join(STOP);
     }
 
     /// Drops, on this thread, the bytes published by reference that no shard needs any more. Publishing by reference does
@@ -444,10 +452,19 @@ impl Engine {
         }
     }
 
-    fn join(&mut self) {
-        for thread in self.threads.drain(..) {
-            // A shard catches its own panics.
-            let _ = thread.join();
+    /// Waits for the shards' threads, at most so long. One that stands still is left behind: it ends when it goes on.
+    fn join(&mut self, within: Duration) {
+        let until = clock::monotonic_ns().saturating_add(nanoseconds(within));
+        for (number, thread) in self.threads.drain(..).enumerate() {
+            while !thread.is_finished() && clock::monotonic_ns() < until {
+                std::thread::park_timeout(JOIN_LOOK);
+            }
+            if thread.is_finished() {
+                // A shard catches its own panics.
+                let _ = thread.join();
+            } else {
+                tracing::error!("shard {number} stands still: its thread is left behind");
+            }
         }
         // What no shard will take any more must not keep its bytes.
         for mailbox in &self.shared.mailboxes {

@@ -17,6 +17,7 @@ mod pressure;
 mod protocol;
 mod restart;
 mod slow_batches;
+mod standstill;
 mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]

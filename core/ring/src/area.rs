@@ -13,20 +13,25 @@
 //!   may be committed in any order: a reader stops at the first that is missing.
 //! - *Read*: a reader whose position is p looks at p's mark (Acquire): if it shows p's lap, the record is there.
 //! - *Release*: once per turn a reader stores its position (Release); the bytes before the slowest one are free again.
+//! - *Claim*: a reader reads only within a stretch that it announces before, each 64 KiB or so. A reader that is passed over is not
+//!   waited for, but what it claims is left out (see `readers`): a padding record leads up to such a hole, and the mark
+//!   at its beginning is a *leap*, the lap number and 2^31, from which readers go on `claim_bytes` further.
 //!
 //! # Why a mark is never mistaken
 //! A mark holds the low 32 bits of a lap. A unit in the middle of long records keeps an old mark as long as no record
 //! begins there, and 2^32 laps of a 64 KiB area are only 8 hours at 10 GB/s. So the producer whose record begins a lap
 //! refreshes one mark (see [`Area::refresh_mark`]): every mark is visited once in as many laps as there are units (at
-//! most 2^26), and none is ever old enough to look new.
+//! most 2^26), and none is ever old enough to look new, nor to look like a leap.
 //!
 //! # Unsafe contract
 //! - From its reservation to its commit, `[from, end)` belongs to one producer: `end - capacity <= limit - capacity <=`
-//!   every live reader's released position, so no reader holds a record there, and no other reservation overlaps.
-//! - From its commit until the slowest reader releases it, a record is only read. Every live reader passes every
-//!   record, and the last reader that is dropped keeps its position for ever, so this never fails for want of readers.
-//! - Happens-before: producer's writes → mark (Release/Acquire) → reader's reads → released position (Release/Acquire by
-//!   whoever recomputes `limit`) → `limit` (Release/Acquire) → the next producer's writes.
+//!   the released position of every reader that is awaited, and no claim of another one is in it, a number of laps earlier: so no reader
+//!   reads there, and no other reservation overlaps. [`Area::bounds`] says why it cannot miss a reader.
+//! - From its commit until the slowest awaited reader releases it, a record is only read, and until nobody claims its place.
+//!   Every awaited reader passes every record, and the last one that is dropped keeps its position for ever, so this never fails for
+//!   want of readers.
+//! - Happens-before: producer's writes → mark (Release/Acquire) → reader's reads → released position, or claim of another place
+//!   (Release/Acquire by whoever recomputes `limit`) → `limit` (Release/Acquire) → the next producer's writes.
 
 #![allow(unsafe_code)]
 
@@ -34,15 +39,17 @@
 use std::arch::asm;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::error::{Refused, RingError};
 use super::memory::{Memory, UNIT};
+use super::readers::{NO_CLAIM, Readers, Standstill, is_claim};
 use super::record::{Form, WORDS_BYTES, Words};
 use super::shared::SharedPayloads;
 use super::signal::Room;
-use super::sync::{AtomicU32, AtomicU64, Ordering, Watch, store_release};
+use super::sync::{AtomicU32, AtomicU64, Lent, Ordering, Watch, fence, store_release};
 use crate::usdt;
 
 /// Largest payload that is copied into the ring; a larger one must be shared.
@@ -53,8 +60,10 @@ const FETCH_AHEAD: u64 = 4 << 10;
 const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
 /// In `tail`: no more reservations. Positions are multiples of [`UNIT`].
 const CLOSED: u64 = 1;
-/// The released position of a reader that is gone.
-const GONE: u64 = u64::MAX;
+/// What distinguishes a leap's mark from a record's.
+const LEAP: u32 = 1 << 31;
+/// How much more than the largest record a reader claims at once, at most.
+const CLAIM_BYTES_MAX: u64 = 64 << 10;
 
 /// A bounded broadcast area of records whose payload begins `HEAD` bytes behind their beginning.
 pub(crate) struct Area<const HEAD: usize> {
@@ -63,12 +72,18 @@ pub(crate) struct Area<const HEAD: usize> {
     mask: u64,
     lap_shift: u32,
     pub(crate) inline_max: usize,
+    /// What a reader claims at once: the largest record and some more.
+    claim_bytes: u64,
     /// End of the last reservation; bit 0 is [`CLOSED`].
     tail: CachePadded<AtomicU64>,
-    /// The slowest reader's position plus the capacity, or a smaller value from the past.
+    /// The slowest reader's position plus the capacity, or the next hole's beginning, or a smaller value from the past.
     limit: CachePadded<AtomicU64>,
-    /// What each reader has released; written by that reader alone.
+    /// What each reader has released; written by that reader, and by who lets it in again.
     released: Box<[CachePadded<AtomicU64>]>,
+    /// Where each reader's claim begins, or that it has none.
+    claims: Box<[CachePadded<AtomicU64>]>,
+    readers: Arc<Readers>,
+    standstill: Standstill,
     /// The payloads that its records refer to.
     pub(crate) shared: SharedPayloads,
     /// The producers that wait for room in it.
@@ -81,47 +96,68 @@ pub(crate) struct Area<const HEAD: usize> {
 unsafe impl<const HEAD: usize> Sync for Area<HEAD> {}
 
 /// The head of a committed record.
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     /// Its position.
     pub(crate) start: u64,
-    pub(crate) words: Words,
+    pub(crate) words: &'a Words,
     /// How far the main area must have been read before this record may be.
     pub(crate) after: u64,
 }
 
 /// Where one reader stands in an area.
 pub(crate) struct Place {
+    reader: usize,
     /// The next record.
     pub(crate) next: u64,
     /// What producers know of `next`.
     released: u64,
+    /// Records that begin below it are in its claim.
+    claimed_below: u64,
+    /// Passed over: nothing may be read.
+    pub(crate) is_out: bool,
+    lent: Lent,
 }
 
 impl Place {
-    pub(crate) fn at(origin: u64) -> Self {
-        Self { next: origin, released: origin }
+    pub(crate) fn at(reader: usize, origin: u64) -> Self {
+        Self { reader, next: origin, released: origin, claimed_below: origin, is_out: false, lent: Lent::new() }
     }
+}
+
+/// What came of a look for room.
+enum Way {
+    /// There is room.
+    Free,
+    /// There was a hole in the way: look at the tail again.
+    Moved,
+    Full,
 }
 
 impl<const HEAD: usize> Area<HEAD> {
     /// An area of any power of two from 4 units on, whose first position is `origin`.
-    pub(crate) fn new(bytes: usize, readers: usize, origin: u64) -> Result<Self, RingError> {
+    pub(crate) fn new(bytes: usize, readers: &Arc<Readers>, origin: u64) -> Result<Self, RingError> {
         debug_assert!(bytes.is_power_of_two() && bytes as u64 >= 4 * UNIT && origin.is_multiple_of(UNIT));
         let capacity = bytes as u64;
         let units = bytes / UNIT as usize;
         let lap_shift = capacity.trailing_zeros();
         // Two laps ago: no reader waits for that, and it is what `refresh_mark` writes.
         let unused = ((origin >> lap_shift) as u32).wrapping_sub(2);
+        // A record of n units may need n - 1 units of padding before it: 2n - 1 units must fit.
+        let inline_max = INLINE_MAX.min(bytes / 2 - HEAD);
+        let each = |value| (0..readers.count).map(|_| CachePadded::new(AtomicU64::new(value))).collect();
         Ok(Self {
             memory: Memory::new(bytes).ok_or(RingError::NoMemory(bytes))?,
             marks: (0..units).map(|_| AtomicU32::new(unused)).collect(),
             mask: capacity - 1,
             lap_shift,
-            // A record of n units may need n - 1 units of padding before it: 2n - 1 units must fit.
-            inline_max: INLINE_MAX.min(bytes / 2 - HEAD),
+            inline_max,
+            claim_bytes: Self::span(inline_max) + CLAIM_BYTES_MAX.min(capacity / 16) / UNIT * UNIT,
             tail: CachePadded::new(AtomicU64::new(origin)),
             limit: CachePadded::new(AtomicU64::new(origin + capacity)),
-            released: (0..readers).map(|_| CachePadded::new(AtomicU64::new(origin))).collect(),
+            released: each(origin),
+            claims: each(NO_CLAIM),
+            readers: Arc::clone(readers),
+            standstill: Standstill::new(),
             shared: SharedPayloads::for_area(bytes),
             room: Room::new(),
             watch: Watch::new(units),
@@ -133,7 +169,7 @@ impl<const HEAD: usize> Area<HEAD> {
         bytes
             + bytes / UNIT as usize * size_of::<AtomicU32>()
             + SharedPayloads::footprint(bytes)
-            + readers * 128
+            + readers * 256
             + size_of::<Self>()
     }
 
@@ -142,9 +178,9 @@ impl<const HEAD: usize> Area<HEAD> {
         self.mask + 1
     }
 
-    /// What every reader has released.
+    /// What every reader that is awaited has released.
     pub(crate) fn slowest_reader(&self) -> u64 {
-        self.slowest_plus_capacity().saturating_sub(self.capacity())
+        self.bounds(0).0
     }
 
     /// The end of the last reservation.
@@ -168,7 +204,7 @@ impl<const HEAD: usize> Area<HEAD> {
     /// Bytes between the slowest reader's released position and the newest reservation, within one moment's inaccuracy.
     pub(crate) fn used_bytes(&self) -> u64 {
         let tail = self.tail.load(Ordering::Relaxed) & !CLOSED;
-        (tail + self.capacity()).saturating_sub(self.slowest_plus_capacity()).min(self.capacity())
+        tail.saturating_sub(self.slowest_reader()).min(self.capacity())
     }
 
     /// Bytes reserved and not yet read.
@@ -216,8 +252,15 @@ impl<const HEAD: usize> Area<HEAD> {
             let start = self.place(tail, bytes);
             let end = start + bytes;
             // Acquire: what the readers did before they released this room comes before our writes.
-            if end > self.limit.load(Ordering::Acquire) && end > self.refresh_limit() {
-                return Err(Refused::Full);
+            if end > self.limit.load(Ordering::Acquire) {
+                match self.make_way(tail, end) {
+                    Way::Free => {}
+                    Way::Moved => {
+                        tail = self.tail.load(Ordering::Relaxed);
+                        continue;
+                    }
+                    Way::Full => return Err(Refused::Full),
+                }
             }
             // Relaxed: the tail only hands out ranges; nothing is published by it.
             match self.tail.compare_exchange_weak(tail, end, Ordering::Relaxed, Ordering::Relaxed) {
@@ -233,7 +276,7 @@ impl<const HEAD: usize> Area<HEAD> {
             if tail & CLOSED != 0 {
                 return Err(Refused::Stopped);
             }
-            let mut limit = self.limit.load(Ordering::Acquire);
+            let limit = self.limit.load(Ordering::Acquire);
             let (mut accepted, mut end) = self.fit(tail, limit, payloads);
             if accepted < payloads.len() {
                 if payloads[accepted].len() > self.inline_max {
@@ -241,10 +284,14 @@ impl<const HEAD: usize> Area<HEAD> {
                         return Err(Refused::TooLarge);
                     }
                 } else {
-                    limit = self.refresh_limit();
-                    (accepted, end) = self.fit(tail, limit, payloads);
+                    (accepted, end) = self.fit(tail, self.refresh_limit(tail), payloads);
                     if accepted == 0 {
-                        return Err(Refused::Full);
+                        let bytes = Self::span(payloads[0].len());
+                        if matches!(self.make_way(tail, self.place(tail, bytes) + bytes), Way::Full) {
+                            return Err(Refused::Full);
+                        }
+                        tail = self.tail.load(Ordering::Relaxed);
+                        continue;
                     }
                 }
             }
@@ -272,26 +319,89 @@ impl<const HEAD: usize> Area<HEAD> {
         (payloads.len(), at)
     }
 
-    /// The slowest reader's position plus the capacity. Every value it ever had stays a correct limit.
+    /// The slowest reader's position plus the capacity, or the next hole's beginning. Every value it ever had stays a correct limit:
+    /// whatever changes makes it greater, but for a hole that comes to be, which is a lap above a reader that was awaited until then.
     #[cold]
-    fn refresh_limit(&self) -> u64 {
-        let limit = self.slowest_plus_capacity();
+    fn refresh_limit(&self, tail: u64) -> u64 {
+        let (slowest, hole) = self.bounds(tail);
+        let limit = slowest.saturating_add(self.capacity()).min(hole.unwrap_or(u64::MAX));
         // Release: passes on what we acquired from the readers. An older value may overwrite a newer one: it is only
         // more careful, and whoever finds it too small computes it anew.
         self.limit.store(limit, Ordering::Release);
         limit
     }
 
-    fn slowest_plus_capacity(&self) -> u64 {
-        let slowest = self.released.iter().map(|position| position.load(Ordering::Acquire)).min();
-        slowest.unwrap_or(GONE).saturating_add(self.capacity())
+    /// How far the slowest of the awaited readers is, and where the first hole that ends above `tail` begins.
+    ///
+    /// A reader that is let in again while we look may be missed, together with the release of the one that let it in. Then
+    /// `entries` has changed before that release, and we look again. One that is passed over while we look was awaited when we began.
+    fn bounds(&self, tail: u64) -> (u64, Option<u64>) {
+        loop {
+            let entries = self.readers.entries.load(Ordering::Acquire);
+            let awaited = self.readers.awaited.load(Ordering::Acquire);
+            // Orders the look at who is awaited before that at the claims of the others. See `readers`.
+            fence(Ordering::SeqCst);
+            let (mut slowest, mut hole) = (u64::MAX, u64::MAX);
+            for reader in 0..self.readers.count {
+                if awaited & 1 << reader != 0 {
+                    slowest = slowest.min(self.released[reader].load(Ordering::Acquire));
+                    continue;
+                }
+                let claim = self.claims[reader].load(Ordering::Acquire);
+                if is_claim(claim) {
+                    hole = hole.min(self.hole_of(claim, tail));
+                }
+            }
+            if self.readers.entries.load(Ordering::Acquire) == entries
+                && self.readers.awaited.load(Ordering::Acquire) == awaited
+            {
+                return (slowest, (hole != u64::MAX).then_some(hole));
+            }
+        }
+    }
+
+    /// Where the hole that a claim leaves begins, in the first lap in which it ends above `tail`.
+    fn hole_of(&self, claim: u64, tail: u64) -> u64 {
+        let first = claim + self.capacity();
+        match tail.checked_sub(first + self.claim_bytes) {
+            None => first,
+            Some(beyond) => first + (beyond / self.capacity() + 1) * self.capacity(),
+        }
+    }
+
+    /// Looks anew for room up to `end`; where a hole is in the way, leaves it out.
+    #[cold]
+    fn make_way(&self, tail: u64, end: u64) -> Way {
+        if end <= self.refresh_limit(tail) {
+            return Way::Free;
+        }
+        let (slowest, Some(hole)) = self.bounds(tail) else { return Way::Full };
+        // Up to the hole, or, from its beginning or within it, a leap.
+        let to = if tail < hole { hole } else { tail + self.claim_bytes };
+        if to > slowest.saturating_add(self.capacity()) || (tail < hole && end <= hole) {
+            return Way::Full;
+        }
+        if self.tail.compare_exchange(tail, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let next_lap = tail.next_multiple_of(self.capacity());
+            if next_lap < to {
+                self.refresh_mark(next_lap >> self.lap_shift);
+            }
+            if tail < hole {
+                self.write_head(tail, Words::padding(((to - tail) / UNIT) as u32), 0, 0);
+                self.commit(tail);
+            } else {
+                // The bytes are not touched; the mark lies apart from them.
+                store_release(self.mark(tail & self.mask), self.lap(tail) ^ LEAP);
+            }
+        }
+        Way::Moved
     }
 
     /// Fills a reservation with padding from `from` to where its record begins.
     #[inline]
     pub(crate) fn pad(&self, from: u64, start: u64) {
         if from != start {
-            self.write_head(from, Words::PADDING, 0, 0);
+            self.write_head(from, Words::padding(((start - from) / UNIT) as u32), 0, 0);
             self.commit(from);
         }
     }
@@ -384,25 +494,33 @@ impl<const HEAD: usize> Area<HEAD> {
         let mark = &self.marks[(lap & (self.mask >> UNIT_SHIFT)) as usize];
         let lap = lap as u32;
         let seen = mark.load(Ordering::Relaxed);
-        if lap.wrapping_sub(seen) > 2 {
+        if lap.wrapping_sub(seen) > 2 && lap.wrapping_sub(seen ^ LEAP) > 2 {
             let _ = mark.compare_exchange(seen, lap.wrapping_sub(2), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// The head of the record at `place`, if one is committed there; padding before it is passed.
+    /// The head of the record at `place`, if one is committed there; padding and holes before it are passed. `None`, too, where its
+    /// reader has been passed over: `Place::is_out` says so then.
     #[inline]
-    pub(crate) fn look(&self, place: &mut Place) -> Option<Found> {
+    pub(crate) fn look(&self, place: &mut Place) -> Option<Found<'_>> {
+        place.lent.check(&self.watch);
         loop {
             let start = place.next;
             if !self.is_committed(start) {
+                if self.leap(place) {
+                    continue;
+                }
+                return None;
+            }
+            if start >= place.claimed_below && !self.claim(place) {
                 return None;
             }
             self.watch.read(|| Self::units(start & self.mask, 0));
             let head = self.record_at(start);
-            // SAFETY: the record is committed (Acquire), and not released by this reader.
-            let words = unsafe { head.cast::<Words>().read() };
-            if words.form() == Form::Padding {
-                place.next = (start | self.mask) + 1;
+            // SAFETY: the record is committed (Acquire) and claimed by this reader, which reads on only after it has done with the head.
+            let words = unsafe { head.cast::<Words>().as_ref() };
+            if let Form::Padding(units) = words.form() {
+                place.next = start + u64::from(units) * UNIT;
                 continue;
             }
             let after = if Self::HAS_AFTER {
@@ -417,20 +535,105 @@ impl<const HEAD: usize> Area<HEAD> {
         }
     }
 
+    /// Goes on behind a hole that producers have left out at `place`. Where there is nothing at all, sees whether this reader is waited
+    /// for: if not, nothing will ever come.
+    fn leap(&self, place: &mut Place) -> bool {
+        let start = place.next;
+        if place.is_out {
+            return false;
+        }
+        if self.mark(start & self.mask).load(Ordering::Acquire) == self.lap(start) ^ LEAP {
+            place.next += self.claim_bytes;
+            return true;
+        }
+        place.is_out = !self.readers.is_awaited(place.reader);
+        false
+    }
+
+    /// Claims what lies ahead of `place`, and gives up what it claimed before. False: its reader has been passed over.
+    #[cold]
+    fn claim(&self, place: &mut Place) -> bool {
+        if place.is_out {
+            return false;
+        }
+        // Release: what was read in the former claim comes before its bytes' next use.
+        self.claims[place.reader].store(place.next, Ordering::Release);
+        // Orders the claim before the look at whether we are awaited. See `readers`.
+        fence(Ordering::SeqCst);
+        if !self.readers.is_awaited(place.reader) {
+            place.is_out = true;
+            return false;
+        }
+        place.claimed_below = place.next + self.claim_bytes - Self::span(self.inline_max) + 1;
+        true
+    }
+
+    /// What a reader does that has been passed over, once it has noticed: claims nothing, says how far it came, and gives up what it
+    /// shares in payloads that it has not read. `claim`: that it claims nothing, and perhaps asks to be let in.
+    pub(crate) fn leave(&self, place: &mut Place, claim: u64) {
+        place.lent.check(&self.watch);
+        place.is_out = true;
+        place.claimed_below = 0;
+        place.released = place.next;
+        self.released[place.reader].store(place.next, Ordering::Release);
+        // Release: our reads come before the next use of what we had claimed.
+        self.claims[place.reader].store(claim, Ordering::Release);
+        // Orders that before the look at the shares. See `give_up`.
+        fence(Ordering::SeqCst);
+        self.reap_all();
+        self.room.announce();
+    }
+
+    /// Takes the place to which another reader has set this one.
+    pub(crate) fn rejoin(&self, place: &mut Place) {
+        place.next = self.released[place.reader].load(Ordering::Acquire);
+        place.released = place.next;
+        place.claimed_below = 0;
+        place.is_out = false;
+    }
+
+    /// How far a reader came that asks to be let in.
+    pub(crate) fn released_by(&self, reader: usize) -> u64 {
+        self.released[reader].load(Ordering::Acquire)
+    }
+
+    /// Sets a reader that is not awaited to `position`.
+    pub(crate) fn set_released(&self, reader: usize, position: u64) {
+        self.released[reader].store(position, Ordering::Release);
+    }
+
+    /// Changes a claim that is none from one kind to another. False: it is not of that kind.
+    pub(crate) fn change_claim(&self, reader: usize, from: u64, to: u64) -> bool {
+        debug_assert!(!is_claim(from) && !is_claim(to));
+        self.claims[reader].compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The slowest reader, if at `now_ns` it has held others back for too long without moving.
+    pub(crate) fn stalled_reader(&self, now_ns: u64) -> Option<usize> {
+        let awaited = self.readers.awaited.load(Ordering::Acquire);
+        let of = |reader: usize| (self.released[reader].load(Ordering::Acquire), reader);
+        let all = (0..self.readers.count).filter(|reader| awaited & 1 << reader != 0).map(of);
+        let (position, reader) = all.clone().min()?;
+        let (fastest, _) = all.max()?;
+        (fastest > position && self.standstill.note(reader, position, now_ns)).then_some(reader)
+    }
+
     /// The payload behind the head of the record at `place`; goes on to the next record.
     ///
     /// # Safety
-    /// [`Area::look`] has found a record there, whose form is `Inline(len)`. The reader releases no record while it uses the bytes.
+    /// [`Area::look`] has found a record there, whose form is `Inline(len)`. The reader releases no record and looks for none while
+    /// it uses the bytes.
     #[inline]
     pub(crate) unsafe fn take_inline(&self, place: &mut Place, len: usize) -> &[u8] {
         let start = place.next;
         let offset = start & self.mask;
         assert!(len <= self.inline_max && offset + Self::span(len) <= self.capacity(), "record out of bounds");
         self.watch.read(|| Self::units(offset, len));
+        place.lent.set(|| Self::units(offset, len));
         place.next = start + Self::span(len);
         // SAFETY: the payload follows the head within the memory.
         let bytes = unsafe { self.record_at(start).add(HEAD) };
-        // SAFETY: `len` bytes that the producer wrote; they stay until this reader releases them.
+        // SAFETY: `len` bytes that the producer wrote, within the claim; they stay until this reader releases them or claims others.
         unsafe { slice::from_raw_parts(bytes.as_ptr(), len) }
     }
 
@@ -446,25 +649,68 @@ impl<const HEAD: usize> Area<HEAD> {
         unsafe { self.memory.start.add((start & self.mask) as usize) }
     }
 
-    /// Gives the room of all records that `reader` has read back to the producers. False: there was none to give back.
+    /// Gives the room of all records read so far back to the producers. False: there was none to give back.
     #[inline]
-    pub(crate) fn release(&self, reader: usize, place: &mut Place) -> bool {
+    pub(crate) fn release(&self, place: &mut Place) -> bool {
+        place.lent.check(&self.watch);
         if place.next == place.released {
             return false;
         }
-        let (from, to) = (place.released / UNIT, place.next / UNIT);
-        self.watch.read(|| from as usize..to as usize);
         place.released = place.next;
         // Release: our reads come before the room's next use.
-        self.released[reader].store(place.next, Ordering::Release);
+        self.released[place.reader].store(place.next, Ordering::Release);
         true
     }
 
-    /// A reader is gone and holds nobody back.
+    /// A reader is gone: it claims nothing and shares nothing.
     pub(crate) fn forget_reader(&self, reader: usize) {
-        self.released[reader].store(GONE, Ordering::Release);
-        // Unconditional, so no fence: who misses the stored position has not seen this strike either.
-        self.room.announce();
+        self.claims[reader].store(NO_CLAIM, Ordering::Release);
+        for slot in self.shared.slots() {
+            self.give_up(slot, 1 << reader);
+        }
+    }
+
+    /// Takes a slot for a payload that is to be shared.
+    pub(crate) fn take_slot(&self) -> Option<u32> {
+        self.shared.take_slot().or_else(|| {
+            self.reap_all();
+            self.shared.take_slot()
+        })
+    }
+
+    /// Gives up the shares of `owners` in a slot. Where only readers that were passed over are left, theirs too: they will not read
+    /// it, for they are let in again behind what all others have read; but what they claim they may be reading.
+    #[inline]
+    pub(crate) fn give_up(&self, slot: u32, owners: u64) {
+        let left = self.shared.give_up(slot, owners);
+        if left != 0 {
+            // Orders our share before the look at who is awaited: either we see that somebody was passed over, or who did that
+            // sees in `reap_all` that we are done.
+            fence(Ordering::SeqCst);
+            if left & self.readers.awaited.load(Ordering::Acquire) == 0 {
+                self.reap(slot);
+            }
+        }
+    }
+
+    /// Gives up what readers share that were passed over, wherever nobody else is left.
+    #[cold]
+    pub(crate) fn reap_all(&self) {
+        self.shared.slots().for_each(|slot| self.reap(slot));
+    }
+
+    fn reap(&self, slot: u32) {
+        self.shared.empty_if(slot, |shares, at| {
+            if shares & self.readers.awaited.load(Ordering::Acquire) != 0 {
+                return false;
+            }
+            // Orders the look at who is awaited before that at the claims of the others. See `readers`.
+            fence(Ordering::SeqCst);
+            !(0..self.readers.count).filter(|reader| shares & 1 << reader != 0).any(|reader| {
+                let claim = self.claims[reader].load(Ordering::Acquire);
+                is_claim(claim) && (claim..claim + self.claim_bytes).contains(&at)
+            })
+        });
     }
 
     /// Wakes the waiting producers, but not for a crumb: a wake costs this shard 12 µs, so it waits for a quarter of the

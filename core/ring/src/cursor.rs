@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::area::{Area, Found, Place};
-use super::record::{Body, Form, Position, Record};
+use super::readers::{ASKING, ENTERING, GaveUp, NO_CLAIM};
+use super::record::{Body, Form, Position, Record, Standing};
 use super::ring::Ring;
 use super::signal::Waker;
 use super::sync::{Ordering, fence};
@@ -29,6 +30,8 @@ pub(crate) struct Cursor {
     held: Option<Held>,
     /// Critical records since the last one of the main area.
     run: u32,
+    /// Passed over, and has noticed.
+    is_out: bool,
     /// Before this record of the main area, about a topic, the critical records before that position are read.
     life: Life,
 }
@@ -49,10 +52,11 @@ impl Cursor {
         Self {
             ring: Arc::clone(ring),
             index,
-            main: Place::at(origin),
-            critical: Place::at(origin),
+            main: Place::at(index, origin),
+            critical: Place::at(index, origin),
             held: None,
             run: 0,
+            is_out: false,
             life: Life { at: u64::MAX, critical_before: 0 },
         }
     }
@@ -66,64 +70,118 @@ impl Cursor {
         Position(self.main.next)
     }
 
-    /// Bytes reserved and not yet read.
+    /// Bytes reserved and not yet read, which this reader will get.
     pub(crate) fn backlog_bytes(&self) -> u64 {
+        if self.is_out {
+            return 0;
+        }
         self.ring.main.backlog_bytes(&self.main) + self.ring.critical.backlog_bytes(&self.critical)
     }
 
-    /// True if the ring is closed and all that was reserved has been read.
+    /// Where this reader stands.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { main: Position(self.main.next), critical: Position(self.critical.next) }
+    }
+
+    /// True if the ring is closed and all that was reserved has been read, or this reader will not get it.
     pub(crate) fn is_finished(&self) -> bool {
-        self.ring.main.is_read_to_its_end(&self.main) && self.ring.critical.is_read_to_its_end(&self.critical)
+        let Ring { main, critical, .. } = &*self.ring;
+        main.is_read_to_its_end(&self.main) && critical.is_read_to_its_end(&self.critical)
+            || self.is_out && main.is_closed()
     }
 
-    /// True if there is something to read.
+    /// True if there is something to read, or to be found out.
     pub(crate) fn has_news(&mut self) -> bool {
-        self.ring.main.is_committed(self.main.next) || self.find_critical().is_some()
-    }
-
-    /// The next critical record, if it is there and need not wait for the main area.
-    ///
-    /// One that waits is no news: a record of the main area before its topic's is not committed yet, and will wake us.
-    #[inline]
-    fn find_critical(&mut self) -> Option<Found> {
-        let found = self.ring.critical.look(&mut self.critical)?;
-        (found.after <= self.main.next).then_some(found)
+        !self.is_out
+            && (self.ring.main.is_committed(self.main.next)
+                || find_critical(&self.ring, &mut self.critical, self.main.next).is_some()
+                || !self.ring.readers.is_awaited(self.index))
     }
 
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Record<'_>> {
         self.finish_held();
-        if let Some(found) = self.find_critical()
-            && (self.run < CRITICAL_RUN || !self.ring.main.is_committed(self.main.next))
+        let Self { ring, main, critical, held, run, life, is_out, .. } = self;
+        let ring: &Ring = ring;
+        if let Some(found) = find_critical(ring, critical, main.next)
+            && (*run < CRITICAL_RUN || !ring.main.is_committed(main.next))
         {
-            return Some(self.lend_critical(&found));
+            *run = run.saturating_add(1);
+            return Some(lend_critical(ring, critical, &found, held));
         }
-        let found = self.ring.main.look(&mut self.main)?;
+        let Some(found) = ring.main.look(main) else {
+            if main.is_out || critical.is_out {
+                leave(ring, main, critical, is_out);
+            }
+            return None;
+        };
         if found.words.is_about_topic()
-            && let Some(first) = self.find_critical_before(found.start)
+            && let Some(first) = find_critical_before(ring, critical, found.start, life)
         {
-            return Some(self.lend_critical(&first));
+            return Some(lend_critical(ring, critical, &first, held));
         }
-        self.run = 0;
-        let Self { ring, main, held, .. } = self;
+        *run = 0;
         Some(lend(&ring.main, main, &found, Position(found.start), |slot| *held = Some(Held::Main(slot))))
     }
 
-    /// The next critical record, if it may have been published before the record at `start`, which is about a topic: when a
-    /// topic is removed, all that was published on it before has been read.
-    #[cold]
-    fn find_critical_before(&mut self, start: u64) -> Option<Found> {
-        if self.life.at != start {
-            self.life = Life { at: start, critical_before: self.ring.critical.tail() };
-        }
-        if self.critical.next < self.life.critical_before { self.find_critical() } else { None }
+    pub(crate) fn is_passed_over(&self) -> bool {
+        self.is_out
     }
 
-    fn lend_critical(&mut self, found: &Found) -> Record<'_> {
-        self.run = self.run.saturating_add(1);
-        let Self { ring, critical, held, .. } = self;
-        let position = Position::critical(found.start);
-        lend(&ring.critical, critical, found, position, |slot| *held = Some(Held::Critical(slot)))
+    /// See [`Reader::readmit`](super::reader::Reader::readmit).
+    pub(crate) fn readmit(&mut self, other: usize) -> bool {
+        let ring = &*self.ring;
+        if self.is_out || other == self.index || other >= ring.readers.count {
+            return false;
+        }
+        // Only one at a time lets it in.
+        if !ring.main.change_claim(other, ASKING, ENTERING) {
+            return false;
+        }
+        let is_in = ring.main.released_by(other) <= self.main.next
+            && ring.critical.released_by(other) <= self.critical.next
+            && self.set_and_let_in(other);
+        ring.main.change_claim(other, ENTERING, if is_in { NO_CLAIM } else { ASKING });
+        if is_in {
+            ring.wake_reader(other);
+        }
+        is_in
+    }
+
+    fn set_and_let_in(&self, other: usize) -> bool {
+        let Ring { main, critical, readers, .. } = &*self.ring;
+        // Before and after: see `Area::bounds`.
+        readers.entries.fetch_add(1, Ordering::AcqRel);
+        main.set_released(other, self.main.next);
+        critical.set_released(other, self.critical.next);
+        let is_in = readers.let_in(self.index, other);
+        readers.entries.fetch_add(1, Ordering::AcqRel);
+        // A reader that is dropped clears its bit in `live`, passes a full fence and clears it in `awaited`: one of us sees the other.
+        fence(Ordering::SeqCst);
+        if is_in && readers.live.load(Ordering::Relaxed) & 1 << other == 0 {
+            self.ring.pass_over(other);
+        }
+        is_in
+    }
+
+    /// See [`Reader::rejoin`](super::reader::Reader::rejoin).
+    pub(crate) fn rejoin(&mut self) -> Option<Standing> {
+        let ring = &*self.ring;
+        // Acquire, by the exchange: where we were set to, and what that place's reader had read.
+        if !self.is_out || !ring.main.change_claim(self.index, NO_CLAIM, NO_CLAIM) {
+            return None;
+        }
+        if !ring.readers.is_awaited(self.index) {
+            // Let in, and passed over again before we came to see it.
+            ring.main.change_claim(self.index, NO_CLAIM, ASKING);
+            return None;
+        }
+        ring.main.rejoin(&mut self.main);
+        ring.critical.rejoin(&mut self.critical);
+        self.is_out = false;
+        self.life.at = u64::MAX;
+        self.run = 0;
+        Some(self.standing())
     }
 
     /// Gives the room of all records read so far back to the producers.
@@ -131,8 +189,8 @@ impl Cursor {
     pub(crate) fn release(&mut self) {
         self.finish_held();
         let ring = &*self.ring;
-        let main = ring.main.release(self.index, &mut self.main);
-        let critical = ring.critical.release(self.index, &mut self.critical);
+        let main = ring.main.release(&mut self.main);
+        let critical = ring.critical.release(&mut self.critical);
         if main || critical {
             // Orders the released positions before the look at who waits. See `signal`.
             fence(Ordering::SeqCst);
@@ -146,8 +204,8 @@ impl Cursor {
     fn finish_held(&mut self) {
         match self.held.take() {
             None => {}
-            Some(Held::Main(slot)) => self.ring.main.shared.give_up(slot, 1 << self.index),
-            Some(Held::Critical(slot)) => self.ring.critical.shared.give_up(slot, 1 << self.index),
+            Some(Held::Main(slot)) => self.ring.main.give_up(slot, 1 << self.index),
+            Some(Held::Critical(slot)) => self.ring.critical.give_up(slot, 1 << self.index),
         }
     }
 
@@ -167,12 +225,46 @@ impl Cursor {
     }
 }
 
+/// What there is to do once, when it is found out that the ring waits for this reader no more.
+#[cold]
+fn leave(ring: &Ring, main: &mut Place, critical: &mut Place, is_out: &mut bool) {
+    if !std::mem::replace(is_out, true) {
+        ring.critical.leave(critical, NO_CLAIM);
+        // Last: who lets us in finds all else in order.
+        ring.main.leave(main, ASKING);
+    }
+}
+
+/// The next critical record, if it is there and need not wait for the main area, which has been read to `main`.
+///
+/// One that waits is no news: a record of the main area before its topic's is not committed yet, and will wake us.
+#[inline]
+fn find_critical<'a>(ring: &'a Ring, critical: &mut Place, main: u64) -> Option<Found<'a>> {
+    ring.critical.look(critical).filter(|found| found.after <= main)
+}
+
+/// The next critical record, if it may have been published before the record at `start`, which is about a topic: when a topic is
+/// removed, all that was published on it before has been read.
+#[cold]
+fn find_critical_before<'a>(ring: &'a Ring, critical: &mut Place, start: u64, life: &mut Life) -> Option<Found<'a>> {
+    if life.at != start {
+        *life = Life { at: start, critical_before: ring.critical.tail() };
+    }
+    if critical.next < life.critical_before { find_critical(ring, critical, start) } else { None }
+}
+
+#[inline]
+fn lend_critical<'a>(ring: &'a Ring, place: &mut Place, found: &Found<'_>, held: &mut Option<Held>) -> Record<'a> {
+    let position = Position::critical(found.start);
+    lend(&ring.critical, place, found, position, |slot| *held = Some(Held::Critical(slot)))
+}
+
 /// Lends the record that was found at `place`, and goes on behind it. `hold`: told the slot of a shared payload.
 #[inline]
 fn lend<'a, const HEAD: usize>(
     area: &'a Area<HEAD>,
     place: &mut Place,
-    found: &Found,
+    found: &Found<'_>,
     position: Position,
     hold: impl FnOnce(u32),
 ) -> Record<'a> {
@@ -187,30 +279,31 @@ fn lend<'a, const HEAD: usize>(
             // slot until `finish_held`, which takes `&mut self`.
             Body::Shared(unsafe { area.shared.payload(slot) })
         }
-        Form::Padding => unreachable!("passed by `look`"),
+        Form::Padding(_) => unreachable!("passed by `look`"),
     };
     Record { position, head, body }
 }
 
-/// A reader that is gone holds nobody back, unless it is the last: then there is nobody to read, and the ring closes.
+/// A reader that is gone holds nobody back, unless it is the last that is awaited: then there is nobody to read on, nor to let
+/// others in again, and the ring closes.
 impl Drop for Cursor {
     fn drop(&mut self) {
         self.cancel_sleep();
         self.held = None;
-        let bit = 1 << self.index;
-        let ring = &*self.ring;
-        let others = ring.live.fetch_and(!bit, Ordering::AcqRel) & !bit;
-        // Pairs with the fence in `Ring::share`: no slot keeps our share for ever.
+        let Ring { main, critical, readers, .. } = &*self.ring;
+        readers.live.fetch_and(!(1 << self.index), Ordering::AcqRel);
+        // Pairs with the fences in `Ring::share` and in `Cursor::set_and_let_in`: no slot keeps our share for ever, and nobody waits for us.
         fence(Ordering::SeqCst);
-        ring.main.shared.give_up_all(bit);
-        ring.critical.shared.give_up_all(bit);
-        if others == 0 {
-            // Our positions stay where they are. Were they gone too, two producers that are a lap apart could write to the
-            // same bytes.
-            ring.close();
+        let is_last = readers.give_up(self.index) == GaveUp::IsLast;
+        main.forget_reader(self.index);
+        critical.forget_reader(self.index);
+        if is_last {
+            // We stay awaited, and our positions where they are. Else two producers that are a lap apart could write to the same bytes.
+            self.ring.close();
         } else {
-            ring.main.forget_reader(self.index);
-            ring.critical.forget_reader(self.index);
+            // Unconditional, so no fence: who misses that we are gone has not seen this strike either.
+            main.room.announce();
+            critical.room.announce();
         }
     }
 }

@@ -6,8 +6,11 @@
 //!
 //! Planted once each, and found: `Relaxed` for a mark, a release, the limit, a payload's drop and its last drop, a retirement; none of
 //! the fences of `signal` (four of them); no second look of a reader that goes to sleep, and of a publisher at who shares; a
-//! limit one unit too far; a close, a reader that goes, and a letter that wake nobody; a batch reserved piece by piece. Each model
+//! limit one unit too far; a close, a reader that goes, and a letter that wake nobody; a batch reserved piece by piece; a critical record
+//! that waits for no topic, a removal that waits for no critical record, a release of the critical area that wakes nobody. Each model
 //! has found at least one of them.
+
+mod standstill;
 
 use std::sync::Arc;
 

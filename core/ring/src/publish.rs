@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::Refused;
 use super::payload::Payload;
+use super::readers::LOOK_WAIT_NS;
 use super::record::{Head, Position};
 use super::ring::Ring;
 
@@ -88,10 +89,12 @@ impl Ring {
         wait: Duration,
         mut attempt: impl FnMut() -> Result<T, Refused>,
     ) -> Result<T, Refused> {
+        // Nobody makes room while a reader stands still: who waits looks from time to time.
+        let look = self.watches_standstill().then_some(Duration::from_nanos(LOOK_WAIT_NS));
         let attempt = || match attempt() {
             Err(Refused::Full) => None,
             other => Some(other),
         };
-        self.room_for(head).wait_for(wait, None, attempt).unwrap_or(Err(Refused::Full))
+        self.room_for(head).wait_for(wait, look, attempt).unwrap_or(Err(Refused::Full))
     }
 }

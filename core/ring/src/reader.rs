@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::error::RingError;
-use super::record::{Position, Record};
+use super::record::{Position, Record, Standing};
 use super::ring::Ring;
 use super::signal::Waker;
 
@@ -67,6 +67,8 @@ impl Reader {
     /// The next record, or `None` if it is not committed yet. A load of its mark (shared with the producers), then the
     /// record's own lines.
     ///
+    /// `None`, too, where this reader was passed over, in which case [`Reader::is_passed_over`] is true from then on.
+    ///
     /// A shared payload is given up by the next call; the room in the ring only by [`Reader::release`].
     ///
     /// # Panics
@@ -97,6 +99,30 @@ impl Reader {
     /// True if the ring is closed and this reader has read it to its end: nothing will ever come again.
     pub fn is_finished(&self) -> bool {
         self.cursor.is_finished()
+    }
+
+    /// True if the ring waits for this reader no more, and a call of [`Reader::next`] has found that out: there is nothing to read until
+    /// it is let in again. [`readers`](super::readers) describes how.
+    #[inline]
+    pub fn is_passed_over(&self) -> bool {
+        self.cursor.is_passed_over()
+    }
+
+    /// Where this reader stands.
+    pub fn standing(&self) -> Standing {
+        self.cursor.standing()
+    }
+
+    /// Lets a reader in again that was passed over, at this one's own place, where both have read the same from then on. False:
+    /// nothing has changed; that reader has not noticed, has come further than this one, or is being let in by another, or this one is
+    /// itself passed over.
+    pub fn readmit(&mut self, other: usize) -> bool {
+        self.cursor.readmit(other)
+    }
+
+    /// Whether somebody has let this reader, which was passed over, in again: then it reads on from the place that is given.
+    pub fn rejoin(&mut self) -> Option<Standing> {
+        self.cursor.rejoin()
     }
 
     /// Registers how to wake this reader; the first registration stays.

@@ -18,6 +18,15 @@ impl Position {
     }
 }
 
+/// Where a reader stands: the next record of the main area and the next critical one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The next record that is no critical message.
+    pub main: Position,
+    /// The next critical message, as a position of that area alone.
+    pub critical: Position,
+}
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
@@ -147,8 +156,8 @@ pub(crate) enum Form {
     Inline(u32),
     /// The payload is in this slot of the table of shared payloads.
     Shared(u32),
-    /// No record: readers go on at the ring's beginning.
-    Padding,
+    /// No record: readers go on so many units further.
+    Padding(u32),
 }
 
 const FORM_INLINE: u64 = 0;
@@ -170,8 +179,10 @@ const OPERAND_SHIFT: u32 = 32;
 pub(crate) struct Words(pub(crate) [u64; WORDS]);
 
 impl Words {
-    /// Padding up to the ring's end.
-    pub(crate) const PADDING: Words = Words([FORM_PADDING.to_le(), 0, 0, 0, 0, 0, 0]);
+    /// Padding of so many units, itself included.
+    pub(crate) const fn padding(units: u32) -> Words {
+        Words([(FORM_PADDING | (units as u64) << OPERAND_SHIFT).to_le(), 0, 0, 0, 0, 0, 0])
+    }
 
     /// Encodes `head` for a payload that [`Words::with_form`] states afterwards.
     #[inline]
@@ -202,7 +213,7 @@ impl Words {
         let (form, operand) = match form {
             Form::Inline(len) => (FORM_INLINE, len),
             Form::Shared(slot) => (FORM_SHARED, slot),
-            Form::Padding => (FORM_PADDING, 0),
+            Form::Padding(units) => (FORM_PADDING, units),
         };
         let kept = u64::from_le(self.0[0]) & !(FORM_MASK | u64::from(u32::MAX) << OPERAND_SHIFT);
         self.0[0] = (kept | form | u64::from(operand) << OPERAND_SHIFT).to_le();
@@ -223,7 +234,7 @@ impl Words {
         match first & FORM_MASK {
             FORM_INLINE => Form::Inline(operand),
             FORM_SHARED => Form::Shared(operand),
-            _ => Form::Padding,
+            _ => Form::Padding(operand),
         }
     }
 

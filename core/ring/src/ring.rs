@@ -15,16 +15,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossbeam_utils::CachePadded;
-
 use super::area::{Area, INLINE_MAX};
 use super::cursor::Cursor;
 use super::error::{Refused, RingError};
 use super::made::Made;
 use super::payload::Payload;
+use super::readers::{Clock, GaveUp, Readers};
 use super::record::{Form, Head, Position, RecordKind, WORDS_BYTES, Words};
 use super::signal::{Room, Sleepers};
-use super::sync::{AtomicU64, Ordering, fence};
+use super::sync::{Ordering, fence};
 use crate::usdt;
 
 /// Size of a ring unless configured otherwise.
@@ -46,10 +45,8 @@ pub struct Ring {
     pub(crate) main: Area<HEAD_BYTES>,
     pub(crate) critical: Area<CRITICAL_HEAD_BYTES>,
     made: Made,
-    /// The readers that are not gone, one bit each.
-    pub(crate) live: CachePadded<AtomicU64>,
+    pub(crate) readers: Arc<Readers>,
     pub(crate) sleepers: Sleepers,
-    readers: usize,
 }
 
 impl fmt::Debug for Ring {
@@ -79,13 +76,13 @@ impl Ring {
         if !(1..=READERS_MAX).contains(&readers) {
             return Err(RingError::Readers(readers));
         }
+        let set = Arc::new(Readers::new(readers, u64::MAX >> (READERS_MAX - readers)));
         let ring = Arc::new(Ring {
-            main: Area::new(bytes, readers, origin)?,
-            critical: Area::new(critical_bytes, readers, origin)?,
+            main: Area::new(bytes, &set, origin)?,
+            critical: Area::new(critical_bytes, &set, origin)?,
             made: Made::new(),
-            live: CachePadded::new(AtomicU64::new(u64::MAX >> (READERS_MAX - readers))),
+            readers: set,
             sleepers: Sleepers::new(readers),
-            readers,
         });
         let cursors = (0..readers).map(|index| Cursor::new(&ring, index, origin)).collect();
         Ok((ring, cursors))
@@ -141,7 +138,9 @@ impl Ring {
             if payload.len() > self.main.inline_max {
                 return Err(Refused::TooLarge);
             }
-            Position(self.main.publish(Words::new(head), payload, 0)?)
+            Position(
+                self.main.publish(Words::new(head), payload, 0).map_err(|refused| self.refused(&self.main, refused))?,
+            )
         } else {
             self.copy_about_topic(head, payload)?
         };
@@ -155,7 +154,8 @@ impl Ring {
             return Err(Refused::TooLarge);
         }
         let after = self.made.end_of(head.topic);
-        self.critical.publish(Words::new(head), payload, after).map(Position::critical)
+        let published = self.critical.publish(Words::new(head), payload, after);
+        published.map(Position::critical).map_err(|refused| self.refused(&self.critical, refused))
     }
 
     #[cold]
@@ -164,7 +164,7 @@ impl Ring {
             return Err(Refused::TooLarge);
         }
         let bytes = Area::<HEAD_BYTES>::span(payload.len());
-        let (from, start) = self.main.reserve(bytes)?;
+        let (from, start) = self.main.reserve(bytes).map_err(|refused| self.refused(&self.main, refused))?;
         if head.kind == RecordKind::TopicCreated {
             self.made.note(head.topic, start + bytes);
         }
@@ -182,9 +182,12 @@ impl Ring {
         debug_assert!(head.kind == RecordKind::Message);
         let words = Words::new(head);
         let accepted = if head.is_critical() {
-            self.critical.publish_many(words, payloads, self.made.end_of(head.topic))?
+            let after = self.made.end_of(head.topic);
+            self.critical
+                .publish_many(words, payloads, after)
+                .map_err(|refused| self.refused(&self.critical, refused))?
         } else {
-            self.main.publish_many(words, payloads, 0)?
+            self.main.publish_many(words, payloads, 0).map_err(|refused| self.refused(&self.main, refused))?
         };
         if accepted > 0 {
             self.wake_sleepers();
@@ -217,21 +220,21 @@ impl Ring {
         if area.is_closed() {
             return Err((Refused::Stopped, payload));
         }
-        let Some(slot) = area.shared.take_slot() else {
-            return Err((Refused::Full, payload));
+        let Some(slot) = area.take_slot() else {
+            return Err((self.refused(area, Refused::Full), payload));
         };
         let (from, start) = match area.reserve(Area::<HEAD>::span(0)) {
             Ok(reserved) => reserved,
             Err(refused) => {
                 area.shared.put_back(slot);
-                return Err((refused, payload));
+                return Err((self.refused(area, refused), payload));
             }
         };
         let bytes = payload.len();
         // Relaxed: a reader too many is found out below.
-        let owners = self.live.load(Ordering::Relaxed);
+        let owners = self.readers.live.load(Ordering::Relaxed);
         // SAFETY: the slot was just taken and no record names it yet.
-        unsafe { area.shared.fill(slot, payload, owners) };
+        unsafe { area.shared.fill(slot, payload, owners, start) };
         area.pad(from, start);
         let record = area.write_head(start, Words::new(head).with_form(Form::Shared(slot)), 0, after);
         usdt::publish(record.as_ptr(), bytes as u64, start);
@@ -240,13 +243,66 @@ impl Ring {
         // A reader that is dropped clears its bit in `live`, passes a full fence and then gives up its share in every slot.
         // We filled the slot, passed the full fence in `wake_sleepers` and now look at `live`: so either it saw
         // our slot, or we see that it is gone and give up its share ourselves. Both is harmless.
-        let gone = owners & !self.live.load(Ordering::Relaxed);
+        let gone = owners & !self.readers.live.load(Ordering::Relaxed);
         if gone != 0 {
-            area.shared.give_up(slot, gone);
+            area.give_up(slot, gone);
             // Perhaps that freed the slot, after the reader told the waiting producers that it is gone.
             area.room.announce();
         }
         Ok(start)
+    }
+
+    /// A publish is refused. Where it is for want of room: readers that sleep behind a hole are woken, for it counts as unread; and
+    /// whoever has held the others back for too long is passed over, which the next attempt will see.
+    #[cold]
+    fn refused<const HEAD: usize>(&self, area: &Area<HEAD>, refused: Refused) -> Refused {
+        if refused == Refused::Full {
+            self.wake_sleepers();
+            if let Some(clock) = self.readers.clock.get()
+                && let Some(reader) = area.stalled_reader(clock())
+            {
+                self.pass_over(reader);
+            }
+        }
+        refused
+    }
+
+    /// From now on each publish that finds the ring full asks `clock` (monotonic nanoseconds) and looks whether a reader stands
+    /// still. The first clock stays. Without one, a ring waits for its readers for ever.
+    pub fn watch_standstill(&self, clock: Clock) {
+        let _ = self.readers.clock.set(clock);
+    }
+
+    /// True if [`Ring::watch_standstill`] was called.
+    pub(crate) fn watches_standstill(&self) -> bool {
+        self.readers.clock.get().is_some()
+    }
+
+    /// Looks, at `now_ns` of a monotonic clock, whether a reader has stood still for [`STANDSTILL_NS`](super::STANDSTILL_NS) while
+    /// others have read on, as far as earlier looks have seen. One that has is passed over, and named. For who finds the ring full.
+    pub fn look_for_standstill(&self, now_ns: u64) -> Option<usize> {
+        let stalled = self.main.stalled_reader(now_ns).or_else(|| self.critical.stalled_reader(now_ns));
+        stalled.filter(|&reader| self.pass_over(reader))
+    }
+
+    /// Waits for this reader no more: see [`readers`](super::readers). False: it was not waited for, or it is the last one.
+    pub fn pass_over(&self, reader: usize) -> bool {
+        if reader >= self.readers.count || self.readers.give_up(reader) != GaveUp::Now {
+            return false;
+        }
+        // Orders that before the look at the shares, and at who waits for room.
+        fence(Ordering::SeqCst);
+        self.main.reap_all();
+        self.critical.reap_all();
+        self.main.room.announce();
+        self.critical.room.announce();
+        self.sleepers.wake(1 << reader);
+        true
+    }
+
+    /// True while the ring waits for this reader: it is neither gone nor passed over.
+    pub fn awaits(&self, reader: usize) -> bool {
+        reader < self.readers.count && self.readers.is_awaited(reader)
     }
 
     /// Refuses all records from now on. What was reserved before is still read: a reader is at the end when
@@ -282,7 +338,7 @@ impl Ring {
     /// the reader must look for them after `Reader::prepare_sleep`.
     pub fn wake_reader(&self, index: usize) {
         fence(Ordering::SeqCst);
-        if index < self.readers {
+        if index < self.readers.count {
             self.sleepers.wake(1 << index);
         }
     }

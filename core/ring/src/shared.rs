@@ -21,11 +21,19 @@ pub(crate) struct SharedPayloads {
 
 struct SharedPayload {
     shares: AtomicU64,
+    /// Where the record is that names it.
+    at: AtomicU64,
     payload: UnsafeCell<Option<Payload>>,
 }
 
 // SAFETY: see the contract.
 unsafe impl Sync for SharedPayload {}
+
+impl SharedPayload {
+    fn new() -> Self {
+        Self { shares: AtomicU64::new(0), at: AtomicU64::new(0), payload: UnsafeCell::new(None) }
+    }
+}
 
 /// Slots of an area of `bytes`.
 const fn slots_for(bytes: usize) -> usize {
@@ -44,8 +52,7 @@ impl SharedPayloads {
         for slot in 0..slots as u32 {
             let _ = free.push(slot);
         }
-        let slots =
-            (0..slots).map(|_| SharedPayload { shares: AtomicU64::new(0), payload: UnsafeCell::new(None) }).collect();
+        let slots = (0..slots).map(|_| SharedPayload::new()).collect();
         Self { slots, free }
     }
 
@@ -58,11 +65,16 @@ impl SharedPayloads {
         let _ = self.free.push(slot);
     }
 
-    /// Puts `payload` into a slot for `owners` to share.
+    /// All slots' numbers.
+    pub(crate) fn slots(&self) -> std::ops::Range<u32> {
+        0..self.slots.len() as u32
+    }
+
+    /// Puts `payload`, which the record at `at` will name, into a slot for `owners` to share.
     ///
     /// # Safety
     /// The slot came from [`SharedPayloads::take_slot`] and was neither filled nor put back since.
-    pub(crate) unsafe fn fill(&self, slot: u32, payload: Payload, owners: u64) {
+    pub(crate) unsafe fn fill(&self, slot: u32, payload: Payload, owners: u64, at: u64) {
         let entry = &self.slots[slot as usize];
         if owners == 0 {
             // All readers are gone: nobody would ever take it out.
@@ -71,6 +83,7 @@ impl SharedPayloads {
         }
         // SAFETY: the slot is ours alone.
         entry.payload.with_mut(|cell| unsafe { *cell = Some(payload) });
+        entry.at.store(at, Ordering::Relaxed);
         entry.shares.store(owners, Ordering::Release);
     }
 
@@ -86,25 +99,40 @@ impl SharedPayloads {
     }
 
     /// Clears the bits of `owners` in one slot; the last one to go drops the payload and frees the slot. Bits that are not
-    /// set are ignored.
-    pub(crate) fn give_up(&self, slot: u32, owners: u64) {
+    /// set are ignored. Gives those that are left.
+    pub(crate) fn give_up(&self, slot: u32, owners: u64) -> u64 {
         let entry = &self.slots[slot as usize];
         // AcqRel: our reads come before the emptying, all others' too.
         let before = entry.shares.fetch_and(!owners, Ordering::AcqRel);
-        if before & owners == 0 || before & !owners != 0 {
-            return;
+        if before & owners != 0 && before & !owners == 0 {
+            self.empty(slot);
         }
-        // SAFETY: we took the last share, so nobody else looks at the slot until it is free again.
-        let payload = entry.payload.with_mut(|cell| unsafe { (*cell).take() });
-        self.put_back(slot);
-        drop(payload);
+        before & !owners
     }
 
-    pub(crate) fn give_up_all(&self, owners: u64) {
-        for slot in 0..self.slots.len() as u32 {
-            if self.slots[slot as usize].shares.load(Ordering::Acquire) & owners != 0 {
-                self.give_up(slot, owners);
-            }
+    /// Empties and frees a slot, whoever shares it, if `may` says so, which is told the shares and where the record is. It is
+    /// asked twice; the second time the slot is the caller's alone, so that what it says of these shares holds.
+    pub(crate) fn empty_if(&self, slot: u32, may: impl Fn(u64, u64) -> bool) {
+        let entry = &self.slots[slot as usize];
+        let shares = entry.shares.load(Ordering::Acquire);
+        if shares == 0 || !may(shares, entry.at.load(Ordering::Relaxed)) {
+            return;
         }
+        if entry.shares.compare_exchange(shares, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return;
+        }
+        if may(shares, entry.at.load(Ordering::Relaxed)) {
+            self.empty(slot);
+        } else {
+            // Whoever gave up a share meanwhile has found none. That was one who leaves, and looks at all slots then.
+            entry.shares.fetch_or(shares, Ordering::AcqRel);
+        }
+    }
+
+    fn empty(&self, slot: u32) {
+        // SAFETY: whoever calls this took the last share, so nobody else looks at the slot until it is free again.
+        let payload = self.slots[slot as usize].payload.with_mut(|cell| unsafe { (*cell).take() });
+        self.put_back(slot);
+        drop(payload);
     }
 }

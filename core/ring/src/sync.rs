@@ -11,7 +11,7 @@ pub(super) use real::*;
 mod real {
     pub(crate) use crossbeam_queue::ArrayQueue;
     use std::sync::OnceLock;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     use std::time::Duration;
 
     use crate::futex;
@@ -48,6 +48,21 @@ mod real {
 
         #[inline(always)]
         pub(crate) fn write(&self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+    }
+
+    /// The record that a reader has lent out, for models.
+    pub(crate) struct Lent;
+
+    impl Lent {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(crate) fn set(&mut self, _cells: impl FnOnce() -> std::ops::Range<usize>) {}
+
+        #[inline(always)]
+        pub(crate) fn check(&mut self, _watch: &Watch) {}
     }
 
     /// A table in pieces that come to be when they are first needed, and stay.
@@ -109,7 +124,7 @@ mod real {
 #[cfg(feature = "loom")]
 mod explorer {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use loom::sync::{Condvar, Mutex};
 
     pub(crate) type Watched = UnsafeCell<()>;
@@ -117,7 +132,7 @@ mod explorer {
 
 #[cfg(all(feature = "shuttle", not(feature = "loom")))]
 mod explorer {
-    pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use shuttle::sync::{Condvar, Mutex};
 
     const WRITER: u32 = 1 << 31;
@@ -174,7 +189,9 @@ mod model {
     use std::ops::Range;
     use std::time::Duration;
 
-    pub(crate) use super::explorer::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence};
+    pub(crate) use super::explorer::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence,
+    };
     use super::explorer::{Condvar, Mutex, Watched};
 
     /// crossbeam's queue is its own authors' to verify: here a lock stands for it, with the same happens-before.
@@ -242,6 +259,25 @@ mod model {
 
         pub(crate) fn get_or_make(&self, _piece: usize, _make: impl FnOnce() -> Box<[AtomicU64]>) -> &[AtomicU64] {
             &self.0
+        }
+    }
+
+    /// The record that a reader has lent out: until it goes on, nobody may have written there.
+    pub(crate) struct Lent(Option<Range<usize>>);
+
+    impl Lent {
+        pub(crate) fn new() -> Self {
+            Self(None)
+        }
+
+        pub(crate) fn set(&mut self, cells: impl FnOnce() -> Range<usize>) {
+            self.0 = Some(cells());
+        }
+
+        pub(crate) fn check(&mut self, watch: &Watch) {
+            if let Some(cells) = self.0.take() {
+                watch.read(|| cells);
+            }
         }
     }
 

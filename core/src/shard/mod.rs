@@ -14,6 +14,7 @@ mod footprint;
 mod host;
 mod lanes;
 mod options;
+mod readmission;
 mod request;
 mod rest;
 mod sender;
@@ -39,6 +40,7 @@ use self::clients::{Clients, Conn, NODE_BYTES};
 use self::closes::Closes;
 use self::host::Host;
 use self::lanes::{Clock, Cursor, Lanes};
+use self::readmission::Readmission;
 use self::sender::Sender;
 use self::subscriptions::{SUBSCRIBER_BYTES, Subscriptions};
 use self::topics::Topics;
@@ -133,6 +135,7 @@ pub struct Shard<D: Driver> {
     waiters: Waiters,
     closes: Closes,
     host: Host,
+    readmission: Readmission,
     desk: Desk,
     pace: Pace,
     stats: ShardStats,
@@ -156,6 +159,7 @@ impl<D: Driver> Shard<D> {
             waiters: Waiters::default(),
             closes: Closes::default(),
             host: Host::default(),
+            readmission: Readmission::default(),
             desk: Desk::default(),
             pace: Pace {
                 now_ns,

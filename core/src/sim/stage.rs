@@ -10,6 +10,7 @@ mod lanes;
 mod pace;
 mod picks;
 mod sends;
+mod standstill;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -73,18 +74,29 @@ impl Stage {
         send_capacity: usize,
         wall_of: impl Fn(u64) -> u64 + Send + Sync + 'static,
     ) -> Self {
+        Stage::with_shards(config, send_capacity, 1, wall_of).0
+    }
+
+    /// The same with so many shards. The others than the first are turned by hand.
+    pub fn with_shards(
+        config: Config,
+        send_capacity: usize,
+        count: usize,
+        wall_of: impl Fn(u64) -> u64 + Send + Sync + 'static,
+    ) -> (Self, Vec<Shard<SimDriver>>) {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
         let connections_max = config.connections_max.max(8);
         let slots = connections_max + REFUSAL_SLOTS;
         options.limits.slots = slots;
         let net = SimNet::new(1, options);
-        let (ring, mut readers) = Ring::new(config.memory.ring_bytes, 1).expect("a legal ring");
-        let clock = net.clock();
+        let (ring, mut readers) = Ring::new(config.memory.ring_bytes, count).expect("a legal ring");
+        let (clock, looks) = (net.clock(), net.clock());
+        ring.watch_standstill(Box::new(move || looks.load(Ordering::Relaxed)));
         let shared = Arc::new(Shared {
             epochs: EPOCHS,
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
-            mailboxes: vec![Mailbox::new(256, config.events.capacity).into()],
+            mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
@@ -98,7 +110,14 @@ impl Stage {
         let waker = driver.waker();
         reader.set_waker(Arc::new(move || waker.wake()));
         let shard = Shard::new(0, driver, shared.clone(), reader, slots);
-        Stage { net, shard, shared, slept_until }
+        let others = readers.into_iter().zip(1..).map(|(reader, number)| {
+            let driver = net.driver(number);
+            let waker = driver.waker();
+            reader.set_waker(Arc::new(move || waker.wake()));
+            Shard::new(number as u8, driver, shared.clone(), reader, slots)
+        });
+        let others = others.collect();
+        (Stage { net, shard, shared, slept_until }, others)
     }
 
     /// A client that has connected and subscribed to topic `t`, and reads nothing by itself.

@@ -5,6 +5,7 @@ mod oracle;
 mod payload;
 mod ring;
 mod signal;
+mod standstill;
 mod stress;
 
 use super::Head;

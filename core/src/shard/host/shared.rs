@@ -13,6 +13,7 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
+use crate::shard::readmission::Notes;
 use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
@@ -89,6 +90,13 @@ pub enum Command {
         /// Where.
         gauges: Arc<Gauges>,
     },
+    /// A shard that the ring has passed over asks to be let in again.
+    LetIn {
+        /// Which.
+        shard: u8,
+    },
+    /// What another shard has taken down for this one, which the ring has passed over.
+    Notes(Box<Notes>),
     /// Stop accepting, flush, close everybody with 1001, and end; reset what is left at the deadline.
     Drain {
         /// Time allowed, in nanoseconds from now.

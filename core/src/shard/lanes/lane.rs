@@ -56,6 +56,11 @@ impl Keys {
         }
     }
 
+    /// Messages before `next` are missing, whatever their keys.
+    pub fn skip_to(&mut self, next: u64) {
+        self.forgotten = self.forgotten.max(next - 1);
+    }
+
     /// True if a newer message has the same key.
     pub fn is_superseded(&self, key: u64, seq: u64) -> bool {
         self.newest.get(&key).is_some_and(|&newest| newest > seq)

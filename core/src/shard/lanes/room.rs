@@ -150,6 +150,18 @@ impl Lanes {
         self.rank(id);
     }
 
+    /// Gives up what a lane was to have before message `next`, which this shard has not read.
+    pub fn skip_to(&mut self, lane: u32, next: u64) {
+        let source = self.lanes[lane].streams[Form::Raw as usize];
+        if self.streams[source].log.next_seq() >= next {
+            return;
+        }
+        self.lose_until(source, next);
+        self.lanes[lane].keys.skip_to(next);
+        self.note_grown(lane);
+        self.activate(source);
+    }
+
     /// Gives up what a derived log could have had between its head and `target`.
     pub(super) fn lose_until(&mut self, id: u32, target: u64) {
         self.forget_all(id);

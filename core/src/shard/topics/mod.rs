@@ -73,6 +73,16 @@ impl Topics {
         self.created
     }
 
+    /// The next topic that is made will be this one of all.
+    pub fn set_created(&mut self, created: u64) {
+        self.created = created;
+    }
+
+    /// Places that topics may be in.
+    pub fn places(&self) -> u32 {
+        self.topics.len() as u32
+    }
+
     /// The topic in a place.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&Topic> {

@@ -6,13 +6,14 @@ use crate::shard::Shard;
 use crate::shard::lanes::NO_LANES;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
-use crate::types::TopicId;
+use crate::types::{Priority, TopicId};
 
 impl<D: Driver> Shard<D> {
     /// Reads records, as far as the budget goes.
     pub(super) fn read_ring(&mut self) {
         let Some(mut reader) = self.ears.reader.take() else { return };
-        while !self.pace.work.records.is_spent() {
+        let may_read = self.may_read(&mut reader);
+        while may_read && !self.pace.work.records.is_spent() {
             let Some(record) = reader.next() else { break };
             self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
             self.on_record(&record);
@@ -37,7 +38,7 @@ impl<D: Driver> Shard<D> {
         let policy = topic.keeps.policy;
         let mut lane = topic.lanes[head.priority as usize];
         if lane == NONE {
-            let Some(made) = self.make_lane(head) else {
+            let Some(made) = self.make_lane(head.topic, head.priority) else {
                 self.stats.unlogged += 1;
                 return;
             };
@@ -55,19 +56,19 @@ impl<D: Driver> Shard<D> {
 
     /// The lane of a topic's first message of this priority.
     #[cold]
-    fn make_lane(&mut self, head: &Head) -> Option<u32> {
-        let index = self.topics.find(head.topic)?;
+    pub(super) fn make_lane(&mut self, id: TopicId, priority: Priority) -> Option<u32> {
+        let index = self.topics.find(id)?;
         let topic = self.topics.get_mut(index)?;
-        let lane = self.lanes.create(index, head.priority, topic.keeps.lane_bytes)?;
-        topic.lanes[head.priority as usize] = lane;
+        let lane = self.lanes.create(index, priority, topic.keeps.lane_bytes)?;
+        topic.lanes[priority as usize] = lane;
         let members = self.subscriptions.members(index).len() as u32;
-        self.subscriptions.spread.on_lane(head.topic, head.priority, members);
+        self.subscriptions.spread.on_lane(id, priority, members);
         // Before the message is there, if the budget allows.
         self.spread();
         Some(lane)
     }
 
-    fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+    pub(super) fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
         let epoch = self.shared.epochs.of(self.topics.created());
         let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
         let Some(topic) = self.topics.get(index) else { return };
@@ -98,7 +99,7 @@ impl<D: Driver> Shard<D> {
         self.pace.work.new_topics = budget;
     }
 
-    fn on_topic_removed(&mut self, id: TopicId) {
+    pub(super) fn on_topic_removed(&mut self, id: TopicId) {
         let Some(index) = self.topics.find(id) else { return };
         while let Some(&membership) = self.subscriptions.members(index).last() {
             self.lose_topic(membership);

@@ -11,6 +11,7 @@ mod join;
 mod pick;
 mod plan;
 mod publish;
+mod readmit;
 mod receive;
 mod requests;
 mod send;
@@ -101,6 +102,7 @@ impl<D: Driver> Shard<D> {
             && self.waiters.is_empty(Cause::Turn)
             && !self.lanes.is_behind()
             && self.lanes.active.iter().all(Vec::is_empty)
+            && !self.readmission.holds_reader()
             && self.pace.ending != Ending::Ended
     }
 
@@ -118,6 +120,7 @@ impl<D: Driver> Shard<D> {
         let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
             until = until.min(deadline_ns);
@@ -162,6 +165,8 @@ impl<D: Driver> Shard<D> {
                         self.close_after_messages(slot, code, reason);
                     }
                 }
+                Command::LetIn { shard } => self.on_let_in(shard),
+                Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
                 Command::Drain { within_ns } => self.begin_drain(within_ns),
                 Command::Stop => self.stop(),
