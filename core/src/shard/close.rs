@@ -198,6 +198,7 @@ impl<D: Driver> Shard<D> {
             extra.reset();
             self.stock.push(extra);
         }
+        self.pending.leave(slot);
         self.wheel.disarm(slot);
         self.driver.close(Slot(slot));
         self.open_count -= 1;

@@ -4,6 +4,7 @@
 //! runs on io_uring, on epoll and in the simulator. Must never know a system call, a clock other than its driver's, or
 //! anything of the host's: what the host is to hear goes into a mailbox.
 
+mod admission;
 mod close;
 mod conn;
 mod control;
@@ -30,10 +31,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+pub use admission::PENDING_BYTES;
 pub use pressure::{FULL, Gauges, are_watched};
 pub use shared::{Command, Mailbox, ShardStats, Shared};
 pub use timer::Wheel;
 
+use self::admission::PendingUpgrades;
 use self::conn::{Conn, Extra, Phase};
 use self::derive::Scratch;
 use self::pressure::Watch;
@@ -67,6 +70,8 @@ pub const REFUSAL_SLOTS: u32 = 64;
 
 /// What one connection costs in the shard's tables, at most, when idle.
 pub const CONNECTION_BYTES: usize = size_of::<Conn>() + timer::NODE_BYTES + 64;
+/// What one connection before its upgrade costs on top, apart from its request's bytes.
+pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Sub>() + size_of::<Link>() + size_of::<Membership>() + 8;
 /// How soon to try again what waits for another thread.
@@ -106,6 +111,7 @@ pub struct Shard<D: Driver> {
 
     conns: Vec<Conn>,
     open_count: u32,
+    pending: PendingUpgrades,
     wheel: Wheel,
     #[expect(clippy::vec_box, reason = "a connection holds the box: the whole box is what is kept")]
     stock: Vec<Box<Extra>>,
@@ -186,6 +192,7 @@ impl<D: Driver> Shard<D> {
             number,
             conns: Vec::with_capacity(slots as usize),
             open_count: 0,
+            pending: PendingUpgrades::new(shared.config.handshakes_per_shard(shards)),
             wheel: Wheel::new(slots, now_ns),
             stock: Vec::new(),
             topics: Vec::new(),

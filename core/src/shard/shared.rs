@@ -10,6 +10,7 @@ use super::pressure::Gauges;
 use crate::config::Config;
 use crate::epoch::Epochs;
 use crate::event::Event;
+use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
 use crate::types::{ConnectionId, Kind, TopicId};
@@ -30,6 +31,8 @@ pub struct Shared {
     pub mailboxes: Vec<CachePadded<Mailbox>>,
     /// Connections open on all shards.
     pub open: AtomicU32,
+    /// The first shard that failed.
+    pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
     pub wall_ns: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Rings when a shard has put events into its mailbox.
@@ -137,7 +140,7 @@ counters! {
     connections,
     /// Connections accepted.
     accepted,
-    /// Connections refused with 503 because the limit was reached.
+    /// Connections refused because a limit was reached: with 503, or cut off before their upgrade in favour of newer ones.
     refused,
     /// Upgrades completed.
     upgraded,
