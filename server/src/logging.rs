@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
+use crate::console::Log;
 use crate::exit::{Exit, Failure};
 
 /// Starts logging. `level` is what the person asked for; without it RUST_LOG holds, then `info`.
@@ -19,7 +20,11 @@ pub fn start(level: Option<&str>, format: LogFormat) -> Result<(), Failure> {
             .map_err(|error| Failure::message(Exit::Config, format!("--log {level}: {error}")))?,
         None => from_environment(),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Log)
+        .log_internal_errors(false)
+        .with_target(false);
     match format {
         LogFormat::Text => lines.compact().with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),

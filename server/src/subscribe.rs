@@ -14,6 +14,7 @@ use fanwire::proto::server_message::Gap;
 use crate::args::{ProtocolArg, SubArgs};
 use crate::client::Closed;
 use crate::clock;
+use crate::console::tell;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::feed::{Delivery, Feed, Item, Wanted};
 use crate::ledger::Ledger;
@@ -55,7 +56,7 @@ pub fn run(args: &SubArgs) -> Outcome {
     let end = printer.follow_through(&mut ledger, &stop);
     let end = printer.flushed(end);
     if args.stats {
-        eprintln!("{}", printer.stats.summary(clock::now()));
+        tell!("{}", printer.stats.summary(clock::now()));
     }
     if let Some(path) = &args.state {
         ledger.write(path)?;
@@ -194,7 +195,7 @@ impl<W: Write> Printer<'_, W> {
             }
             let now = clock::now();
             if self.args.stats && now >= self.stats.next_line() {
-                eprintln!("{}", self.stats.line(now));
+                tell!("{}", self.stats.line(now));
             }
             if stop.is_asked() {
                 return Ok(End::Stopped);

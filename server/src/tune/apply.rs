@@ -11,7 +11,8 @@ use super::record::{Change, Persisted, Written};
 use super::state::{self, State};
 use super::want::{is_same, plain};
 use super::{named, persist, state_path, table};
-use crate::engine::say;
+use crate::console::say;
+use crate::console::tell;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::Host;
 
@@ -128,7 +129,7 @@ fn write_all(host: &Host, state: &mut State, noted: &[Change]) -> Vec<io::ErrorK
                 change.outcome = Written::Done;
             }
             Err(error) => {
-                eprintln!("fanwire: {}: {} cannot be written: {error}", change.knob, change.path);
+                tell!("fanwire: {}: {} cannot be written: {error}", change.knob, change.path);
                 failed.push(error.kind());
                 // A kernel that takes something else than it was given has still been changed by us.
                 if let Ok(now) = host.read(&change.path).map(|text| plain(&text))

@@ -10,7 +10,8 @@ use super::record::{Change, Persisted, Written};
 use super::state::{self, State};
 use super::want::{is_same, plain};
 use super::{named, persist, state_path, table};
-use crate::engine::say;
+use crate::console::say;
+use crate::console::tell;
 use crate::exit::Outcome;
 use crate::host::Host;
 
@@ -58,13 +59,13 @@ pub fn run(args: &RevertArgs) -> Outcome {
 fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
     let Change { knob, path, former, ours, .. } = change;
     if !table::find(knob).is_some_and(|knob| knob.owns(path)) {
-        eprintln!("fanwire: {path} is no file of {knob}: left alone");
+        tell!("fanwire: {path} is no file of {knob}: left alone");
         return false;
     }
     let now = match host.read(path) {
         Ok(text) => plain(&text),
         Err(error) => {
-            eprintln!("fanwire: {knob}: {path} cannot be read: {error}");
+            tell!("fanwire: {knob}: {path} cannot be read: {error}");
             return false;
         }
     };
@@ -74,7 +75,7 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
     }
     let is_ours = is_same(&now, ours) || change.earlier.as_ref().is_some_and(|earlier| is_same(&now, earlier));
     if !is_ours && !is_forced {
-        eprintln!(
+        tell!(
             "fanwire: {knob}: {path} says {now}, neither ours ({ours}) nor the former {former}: somebody else has changed it; left \
              alone, --force writes {former}"
         );
@@ -86,7 +87,7 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("fanwire: {knob}: {path} cannot be written: {error}");
+            tell!("fanwire: {knob}: {path} cannot be written: {error}");
             false
         }
     }
@@ -95,7 +96,7 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
 /// Whether nothing of ours is left of the configuration file.
 fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
     if persisted.path != persist::PATH {
-        eprintln!("fanwire: {} is no file of ours: left alone", persisted.path);
+        tell!("fanwire: {} is no file of ours: left alone", persisted.path);
         return false;
     }
     let path = host.path(persist::PATH);
@@ -104,7 +105,7 @@ fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
         return true;
     }
     if now.as_ref() != Some(&persisted.ours) && !is_forced {
-        eprintln!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path);
+        tell!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path);
         return false;
     }
     let done = match &persisted.former {
@@ -117,7 +118,7 @@ fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("fanwire: {}: {error}", persisted.path);
+            tell!("fanwire: {}: {error}", persisted.path);
             false
         }
     }
@@ -128,7 +129,7 @@ fn rewrite(host: &Host, state: &mut State) {
     let Some(persisted) = &mut state.records.persisted else { return };
     let path = host.path(persist::PATH);
     if persisted.path != persist::PATH || fs::read_to_string(&path).ok().as_ref() != Some(&persisted.ours) {
-        eprintln!("fanwire: {}: somebody else has changed it; left alone", persisted.path);
+        tell!("fanwire: {}: somebody else has changed it; left alone", persisted.path);
         return;
     }
     let is_listed = |change: &&Change| change.outcome == Written::Done && change.path.starts_with("/proc/sys/");
@@ -137,6 +138,6 @@ fn rewrite(host: &Host, state: &mut State) {
     let text = persist::text(sysctls);
     match state::replace(&path, &text) {
         Ok(()) => persisted.ours = text,
-        Err(error) => eprintln!("fanwire: {}: {error}", persisted.path),
+        Err(error) => tell!("fanwire: {}: {error}", persisted.path),
     }
 }
