@@ -193,12 +193,13 @@ enum fw_publish_access
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// Peers on this machine, unless a browser or a proxy speaks for them.
-    FW_PUBLISH_LOOPBACK = 0,
+    /// Only the host. The default.
+    FW_PUBLISH_NOBODY = 0,
+    /// Peers on this machine, unless a browser or a proxy speaks for them. A TLS terminator or a tunnel on this machine that
+    /// adds no forwarding header makes everybody who comes through it such a peer.
+    FW_PUBLISH_LOOPBACK = 1,
     /// Everyone who may connect.
-    FW_PUBLISH_EVERYONE = 1,
-    /// Only the host.
-    FW_PUBLISH_NOBODY = 2,
+    FW_PUBLISH_EVERYONE = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -272,6 +273,9 @@ enum fw_event_type
     FW_EVENT_CLOSED = 6,
     /// A connection has fallen behind by more than 70 % of lane_bytes: connection, text (the topic's name), priority.
     FW_EVENT_LAGGING = 7,
+    /// A shard has failed, and the engine has ended: code (the shard's number, from 0), text (why). Connections of that shard
+    /// get no more events. Stop the engine, and start another one or end. See fw_failure.
+    FW_EVENT_FAILED = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -368,7 +372,7 @@ typedef struct fw_config {
     const struct fw_topic_config *topics;
     /// How many.
     size_t topics_count;
-    /// Origins (of web pages) that may connect, compared exactly; none: all.
+    /// Origins of web pages that may connect, such as "https://example.org"; none: all.
     const char *const *allowed_origins;
     /// How many.
     size_t allowed_origins_count;
@@ -441,7 +445,7 @@ typedef struct fw_event {
     const char *peer;
     /// The subprotocol; "" if none.
     const char *protocol;
-    /// A close code.
+    /// A close code, or a shard's number.
     uint32_t code;
     /// A fw_priority.
     uint32_t priority;
@@ -628,10 +632,20 @@ fw_status fw_stop(struct fw_engine *engine);
 /// Fails: FW_NULL, FW_BAD_HANDLE (freed before), FW_FORKED, FW_BUSY (inside a callback).
 fw_status fw_engine_free(struct fw_engine *engine);
 
-/// Sets `*is_running`: false after a shutdown, or when a bug in fanwire has ended a shard.
+/// Sets `*is_running`: false after a shutdown, or when a shard has failed: see fw_failure.
 ///
 /// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_INTERNAL.
 fw_status fw_is_running(const struct fw_engine *engine, bool *is_running);
+
+/// Which shard has failed and why, as text for a log: "shard 1 has ended: …"; "" if none has. The engine has then ended: it takes
+/// no messages and no connections, the other shards deliver what was published and close their clients, and those of the shard
+/// that failed are cut off. Stop it, and start another one or end. Buffer and length as in fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+fw_status fw_failure(const struct fw_engine *engine,
+                     char *buffer,
+                     size_t size,
+                     size_t *length);
 
 /// The address number `index` that is listened on, as text with its port: "127.0.0.1:9001". `*length` (which may be NULL) is
 /// set to the text's length; at most `size` bytes are written to `buffer`, with a NUL.
@@ -871,7 +885,8 @@ fw_status fw_abort(struct fw_buffer *buffer);
 ///
 /// Frees: what `events` point to is the engine's, and valid until the next fw_poll_events or fw_engine_free of this engine.
 /// Threads: any, one at a time for each engine; not inside a release callback. Blocks: up to `timeout_ms`.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY; FW_STOPPED once the engine has stopped and its last event was taken.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY; FW_STOPPED once the engine has stopped, or a shard has failed
+/// (fw_last_error says which and why), and its last event was taken.
 fw_status fw_poll_events(struct fw_engine *engine,
                          struct fw_event *events,
                          size_t capacity,

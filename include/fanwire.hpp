@@ -512,6 +512,12 @@ public:
         bool is_running = false;
         return fw_is_running(handle_, &is_running) == FW_OK && is_running;
     }
+    // Which shard has failed and why; "" if none has.
+    Returned<std::string> failure() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_failure(handle_, buffer, size, length);
+        });
+    }
     // The port of the first address; 0 after an error.
     std::uint16_t port() const noexcept { return fw_port(handle_); }
     Returned<std::string> address(std::size_t index = 0) const {

@@ -49,6 +49,9 @@ pub struct Config {
     /// For tests of faults: `SO_SNDBUF` of every connection; the kernel has a least one (4,608 bytes).
     #[cfg(feature = "test-knobs")]
     pub send_buffer: Option<u32>,
+    /// For tests of failing shards: called before each turn with the shard's number. An error is taken for its driver's.
+    #[cfg(feature = "test-knobs")]
+    pub planted_fault: Option<fn(usize) -> std::io::Result<()>>,
 }
 
 impl Default for Config {
@@ -74,6 +77,8 @@ impl Default for Config {
             recv_buffers: None,
             #[cfg(feature = "test-knobs")]
             send_buffer: None,
+            #[cfg(feature = "test-knobs")]
+            planted_fault: None,
         }
     }
 }
@@ -122,6 +127,10 @@ pub struct LimitsConfig {
     pub request_bytes_max: usize,
     /// Time from accept to a complete upgrade request.
     pub handshake_timeout: Duration,
+    /// Connections before their upgrade, of the whole engine, spread over the shards; at most [`Config::connections_max`]. Where there
+    /// would be more, the oldest of the address (IPv6: the /64) that holds most is cut off: so nobody who connects and says nothing
+    /// shuts others out. 0 (the default): an eighth of the connections, or 64 a shard if that is more, but not above half.
+    pub handshakes_max: u32,
     /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
     pub ping_every: Duration,
     /// Time without a message from the client after which it is closed. Zero: never.
@@ -146,6 +155,7 @@ impl Default for LimitsConfig {
             message_bytes_max: 64 << 20,
             request_bytes_max: 16 << 10,
             handshake_timeout: Duration::from_secs(10),
+            handshakes_max: 0,
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
@@ -245,13 +255,14 @@ pub struct EventsConfig {
 /// Who may publish over the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PublishAccess {
-    /// Peers on this machine, unless a browser or a proxy speaks for them (no `Origin`, no forwarding header).
+    /// Only the host.
     #[default]
+    Nobody,
+    /// Peers on this machine, unless a browser or a proxy speaks for them (no `Origin`, no forwarding header). A TLS terminator
+    /// or a tunnel on this machine that adds no header makes everybody who comes through it such a peer: see the README.
     Loopback,
     /// Everyone who may connect.
     Everyone,
-    /// Only the host.
-    Nobody,
 }
 
 /// Who may connect and publish.
@@ -259,7 +270,9 @@ pub enum PublishAccess {
 pub struct AccessConfig {
     /// Who may publish over the socket.
     pub publish: PublishAccess,
-    /// Origins that may connect, compared exactly; empty: any. A request without `Origin` is no browser's and may.
+    /// Origins that may connect, such as `https://example.org` or `http://localhost:3000`; empty: any. Compared in the normal form of
+    /// RFC 6454 (scheme and host in lower case, no port that is the scheme's own); what no page can have is refused at start.
+    /// `null` lets in every page without an origin, such as sandboxed frames. A request without `Origin` is no browser's and may.
     pub allowed_origins: Vec<String>,
 }
 

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -15,24 +13,21 @@ use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
 use crate::config::{Config, nanoseconds};
-use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
-use crate::driver::uring::{UringDriver, UringOptions};
-use crate::driver::{Driver, DriverLimits};
 use crate::epoch::Epochs;
 use crate::events::Events;
-use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
-use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
+use crate::failure::{FailureRecord, ShardFailure};
+use crate::ingest::{Payload, PayloadPool, Ring, RingError};
+use crate::listen::{Inherited, Listeners, is_dual_stack, listen_all};
+use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError};
-use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
-use crate::sys::socket::{self, ListenOptions};
+use crate::shard::{Command, Mailbox, ShardStats, Shared};
+use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
-use crate::sys::{clock, cpu, limits, memory, random, signal};
+use crate::sys::{clock, cpu, memory, random, signal};
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
-/// How long an address may still be held by a process that was killed.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a shutdown's deadline its shards have cut off what was left, unless they stand still.
 const CUT_OFF: Duration = Duration::from_secs(1);
 /// How long shards may take to end at once.
@@ -41,8 +36,6 @@ const STOP: Duration = Duration::from_secs(5);
 const JOIN_LOOK: Duration = Duration::from_millis(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
-/// Data that is not acknowledged, or finds no room, is given up after so long: a peer that is gone without a word, or reads no more.
-const USER_TIMEOUT_MS: u32 = 120_000;
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +186,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
-        let (addresses, mut listeners) = listen_all(&config, shards)?;
+        let Listeners { addresses, by_shard: mut listeners } = listen(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
         let bell =
@@ -209,6 +202,7 @@ impl Engine {
             open: AtomicU32::new(0),
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
+            failure: FailureRecord::default(),
             ring,
             config,
         });
@@ -226,7 +220,7 @@ impl Engine {
         let signals = signal::AllBlocked::new()
             .map_err(|error| StartError::System { what: "block signals in the shards' threads", error })?;
         for (number, reader) in readers.into_iter().enumerate() {
-            let start = ShardStart {
+            let start = ShardThread {
                 number,
                 choice,
                 cpu: (!cpus.is_empty()).then(|| cpus[number % cpus.len()]),
@@ -250,7 +244,8 @@ impl Engine {
                 }
                 Ok(Err(error)) => return Err(StartError::Uring(probe::explain("a shard's ring", &error))),
                 Err(_) => {
-                    let error = io::Error::other("a shard ended while it started");
+                    let failure = engine.failure().map(ToString::to_string);
+                    let error = io::Error::other(failure.unwrap_or("a shard has ended while it started".into()));
                     return Err(StartError::System { what: "start a shard", error });
                 }
             }
@@ -394,9 +389,29 @@ impl Engine {
         }
     }
 
-    /// True while every shard runs. False after a shutdown, or when a bug has ended a shard.
+    /// True while every shard runs. False after a shutdown, or when a shard has failed: see [`Engine::failure`].
     pub fn is_running(&self) -> bool {
-        !self.shared.mailboxes.iter().any(|m| m.is_stopped.load(Relaxed))
+        self.failure().is_none() && !self.shared.mailboxes.iter().any(|m| m.is_stopped.load(Relaxed))
+    }
+
+    /// The shard that has failed, if one has: its driver, or fanwire itself by a bug. The engine has then ended: it takes no
+    /// messages and no connections, the other shards deliver what was published and close their clients (within
+    /// [`crate::LimitsConfig::close_timeout`]), and those of the shard that failed are cut off. A host stops it and starts
+    /// another one, or ends. [`crate::Event::Failed`] says the same.
+    pub fn failure(&self) -> Option<&ShardFailure> {
+        self.shared.failure.first()
+    }
+
+    /// Calls `bell` when [`Engine::failure`] has something to say: on the shard that failed, so it must neither block nor run
+    /// the host's code; at once if it has already. The first one set stays.
+    pub fn set_failure_bell(&self, bell: impl Fn() + Send + Sync + 'static) {
+        self.shared.failure.set_bell(Box::new(bell));
+    }
+
+    /// True if IPv4 clients come in at the IPv6 address `address` too. `[::]` takes both, unless an IPv4 address with the same
+    /// port is listened on besides.
+    pub fn is_dual_stack(&self, address: SocketAddr) -> bool {
+        is_dual_stack(address, &self.addresses)
     }
 
     /// Ends in good order: takes no more connections and messages, delivers all that was published, closes everybody with
@@ -416,7 +431,9 @@ impl Engine {
         self.join(deadline.saturating_add(CUT_OFF));
         let is_in_time = clock::monotonic_ns() <= until;
         let total = self.stats().total;
-        ShutdownReport { is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 }
+        ShutdownReport {
+            is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 && self.failure().is_none(),
+        }
     }
 
     /// Ends at once.
@@ -503,7 +520,7 @@ pub fn try_io_uring() -> Result<(), StartError> {
 }
 
 fn on_epoll(why: &Unavailable) -> String {
-    format!("running on epoll: {why}")
+    format!("running on epoll: {why} (choosing epoll, `--driver epoll`, silences this)")
 }
 
 /// The probe, on a thread of its own: the kernel goes on interrupting the thread that a ring was made on (its system calls end
@@ -517,157 +534,11 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
     probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 
-/// One listener for each shard on each address.
-fn listen_all(config: &Config, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
+fn listen(config: &Config, shards: usize) -> Result<Listeners, StartError> {
     #[cfg(feature = "test-knobs")]
     let send_buffer = config.send_buffer;
     #[cfg(not(feature = "test-knobs"))]
     let send_buffer = None;
-    let mut bound = Vec::new();
-    let mut listeners: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
-    for &address in &config.listen {
-        let failed = |error| StartError::Listen { address, error };
-        let options = |reuse_port| ListenOptions {
-            reuse_port,
-            notsent_lowat: u32::try_from(config.limits.unsent_bytes_max).ok(),
-            user_timeout_ms: Some(USER_TIMEOUT_MS),
-            send_buffer,
-            ..ListenOptions::default()
-        };
-        // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
-        let first = listen_patiently(address, &options(false)).map_err(failed)?;
-        let actual = socket::local_addr(&first).map_err(failed)?;
-        bound.push(actual);
-        if shards == 1 {
-            listeners[0].push(first);
-            continue;
-        }
-        drop(first);
-        for list in &mut listeners {
-            list.push(socket::listen(actual, &options(true)).map_err(failed)?);
-        }
-    }
-    Ok((bound, listeners))
-}
-
-/// Listens, trying for a while where the address is taken: the kernel gives up the rings of a process that was killed, and with
-/// them its listeners, a little after the process itself is gone.
-fn listen_patiently(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
-    let until = clock::monotonic_ns() + LISTEN_PATIENCE.as_nanos() as u64;
-    loop {
-        match socket::listen(address, options) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::monotonic_ns() < until => {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            other => return other,
-        }
-    }
-}
-
-/// What a shard's thread needs to begin.
-struct ShardStart {
-    number: usize,
-    choice: DriverChoice,
-    cpu: Option<usize>,
-    listeners: Vec<OwnedFd>,
-    shared: Arc<Shared>,
-    ready: mpsc::Sender<io::Result<&'static str>>,
-}
-
-impl ShardStart {
-    fn run(self, reader: Reader) {
-        let shared = self.shared.clone();
-        let number = self.number;
-        if let Some(cpu) = self.cpu
-            && let Err(error) = cpu::pin_this_thread(cpu)
-        {
-            tracing::warn!("shard {number} is not pinned to CPU {cpu}: {error}");
-        }
-        // A bug of ours ends the engine, not the host.
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.serve(reader)));
-        shared.mailboxes[number].is_stopped.store(true, Relaxed);
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!("shard {number} has stopped: {error}");
-                shared.ring.close();
-            }
-            Err(_) => {
-                tracing::error!(
-                    "shard {number} has stopped because of a bug in fanwire; the engine takes no more messages"
-                );
-                shared.ring.close();
-            }
-        }
-    }
-
-    fn serve(self, reader: Reader) -> io::Result<()> {
-        let connections = self.shared.config.connections_max;
-        // Any shard may get most of the connections: each has room for all, as far as descriptors go.
-        let (open_files, _) = limits::open_files();
-        let limits = DriverLimits {
-            slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
-            recv_buffers: RECV_BUFFERS,
-            recv_bytes: RECV_BYTES,
-            events_per_turn: 1_024,
-        };
-        let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
-        #[cfg(feature = "test-knobs")]
-        let (limits, epoll, uring) = tiny(&self.shared.config, limits, epoll, uring);
-        let ready = self.ready.clone();
-        match self.choice {
-            DriverChoice::Epoll => match EpollDriver::new(&limits, self.listeners, &epoll) {
-                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                Err(error) => refuse(error, &ready),
-            },
-            DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, self.listeners, &uring) {
-                Ok(driver) => drive(driver, self.number, self.shared, reader, limits.slots, &ready),
-                Err(error) => refuse(error, &ready),
-            },
-        }
-    }
-}
-
-/// What [`crate::Config::is_tiny`] and `recv_buffers` mean to the drivers.
-#[cfg(feature = "test-knobs")]
-fn tiny(
-    config: &Config,
-    limits: DriverLimits,
-    epoll: EpollOptions,
-    uring: UringOptions,
-) -> (DriverLimits, EpollOptions, UringOptions) {
-    use crate::driver::SendCut;
-
-    let limits = DriverLimits { recv_buffers: config.recv_buffers.unwrap_or(limits.recv_buffers), ..limits };
-    if !config.is_tiny {
-        return (limits, epoll, uring);
-    }
-    let send_cut = SendCut::Ragged;
-    (
-        DriverLimits { recv_bytes: 1 << 10, ..limits },
-        EpollOptions { send_cut },
-        UringOptions { sq_entries: 64, cq_entries: 64, send_cut, ..uring },
-    )
-}
-
-fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> io::Result<()> {
-    let _ = ready.send(Err(error));
-    Ok(())
-}
-
-fn drive<D: Driver>(
-    driver: D,
-    number: usize,
-    shared: Arc<Shared>,
-    reader: Reader,
-    slots: u32,
-    ready: &mpsc::Sender<io::Result<&'static str>>,
-) -> io::Result<()> {
-    let name = driver.name();
-    let waker = driver.waker();
-    reader.set_waker(Arc::new(move || waker.wake()));
-    let mut shard = Shard::new(number as u8, driver, shared, reader, slots);
-    let _ = ready.send(Ok(name));
-    while shard.turn(true)? == Turned::Going {}
-    Ok(())
+    let inherited = Inherited { unsent_bytes_max: config.limits.unsent_bytes_max, send_buffer };
+    listen_all(&config.listen, shards, inherited).map_err(|(address, error)| StartError::Listen { address, error })
 }

@@ -36,9 +36,10 @@ impl Protocol {
     }
 }
 
-/// Something that happened to a connection.
+/// Something that happened to a connection, or to the engine.
 ///
-/// For one connection events come in order, beginning with `Opened` and ending with `Closed`.
+/// For one connection events come in order, beginning with `Opened` and ending with `Closed`. A connection of a shard that has
+/// failed gets no more of them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -91,6 +92,13 @@ pub enum Event {
         connection: ConnectionId,
         /// Why, for a log.
         reason: &'static str,
+    },
+    /// A shard has failed, and the engine has ended: see [`crate::Engine::failure`]. Comes once, before what else is waiting.
+    Failed {
+        /// The shard's number, from 0.
+        shard: usize,
+        /// Why, for a log.
+        reason: String,
     },
     /// The connection is gone.
     Closed {

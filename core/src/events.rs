@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Event;
+use crate::failure::ShardFailure;
 use crate::shard::Shared;
 use crate::sys::wake::EventFd;
 
@@ -16,6 +17,8 @@ pub struct Events {
     shared: Arc<Shared>,
     bell: Arc<EventFd>,
     turn: usize,
+    /// The host was told that a shard has failed.
+    has_told_failure: bool,
 }
 
 impl std::fmt::Debug for Events {
@@ -26,7 +29,7 @@ impl std::fmt::Debug for Events {
 
 impl Events {
     pub(crate) fn new(shared: Arc<Shared>, bell: Arc<EventFd>) -> Self {
-        Self { shared, bell, turn: 0 }
+        Self { shared, bell, turn: 0, has_told_failure: false }
     }
 
     /// The next event, if there is one. Shards take turns; the events of one connection come in order.
@@ -41,6 +44,12 @@ impl Events {
     }
 
     fn pop(&mut self) -> Option<Event> {
+        if !self.has_told_failure
+            && let Some(ShardFailure { shard, reason }) = self.shared.failure.first()
+        {
+            self.has_told_failure = true;
+            return Some(Event::Failed { shard: *shard, reason: reason.clone() });
+        }
         let shards = self.shared.mailboxes.len();
         for _ in 0..shards {
             let shard = self.turn;

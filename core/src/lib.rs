@@ -22,15 +22,19 @@ mod engine;
 mod epoch;
 mod event;
 mod events;
+mod failure;
 #[cfg(fuzzing)]
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzz;
+mod listen;
 mod log;
+mod origin;
 mod plan;
 mod registry;
 pub mod settings;
 mod shard;
+mod shard_thread;
 #[cfg(fuzzing)]
 pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
@@ -57,6 +61,7 @@ pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
 pub use events::Events;
+pub use failure::ShardFailure;
 pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;

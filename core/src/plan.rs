@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::ingest::Ring;
 use crate::log::BlockPool;
+use crate::origin;
 use crate::shard;
 
 /// Receive buffers of one shard.
@@ -16,6 +17,8 @@ pub(crate) const RECV_BYTES: u32 = 16 << 10;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Connections where the configuration names no number.
 const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Connections before their upgrade that a shard has room for where the configuration names no number: two turns' accepts.
+const HANDSHAKES_LEAST: usize = 64;
 /// Descriptors kept for the engine and its host.
 const OWN_FILES: u64 = 128;
 /// Most shards.
@@ -86,13 +89,29 @@ impl Config {
         self.shards.unwrap_or_else(|| crate::sys::cpu::shards_by_default().min(SHARDS_MAX))
     }
 
-    /// Fills in what is left to the machine: the number of connections.
+    /// Fills in what is left to the machine (the number of connections), and gives origins their normal form.
     pub(crate) fn resolved(mut self) -> Self {
+        for text in &mut self.access.allowed_origins {
+            if let Ok(origin) = origin::allowed(text) {
+                *text = origin;
+            }
+        }
         if self.connections_max == 0 {
             let (open_files, _) = crate::sys::limits::open_files();
             self.connections_max = CONNECTIONS_DEFAULT.min(open_files.saturating_sub(OWN_FILES).max(1) as u32);
         }
         self
+    }
+
+    /// Connections before their upgrade that each of so many shards may hold.
+    pub(crate) fn handshakes_per_shard(&self, shards: usize) -> usize {
+        let shards = shards.max(1);
+        let most = self.connections_max as usize;
+        let wanted = match self.limits.handshakes_max {
+            0 => (most / 8).max((HANDSHAKES_LEAST * shards).min(most / 2)),
+            wanted => wanted as usize,
+        };
+        wanted.div_ceil(shards).max(1)
     }
 
     /// Open files (`RLIMIT_NOFILE`) that `connections_max` connections over `shards` shards need: with epoll one each and some for the
@@ -170,6 +189,7 @@ impl Config {
         let memory = &self.memory;
         let shards_u64 = shards as u64;
         let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
+        let handshakes = shards_u64 * self.handshakes_per_shard(shards) as u64;
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let mut plan = MemoryPlan {
             lines: vec![
@@ -190,6 +210,11 @@ impl Config {
                     "shards",
                 ),
                 line("connections", slots * shard::CONNECTION_BYTES as u64, "connections_max"),
+                line(
+                    "upgrade requests that are not whole",
+                    handshakes * (self.limits.request_bytes_max + RECV_BYTES as usize + shard::HANDSHAKE_BYTES) as u64,
+                    "limits.handshakes_max",
+                ),
                 line("cursors", u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64, "cursors_max"),
             ],
             shards,

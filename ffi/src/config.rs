@@ -67,12 +67,13 @@ pub enum fw_slow_policy {
 /// Who may publish over the socket.
 #[repr(u32)]
 pub enum fw_publish_access {
-    /// Peers on this machine, unless a browser or a proxy speaks for them.
-    FW_PUBLISH_LOOPBACK = 0,
+    /// Only the host. The default.
+    FW_PUBLISH_NOBODY = 0,
+    /// Peers on this machine, unless a browser or a proxy speaks for them. A TLS terminator or a tunnel on this machine that
+    /// adds no forwarding header makes everybody who comes through it such a peer.
+    FW_PUBLISH_LOOPBACK = 1,
     /// Everyone who may connect.
-    FW_PUBLISH_EVERYONE = 1,
-    /// Only the host.
-    FW_PUBLISH_NOBODY = 2,
+    FW_PUBLISH_EVERYONE = 2,
 }
 
 /// Settings for the topics whose name matches a pattern. Zero it, set struct_size and pattern, then what matters.
@@ -154,7 +155,7 @@ pub struct fw_config {
     pub topics: *const fw_topic_config,
     /// How many.
     pub topics_count: usize,
-    /// Origins (of web pages) that may connect, compared exactly; none: all.
+    /// Origins of web pages that may connect, such as "https://example.org"; none: all.
     pub allowed_origins: *const *const c_char,
     /// How many.
     pub allowed_origins_count: usize,
@@ -223,7 +224,7 @@ impl Default for fw_config {
             allowed_origins: ptr::null(),
             allowed_origins_count: 0,
             server_name: SERVER_NAME.as_ptr(),
-            publish_access: fw_publish_access::FW_PUBLISH_LOOPBACK as u32,
+            publish_access: fw_publish_access::FW_PUBLISH_NOBODY as u32,
             deflate: u32::from(config.compression.deflate),
             compression_threshold_bytes: config.compression.threshold_bytes as u32,
             lock_memory: u32::from(memory.lock_memory),
@@ -322,9 +323,9 @@ impl fw_config {
             },
             access: AccessConfig {
                 publish: match self.publish_access {
-                    0 => PublishAccess::Loopback,
-                    1 => PublishAccess::Everyone,
-                    2 => PublishAccess::Nobody,
+                    0 => PublishAccess::Nobody,
+                    1 => PublishAccess::Loopback,
+                    2 => PublishAccess::Everyone,
                     other => return Err(wrong("publish_access", other)),
                 },
                 allowed_origins: text::array(self.allowed_origins, self.allowed_origins_count)?

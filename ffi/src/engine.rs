@@ -136,7 +136,7 @@ pub unsafe extern "C" fn fw_engine_free(engine: *mut fw_engine) -> fw_status {
     })
 }
 
-/// Sets `*is_running`: false after a shutdown, or when a bug in fanwire has ended a shard.
+/// Sets `*is_running`: false after a shutdown, or when a shard has failed: see fw_failure.
 ///
 /// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_INTERNAL.
 #[unsafe(no_mangle)]
@@ -150,6 +150,25 @@ pub unsafe extern "C" fn fw_is_running(engine: *const fw_engine, is_running: *mu
             Err(failure) => return Err(failure),
         }
         Ok(())
+    })
+}
+
+/// Which shard has failed and why, as text for a log: "shard 1 has ended: …"; "" if none has. The engine has then ended: it takes
+/// no messages and no connections, the other shards deliver what was published and close their clients, and those of the shard
+/// that failed are cut off. Stop it, and start another one or end. Buffer and length as in fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_failure(
+    engine: *const fw_engine,
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
+) -> fw_status {
+    guard("fw_failure", || {
+        let host = host(engine)?;
+        let text = host.engine()?.failure().map(ToString::to_string).unwrap_or_default();
+        copy_text(&text, buffer, size, length)
     })
 }
 

@@ -37,6 +37,9 @@ pub enum fw_event_type {
     FW_EVENT_CLOSED = 6,
     /// A connection has fallen behind by more than 70 % of lane_bytes: connection, text (the topic's name), priority.
     FW_EVENT_LAGGING = 7,
+    /// A shard has failed, and the engine has ended: code (the shard's number, from 0), text (why). Connections of that shard
+    /// get no more events. Stop the engine, and start another one or end. See fw_failure.
+    FW_EVENT_FAILED = 8,
 }
 
 /// One event. The events of one connection come in order, from FW_EVENT_OPENED to FW_EVENT_CLOSED. No pointer is ever NULL
@@ -60,7 +63,7 @@ pub struct fw_event {
     pub peer: *const c_char,
     /// The subprotocol; "" if none.
     pub protocol: *const c_char,
-    /// A close code.
+    /// A close code, or a shard's number.
     pub code: u32,
     /// A fw_priority.
     pub priority: u32,
@@ -74,7 +77,8 @@ pub struct fw_event {
 ///
 /// Frees: what `events` point to is the engine's, and valid until the next fw_poll_events or fw_engine_free of this engine.
 /// Threads: any, one at a time for each engine; not inside a release callback. Blocks: up to `timeout_ms`.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY; FW_STOPPED once the engine has stopped and its last event was taken.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY; FW_STOPPED once the engine has stopped, or a shard has failed
+/// (fw_last_error says which and why), and its last event was taken.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fw_poll_events(
     engine: *mut fw_engine,
@@ -131,7 +135,7 @@ fn poll(host: &Host, inbox: &mut Inbox, capacity: usize, timeout_ms: u32) -> Out
             return Ok(());
         }
         if host.engine().is_ok_and(|engine| !engine.is_running()) && !host.is_stopped() {
-            return Err(Failure::new(fw_status::FW_STOPPED, "a shard has ended because of a bug in fanwire"));
+            return Err(Failure::new(fw_status::FW_STOPPED, host.failure_text()));
         }
         let rest = match until {
             None => -1,
@@ -222,8 +226,8 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
     let mut spans = Spans::default();
     let mut keep = |line: &str| {
         let at = text.len();
-        // A NUL cannot be in a path, a topic or a reason.
-        text.extend_from_slice(line.as_bytes());
+        // A NUL cannot be in a path, a topic or a reason; in the message of a panic it could.
+        text.extend(line.bytes().filter(|byte| *byte != 0));
         text.push(0);
         at
     };
@@ -270,8 +274,34 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
             described.priority = *priority as u32;
             spans.text = keep(topic);
         }
+        Event::Failed { shard, reason } => {
+            described.r#type = fw_event_type::FW_EVENT_FAILED as u32;
+            described.code = *shard as u32;
+            spans.text = keep(reason);
+        }
         // One that this version does not know: type 0, to be ignored.
         _ => {}
     }
     (described, spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_shard_is_told_with_its_number_and_its_reason() {
+        let event = Event::Failed { shard: 3, reason: "its epoll driver has failed\0: EBADF".into() };
+        let mut inbox = Inbox { events: None, lent: vec![event], text: Vec::new() };
+        let mut place = std::mem::MaybeUninit::<fw_event>::uninit();
+        inbox.lend(place.as_mut_ptr());
+        // SAFETY: lent above.
+        let told = unsafe { place.assume_init() };
+        assert_eq!((told.r#type, told.code, told.connection), (fw_event_type::FW_EVENT_FAILED as u32, 3, 0));
+        // SAFETY: the inbox lives, and its texts end with a NUL.
+        let text = unsafe { CStr::from_ptr(told.text) };
+        assert_eq!(text.to_str(), Ok("its epoll driver has failed: EBADF"));
+    }
 }

@@ -44,6 +44,9 @@ impl Host {
         let releases = Arc::new(Releases::new(bell));
         let ringer = releases.clone();
         engine.set_reclaim_bell(move || ringer.ring());
+        // Whoever waits in fw_poll_events is to see that it is over, events or none.
+        let ringer = releases.clone();
+        engine.set_failure_bell(move || ringer.ring());
         Ok(Host {
             engine: RwLock::new(engine),
             inbox: Mutex::new(Inbox { events, lent: Vec::new(), text: Vec::new() }),
@@ -110,6 +113,12 @@ impl Host {
         // A call of fw_poll_events that waits is to see that it is over.
         self.releases.ring();
         if is_clean { Ok(()) } else { Err(fw_status::FW_TIMED_OUT.into()) }
+    }
+
+    /// Which shard has failed and why, for a person; empty if none has.
+    pub fn failure_text(&self) -> String {
+        let engine = self.engine.try_read();
+        engine.ok().and_then(|engine| engine.failure().map(ToString::to_string)).unwrap_or_default()
     }
 
     /// Frees what the host let go of, and tells it.

@@ -73,6 +73,7 @@ impl Server {
         let mut child = command_within(&spec.within, &spec.binary)
             .arg("serve")
             .args(["--listen", &spec.listen.to_string()])
+            .args(["--publish", "loopback"])
             .args(&spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -35,7 +35,7 @@ from ._errors import (
     UringUnavailable,
     WouldBlock,
 )
-from ._events import Closed, Event, Events, Evicted, Lagging, Message, Opened, Subscribed, Unsubscribed
+from ._events import Closed, Event, Events, Evicted, Failed, Lagging, Message, Opened, Subscribed, Unsubscribed
 from ._fanwire import Claim, Engine, Pressure, Stats, Topic, __version__
 from ._types import Kind, Priority, TopicSettings
 
@@ -51,6 +51,7 @@ __all__ = [
     "Event",
     "Events",
     "Evicted",
+    "Failed",
     "ForkedError",
     "Gone",
     "InternalError",

@@ -81,7 +81,17 @@ class Closed:
     """The close code; 1006 where it just broke."""
 
 
-Event: TypeAlias = Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A shard has failed, and the engine has ended: stop it, and start another one or end. Taking more events raises
+    `InternalError`."""
+
+    shard: int
+    """The shard's number, from 0. Its connections get no more events."""
+    reason: str
+
+
+Event: TypeAlias = Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed | Failed
 """For one connection events come in order, from `Opened` to `Closed`."""
 
 

@@ -92,8 +92,9 @@ class Engine:
         topics: settings for some topics; the first pattern that matches holds.
         deflate: compress for clients that offer permessage-deflate. Default: True.
         compression_threshold_bytes: smaller messages are not compressed. Default: 1,024.
-        publish_access: who may publish over the socket. Default: "loopback", programs on this machine.
-        allowed_origins: origins (of web pages) that may connect, compared exactly. Default: all.
+        publish_access: who may publish over the socket. Default: "nobody" but this program. "loopback": programs on this machine,
+            and everybody who comes through a TLS terminator or a tunnel here that adds no forwarding header.
+        allowed_origins: origins (of web pages) that may connect, such as "https://example.org". Default: all.
         server_name: how the engine names itself to clients. Default: "fanwire/VERSION".
         events: events that may wait on each shard; 0: none are made. Default: 0, or 4,096 with `messages`.
         messages: clients may connect to "/" without a topic, and their messages come as events.
@@ -160,7 +161,12 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """False after a shutdown, or when a bug in fanwire has ended a shard."""
+        """False after a shutdown, or when a shard has failed: see `failure`."""
+
+    @property
+    def failure(self) -> str | None:
+        """Which shard has failed and why; None if none has. The engine has then ended: it takes no messages and no
+        connections, the other shards deliver what was published and close their clients. Stop it, and start another one or end."""
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -281,6 +281,12 @@ impl Engine {
         }
     }
 
+    /// Which shard has failed and why.
+    #[getter]
+    fn failure(&self) -> PyResult<Option<String>> {
+        Ok(self.host.with(|engine| Ok(engine.failure().map(ToString::to_string)))?)
+    }
+
     /// The addresses listened on.
     #[getter]
     fn addresses(&self) -> PyResult<Vec<(String, u16)>> {
@@ -365,9 +371,10 @@ impl Engine {
                 return Err(stopped());
             }
             // While somebody ends it, nobody gets in to look.
-            let is_ended = self.host.with(|engine| Ok(!engine.is_running())).unwrap_or(false);
-            if is_ended && !self.host.is_stopped() {
-                let text = "a shard has ended because of a bug in fanwire";
+            let failure = self.host.with(|engine| Ok(engine.failure().map(ToString::to_string))).unwrap_or(None);
+            if let Some(text) = failure
+                && !self.host.is_stopped()
+            {
                 return Err(Failure::new(Class::InternalError, text));
             }
             let rest = until.saturating_duration_since(Instant::now());

@@ -36,6 +36,7 @@ pub fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, 
         }
         Event::Evicted { connection, reason } => class!(py, "Evicted")?.call1((connection.to_u64(), reason)),
         Event::Closed { connection, code } => class!(py, "Closed")?.call1((connection.to_u64(), code)),
+        Event::Failed { shard, reason } => class!(py, "Failed")?.call1((shard, reason)),
         _ => return Ok(None),
     };
     made.map(Some)

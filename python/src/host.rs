@@ -51,6 +51,10 @@ impl Host {
         let ringer =
             bell.try_clone().map_err(|error| Failure::new(Class::StartError, format!("no descriptor: {error}")))?;
         engine.set_reclaim_bell(move || ring(&ringer));
+        // Whoever waits for events is to see that it is over, events or none.
+        let ringer =
+            bell.try_clone().map_err(|error| Failure::new(Class::StartError, format!("no descriptor: {error}")))?;
+        engine.set_failure_bell(move || ring(&ringer));
         let host = Arc::new(Host {
             engine: RwLock::new(Some(engine)),
             inbox: Mutex::new(events),

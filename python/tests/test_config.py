@@ -54,7 +54,7 @@ def test_every_setting_is_taken():
     with engine:
         assert engine.driver == "epoll" and engine.driver_notice is None
         assert engine.addresses[0] == ("127.0.0.1", engine.port) and engine.url == f"ws://127.0.0.1:{engine.port}"
-        assert "in all" in engine.memory_plan and engine.is_running
+        assert "in all" in engine.memory_plan and engine.is_running and engine.failure is None
         assert engine.stats().shards == 2 and engine.stats(shard=1).shards == 2
         for _ in range(5):
             engine.topic(f"t/{_}")

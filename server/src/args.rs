@@ -20,7 +20,7 @@ use crate::url::Url;
 const EXAMPLES: &str = "\
 Examples:
   fanwire demo                                        watch three simulated rovers in a browser
-  fanwire serve --listen 0.0.0.0:9001                 a fan-out server for your own publishers
+  fanwire serve --listen 0.0.0.0:9001 --publish loopback      a fan-out server for publishers on this machine
   fanwire sub ws://127.0.0.1:9001 'rover/**'          print what arrives, one message a line
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
@@ -29,7 +29,7 @@ Examples:
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
-  70 a bug of fanwire        71 an address is taken    74 reading or writing
+  70 the engine has ended     71 an address is taken    74 reading or writing
   76 not the protocol        77 not permitted          78 cannot be had on this machine
   128 + N: signal N ended it half-way
 docs/reference/exit-status.md says more.";
@@ -95,7 +95,7 @@ pub enum Driver {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  fanwire serve
+  fanwire serve --publish loopback
   fanwire serve --listen 0.0.0.0:9001 --allow-origin https://ops.example.org
   fanwire serve --listen 127.0.0.1:0 --shards 2 --cpus 0,1 --lane-bytes 64MiB --pool-bytes 1GiB
   fanwire serve --topic 'rover/*/pose=latest' --topic 'logs/**=keep-messages=10000,keep-for=1h'
@@ -106,7 +106,8 @@ nobody any more, sends what is queued, closes with 1001 and exits 0; a second si
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
 fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
 pub struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one; may be repeated
+    /// Address to listen on; port 0 takes a free one; may be repeated. [::]:PORT takes IPv6 and IPv4 clients, or IPv6 alone beside
+    /// an IPv4 address with that port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
     pub listen: Vec<SocketAddr>,
 

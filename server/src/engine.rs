@@ -4,15 +4,21 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use fanwire::{Config, Engine, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::console::{self, tell};
 use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
-use crate::stderr;
+use crate::signals::StopRequests;
 use crate::units::grouped;
+use crate::{clock, notices};
+
+/// How long after the deadline of a shutdown the process still waits for its shards.
+const HANG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The configuration that the arguments ask for.
 ///
@@ -22,7 +28,7 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Fail
     Ok(Config { listen, ..args.config()? })
 }
 
-/// Starts an engine: raises the limit of open files, logs the memory sum, refuses what cannot fit.
+/// Starts an engine: raises the limit of open files, logs the memory sum and what is served, refuses what cannot fit.
 ///
 /// # Errors
 /// 78 for a configuration that cannot be had here, with every reason on its own line; what the engine says otherwise.
@@ -30,13 +36,8 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
     raise_file_limit();
     let engine = Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: in_words(error) })?;
     engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
-    tracing::info!("driver {}, {} shards", engine.driver(), engine.plan().shards);
-    // The library says it through tracing too, at WARN: an operator who silenced that still has to know.
-    if let Some(notice) = engine.driver_notice()
-        && !tracing::enabled!(tracing::Level::WARN)
-    {
-        stderr::say("WARN", &format!("fanwire: {notice}"));
-    }
+    tracing::info!("{}", notices::summary(&engine));
+    notices::warn(&engine);
     Ok(engine)
 }
 
@@ -53,7 +54,7 @@ fn in_words(error: StartError) -> anyhow::Error {
 /// Says on stdout where the engine can be connected to.
 pub fn announce(engine: &Engine) {
     for address in engine.local_addrs() {
-        say(&format!("listening on ws://{address}"));
+        console::say(&format!("listening on ws://{address}"));
     }
 }
 
@@ -82,16 +83,48 @@ pub fn unsaid() -> Result<(), Failure> {
     }
 }
 
-/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.
-pub fn stop(engine: Engine, deadline: Duration) {
-    for (shard, counted) in engine.stats().shards.iter().enumerate() {
-        tracing::debug!("shard {shard}: {counted:?}");
+/// Waits until the process is asked to stop, or the engine has ended by itself.
+pub fn wait(engine: &Engine, stop: &StopRequests) {
+    let waiting = thread::current();
+    engine.set_failure_bell(move || waiting.unpark());
+    stop.wait_or(|| engine.failure().is_some());
+}
+
+/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001. The process ends with 70 if
+/// that takes much longer than it may: a shard hangs.
+///
+/// # Errors
+/// 70 if the engine had ended by itself: who started the process starts it again.
+pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
+    end_at_last(deadline);
+    let report = engine.drain(deadline);
+    if let Some(failure) = engine.failure() {
+        return Err(Failure::message(
+            Exit::Software,
+            format!("{failure}; the engine has ended, and so does the process"),
+        ));
     }
-    let report = engine.shutdown(deadline);
     if report.is_clean {
         tracing::info!("stopped: everything queued was delivered");
     } else {
-        tracing::warn!("stopped at the deadline: some subscribers had not taken everything");
+        tracing::warn!(
+            "stopped at the deadline: some subscribers had not taken everything (--shutdown-timeout gives them more time)"
+        );
+    }
+    Ok(())
+}
+
+/// Ends the process some time after the deadline, whatever it waits for.
+fn end_at_last(deadline: Duration) {
+    let last = deadline.saturating_add(HANG_PATIENCE);
+    let watch = thread::Builder::new().name("deadline".into()).spawn(move || {
+        clock::sleep(last);
+        tell!("fanwire: a shard hangs: it has not ended {} s after the deadline", HANG_PATIENCE.as_secs());
+        console::flush();
+        std::process::exit(Exit::Software as i32);
+    });
+    if let Err(error) = watch {
+        tracing::debug!("nobody watches the deadline: {error}");
     }
 }
 
@@ -105,6 +138,8 @@ fn raise_file_limit() {
         Ok(()) => {
             tracing::debug!("limit of open files raised to {}", limit.maximum.map_or("unlimited".to_owned(), grouped))
         }
-        Err(errno) => tracing::warn!("cannot raise the limit of open files: {errno}"),
+        Err(errno) => tracing::warn!(
+            "cannot raise the limit of open files: {errno} (raise it before the start: ulimit -n, or LimitNOFILE= of systemd)"
+        ),
     }
 }

@@ -5,6 +5,7 @@
 mod args;
 mod client;
 mod clock;
+mod console;
 mod demo;
 mod dial;
 mod doctor;
@@ -16,6 +17,7 @@ mod ledger;
 mod liveness;
 mod logging;
 mod ndjson;
+mod notices;
 mod output;
 mod pace;
 mod plain;
@@ -46,7 +48,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,6 +56,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A huge page for every arena of the allocator is 20 MiB that nobody uses; where this is refused, it only costs memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    let started = console::start();
+    let code = run(started);
+    console::flush();
+    code
+}
+
+fn run(started: io::Result<()>) -> ExitCode {
+    if let Err(error) = started {
+        return end(Err(Failure::message(
+            Exit::Software,
+            format!("cannot start the thread that writes to stderr: {error}"),
+        )));
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return explain(&error),

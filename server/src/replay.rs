@@ -81,7 +81,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
             let played = play(args, &recording, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
-            engine::stop(target.engine, args.shutdown_timeout.0);
+            engine::stop(target.engine, args.shutdown_timeout.0)?;
             played?;
             interrupted(&stop)?;
         }
@@ -258,7 +258,7 @@ impl Embedded {
         };
         let mut subscribed: HashSet<ConnectionId> = HashSet::new();
         tracing::info!("waiting for {wanted} subscribers");
-        while subscribed.len() < wanted && !self.stop.is_asked() {
+        while subscribed.len() < wanted && !self.stop.is_asked() && self.engine.is_running() {
             match events.wait(PUBLISH_WAIT) {
                 Some(Event::Subscribed { connection, .. }) => {
                     subscribed.insert(connection);

@@ -70,9 +70,9 @@ impl StopRequests {
         self.signal.load(Ordering::Acquire) != 0
     }
 
-    /// Waits for the request.
-    pub fn wait(&self) {
-        while !self.is_asked() {
+    /// Waits for the request, or until `is_over`: whoever makes it so unparks the thread that asks.
+    pub fn wait_or(&self, is_over: impl Fn() -> bool) {
+        while !self.is_asked() && !is_over() {
             thread::park();
         }
     }

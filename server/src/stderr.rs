@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::args::LogFormat;
-use crate::plain;
+use crate::{console, plain};
 
 /// How lines are written; text before anybody has said so.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
@@ -41,11 +41,10 @@ pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Not `eprintln!`, which panics where stderr is gone.
-        let _ = match line.strip_suffix(b"\n").filter(|_| is_json() && io::stderr().is_terminal()) {
-            Some(object) => io::stderr().write_all(&[&*plain::json(object, true), b"\n"].concat()),
-            None => io::stderr().write_all(line),
-        };
+        console::put(match line.strip_suffix(b"\n").filter(|_| is_json() && io::stderr().is_terminal()) {
+            Some(object) => [&*plain::json(object, true), b"\n"].concat(),
+            None => line.to_vec(),
+        });
         Ok(line.len())
     }
 

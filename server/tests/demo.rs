@@ -127,7 +127,7 @@ fn over_the_slow_link_low_is_lost_and_said_to_be_and_every_critical_message_come
 
 #[test]
 fn nobody_publishes_through_the_slow_link_because_it_is_on_this_machine() {
-    let (_demo, address, page) = demo("");
+    let (_demo, address, page) = demo("--publish loopback");
     let allowed = |address: SocketAddr| {
         let mut client = Subscriber::connect_to(address, "/?slow=1000", "answers", None);
         client.send(r#"{"type":"publish","id":"p","topic":"answers","data":1}"#);

@@ -38,7 +38,7 @@ fn everything_works_under_the_profile() {
         Err(why) => skip(&format!("the seccomp profile is not tried with io_uring: {why}")),
     }
     for driver in drivers {
-        let mut server = under_profile(&format!("serve --listen 127.0.0.1:0 --driver {driver}"));
+        let mut server = under_profile(&format!("serve --listen 127.0.0.1:0 --publish loopback --driver {driver}"));
         let address = server.address();
         let mut subscriber = under_profile(&format!("sub ws://{address} a --count 2 --stats"));
         subscriber.stderr_line("subscribed to");

@@ -1,8 +1,9 @@
 //! The upgrade request: finds the end of its head in a growing buffer, then parses the head once.
 //!
 //! Knows as much of RFC 9112 as a server needs that speaks nothing but the WebSocket upgrade, and is strict about it:
-//! line ends are CR LF, lines are not folded, names have no space before the colon, targets are in origin form. What
-//! two parsers could read in two ways is refused. Must never know what a WebSocket is (that is [`super::handshake`]).
+//! line ends are CR LF, lines are not folded, names have no space before the colon, targets are in origin form or
+//! absolute form. What two parsers could read in two ways is refused. Must never know what a WebSocket is (that is
+//! [`super::handshake`]).
 
 use super::token::tokens;
 
@@ -160,8 +161,8 @@ impl<'a> Request<'a> {
     /// One pass; allocates one list of the headers.
     ///
     /// # Errors
-    /// A request line or header that is not as RFC 9112 has it; another version than HTTP/1.1; a target that is not in
-    /// origin form; a header twice that must not be; no or a malformed Host.
+    /// A request line or header that is not as RFC 9112 has it; another version than HTTP/1.1; a target that is in
+    /// neither origin form nor absolute form; a header twice that must not be; no or a malformed Host.
     pub fn parse(head: &'a [u8]) -> Result<Self, RequestError> {
         let mut space = [httparse::EMPTY_HEADER; HEADERS_CAP];
         let mut parsed = httparse::Request::new(&mut space);
@@ -179,9 +180,10 @@ impl<'a> Request<'a> {
         if version != 1 {
             return Err(RequestError::Version);
         }
-        if !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-            return Err(RequestError::Malformed("request target: a path that begins with / is wanted"));
-        }
+        let target = match from_path_on(target) {
+            Some(target) if target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => target,
+            _ => return Err(RequestError::Malformed("request target: a path that begins with / is wanted")),
+        };
         let request = Request { method, target, headers: parsed.headers.to_vec() };
         request.check_singles()?;
         request.check_tabs(head)?;
@@ -225,7 +227,8 @@ impl<'a> Request<'a> {
         self.method
     }
 
-    /// The target in origin form, as it came: begins with `/`; see [`super::target::Target`].
+    /// The target from its path on, as it came; see [`super::target::Target`]. In absolute form a target may have no path: then this
+    /// is empty, or begins with `?`.
     pub fn target(&self) -> &'a str {
         self.target
     }
@@ -272,6 +275,18 @@ impl<'a> Request<'a> {
     pub fn has_body(&self) -> bool {
         self.lines("Transfer-Encoding").next().is_some() || self.lines("Content-Length").any(|value| value != b"0")
     }
+}
+
+/// What counts of a target. Origin form does as it is. Of the absolute form, which a server must take though only proxies are sent
+/// it (RFC 9112 section 3.2.2), scheme and authority must be sound and are passed over, as is Host: there is one site here.
+fn from_path_on(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (is_http && is_host(authority)).then_some(rest)
 }
 
 fn malformed(error: httparse::Error, head: &[u8]) -> RequestError {

@@ -85,7 +85,32 @@ const TABLE: &[(&str, Edit, u16, bool)] = &[
     ("two spaces after the target", Swap(" HTTP", "  HTTP"), 400, true),
     ("tab for a space", Swap("GET ", "GET\t"), 400, false),
     ("space at the line's end", Swap("HTTP/1.1", "HTTP/1.1 "), 400, false),
-    ("absolute-form target", Swap("/t/a", "http://example.com/t/a"), 400, true),
+    ("absolute-form target", Swap("/t/a", "http://example.com/t/a"), 101, true),
+    ("absolute form, https", Swap("/t/a", "https://example.com/t/a?b"), 101, true),
+    ("absolute form, upper case", Swap("/t/a", "HTTP://EXAMPLE.COM/t/a"), 101, true),
+    ("absolute form, port", Swap("/t/a", "http://example.com:9001/t/a"), 101, true),
+    ("absolute form, IPv6", Swap("/t/a", "http://[::1]:9001/t/a"), 101, true),
+    ("absolute form without a path", Swap("/t/a", "http://example.com"), 101, true),
+    ("absolute form with a query alone", Swap("/t/a", "http://example.com?topic=a"), 101, true),
+    // RFC 9112 section 3.2.2: Host is then ignored. Nothing here depends on either.
+    ("absolute form of another host", Swap("/t/a", "http://example.org/t/a"), 101, true),
+    ("absolute form without a host", Swap("/t/a", "http:///t/a"), 400, false),
+    ("absolute form with a port alone", Swap("/t/a", "http://:80/t/a"), 400, true),
+    ("absolute form with a user", Swap("/t/a", "http://me@example.com/t/a"), 400, true),
+    ("absolute form with a word for a port", Swap("/t/a", "http://example.com:http/t/a"), 400, true),
+    ("absolute form with a fragment", Swap("/t/a", "http://example.com/t/a#b"), 400, true),
+    ("absolute form with a fragment for a path", Swap("/t/a", "http://example.com#b"), 400, false),
+    ("absolute form, one slash", Swap("/t/a", "http:/example.com/t/a"), 400, false),
+    ("absolute form, no slash", Swap("/t/a", "http:example.com"), 400, false),
+    ("absolute form, no scheme", Swap("/t/a", "://example.com/t/a"), 400, false),
+    ("absolute form, another scheme", Swap("/t/a", "ftp://example.com/t/a"), 400, true),
+    ("absolute form, IPv6 not closed", Swap("/t/a", "http://[::1/t/a"), 400, true),
+    (
+        "absolute form and no Host",
+        Whole(b"GET http://example.com/t/a HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"),
+        400,
+        true,
+    ),
     ("ws:// target", Swap("/t/a", "ws://example.com/t/a"), 400, true),
     ("authority target", Swap("/t/a", "example.com"), 400, false),
     ("target without a slash", Swap("/t/a", "t/a"), 400, false),
@@ -408,6 +433,20 @@ fn what_matters_can_be_asked_for() {
     assert_eq!(request.header("sec-websocket-VERSION"), Some("13"));
     assert_eq!(request.header("Cookie"), None);
     assert!(!request.is_forwarded());
+}
+
+#[test]
+fn of_an_absolute_target_the_part_from_the_path_on_is_given() {
+    for (target, expected) in [
+        ("http://example.com/t/a?b=c", "/t/a?b=c"),
+        ("HTTPS://[::1]:9001/", "/"),
+        ("http://example.com", ""),
+        ("http://example.com?topic=a/b", "?topic=a/b"),
+        ("/t/http://example.com/a", "/t/http://example.com/a"),
+    ] {
+        let head = GOOD.replacen("/t/a", target, 1);
+        assert_eq!(Request::parse(head.as_bytes()).unwrap().target(), expected, "{target}");
+    }
 }
 
 #[test]

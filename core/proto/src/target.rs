@@ -41,7 +41,7 @@ pub enum TargetError {
 pub struct Target<'a> {
     /// What the path asks for.
     pub endpoint: Endpoint,
-    /// The path as it came, still encoded.
+    /// The path as it came, still encoded; `/` if there is none.
     pub path: &'a str,
     /// The query as it came, still encoded, without the `?`; empty if there is none.
     pub query: &'a str,
@@ -53,12 +53,13 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Parses a target in origin form. Parameters other than `topic` and `echo` are not looked into.
+    /// Parses a target from its path on ([`super::request::Request::target`]): no path is the same as `/`. Parameters other than `topic` and `echo` are not looked into.
     ///
     /// # Errors
     /// See [`TargetError`].
     pub fn parse(target: &'a str) -> Result<Self, TargetError> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = if path.is_empty() { "/" } else { path };
         let mut topics = Vec::new();
         let endpoint = match path.strip_prefix("/t/") {
             Some(topic) => {
@@ -142,6 +143,9 @@ mod tests {
         for (target, endpoint, topics, echo) in [
             ("/", Endpoint::Root, &[][..], true),
             ("/?", Endpoint::Root, &[], true),
+            ("", Endpoint::Root, &[], true),
+            ("?", Endpoint::Root, &[], true),
+            ("?topic=a%2Fb&echo=0", Endpoint::Root, &["a/b"], false),
             ("/?token=abc", Endpoint::Root, &[], true),
             ("/t/a", Endpoint::Topic, &["a"], true),
             ("/t/a/b/c", Endpoint::Topic, &["a/b/c"], true),

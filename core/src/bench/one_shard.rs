@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::driver::null::{NullDriver, NullNet};
 use crate::driver::{Driver, Slot};
 use crate::epoch::Epochs;
+use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::Registry;
 use crate::shard::{Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
@@ -42,6 +43,7 @@ impl OneShard {
             registry: Registry::new(config.topics_max),
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
             open: AtomicU32::new(0),
+            failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),
             bell: Box::new(|| {}),
             ring,

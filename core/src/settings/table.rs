@@ -220,6 +220,12 @@ pub(super) static TABLE: &[Setting] = &[
         time!(limits.handshake_timeout, above_zero: true),
         "Time that a connection gets to send its whole upgrade request",
     )),
+    row(
+        "limits.handshakes_max",
+        "handshakes_max",
+        count!(limits.handshakes_max, 0, CONNECTIONS_MAX),
+        "Connections before their upgrade; beyond, the oldest of the address with most is cut off; 0: an eighth of all",
+    ),
     reloadable(row(
         "limits.ping_every",
         "ping_every",

@@ -6,6 +6,7 @@ use super::settings;
 use super::table::LANE_BYTES_MIN;
 use super::units::ByteSize;
 use crate::config::Config;
+use crate::origin;
 use crate::plan::{ConfigError, SHARDS_MAX};
 use crate::proto::topic::Pattern;
 
@@ -39,6 +40,7 @@ impl Config {
             faults.add("events.messages", true, "needs events.capacity above zero");
         }
         self.check_topics(shards, &mut faults);
+        self.check_access(&mut faults);
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
     }
 
@@ -53,6 +55,19 @@ impl Config {
             let message = ByteSize(self.limits.message_bytes_max as u64);
             let problem = format!("must hold two of the largest messages (limits.message_bytes_max = {message})");
             faults.add("memory.payload_bytes", ByteSize(memory.payload_bytes as u64), problem);
+        }
+    }
+
+    fn check_access(&self, faults: &mut Faults) {
+        if self.limits.handshakes_max > self.connections_max && self.connections_max > 0 {
+            let problem =
+                format!("must be at most connections_max ({}); 0 leaves it to the engine", self.connections_max);
+            faults.add("limits.handshakes_max", self.limits.handshakes_max, problem);
+        }
+        for text in &self.access.allowed_origins {
+            if let Err(error) = origin::allowed(text) {
+                faults.add("access.allowed_origins", format!("{text:?}"), error.to_string());
+            }
         }
     }
 

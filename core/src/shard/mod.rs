@@ -5,6 +5,7 @@
 //! [`Driver`], so the same code runs on io_uring, on epoll and in the simulator. Must never know a system call, a clock other than
 //! its driver's, or anything of the host's: what the host is to hear goes into a mailbox.
 
+mod admission;
 mod budget;
 mod clients;
 mod closes;
@@ -35,8 +36,9 @@ pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
+use self::admission::{PENDING_BYTES, PendingUpgrades};
 use self::budget::Work;
-use self::clients::{Clients, Conn, NODE_BYTES};
+use self::clients::{Clients, Conn, Extra, NODE_BYTES};
 use self::closes::Closes;
 use self::host::Host;
 use self::lanes::{Clock, Cursor, Lanes};
@@ -54,6 +56,8 @@ pub const REFUSAL_SLOTS: u32 = 64;
 
 /// What one connection costs in the shard's tables, at most, when idle.
 pub const CONNECTION_BYTES: usize = size_of::<Conn>() + SUBSCRIBER_BYTES + NODE_BYTES + 64;
+/// What one connection before its upgrade costs on top, apart from its request's bytes.
+pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
 
@@ -128,6 +132,8 @@ pub struct Shard<D: Driver> {
     shared: Arc<Shared>,
     ears: Ears<D>,
     clients: Clients,
+    /// Connections before their upgrade.
+    pending: PendingUpgrades,
     topics: Topics,
     lanes: Lanes,
     subscriptions: Subscriptions,
@@ -152,6 +158,7 @@ impl<D: Driver> Shard<D> {
         Self {
             number,
             clients: Clients::new(number, slots, now_ns),
+            pending: PendingUpgrades::new(shared.config.handshakes_per_shard(shards)),
             topics: Topics::default(),
             lanes: Lanes::new(&shared.config, shared.payloads.clone(), shards),
             subscriptions: Subscriptions::new(shared.config.cursors_max.div_ceil(shards as u32)),

@@ -19,6 +19,7 @@ use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
+use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::registry::Registry;
 use crate::shard::trace::Note;
@@ -299,6 +300,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
+        failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),
         config,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::nature::TOPICS;
 use super::payload::TINY;
 use crate::config::{
-    CompressionConfig, Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention, SlowPolicy,
-    TopicConfig,
+    AccessConfig, CompressionConfig, Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention,
+    SlowPolicy, TopicConfig,
 };
 use crate::driver::sim::Rng;
 
@@ -22,9 +22,10 @@ pub fn wall_of(now_ns: u64) -> u64 {
 pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
     let lane_bytes: usize = *rng.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]);
     let pool_bytes = shards * lane_bytes * *rng.pick(&[1, 4, 40, 200, 200]);
+    let connections_max = *rng.pick(&[4, 12, 60]);
     let config = Config {
         shards: Some(shards),
-        connections_max: *rng.pick(&[4, 12, 60]),
+        connections_max,
         cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
         topics_max: *rng.pick(&[8, 64, 64]),
         memory: MemoryConfig {
@@ -41,6 +42,8 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
             ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
             idle_timeout: Duration::ZERO,
             handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
+            // A client here may take its time over the upgrade, and is not to be cut off for another one.
+            handshakes_max: connections_max,
             ..LimitsConfig::default()
         },
         topics: random_topics(rng),
@@ -50,9 +53,9 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
             EventsConfig { capacity: 2, messages: true },
             EventsConfig { capacity: 1_000, messages: true },
         ]),
+        access: AccessConfig { publish: PublishAccess::Loopback, ..AccessConfig::default() },
         ..Config::default()
     };
-    assert!(config.access.publish == PublishAccess::Loopback);
     if let Err(errors) = config.plan_for(shards, None) {
         panic!("not a legal configuration: {errors:?}");
     }

@@ -23,11 +23,12 @@ use super::frames::{Incoming, Wire};
 use super::payload::Stamp;
 use super::settings::wall_of;
 use super::speech::{self, Said};
-use crate::config::Config;
+use crate::config::{AccessConfig, Config, PublishAccess};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
+use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
 use crate::proto::header::Opcode;
 use crate::proto::server_message::{GapReason, ServerMessage};
@@ -86,6 +87,7 @@ impl Stage {
     ) -> (Self, Vec<Shard<SimDriver>>) {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
         let connections_max = config.connections_max.max(8);
+        let access = AccessConfig { publish: PublishAccess::Loopback, ..config.access.clone() };
         let slots = connections_max + REFUSAL_SLOTS;
         options.limits.slots = slots;
         let net = SimNet::new(1, options);
@@ -98,9 +100,10 @@ impl Stage {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
+            failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
-            config: Config { connections_max, ..config },
+            config: Config { connections_max, access, ..config },
             ring,
         });
         let (mut driver, reader) = (net.driver(0), readers.remove(0));

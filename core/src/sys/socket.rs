@@ -20,6 +20,9 @@ pub struct ListenOptions {
     pub backlog: i32,
     /// Let several sockets listen on one address: one a shard, the kernel spreads connections over them.
     pub reuse_port: bool,
+    /// An IPv6 address takes IPv6 clients alone, so that `[::]` and `0.0.0.0` can stand side by side (`IPV6_V6ONLY`). Else
+    /// `[::]` takes IPv4 clients too, whose addresses come as `::ffff:1.2.3.4`.
+    pub v6only: bool,
     /// Send small frames at once (`TCP_NODELAY`).
     pub nodelay: bool,
     /// Most unsent bytes the kernel takes before a send says `EAGAIN` (`TCP_NOTSENT_LOWAT`): what a laggard has not got stays
@@ -39,6 +42,7 @@ impl Default for ListenOptions {
         ListenOptions {
             backlog: 4096,
             reuse_port: true,
+            v6only: true,
             nodelay: true,
             notsent_lowat: Some(32 << 10),
             user_timeout_ms: None,
@@ -49,8 +53,6 @@ impl Default for ListenOptions {
 }
 
 /// A non-blocking, close-on-exec TCP socket that listens on `addr` (port 0: the kernel chooses, see [`local_addr`]).
-///
-/// An IPv6 address takes IPv6 alone, so that `[::]` and `0.0.0.0` can stand side by side.
 ///
 /// # Errors
 /// What the kernel answers: `EADDRINUSE`, `EACCES` (port below 1024), `EADDRNOTAVAIL`, `EMFILE` …
@@ -64,7 +66,7 @@ pub fn listen(addr: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> 
         sockopt::set_socket_reuseport(&fd, true)?;
     }
     if addr.is_ipv6() {
-        sockopt::set_ipv6_v6only(&fd, true)?;
+        sockopt::set_ipv6_v6only(&fd, options.v6only)?;
     }
     if options.nodelay {
         sockopt::set_tcp_nodelay(&fd, true)?;

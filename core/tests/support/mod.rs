@@ -12,7 +12,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use fanwire::{Config, DriverChoice, Engine, StartError};
+use fanwire::{Config, DriverChoice, Engine, PublishAccess, StartError};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
@@ -74,6 +74,7 @@ pub fn config(driver: DriverChoice) -> Config {
         connections_max: 1_000,
         ..Config::default()
     };
+    config.access.publish = PublishAccess::Loopback;
     config.memory.pool_bytes = 64 << 20;
     config.memory.payload_bytes = 160 << 20;
     config

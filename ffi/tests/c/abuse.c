@@ -25,6 +25,7 @@ static void all_engine_calls(fw_engine *engine, fw_status wanted) {
     EXPECT(wanted, fw_shutdown(engine, 0));
     EXPECT(wanted, fw_stop(engine));
     EXPECT(wanted, fw_is_running(engine, &is_running));
+    EXPECT(wanted, fw_failure(engine, text, sizeof text, &length));
     EXPECT(wanted, fw_address(engine, 0, text, sizeof text, &length));
     CHECK(fw_port(engine) == 0);
     EXPECT(wanted, fw_driver_name(engine, text, sizeof text, &length));
@@ -152,6 +153,7 @@ static void null_arguments_of_the_engine(fw_engine *engine) {
     fw_topic *topic;
     EXPECT(FW_NULL, fw_is_running(engine, NULL));
     EXPECT(FW_NULL, fw_address(engine, 0, NULL, 1, NULL));
+    EXPECT(FW_NULL, fw_failure(engine, NULL, 1, NULL));
     EXPECT(FW_NULL, fw_driver_name(engine, NULL, 1, NULL));
     EXPECT(FW_NULL, fw_memory_plan(engine, NULL, 1, &length));
     EXPECT(FW_NULL, fw_send_to(engine, 1, FW_KIND_BINARY, NULL, 1));

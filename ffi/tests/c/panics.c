@@ -45,6 +45,7 @@ int main(int argc, char **argv) {
         PLANTED(fw_stop, fw_stop(engine));
         PLANTED(fw_engine_free, fw_engine_free(engine));
         PLANTED(fw_is_running, fw_is_running(engine, &is_running));
+        PLANTED(fw_failure, fw_failure(engine, text, sizeof text, &count));
         PLANTED(fw_address, fw_address(engine, 0, text, sizeof text, &count));
         PLANTED(fw_port, fw_port(engine) == 0 ? FW_INTERNAL : FW_OK);
         PLANTED(fw_driver_name, fw_driver_name(engine, text, sizeof text, &count));

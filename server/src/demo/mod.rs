@@ -15,6 +15,7 @@ use fanwire::Engine;
 
 use self::http::{File, Site};
 use crate::args::DemoArgs;
+use crate::console;
 use crate::engine;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::signals::StopRequests;
@@ -48,11 +49,13 @@ pub fn run(args: &DemoArgs) -> Outcome {
         .or_exit(Exit::Software, || "cannot start the page's thread".into())?;
     let fleet = fleet::start(&engine, args.seed)?;
     engine::announce(&engine);
-    engine::say(&format!("page at http://{page_address}/"));
-    stop.wait();
-    tracing::info!("{}: stopping", stop.name());
+    console::say(&format!("page at http://{page_address}/"));
+    engine::wait(&engine, &stop);
+    if stop.is_asked() {
+        tracing::info!("{}: stopping", stop.name());
+    }
     fleet.stop();
-    engine::stop(engine, args.shutdown_timeout.0);
+    engine::stop(engine, args.shutdown_timeout.0)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -61,7 +61,8 @@ def drivers(running_drivers):
 def fanwire():
     """The address of a running `fanwire serve`."""
     server = Server(
-        built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER
+        built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER,
+        "--publish", "loopback",
     )
     yield server.address
     server.stop()

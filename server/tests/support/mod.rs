@@ -43,9 +43,14 @@ impl Fanwire {
         Self::start_with(&arguments.split_whitespace().collect::<Vec<_>>(), &[])
     }
 
-    /// Starts it with arguments, and bytes for its stdin.
+    /// Starts it with arguments, and bytes for its stdin. A test's own publishers may publish to `serve`, unless it says who may.
     pub fn start_with(arguments: &[&str], stdin: &[u8]) -> Self {
-        Self::spawn(Command::new(env!("CARGO_BIN_EXE_fanwire")).args(arguments), stdin)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+        command.args(arguments);
+        if arguments.first() == Some(&"serve") && !arguments.contains(&"--publish") {
+            command.args(["--publish", "loopback"]);
+        }
+        Self::spawn(&mut command, stdin)
     }
 
     /// Starts a command that becomes it.

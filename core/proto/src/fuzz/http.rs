@@ -45,7 +45,7 @@ pub fn http(data: &[u8]) {
         }
     };
     let plain = plain.unwrap_or_else(|| panic!("taken, but not HTTP/1.1: {:?}", String::from_utf8_lossy(wire)));
-    assert_eq!((request.method(), request.target()), (plain.method, plain.target));
+    assert_eq!((request.method(), request.target()), (plain.method, plain.from_path_on));
     for (name, _) in &plain.headers {
         let expected = plain.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
         assert!(request.lines(name).eq(expected), "other values of {name}");
@@ -80,6 +80,10 @@ fn scan(wire: &[u8], limits: RequestLimits, cuts: Cuts) -> Result<Option<usize>,
 struct Plain<'a> {
     method: &'a str,
     target: &'a str,
+    /// Of the target.
+    from_path_on: &'a str,
+    /// The host that a target in absolute form names.
+    authority: Option<&'a str>,
     /// Values without the white space around them.
     headers: Vec<(&'a str, &'a [u8])>,
 }
@@ -89,21 +93,41 @@ impl<'a> Plain<'a> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
-    /// Whether the Host header is beyond doubt, too: a name or address, perhaps a port.
+    /// Whether the hosts are beyond doubt, too: a name or address, perhaps a port.
     fn is_simple(&self) -> bool {
         let Some(host) = self.value("host") else { return false };
         if WITHOUT_TAB.iter().any(|name| self.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v.is_empty()))
         {
             return false;
         }
-        let mut parts = host.split(|&b| b == b':');
-        let name = parts.next().unwrap_or_default();
-        let port = parts.next();
-        !name.is_empty()
-            && name.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
-            && port.is_none_or(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit))
-            && parts.next().is_none()
+        is_simple_host(host) && self.authority.is_none_or(|authority| is_simple_host(authority.as_bytes()))
     }
+}
+
+fn is_simple_host(host: &[u8]) -> bool {
+    let mut parts = host.split(|&b| b == b':');
+    let name = parts.next().unwrap_or_default();
+    let port = parts.next();
+    !name.is_empty()
+        && name.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        && port.is_none_or(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit))
+        && parts.next().is_none()
+}
+
+/// Whether this may be a host at all.
+fn is_host(host: &[u8]) -> bool {
+    !host.is_empty() && !host.iter().any(|b| b" ,/?#@\\\"<>^`{|}".contains(b))
+}
+
+/// A target taken apart: the host that it names in absolute form, and what follows.
+fn take_apart(target: &str) -> Option<(Option<&str>, &str)> {
+    if target.starts_with('/') {
+        return Some((None, target));
+    }
+    let lower = target.to_ascii_lowercase();
+    let begin = ["http://", "https://"].iter().find(|scheme| lower.starts_with(**scheme))?.len();
+    let end = target[begin..].find(['/', '?']).map_or(target.len(), |at| begin + at);
+    Some((Some(&target[begin..end]), &target[end..]))
 }
 
 /// A head that no parser reads in two ways; `None` for everything else, incomplete heads included.
@@ -131,8 +155,9 @@ fn read_plainly(wire: &[u8], limits: RequestLimits) -> Option<Plain<'_>> {
     let parts: Vec<&str> = request_line.split(' ').collect();
     let [method, target, "HTTP/1.1"] = parts[..] else { return None };
     let is_method = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
-    let is_target = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-    if !is_method || !is_target {
+    let is_target = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    let (authority, from_path_on) = take_apart(target)?;
+    if !is_method || !is_target || !authority.is_none_or(|authority| is_host(authority.as_bytes())) {
         return None;
     }
     let headers = headers.iter().map(|line| {
@@ -155,7 +180,7 @@ fn read_plainly(wire: &[u8], limits: RequestLimits) -> Option<Plain<'_>> {
         }
         Some((name, value))
     });
-    let plain = Plain { method, target, headers: headers.collect::<Option<_>>()? };
+    let plain = Plain { method, target, from_path_on, authority, headers: headers.collect::<Option<_>>()? };
     for name in ["host", "origin", "authorization", "content-length", "sec-websocket-key", "sec-websocket-version"] {
         let mut values = plain.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value);
         let is_plain = |value: &&[u8]| value.iter().all(|&b| (0x20..=0x7E).contains(&b));
@@ -164,8 +189,7 @@ fn read_plainly(wire: &[u8], limits: RequestLimits) -> Option<Plain<'_>> {
         }
     }
     let host = plain.value("host")?;
-    let is_host = !host.is_empty() && !host.iter().any(|b| b" ,/?#@\\\"<>^`{|}".contains(b));
-    is_host.then_some(plain)
+    is_host(host).then_some(plain)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -195,7 +219,9 @@ fn check_target(text: &str) {
     assert!(target.topics.len() <= TOPICS_MAX);
     assert!(target.topics.iter().all(|topic| !topic.is_empty()), "an empty topic");
     assert_eq!(target.endpoint == Endpoint::Topic, target.path.starts_with("/t/"));
-    assert!(text.starts_with(target.path) && text.ends_with(target.query));
+    let has_path = text.starts_with('/');
+    assert!(if has_path { text.starts_with(target.path) } else { target.path == "/" });
+    assert!(text.ends_with(target.query));
     let _ = target.parameter("token");
     // Encoded in full, the topics come back; so they do as parameters.
     let encoded = |topic: &str| topic.bytes().map(|b| format!("%{b:02X}")).collect::<String>();

@@ -11,6 +11,7 @@ use crate::config::Config;
 pub use crate::counters::{Counters, ShardStats};
 use crate::epoch::Epochs;
 use crate::event::Event;
+use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::Registry;
 use crate::shard::readmission::Notes;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub mailboxes: Vec<CachePadded<Mailbox>>,
     /// Connections open on all shards.
     pub open: AtomicU32,
+    /// The first shard that failed.
+    pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
     pub wall_ns: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Rings when a shard has put events into its mailbox.

@@ -193,6 +193,7 @@ impl<D: Driver> Shard<D> {
     fn free(&mut self, slot: u32) {
         let connection = self.clients.id(slot);
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
+        self.pending.leave(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.ears.driver.close(Slot(slot));

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::config::{PublishAccess, nanoseconds};
 use crate::driver::Driver;
 use crate::event::{Event, Protocol};
+use crate::origin;
+use crate::proto::close::CloseCode;
 use crate::proto::deflate;
 use crate::proto::handshake::{Refusal, Upgrade};
 use crate::proto::request::{Request, RequestLimits, RequestScanner};
@@ -58,6 +60,10 @@ impl<D: Driver> Shard<D> {
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
+        if let Some(goes) = self.pending.admit(slot, peer) {
+            self.stats.refused += 1;
+            self.cut(goes, CloseCode::ABNORMAL.to_u16());
+        }
         let limits =
             RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
         let extra = self.clients.extra(slot);
@@ -69,8 +75,9 @@ impl<D: Driver> Shard<D> {
 
     /// More of the upgrade request has arrived.
     pub(super) fn on_request_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        let most = self.shared.config.limits.request_bytes_max;
         let extra = self.clients.extra(slot);
-        extra.inbox.extend_from_slice(bytes);
+        extend_within(&mut extra.inbox, bytes, most);
         if extra.request_len > 0 {
             // Waiting for the registry; what comes meanwhile are the first frames.
             self.check_held_bytes(slot);
@@ -110,6 +117,7 @@ impl<D: Driver> Shard<D> {
 
     fn upgrade(&mut self, slot: u32, mut inbox: Vec<u8>, accepted: Accepted) {
         let Accepted { response, protocol, topics, path, may_publish, deflate, echo } = accepted;
+        self.pending.leave(slot);
         self.release_input(slot);
         let extra = self.clients.extra(slot);
         let (len, peer) = (extra.request_len, extra.peer.take());
@@ -177,7 +185,7 @@ impl<D: Driver> Shard<D> {
         let origins = &config.access.allowed_origins;
         if let Some(origin) = request.origin()
             && !origins.is_empty()
-            && !origins.iter().any(|o| o == origin)
+            && !origin::is_allowed(origin, origins)
         {
             return Verdict::Refused(Refusal::forbidden("this origin may not connect"));
         }
@@ -231,6 +239,16 @@ impl<D: Driver> Shard<D> {
             echo: target.echo,
         }))
     }
+}
+
+/// Appends, growing by doubling up to `most` and what came last: so much and no more is in the memory sum.
+fn extend_within(inbox: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let needed = inbox.len() + bytes.len();
+    if needed > inbox.capacity() {
+        let doubled = (2 * inbox.capacity()).min(most);
+        inbox.reserve_exact(needed.max(doubled) - inbox.len());
+    }
+    inbox.extend_from_slice(bytes);
 }
 
 fn is_loopback(peer: SocketAddr) -> bool {

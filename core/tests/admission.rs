@@ -1,0 +1,85 @@
+//! Silent sockets of one address shut nobody out: connections before their upgrade have a quota of their own.
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use fanwire::{DriverChoice, Engine};
+use rustix::net::{AddressFamily, SocketType};
+use support::{Bare, addr, config, settle, start, subscribe, upgrade_request, wait_until};
+
+on_both_drivers![
+    silent_sockets_of_one_address_push_out_their_own_and_nobody_else,
+    a_refused_client_that_lingers_is_counted_until_it_is_gone,
+];
+
+const QUOTA: u32 = 8;
+
+fn crowded(driver: DriverChoice) -> Engine {
+    let mut config = config(driver);
+    config.connections_max = 20;
+    config.limits.handshakes_max = QUOTA;
+    start(config)
+}
+
+/// A connection from another address of this machine.
+fn from_elsewhere(to: SocketAddr) -> Bare {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0))).expect("127.0.0.2 is this machine");
+    rustix::net::connect(&socket, &to).expect("the port is open");
+    Bare::over(TcpStream::from(socket))
+}
+
+fn silent_sockets_of_one_address_push_out_their_own_and_nobody_else(driver: DriverChoice) {
+    let engine = crowded(driver);
+    let mut old = subscribe(addr(&engine), &["news"]);
+    let open = |count: u64| {
+        let before = engine.stats().total.accepted;
+        let sockets: Vec<Bare> = (0..count).map(|_| Bare::connect(addr(&engine))).collect();
+        wait_until("all are accepted", || engine.stats().total.accepted == before + count);
+        sockets
+    };
+    // The quota exactly, and nobody goes.
+    let full = open(QUOTA.into());
+    assert_eq!(engine.stats().total.refused, 0);
+
+    let mut newcomer = from_elsewhere(addr(&engine));
+    let request = upgrade_request("/t/news", None);
+    let (half, rest) = request.split_at(request.len() / 2);
+    newcomer.send(half.as_bytes());
+    wait_until("the oldest makes room", || engine.stats().total.refused == 1);
+    // Many times more than there is room for.
+    let flood = open(60);
+    wait_until("each makes room", || engine.stats().total.refused == 61);
+    wait_until("so many are left", || engine.stats().total.connections == 1 + u64::from(QUOTA));
+
+    newcomer.send(rest.as_bytes());
+    assert!(newcomer.response_head().starts_with("HTTP/1.1 101 "));
+    settle(&mut old);
+    let oldest = full.into_iter().next().expect("it was opened");
+    assert_eq!({ oldest }.frame(), None, "it was cut off");
+    drop(flood);
+    engine.shutdown_now();
+}
+
+fn a_refused_client_that_lingers_is_counted_until_it_is_gone(driver: DriverChoice) {
+    let engine = crowded(driver);
+    // Answered with 404 and waited for: they close nothing.
+    let refused: Vec<Bare> = (0..u64::from(QUOTA) + 3)
+        .map(|n| {
+            let mut client = Bare::connect(addr(&engine));
+            client.send(upgrade_request("/nowhere", None).as_bytes());
+            assert!(client.response_head().starts_with("HTTP/1.1 404 "), "number {n}");
+            client
+        })
+        .collect();
+    wait_until("three made room", || engine.stats().total.refused == 3);
+    wait_until("the others linger", || engine.stats().total.connections == u64::from(QUOTA));
+    drop(refused);
+    wait_until("they are gone", || engine.stats().total.connections == 0);
+    let held: Vec<Bare> = (0..QUOTA).map(|_| Bare::connect(addr(&engine))).collect();
+    wait_until("there is room again", || engine.stats().total.connections == u64::from(QUOTA));
+    assert_eq!(engine.stats().total.refused, 3);
+    drop(held);
+    engine.shutdown_now();
+}
