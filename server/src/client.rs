@@ -29,7 +29,7 @@ use crate::url::Url;
 
 /// Largest message accepted: the engine's largest payload as text of control characters, each of which takes six bytes in JSON,
 /// and what stands around it.
-const MESSAGE_BYTES_MAX: u64 = (6 * 64 << 20) + (64 << 10);
+const MESSAGE_BYTES_MAX: u64 = 6 * (64 << 20) + (64 << 10);
 /// Free room wanted in the input buffer before a read: one read then brings many small frames.
 pub const READ_BYTES: usize = 256 << 10;
 

@@ -121,9 +121,9 @@ impl Ledger {
         self.since_bytes_max = self.topics.iter().map(|(name, topic)| topic.numbers.entry_bytes_max(name)).sum();
     }
 
-    /// True where this name or pattern was subscribed to before: topics that it brings and that are not known are new.
+    /// True where this name or pattern was subscribed to before, by itself or as a part of another pattern: topics that it brings and that are not known are new.
     pub fn was_asked(&self, topic: &str) -> bool {
-        self.asked.contains(topic)
+        self.asked.contains(topic) || self.asked.iter().any(|asked| covers(asked, topic))
     }
 
     /// True before any subscription was in force.
@@ -197,9 +197,41 @@ impl Ledger {
     }
 }
 
+/// Whether a pattern brings all that a name or another pattern brings.
+fn covers(pattern: &str, other: &str) -> bool {
+    // No wildcard stands for the engine's own topics.
+    let is_own = other.starts_with('$');
+    let (mut pattern, mut other) = (pattern.split('/'), other.split('/'));
+    let mut is_first = true;
+    loop {
+        let is_open = !(is_own && std::mem::take(&mut is_first));
+        match (pattern.next(), other.next()) {
+            (None, None) => return true,
+            (Some("**"), Some(_)) => return is_open,
+            (Some("*"), Some(level)) if level != "**" && is_open => {}
+            (Some(level), Some(same)) if level == same => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_what_was_asked_for_was_asked_for() {
+        for (pattern, other) in
+            [("**", "a"), ("**", "a/**"), ("a/**", "a/*/c"), ("a/*", "a/b"), ("*/b", "*/b"), ("$x", "$x")]
+        {
+            assert!(covers(pattern, other), "{pattern} {other}");
+        }
+        for (pattern, other) in
+            [("a/*", "a/**"), ("a/*", "a/b/c"), ("a/**", "a"), ("a", "b"), ("**", "$x"), ("*", "$x"), ("a/b", "a")]
+        {
+            assert!(!covers(pattern, other), "{pattern} {other}");
+        }
+    }
 
     fn subscribed(epoch: u64, normal: Option<u64>) -> Subscribed<'static> {
         let seq = [None, None, normal, None];

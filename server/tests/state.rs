@@ -145,7 +145,8 @@ fn more_topics_than_a_request_can_name_are_an_error_before_anything_is_lost() {
     fs::copy(folder.path().join("state"), &part).unwrap();
     let first = format!("{long}/0");
     publish(&url, &first, 0..2);
-    let expected = [if printed > 0 { vec![] } else { vec!["0".to_owned()] }, lines_of(&first, 0..2)].concat();
+    let is_printed = out.lines().any(|line| line == "0");
+    let expected = [if is_printed { vec![] } else { vec!["0".to_owned()] }, lines_of(&first, 0..2)].concat();
     let count = expected.len().to_string();
     let came = ended_with(sub(&[&url, &first, "--state", part.to_str().unwrap(), "--count", &count]), 0);
     assert_eq!(came, expected);
