@@ -31,21 +31,22 @@ done
 # What is changed, which tests look, and what else decides what comes of it.
 files_of() {
     case "$1" in
-    codec) echo core/src/proto/{header,mask,decoder,encoder,close,utf8}.rs ;;
+    codec) echo core/proto/src/{header,mask,decoder,encoder,close,utf8}.rs ;;
     log) echo core/src/log/{pool,stream}.rs ;;
     cursors) echo core/src/shard/{topics,pick,pressure,send}.rs ;;
     esac
 }
+package_of() { [ "$1" = codec ] && echo fanwire-proto || echo fanwire; }
 tests_of() {
     case "$1" in
-    codec) echo proto::{header,mask,decoder,encoder,close,utf8} ;;
+    codec) echo header:: mask:: decoder:: encoder:: close:: utf8:: ;;
     log) echo log:: sim::stage sim::seeds::chosen_seeds ;;
     cursors) echo shard:: sim::stage sim::seeds::chosen_seeds ;;
     esac
 }
 around() {
     case "$1" in
-    codec) echo core/src/proto ;;
+    codec) echo core/proto/src ;;
     log) echo core/src/log core/src/sim ;;
     cursors) echo core/src/shard core/src/log core/src/sim ;;
     esac
@@ -78,7 +79,7 @@ piece() {
         # The dependencies as in every test, the engine unoptimised: that is built most quickly.
         export CARGO_TARGET_DIR=$target CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=0 FANWIRE_SEEDS=1..11
         # shellcheck disable=SC2046
-        cargo mutants --in-place --package fanwire "${arguments[@]}" --shard "$number/$count" --sharding round-robin \
+        cargo mutants --in-place --package "$(package_of "$area")" "${arguments[@]}" --shard "$number/$count" --sharding round-robin \
             --baseline "${baseline[$area]:-run}" --timeout 120 --build-timeout 600 --no-times --output "$work/out" --cargo-arg=--lib \
             -- -- $(tests_of "$area")
     )
@@ -89,7 +90,7 @@ piece() {
 count_of() {
     local file arguments=()
     for file in $(files_of "$1"); do arguments+=(--file "$file"); done
-    cargo mutants --list --package fanwire "${arguments[@]}" | wc -l
+    cargo mutants --list --package "$(package_of "$1")" "${arguments[@]}" | wc -l
 }
 
 sample() {

@@ -750,7 +750,7 @@ fw_status fw_topic_id(const struct fw_topic *topic,
                       uint32_t *id,
                       uint64_t *epoch);
 
-/// Publishes one message: copies it, once. `*position` (which may be NULL) is set to its place in the order of all messages
+/// Publishes one message: copies it, once. `*position` (which may be NULL) is set to its place in the order of its priority's messages
 /// of the engine.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.

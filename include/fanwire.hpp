@@ -199,7 +199,7 @@ private:
     std::size_t size_ = 0;
 };
 
-// A message's place in the order of all messages of an engine.
+// A message's place in the order of all messages of its priority.
 using Position = std::uint64_t;
 using Connection = std::uint64_t;
 

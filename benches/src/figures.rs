@@ -148,7 +148,8 @@ impl Figure {
         let publish = || topic.publish(Priority::Normal, Kind::Json, &payload).expect("the ring has room");
         for _ in 0..FILL / 64 {
             (0..64).for_each(|_| _ = publish());
-            shard.turn();
+            // So many are rendered and sent in pieces.
+            (0..8).for_each(|_| shard.turn());
         }
         if let Some(last) = last {
             self.check(&mut shard, last, &payload, &publish);

@@ -41,22 +41,22 @@ copy() {
 
 codec_defects() {
     # A length of exactly 125 in the 16-bit form is taken.
-    plant core/src/proto/header.rs '(126, 0..=125) | (127, 0..=0xFFFF)' '(126, 0..=124) | (127, 0..=0xFFFF)'
+    plant core/proto/src/header.rs '(126, 0..=125) | (127, 0..=0xFFFF)' '(126, 0..=124) | (127, 0..=0xFFFF)'
     # Two Content-Length headers are taken.
-    plant core/src/proto/request.rs 'const SINGLE: [&str; 6] =' 'const SINGLE: [&str; 5] ='
-    plant core/src/proto/request.rs '"Authorization", "Content-Length", "Sec' '"Authorization", "Sec'
+    plant core/proto/src/request.rs 'const SINGLE: [&str; 6] =' 'const SINGLE: [&str; 5] ='
+    plant core/proto/src/request.rs '"Authorization", "Content-Length", "Sec' '"Authorization", "Sec'
     # A window of 16 bits is agreed to.
-    plant core/src/proto/deflate.rs "unit @ b'0'..=b'5'" "unit @ b'0'..=b'6'"
+    plant core/proto/src/deflate.rs "unit @ b'0'..=b'5'" "unit @ b'0'..=b'6'"
     # A stored block that the left-out tail fills up is taken.
-    plant core/src/proto/inflate.rs 'self.message.has_ended && out.len() - self.message.start == len' 'self.message.has_ended'
+    plant core/proto/src/inflate.rs 'self.message.has_ended && out.len() - self.message.start == len' 'self.message.has_ended'
     # A stream that ends two bits before its byte does is thought to have room for three.
-    plant core/src/proto/compress/blocks.rs 'last.end % 8, 1..=5' 'last.end % 8, 1..=6'
+    plant core/proto/src/compress/blocks.rs 'last.end % 8, 1..=5' 'last.end % 8, 1..=6'
     # One control character is not escaped where strings are looked through in chunks.
-    plant core/src/proto/json.rs 'any | (b < 0x20)' 'any | (b < 0x1f)'
+    plant core/proto/src/json.rs 'any | (b < 0x20)' 'any | (b < 0x1f)'
     # An extension with a 16-bit length is read with 8 bits.
-    plant core/src/proto/msgpack/reader.rs '0xc8 => self.extension::<2>()?' '0xc8 => self.extension::<1>()?'
+    plant core/proto/src/msgpack/reader.rs '0xc8 => self.extension::<2>()?' '0xc8 => self.extension::<1>()?'
     # The head of a record is forgotten where a batch's size is foreseen.
-    plant core/src/proto/batch.rs 'self.block_bytes(out).saturating_add(RECORD_HEAD_BYTES).saturating_add(payload_bytes)' \
+    plant core/proto/src/batch.rs 'self.block_bytes(out).saturating_add(RECORD_HEAD_BYTES).saturating_add(payload_bytes)' \
         'self.block_bytes(out).saturating_add(payload_bytes)'
 }
 

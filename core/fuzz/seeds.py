@@ -2,7 +2,7 @@
 """Writes the hand-made seeds of the fuzz targets into core/fuzz/seeds: RFC examples, rows of our test tables, edges.
 
 The files are in the repository; run this again only after changing it:  python3 core/fuzz/seeds.py
-What the bytes in front mean is said in core/src/fuzz.
+What the bytes in front mean is said in core/proto/src/fuzz.
 """
 
 import itertools

@@ -91,6 +91,9 @@ pub struct MemoryConfig {
     pub payload_bytes: usize,
     /// Copies of half-sent frames whose log memory was needed, whole engine.
     pub remainder_bytes: usize,
+    /// Input and answers that wait, and what clients asked for (patterns, names that are no topics yet), whole engine. Who asks for
+    /// more than is left is closed with 1013.
+    pub client_bytes: usize,
     /// Lock all memory (`mlockall`), so that nothing is ever paged out. Refused where `RLIMIT_MEMLOCK` is below the memory sum
     /// and the process lacks `CAP_IPC_LOCK`.
     pub lock_memory: bool,
@@ -104,6 +107,7 @@ impl Default for MemoryConfig {
             lane_bytes: 8 << 20,
             payload_bytes: POOL_BYTES_DEFAULT,
             remainder_bytes: 16 << 20,
+            client_bytes: 64 << 20,
             lock_memory: false,
         }
     }

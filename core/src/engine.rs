@@ -19,6 +19,7 @@ use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverLimits};
+use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
 use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
@@ -26,7 +27,7 @@ use crate::registry::{Registry, TopicError};
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::wake::EventFd;
-use crate::sys::{clock, cpu, limits, memory, signal};
+use crate::sys::{clock, cpu, limits, memory, random, signal};
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
@@ -192,8 +193,9 @@ impl Engine {
             Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
         let ringer = bell.clone();
         let events = config.events.capacity;
+        let random = random::bits().map_err(|error| StartError::System { what: "draw random bits", error })?;
         let shared = Arc::new(Shared {
-            epoch: clock::realtime_ns() / 1_000,
+            epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),

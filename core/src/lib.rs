@@ -16,19 +16,20 @@
 #[doc(hidden)]
 pub mod bench;
 mod config;
+mod counters;
 mod driver;
 mod engine;
+mod epoch;
 mod event;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzz;
-mod ingest;
 mod log;
 mod plan;
-pub mod proto;
 mod registry;
+pub mod settings;
 mod shard;
 #[cfg(fuzzing)]
 pub mod sim;
@@ -36,17 +37,22 @@ pub mod sim;
 mod sim;
 mod sys;
 mod topic;
-mod types;
-mod usdt;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]
 static ALLOCATOR: sys::guard::GuardAllocator = sys::guard::GuardAllocator::new();
 
+// The crates below, under the names that the engine calls them by.
+pub use fanwire_proto as proto;
+use fanwire_ring as ingest;
+use fanwire_ring::usdt;
+use fanwire_types as types;
+
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
+pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
@@ -54,6 +60,6 @@ pub use events::Events;
 pub use ingest::{Payload, Position};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
-pub use shard::ShardStats;
+pub use settings::{Setting, SettingError, settings};
 pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::Config;
 use crate::event::Event;
-use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN, Ring};
+use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::shard;
 
@@ -18,14 +18,6 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Descriptors kept for the engine and its host.
 const OWN_FILES: u64 = 128;
-/// Most cursors that can be configured.
-const CURSORS_MAX: u32 = 1 << 30;
-/// Most events that may wait on one shard: their places are taken from the system at once.
-const EVENTS_MAX: usize = 1 << 20;
-/// Longest name of a server: it must fit in `welcome`.
-const SERVER_NAME_MAX: usize = 255;
-/// More memory than any machine has: sums of such numbers do not overflow.
-const BYTES_MAX: usize = 1 << 50;
 /// Most shards.
 pub const SHARDS_MAX: usize = 64;
 
@@ -155,7 +147,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, one by one; if it does not fit in the machine's memory, every line of the sum.
     pub fn plan(&self) -> Result<MemoryPlan, Vec<ConfigError>> {
-        self.clone().resolved().plan_for(self.shard_count(), crate::sys::limits::memory_available())
+        self.plan_for(self.shard_count(), crate::sys::limits::memory_available())
     }
 
     /// Adds up what this configuration may use at most, with `shards` shards, where `available` bytes of memory can be had
@@ -164,116 +156,34 @@ impl Config {
     /// # Errors
     /// As [`Config::plan`].
     pub fn plan_for(&self, shards: usize, available: Option<u64>) -> Result<MemoryPlan, Vec<ConfigError>> {
-        let mut errors = Vec::new();
-        let mut wrong = |field, value: &dyn fmt::Display, problem: String| {
-            errors.push(ConfigError { field, value: value.to_string(), problem });
-        };
+        let config = self.clone().resolved();
+        config.validate_for(shards)?;
+        let plan = config.sum(shards, available);
+        match available {
+            Some(available) if plan.total_bytes() > available => Err(does_not_fit(&plan, available)),
+            _ => Ok(plan),
+        }
+    }
+
+    /// The sum of a legal configuration.
+    fn sum(&self, shards: usize, available: Option<u64>) -> MemoryPlan {
         let memory = &self.memory;
-        let limits = &self.limits;
-        if !(1..=SHARDS_MAX).contains(&shards) {
-            wrong("shards", &shards, format!("1 to {SHARDS_MAX} shards are possible"));
-        }
-        if self.listen.is_empty() {
-            wrong("listen", &"[]", "at least one address is needed".into());
-        }
-        if !memory.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&memory.ring_bytes) {
-            wrong(
-                "memory.ring_bytes",
-                &memory.ring_bytes,
-                format!("must be a power of two from {RING_BYTES_MIN} to {RING_BYTES_MAX}"),
-            );
-        }
-        for (field, bytes) in [
-            ("memory.pool_bytes", memory.pool_bytes),
-            ("memory.lane_bytes", memory.lane_bytes),
-            ("memory.payload_bytes", memory.payload_bytes),
-            ("memory.remainder_bytes", memory.remainder_bytes),
-        ] {
-            if bytes > BYTES_MAX {
-                wrong(field, &bytes, format!("must be at most {BYTES_MAX}"));
-            }
-        }
-        if memory.lane_bytes < 16 << 10 {
-            wrong("memory.lane_bytes", &memory.lane_bytes, "must be at least 16384".into());
-        }
-        if memory.pool_bytes / shards.max(1) < memory.lane_bytes {
-            wrong(
-                "memory.pool_bytes",
-                &memory.pool_bytes,
-                format!("one shard's part must hold at least one lane (memory.lane_bytes = {})", memory.lane_bytes),
-            );
-        }
-        if limits.message_bytes_max == 0 || limits.message_bytes_max > MESSAGE_BYTES_MAX {
-            wrong(
-                "limits.message_bytes_max",
-                &limits.message_bytes_max,
-                format!("must be from 1 to {MESSAGE_BYTES_MAX}"),
-            );
-        }
-        if memory.payload_bytes / 2 < limits.message_bytes_max {
-            wrong(
-                "memory.payload_bytes",
-                &memory.payload_bytes,
-                format!(
-                    "must hold two of the largest messages (limits.message_bytes_max = {})",
-                    limits.message_bytes_max
-                ),
-            );
-        }
-        if !(512..=64 << 10).contains(&limits.request_bytes_max) {
-            wrong("limits.request_bytes_max", &limits.request_bytes_max, "must be from 512 to 65536".into());
-        }
-        if !(1 << 10..=64 << 20).contains(&limits.unsent_bytes_max) {
-            wrong("limits.unsent_bytes_max", &limits.unsent_bytes_max, "must be from 1024 to 67108864".into());
-        }
-        if limits.handshake_timeout.is_zero() {
-            wrong("limits.handshake_timeout", &"0", "must be above zero".into());
-        }
-        if self.connections_max == 0 || self.connections_max > 16_000_000 {
-            wrong("connections_max", &self.connections_max, "must be from 1 to 16000000".into());
-        }
-        if self.cursors_max == 0 || self.cursors_max > CURSORS_MAX {
-            wrong("cursors_max", &self.cursors_max, format!("must be from 1 to {CURSORS_MAX}"));
-        }
-        if self.topics_max == 0 || self.topics_max > 1_000_000 {
-            wrong("topics_max", &self.topics_max, "must be from 1 to 1000000".into());
-        }
-        if self.server_name.len() > SERVER_NAME_MAX {
-            wrong("server_name", &self.server_name, format!("must have at most {SERVER_NAME_MAX} bytes"));
-        }
-        if self.events.capacity > EVENTS_MAX {
-            wrong("events.capacity", &self.events.capacity, format!("must be at most {EVENTS_MAX}"));
-        }
-        if self.events.messages && self.events.capacity == 0 {
-            wrong("events.messages", &true, "needs events.capacity above zero".into());
-        }
-        for topic in &self.topics {
-            if let Err(error) = crate::proto::topic::Pattern::parse(&topic.pattern) {
-                wrong("topics.pattern", &topic.pattern, error.to_string());
-            }
-            if let Some(bytes) = topic.lane_bytes
-                && !(16 << 10..=memory.pool_bytes / shards.max(1)).contains(&bytes)
-            {
-                wrong(
-                    "topics.lane_bytes",
-                    &bytes,
-                    "must be from 16384 to one shard's part of memory.pool_bytes".into(),
-                );
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
         let shards_u64 = shards as u64;
         let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let mut plan = MemoryPlan {
             lines: vec![
                 line("ingest ring", Ring::footprint(memory.ring_bytes, shards) as u64, "memory.ring_bytes"),
+                line(
+                    "ingest ring, critical messages",
+                    Ring::critical_footprint(memory.ring_bytes, shards, self.topics_max as usize) as u64,
+                    "memory.ring_bytes",
+                ),
                 line("log blocks", memory.pool_bytes as u64, "memory.pool_bytes"),
                 line("log index", BlockPool::index_limit_bytes(memory.pool_bytes) as u64, "memory.pool_bytes"),
                 line("claims, references, messages in transit", memory.payload_bytes as u64, "memory.payload_bytes"),
                 line("copies of half-sent frames", memory.remainder_bytes as u64, "memory.remainder_bytes"),
+                line("what waits of clients", memory.client_bytes as u64, "memory.client_bytes"),
                 line(
                     "receive buffers",
                     shards_u64 * u64::from(RECV_BUFFERS) * u64::from(RECV_BYTES + crate::driver::RECV_HEADROOM as u32),
@@ -290,22 +200,17 @@ impl Config {
             let bytes = shards_u64 * self.events.capacity as u64 * event_bytes;
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
         }
-        match available {
-            Some(available) if plan.total_bytes() > available => Err(plan
-                .lines
-                .iter()
-                .map(|l| ConfigError {
-                    field: l.field,
-                    value: mib(l.bytes),
-                    problem: format!(
-                        "part of {} for {} that do not fit in {}",
-                        mib(plan.total_bytes()),
-                        l.what,
-                        mib(available)
-                    ),
-                })
-                .collect()),
-            _ => Ok(plan),
-        }
+        plan
     }
+}
+
+/// Every line of a sum that is too large.
+fn does_not_fit(plan: &MemoryPlan, available: u64) -> Vec<ConfigError> {
+    let (total, available) = (mib(plan.total_bytes()), mib(available));
+    let error = |line: &PlanLine| ConfigError {
+        field: line.field,
+        value: mib(line.bytes),
+        problem: format!("part of {total} for {} that do not fit in {available}", line.what),
+    };
+    plan.lines.iter().map(error).collect()
 }

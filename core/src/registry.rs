@@ -13,14 +13,7 @@ use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::proto::topic::{TopicName, TopicNameError};
 use crate::shard::Gauges;
 use crate::types::{Kind, Priority, TopicId};
-
-/// Bits of a topic number that index tables; the others count reuses of the index.
-pub const TOPIC_INDEX_BITS: u32 = 20;
-
-/// The part of a topic number that indexes tables.
-pub const fn topic_index(id: TopicId) -> u32 {
-    id.0 & ((1 << TOPIC_INDEX_BITS) - 1)
-}
+pub use crate::types::{TOPIC_INDEX_BITS, topic_index};
 
 /// Why there is no such topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +48,7 @@ struct Names {
 pub struct Opened {
     /// Its number, used again after its end.
     pub id: TopicId,
-    /// How many topics were made before it: added to the engine's epoch it tells this life of the name from any other.
+    /// How many topics were made before it: from it the engine derives the epoch, which tells this life of the name from any other.
     pub number: u64,
     /// Set when it is removed.
     pub is_removed: Arc<AtomicBool>,

@@ -117,7 +117,7 @@ impl std::fmt::Debug for Topic {
 impl Topic {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
         let Opened { id, number, is_removed, gauges } = opened;
-        let epoch = shared.epoch + number;
+        let epoch = shared.epochs.of(number);
         Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed, gauges }) }
     }
 
@@ -190,7 +190,7 @@ impl Topic {
         Ok(sum)
     }
 
-    /// Publishes one message. Copies it once; never waits. Returns its place in the order of all messages.
+    /// Publishes one message. Copies it once; never waits. Returns its place in the order of its priority's messages.
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.

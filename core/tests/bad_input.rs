@@ -1,6 +1,6 @@
 //! Bad input against a live engine: the right answer, and a healthy subscriber on the same shard notices nothing.
 
-mod support;
+use crate::support;
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;

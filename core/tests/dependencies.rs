@@ -7,6 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "dependencies/programs.rs"]
+mod programs;
+#[path = "dependencies/tools.rs"]
+mod tools;
+
 /// What the modules below `module` must not name, and why.
 struct Rule {
     module: &'static str,
@@ -34,6 +39,13 @@ const SANS_IO: &[&str] = &[
     "crate::bench",
 ];
 
+/// Where the sources lie that the rules are about, and the module that a crate's root stands for.
+const ROOTS: &[(&str, &str)] = &[("core/src", ""), ("core/proto/src", "proto")];
+
+/// Crates of ours that may hold no unsafe code at all, and what they must not depend on, as [`SANS_IO`] says it of modules.
+const SANS_IO_CRATES: &[&str] = &["core/proto", "core/types"];
+const SANS_IO_DEPENDENCIES: &[&str] = &["fanwire", "fanwire-ring", "rustix", "libc", "io-uring", "mio", "tokio"];
+
 const RULES: &[Rule] = &[
     Rule {
         module: "proto",
@@ -49,7 +61,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: "driver",
-        forbidden: &["crate::proto", "crate::log", "crate::shard", "crate::ingest", "crate::bench"],
+        forbidden: &[
+            "crate::proto",
+            "fanwire_proto",
+            "crate::log",
+            "crate::shard",
+            "crate::ingest",
+            "fanwire_ring",
+            "crate::bench",
+        ],
         allowed: &[],
         why: "a driver knows no frames, no topics and no policies",
     },
@@ -73,28 +93,41 @@ const RULES: &[Rule] = &[
         why: "a shard is generic over its driver and must run in the simulator",
     },
     Rule {
-        module: "ingest",
-        forbidden: &["crate::proto", "crate::log", "crate::driver", "crate::shard", "crate::bench"],
+        module: "settings",
+        forbidden: &[
+            "crate::driver",
+            "crate::shard",
+            "crate::log",
+            "crate::sys",
+            "crate::engine",
+            "crate::bench",
+            "rustix",
+            "libc",
+        ],
         allowed: &[],
-        why: "the ring knows neither connections nor frames",
+        why: "a setting is a name, a range and a place in the configuration",
     },
     Rule {
-        module: "usdt",
-        forbidden: &["crate", "rustix", "libc", "io_uring"],
+        module: "counters",
+        forbidden: &["crate", "rustix", "libc"],
         allowed: &[],
-        why: "a probe is a nop with numbers: anything may have one",
+        why: "a counter is a name and a number",
     },
     Rule { module: "sys", forbidden: &["crate"], allowed: &["crate::sys"], why: "sys depends on nothing of ours" },
 ];
 
 /// Files (or directories, with a slash at the end) that may contain `unsafe`, relative to the repository.
 const UNSAFE_ALLOWED: &[&str] = &[
-    "core/src/ingest/ring.rs",
-    "core/src/ingest/payload.rs",
+    "core/ring/src/area.rs",
+    "core/ring/src/cursor.rs",
+    "core/ring/src/memory.rs",
+    "core/ring/src/payload.rs",
+    "core/ring/src/ring.rs",
+    "core/ring/src/shared.rs",
+    "core/ring/src/usdt.rs",
     "core/src/driver/uring/",
     "core/src/driver/epoll/",
     "core/src/sys/",
-    "core/src/usdt.rs",
     "core/tests/allocations.rs",
     "core/tests/support/held.rs",
     "ffi/src/",
@@ -114,19 +147,33 @@ const UNSAFE: &str = concat!("un", "safe");
 #[test]
 fn modules_name_only_what_lies_below_them() {
     let mut faults = Vec::new();
-    let root = repository().join("core/src");
-    for file in rust_files(&root) {
-        let module = module_of(file.strip_prefix(&root).expect("listed below the root"));
-        if is_test_module(&module) {
-            continue;
+    for (root, above) in ROOTS {
+        let root = repository().join(root);
+        for file in rust_files(&root) {
+            let inside = module_of(file.strip_prefix(&root).expect("listed below the root"));
+            let module = [*above, &inside].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::");
+            if is_test_module(&module) {
+                continue;
+            }
+            let name = file.strip_prefix(repository()).expect("in the repository").display().to_string();
+            faults.extend(dependency_faults(&module, &read(&file)).into_iter().map(|fault| format!("{name}:{fault}")));
         }
-        faults.extend(
-            dependency_faults(&module, &read(&file)).into_iter().map(|fault| {
-                format!("{}:{fault}", file.strip_prefix(repository()).expect("in the repository").display())
-            }),
-        );
     }
     assert!(faults.is_empty(), "dependency directions:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_crate_without_io_depends_on_none_and_forbids_unsafe_code() {
+    for folder in SANS_IO_CRATES {
+        let root = read(&repository().join(folder).join("src/lib.rs"));
+        assert!(root.contains(&format!("#![forbid({UNSAFE}_code)]")), "{folder} must forbid {UNSAFE} code");
+        let manifest = read(&repository().join(folder).join("Cargo.toml"));
+        let dependencies = manifest.split_once("\n[dependencies]").map_or("", |(_, lines)| lines);
+        for line in dependencies.lines() {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            assert!(!SANS_IO_DEPENDENCIES.contains(&name), "{folder} must not depend on {name}");
+        }
+    }
 }
 
 #[test]
@@ -153,7 +200,9 @@ fn no_source_file_is_too_long() {
 fn every_rule_has_a_module_to_hold() {
     for rule in RULES {
         let root = repository().join("core/src");
-        let present = root.join(rule.module).is_dir() || root.join(format!("{}.rs", rule.module)).is_file();
+        let present = ROOTS.iter().any(|(_, module)| *module == rule.module)
+            || root.join(rule.module).is_dir()
+            || root.join(format!("{}.rs", rule.module)).is_file();
         assert!(present, "no module {} any more: the rule about it checks nothing", rule.module);
     }
 }
@@ -172,8 +221,25 @@ fn the_feature_that_opens_the_engine_is_nobodys_but_the_benches() {
     assert!(faults.is_empty(), "the feature `bench` of fanwire is for benches/ alone:\n{}", faults.join("\n"));
 }
 
+#[test]
+fn the_ring_is_below_everything_of_ours() {
+    let faults = own_dependencies(&read(&repository().join("core/ring/Cargo.toml")));
+    assert!(faults.is_empty(), "the ring knows neither connections nor frames: {faults:?}");
+}
+
 mod the_checker_itself {
     use super::*;
+
+    #[test]
+    fn finds_a_planted_dependency() {
+        for line in ["fanwire.workspace = true", "fanwire-proto = { path = \"../proto\" }"] {
+            let manifest = format!("[package]\nname = \"fanwire-ring\"\n[dependencies]\n{line}\n");
+            assert_eq!(own_dependencies(&manifest), [line]);
+        }
+        for line in ["bytes.workspace = true", "# fanwire of course", "description = \"fanwire's way in\""] {
+            assert_eq!(own_dependencies(line), Vec::<String>::new());
+        }
+    }
 
     #[test]
     fn finds_a_planted_feature() {
@@ -221,7 +287,7 @@ mod the_checker_itself {
             ("shard::turn", "use crate::driver::uring::Uring;"),
             ("shard", "fn f() { libc::getpid(); }"),
             ("shard", "use crate::{driver::{Driver, epoll}, log};"),
-            ("ingest", "use crate::log;"),
+            ("driver", "use fanwire_ring::Ring;"),
             ("sys", "use crate::types::Kind;"),
             ("shard", "use crate::bench::OneShard;"),
             ("shard::send", "use crate::driver::null::NullDriver;"),
@@ -268,7 +334,7 @@ mod the_checker_itself {
         assert!(unsafe_fault("core/src/sys/mod.rs", &format!("//! Syscalls.\n//!\n//! # Contract\n{code}")).is_none());
         assert!(unsafe_fault("core/src/sys/mod.rs", &format!("// # Contract\n{code}")).is_some(), "not a doc comment");
         assert!(unsafe_fault("core/src/log/mod.rs", &format!("// {code}\n#![deny({UNSAFE}_code)]")).is_none());
-        assert!(unsafe_fault("core/src/ingest/ring_test.rs", &code).is_some(), "a file name is no prefix");
+        assert!(unsafe_fault("core/ring/src/ring_test.rs", &code).is_some(), "a file name is no prefix");
     }
 
     #[test]
@@ -297,6 +363,15 @@ fn dependency_faults(module: &str, text: &str) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The lines of a manifest by which it depends on a crate of this repository, but for the vocabulary of all.
+fn own_dependencies(manifest: &str) -> Vec<String> {
+    manifest
+        .lines()
+        .filter(|line| line.starts_with("fanwire") && !line.starts_with("fanwire-types"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// `file:line: text` for each line of a manifest that switches on `fanwire::bench` for a build that might ship.
@@ -333,7 +408,7 @@ fn unsafe_fault(name: &str, text: &str) -> Option<String> {
 
 /// `#[cfg(test)] mod tests;` in a file of its own: `tests.rs`, `json_tests.rs`.
 fn is_test_module(module: &str) -> bool {
-    module.split("::").any(|part| part == "tests" || part.ends_with("_tests"))
+    module.split("::").any(|part| part == "tests" || part.ends_with("_tests") || part == "corpora_replay")
 }
 
 /// True where `path` is `prefix` or lies below it.

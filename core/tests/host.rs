@@ -1,6 +1,6 @@
 //! A host that talks to single connections: what it sends goes out before the close that it, or the client's fault, brings.
 
-mod support;
+use crate::support;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Large messages are kept by reference, in memory that publishers need too: what topics keep must leave them room.
 
-mod support;
+use crate::support;
 
 use fanwire::{Config, DriverChoice, Kind, Priority};
 use support::{Bare, PATIENCE, addr, config, connect, next_object, next_payload, start, subscribe};

@@ -1,6 +1,6 @@
 //! From start to stop: ports, limits, the flush at the end, evictions, what the host hears.
 
-mod support;
+use crate::support;
 
 use std::io::Read as _;
 use std::net::SocketAddr;

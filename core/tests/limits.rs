@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests live in real time")]
 
-mod support;
+use crate::support;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Which web pages may connect: the origins of the list, letter for letter; and no page ever publishes unless everybody may.
 
-mod support;
+use crate::support;
 
 use fanwire::{DriverChoice, PublishAccess};
 use support::{Bare, addr, config, masked, start, upgrade_request, wait_until};

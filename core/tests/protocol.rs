@@ -4,7 +4,7 @@
 //! byte), `json client` (what the parser takes, every key understood), `text session` (run against an engine), `text http` (the
 //! same), `hex …` (bytes with a comment a line). Tables that list codes and limits are held against the code's own lists.
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,6 +33,7 @@ fn document() -> String {
 }
 
 /// Bodies of the fenced blocks whose first line begins with `kind`, each with the rest of that line. There is at least one.
+/// A line of a body that begins with a blank continues the one before it: on the wire an object is one line.
 fn blocks(kind: &str) -> Vec<(String, String)> {
     let document = document();
     let mut found = Vec::new();
@@ -41,11 +42,25 @@ fn blocks(kind: &str) -> Vec<(String, String)> {
         let Some(opening) = line.strip_prefix("```") else { continue };
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         if let Some(rest) = opening.strip_prefix(kind) {
-            found.push((rest.trim().to_owned(), body.join("\n")));
+            found.push((rest.trim().to_owned(), unfolded(&body)));
         }
     }
     assert!(!found.is_empty(), "there are no `{kind}` blocks");
     found
+}
+
+/// Lines as they were before they were folded to fit the page.
+fn unfolded(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if let Some(rest) = line.strip_prefix(' ') {
+            text += rest.trim_start();
+        } else {
+            text += if text.is_empty() { "" } else { "\n" };
+            text += line;
+        }
+    }
+    text
 }
 
 /// The one block of this kind.
@@ -276,6 +291,10 @@ fn messagepack_examples_are_what_the_code_writes_and_takes() {
     let ping = bytes_of(&block("hex msgpack client"));
     let taken = msgpack::request::parse(&ping);
     assert!(matches!(taken, Ok(ClientMessage::Ping { id: Some(_) })), "{taken:?}");
+    let subscribe = bytes_of(&block("hex msgpack subscribe"));
+    let taken = msgpack::request::parse(&subscribe);
+    let Ok(ClientMessage::Subscribe { topics, since, .. }) = &taken else { panic!("{taken:?}") };
+    assert_eq!((&*topics[0], since.unnamed()), ("logs/*", subscribe::Beginning::Oldest));
 }
 
 #[test]
@@ -284,9 +303,9 @@ fn codes_and_reasons_are_listed_completely() {
     assert_eq!(first_cells("| `reason` | the messages"), GapReason::ALL.map(GapReason::name));
 }
 
-/// The sources of the engine in a folder or file below `core/src`, without their tests.
+/// The sources of the engine in a folder or file below `core`, without their tests.
 fn sources(below: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(below);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(below);
     let files = if path.is_dir() {
         let entries = fs::read_dir(&path).expect("the sources").map(|entry| entry.expect("an entry").path());
         entries.filter(|path| path.is_file()).collect()
@@ -302,7 +321,7 @@ fn sources(below: &str) -> String {
 
 #[test]
 fn every_close_code_and_every_status_that_the_engine_uses_is_listed() {
-    let text = [sources("shard"), sources("proto/decoder.rs"), sources("proto/header.rs"), sources("proto/inflate.rs")];
+    let text = ["src/shard", "proto/src/decoder.rs", "proto/src/header.rs", "proto/src/inflate.rs"].map(sources);
     let names = [
         ("GOING_AWAY", 1001),
         ("PROTOCOL_ERROR", 1002),
@@ -337,7 +356,7 @@ fn every_close_code_and_every_status_that_the_engine_uses_is_listed() {
         ("upgrade_required", 426),
         ("unavailable", 503),
     ];
-    let text = sources("shard") + &sources("proto/handshake.rs");
+    let text = sources("src/shard") + &sources("proto/src/handshake.rs");
     let mut used: BTreeSet<String> = ["101", "414", "431", "505"].map(str::to_owned).into();
     used.extend(
         refusals.iter().filter(|(name, _)| text.contains(&format!("Refusal::{name}("))).map(|(_, n)| n.to_string()),
@@ -355,6 +374,7 @@ fn limits_are_the_engine_s_own() {
     let expected = [
         ("message to the server, bytes", config.limits.message_bytes_max),
         ("topics in one request", subscribe::TOPICS_MAX),
+        ("subscribe or unsubscribe, bytes (what bounds the topics in since)", subscribe::REQUEST_BYTES_MAX),
         ("subscriptions of one connection", config.limits.subscriptions_per_connection_max as usize),
         ("topic name or pattern, bytes", topic::NAME_BYTES_MAX),
         ("topics in the request target", target::TOPICS_MAX),
@@ -426,7 +446,7 @@ fn play(driver: DriverChoice, kept: Option<u64>, body: &str) {
 fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
     let welcome =
         format!("< {}", blocks("text session")[0].1.lines().next().expect("welcome").trim_start_matches("< "));
-    let sessions: [(Option<u64>, &str); 8] = [
+    let sessions: [(Option<u64>, &str); 9] = [
         // A pattern that matches nothing brings nothing; what was refused is said before the pong.
         (
             None,
@@ -492,6 +512,23 @@ fn what_is_said_of_subscribing_is_so(driver: DriverChoice) {
                < {"type":"message","topic":"log/a","priority":"low","seq":2,"time_us":0,"data":"three","encoding":"text"}
                * log/a normal text four
                < {"type":"message","topic":"log/a","priority":"normal","seq":2,"time_us":0,"data":"four","encoding":"text"}"#,
+        ),
+        // From the oldest: topics that `since` does not name begin with all that is kept, and are told what is not.
+        (
+            Some(2),
+            r#"* log/a normal text one
+               * log/a normal text two
+               * log/b normal text one
+               * log/b normal text two
+               * log/b normal text three
+               * log/b critical text help
+               > {"type":"subscribe","topics":["log/*"],"since":{"log/a":{"epoch":EPOCH,"seq":{"normal":2}}},"from":"oldest"}
+               < {"type":"subscribed","topic":"log/b","topic_id":1,"epoch":0,"seq":{"critical":0,"normal":1}}
+               < {"type":"subscribed","topic":"log/a","topic_id":0,"epoch":0,"seq":{"normal":2}}
+               < {"type":"gap","topic":"log/b","priority":"normal","from":1,"to":1,"reason":"retention"}
+               < {"type":"message","topic":"log/b","priority":"critical","seq":1,"time_us":0,"data":"help","encoding":"text"}
+               < {"type":"message","topic":"log/b","priority":"normal","seq":2,"time_us":0,"data":"two","encoding":"text"}
+               < {"type":"message","topic":"log/b","priority":"normal","seq":3,"time_us":0,"data":"three","encoding":"text"}"#,
         ),
         // What this connection publishes does not come back where that was asked for; unknown types are passed over.
         (

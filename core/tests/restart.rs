@@ -1,6 +1,6 @@
 //! A shutdown before a restart: the port is closed first, then each client is closed with 1012 at a moment of its own.
 
-mod support;
+use crate::support;
 
 use std::net::TcpStream;
 use std::time::Duration;

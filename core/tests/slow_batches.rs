@@ -1,6 +1,6 @@
 //! A slow client of `fanwire.batch.v1`: each message comes, or a gap notice says that it does not; never both.
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! A client whose link carries less than it has subscribed to: what it gets is shared out as promised.
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! One engine, many threads: every call from several of them at once, and an end that comes under them. What this proves is
 //! mostly for ThreadSanitizer, the guard pages and AddressSanitizer to see (`./test tsan guard-pages asan`).
 
-mod support;
+use crate::support;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

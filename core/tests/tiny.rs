@@ -2,7 +2,7 @@
 //!
 //! `cargo test -p fanwire --features test-knobs --test tiny`
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

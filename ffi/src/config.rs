@@ -300,6 +300,7 @@ impl fw_config {
                 lane_bytes: self.lane_bytes as usize,
                 payload_bytes: self.payload_bytes as usize,
                 remainder_bytes: self.remainder_bytes as usize,
+                client_bytes: MemoryConfig::default().client_bytes,
                 lock_memory: self.lock_memory != 0,
             },
             limits: LimitsConfig {

@@ -92,7 +92,7 @@ fn unknown(what: &str, value: u32) -> Failure {
     Failure::new(fw_status::FW_BAD_ARGUMENT, format!("{value} is no fw_{what}"))
 }
 
-/// Publishes one message: copies it, once. `*position` (which may be NULL) is set to its place in the order of all messages
+/// Publishes one message: copies it, once. `*position` (which may be NULL) is set to its place in the order of its priority's messages
 /// of the engine.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.

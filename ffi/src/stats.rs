@@ -110,6 +110,12 @@ pub struct fw_stats {
     pub cq_overflows: u64,
     /// Times that accept failed for want of descriptors.
     pub accept_exhausted: u64,
+    /// The most work in one turn, in steps; of several shards, the highest.
+    pub turn_steps_max: u64,
+    /// The longest turn by its thread's CPU clock, in nanoseconds; of several shards, the highest.
+    pub turn_ns_max: u64,
+    /// Input and answers that wait, and what clients asked for, in bytes.
+    pub client_bytes: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
@@ -258,6 +264,9 @@ fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
         recv_buffers_exhausted: shard.recv_buffers_exhausted,
         cq_overflows: shard.cq_overflows,
         accept_exhausted: shard.accept_exhausted,
+        turn_steps_max: shard.turn_steps_max,
+        turn_ns_max: shard.turn_ns_max,
+        client_bytes: shard.client_bytes,
         ..base
     }
 }

@@ -1,6 +1,6 @@
 //! The examples do what they say, compiled from the installed tree, against a client that is not ours.
 
-mod kit;
+use crate::kit;
 
 use std::io::{BufRead, Write};
 use std::net::TcpStream;

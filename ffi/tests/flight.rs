@@ -1,7 +1,7 @@
 //! The recorded PX4 flight replayed by a C host at full speed: for every client and lane, what is delivered and what is announced as
 //! lost is what was published, in order, byte for byte.
 
-mod kit;
+use crate::kit;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,6 @@
 //! C hosts: whatever they do, they get statuses, and nothing of the engine is left when they are done.
 
-mod kit;
+use crate::kit;
 
 use std::process::Command;
 

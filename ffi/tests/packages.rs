@@ -1,6 +1,6 @@
 //! What is installed: the symbols, the names, pkg-config, CMake; and that the tree can be moved.
 
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::path::Path;
@@ -116,7 +116,7 @@ fn pkg_config_finds_a_tree_that_was_moved() {
 
 #[test]
 fn cmake_finds_a_tree_that_was_moved() {
-    if !has("cmake") || !has("gcc") {
+    if !has("cmake") || !has("make") || !has("gcc") {
         return;
     }
     let project = r#"

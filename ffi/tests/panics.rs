@@ -1,6 +1,6 @@
 //! A panic behind an entry is a status: with a library in which one is planted behind each.
 
-mod kit;
+use crate::kit;
 
 use std::path::Path;
 use std::process::Command;

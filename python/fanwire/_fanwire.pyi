@@ -205,7 +205,7 @@ class Topic:
         ttl: float | None = None,
         timeout: float | None = 0.0,
     ) -> int:
-        """Publish one message: copies it, once. Return its place in the order of all messages of the engine.
+        """Publish one message: copies it, once. Return its place in the order of its priority's messages.
 
         key: what it replaces, where the topic's policy keeps only the newest message of each key.
         ttl: seconds after which it is worth nothing: a subscriber that lags does not get it any more.
@@ -288,7 +288,7 @@ class Claim:
         /,
     ) -> None: ...
     def commit(self, length: int | None = None) -> int:
-        """Publish the first `length` bytes, or all. Return the place in the order of all messages.
+        """Publish the first `length` bytes, or all. Return the place in the order of its priority's messages.
 
         Raises BufferError while a view is in use; as publish. After WouldBlock and NotUtf8 it can be committed again or
         aborted, but not written."""

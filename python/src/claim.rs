@@ -244,7 +244,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Publish the first `length` bytes, or all. Return the place in the order of all messages.
+    /// Publish the first `length` bytes, or all. Return the place in the order of its priority's messages.
     #[pyo3(signature = (length=None))]
     fn commit(&self, py: Python<'_>, length: Option<usize>) -> PyResult<u64> {
         self.release_view(py)?;

@@ -141,7 +141,7 @@ struct Say<'a> {
 
 #[pymethods]
 impl Topic {
-    /// Publish one message. Return its place in the order of all messages of the engine.
+    /// Publish one message. Return its place in the order of its priority's messages.
     #[pyo3(signature = (data, *, priority=None, kind=None, key=None, ttl=None, timeout=Some(0.0)))]
     #[pyo3(text_signature = "($self, data, *, priority=None, kind=None, key=None, ttl=None, timeout=0.0)")]
     #[allow(clippy::too_many_arguments, reason = "keywords, each by its name")]

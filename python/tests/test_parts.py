@@ -74,13 +74,36 @@ def test_log_records_are_broadcast(engine):
         logger.removeHandler(handler)
 
 
+def test_a_record_that_utf_8_cannot_say_is_published_all_the_same(engine, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    # As os.fsdecode makes it of a file's name that is no UTF-8.
+    name = "caf\udce9.txt"
+    with raw(engine, r"files/caf\udce9/txt") as client:
+        handler = fanwire.logging.Handler(engine, topic="files/{logger}")
+        for formatter in (None, logging.Formatter("%(message)s")):
+            handler.setFormatter(formatter)
+            handler.handle(logging.LogRecord(name, logging.INFO, "", 0, "cannot open %s", (name,), None))
+        said = json.loads(client.recv(timeout=PATIENCE))
+        assert (said["message"], said["logger"]) == ("cannot open caf\\udce9.txt", "caf\\udce9.txt")
+        assert client.recv(timeout=PATIENCE) == "cannot open caf\\udce9.txt"
+    assert handler.dropped == 0
+
+
+def test_every_record_that_is_not_published_is_counted(engine, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler = fanwire.logging.Handler(engine)
+    handler.describe = lambda record: {"object": object()}
+    handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "fine", (), None))
+    assert handler.dropped == 1
+
+
 def test_a_record_that_cannot_be_published_is_no_error_of_the_program(engine, capsys, monkeypatch):
     handler = fanwire.logging.Handler(engine, topic="a//b")
     record = logging.LogRecord("x", logging.INFO, "", 0, "%d", ("no number",), None)
     monkeypatch.setattr(logging, "raiseExceptions", False)
     handler.handle(record)
     handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "fine", (), None))
-    assert handler.dropped == 1 and capsys.readouterr().err == ""
+    assert handler.dropped == 2 and capsys.readouterr().err == ""
     assert "a//b" in repr(handler)
 
 

@@ -3,19 +3,18 @@
 //! command does.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::Kind;
-use fanwire::proto::subscribe::KEY_BYTES_MAX;
+use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
+use fanwire::settings::Span;
 
 use crate::feed::Form;
-use crate::pace::Speed;
-use crate::topics::TopicSetting;
+use crate::pace::{Speed, rate};
+use crate::settings::EngineArgs;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
-use crate::units::{ByteSize, CpuList, Span};
 use crate::url::Url;
 
 const EXAMPLES: &str = "\
@@ -30,8 +29,10 @@ Examples:
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
   65 bad input               66 no such input          69 cannot connect
-  71 an address is taken     74 reading or writing     76 not the protocol
-  77 not permitted           78 this configuration cannot be had on this machine";
+  70 a bug of fanwire        71 an address is taken    74 reading or writing
+  76 not the protocol        77 not permitted          78 cannot be had on this machine
+  128 + N: signal N ended it half-way
+docs/reference/exit-status.md says more.";
 
 /// fanwire: publish a message once, every WebSocket subscriber of its topic gets it.
 #[derive(Debug, Parser)]
@@ -79,108 +80,6 @@ pub enum Command {
     Tune(TuneArgs),
 }
 
-/// What every command that runs an engine takes.
-#[derive(Debug, ClapArgs)]
-pub struct EngineArgs {
-    /// Threads that fan out, each pinned to a CPU [default: as many as CPU affinity and the cgroup's quota allow]
-    #[arg(long, value_name = "N", help_heading = "Engine")]
-    pub shards: Option<NonZeroUsize>,
-
-    /// CPUs to pin the shards to, in this order, such as 0,1 or 2-5; `none` pins nothing, better where other programs keep
-    /// all CPUs busy [default: those this process may use]
-    #[arg(long, value_name = "LIST", help_heading = "Engine")]
-    pub cpus: Option<CpuList>,
-
-    /// How to talk to the kernel. `auto` takes io_uring, or epoll (and says so) where io_uring is refused;
-    /// `uring` rather exits with 78
-    #[arg(long, value_enum, default_value_t = Driver::Auto, value_name = "DRIVER", help_heading = "Engine")]
-    pub driver: Driver,
-
-    /// Connections at once; one more is answered with 503 [default: 10000, or what the limit of open files allows]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_connections: Option<NonZeroU32>,
-
-    /// Subscriptions at once, counted by topic and priority in use, over all connections
-    #[arg(long, value_name = "N", default_value = "1000000", help_heading = "Limits")]
-    pub max_cursors: NonZeroU32,
-
-    /// Topics at once
-    #[arg(long, value_name = "N", default_value = "65536", help_heading = "Limits")]
-    pub max_topics: NonZeroU32,
-
-    /// Largest message, published or received (at most 64MiB)
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Limits")]
-    pub max_message_bytes: ByteSize,
-
-    /// Bytes that the kernel may hold unsent for one subscriber: what a critical message may have to wait behind. Less is
-    /// better for thin links (4KiB), more for fast ones over long distances
-    #[arg(long, value_name = "SIZE", default_value = "16KiB", help_heading = "Limits")]
-    pub max_unsent_bytes: ByteSize,
-
-    /// Time that a connection gets to send its whole upgrade request
-    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Limits")]
-    pub handshake_timeout: Span,
-
-    /// Silence after which a client is pinged; without an answer for as long again it is closed. 0 never pings
-    #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Limits")]
-    pub ping_every: Span,
-
-    /// Time without a message from a client after which it is closed. 0 never does
-    #[arg(long, value_name = "TIME", default_value = "0", help_heading = "Limits")]
-    pub idle_timeout: Span,
-
-    /// Time over which a shutdown spreads its closes (with 1012), so that clients do not all come back at once; at most half
-    /// of the time that the shutdown has. 0 closes each (with 1001) as soon as it has everything
-    #[arg(long, value_name = "TIME", default_value = "0", help_heading = "Limits")]
-    pub close_window: Span,
-
-    /// How far behind a subscriber may be in one topic and priority before it skips, and is told the gap
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", help_heading = "Memory")]
-    pub lane_bytes: ByteSize,
-
-    /// Messages kept for all subscribers together, over all shards
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Memory")]
-    pub pool_bytes: ByteSize,
-
-    /// Messages published and not yet taken by every shard (a power of two)
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", help_heading = "Memory")]
-    pub ring_bytes: ByteSize,
-
-    /// Large messages, and messages being received
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Memory")]
-    pub payload_bytes: ByteSize,
-
-    /// Lock all memory, so that nothing is ever paged out
-    #[arg(long, help_heading = "Memory")]
-    pub lock_memory: bool,
-
-    /// How topics that match a pattern are treated: PATTERN=WORD[,WORD…]. The first match holds; may be repeated. Words: for
-    /// slow subscribers drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing,
-    /// keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME
-    #[arg(long = "topic", value_name = "SETTING", help_heading = "Topics")]
-    pub topic_settings: Vec<TopicSetting>,
-
-    /// More of the same out of a file, one a line, after those of the command line; # begins a comment line
-    #[arg(long, value_name = "FILE", help_heading = "Topics")]
-    pub topics_file: Option<PathBuf>,
-
-    /// Do not compress WebSocket messages, whatever clients offer
-    #[arg(long, help_heading = "Compression")]
-    pub no_deflate: bool,
-
-    /// Messages from this size on are compressed for clients that agreed to it
-    #[arg(long, value_name = "SIZE", default_value = "1KiB", help_heading = "Compression")]
-    pub deflate_from: ByteSize,
-
-    /// Who may publish over the socket. `loopback`: programs on this machine that are no browser and no proxy
-    #[arg(long, value_enum, default_value_t = Publish::Loopback, value_name = "WHO", help_heading = "Access")]
-    pub publish: Publish,
-
-    /// Origin that browsers may connect from, such as https://example.org; may be repeated [default: any]
-    #[arg(long, value_name = "ORIGIN", help_heading = "Access")]
-    pub allow_origin: Vec<String>,
-}
-
 /// Kernel interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Driver {
@@ -190,17 +89,6 @@ pub enum Driver {
     Uring,
     /// epoll
     Epoll,
-}
-
-/// Who may publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Publish {
-    /// Programs on this machine
-    Loopback,
-    /// Whoever may connect
-    Everyone,
-    /// Nobody
-    Nobody,
 }
 
 /// `fanwire serve`.
@@ -245,14 +133,15 @@ Each line, without its line feed, is one message: text (what is not UTF-8 is sen
 --kind says otherwise. With --ndjson a line is {\"topic\":\"a/b\",\"data\":{\"x\":1}}, and its data are
 published as JSON; \"priority\", \"key\" and \"ttl_ms\" in a line take precedence over the options.
 It waits where the server is busy and loses nothing; it ends, with a close handshake, once the
-server has taken everything. What the server refuses is shown on stderr and makes it exit 1.")]
+server has taken everything. What the server refuses is shown on stderr, with its line, and makes
+it exit 1. With --reconnect it sends again, in order, what the server has not confirmed.")]
 pub struct PubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
     /// Topic to publish to, such as rover/1/imu (with --ndjson: for lines that name none)
-    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = topic_name)]
+    #[arg(value_name = "TOPIC", required_unless_present = "ndjson", value_parser = publish_topic)]
     pub topic: Option<String>,
 
     /// Lines are {"topic":…,"data":…[,"priority":…,"key":…,"ttl_ms":…]}; data, any JSON value, is published verbatim
@@ -279,8 +168,18 @@ pub struct PubArgs {
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal, value_name = "PRIORITY")]
     pub priority: PriorityArg,
 
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and send again what was not
+    /// confirmed: nothing is missing, but the last messages before a break may come twice
+    #[arg(long)]
+    pub reconnect: bool,
+
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in, and to wait for the server's close at the end
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -298,7 +197,9 @@ Examples:
 * stands for one level of a topic, a final ** for all that follow. A topic's last message comes
 first, if it has one. Messages that were lost on the way (this side was too slow, or away for longer
 than the server keeps messages) are reported on stderr. Ends with 0 when the server goes away in
-order, unless --reconnect is given.")]
+order, unless --reconnect is given, and when nobody reads its output any more. Payloads are printed
+as they are, whatever they hold; --json is one object a line. A terminal gets control characters
+as escapes.")]
 pub struct SubArgs {
     /// Where the server is: ws://HOST:PORT
     #[arg(value_name = "URL")]
@@ -318,14 +219,17 @@ pub struct SubArgs {
 
     /// Messages (of batches: frames) a second at most of each topic and priority: the newest at the time. Critical ones are
     /// not held back
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = max_hz)]
     pub max_hz: Option<f64>,
 
-    /// Connect again whenever the connection breaks or nobody answers, and go on where it ended
+    /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended.
+    /// With --protocol raw, which has no numbers, it goes on with the last message
     #[arg(long)]
     pub reconnect: bool,
 
-    /// Go on where an earlier run with this file ended, and note there where this one ends
+    /// Go on where an earlier run with this file ended, however that was, and note there what is written. Into a regular file
+    /// that is appended to, nothing is missing and nothing twice; into a pipe nothing is missing, and what was written in the
+    /// moment before a kill may come again
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 
@@ -341,8 +245,13 @@ pub struct SubArgs {
     #[arg(long)]
     pub stats: bool,
 
+    /// Silence of the server after which it is pinged; without an answer for as long again the connection counts as broken. 0
+    /// never pings
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub ping_every: Span,
+
     /// Time to connect in
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 }
 
@@ -393,7 +302,7 @@ pub struct ReplayArgs {
     pub wait_for_subscribers: usize,
 
     /// Time to connect in, and to wait for the server's close at the end (with --to)
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
 
     /// Time that subscribers get at the end to take what is queued for them (with --listen)
@@ -512,8 +421,11 @@ impl From<PriorityArg> for fanwire::Priority {
     }
 }
 
-fn topic_name(text: &str) -> Result<String, String> {
-    TopicName::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+fn publish_topic(text: &str) -> Result<String, String> {
+    match TopicName::new(text).map_err(|error| error.to_string())?.is_engine_owned() {
+        true => Err("topics that begin with $ are the engine's own".into()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn topic_pattern(text: &str) -> Result<String, String> {
@@ -527,10 +439,19 @@ fn key(text: &str) -> Result<String, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err(format!("`{text}` is no rate: write messages a second, more than 0")),
+/// A rate that a server takes for a subscription.
+fn max_hz(text: &str) -> Result<f64, String> {
+    match rate(text)? {
+        hz if hz <= RATE_HZ_MAX => Ok(hz),
+        _ => Err(format!("`{text}` is more than the {RATE_HZ_MAX} a second that a subscription can be held to")),
+    }
+}
+
+/// A time in which something has to happen.
+fn timeout(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>()? {
+        span if span.0.is_zero() => Err("nothing happens in no time: write for example 10s".into()),
+        span => Ok(span),
     }
 }
 
@@ -550,13 +471,6 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_the_engine_s_own() {
-        let Command::Serve(serve) = parse("fanwire serve").unwrap().command else { panic!("not serve") };
-        let from_arguments = crate::engine::config(&serve.engine, serve.listen.clone()).unwrap();
-        assert_eq!(format!("{from_arguments:?}"), format!("{:?}", fanwire::Config::default()));
-    }
-
-    #[test]
     fn replay_wants_exactly_one_target() {
         assert!(parse("fanwire replay x.gz").is_err());
         assert!(parse("fanwire replay x.gz --to ws://h:1 --listen 127.0.0.1:1").is_err());
@@ -571,125 +485,20 @@ mod tests {
         assert!(parse("fanwire pub ws://h:1 a/b --rate 0").is_err());
         assert!(parse("fanwire pub ws://h:1 --ndjson").is_ok());
         assert!(parse("fanwire pub ws://h:1 a/b --rate 200 --priority critical").is_ok());
-    }
-
-    /// What becomes of an option's value.
-    #[derive(Debug, PartialEq)]
-    enum Verdict {
-        /// The engine would start, or lacks nothing but memory.
-        Taken,
-        /// The parser refuses it.
-        Usage,
-        /// The engine refuses it, and names its setting.
-        Names(&'static str),
-    }
-    use Verdict::{Names, Taken, Usage};
-
-    fn verdict(options: &str) -> Verdict {
-        let Ok(args) = parse(&format!("fanwire serve {options}")) else { return Usage };
-        let Command::Serve(serve) = args.command else { panic!("not serve") };
-        match crate::engine::config(&serve.engine, serve.listen.clone()).unwrap().plan() {
-            Err(errors) if errors.iter().all(|error| error.problem.contains("do not fit")) => Taken,
-            Err(errors) => Names(errors[0].field),
-            Ok(_) => Taken,
+        for wrong in
+            ["$a", "a --rate 1e-20", "a --rate inf", "a --rate nan", "a --rate -1", "a --rate 1e300", "a --timeout 0"]
+        {
+            assert!(parse(&format!("fanwire pub ws://h:1 {wrong}")).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn every_limit_holds_at_it_one_past_it_at_zero_and_at_the_maximum() {
-        const MAX_64: &str = "18446744073709551615";
-        const PAST_64: &str = "18446744073709551616";
-        for (option, values) in [
-            ("--shards", &[("1", Taken), ("0", Usage), (MAX_64, Names("shards")), (PAST_64, Usage), ("-1", Usage)][..]),
-            ("--lane-bytes 16KiB --shards", &[("64", Taken), ("65", Names("shards"))]),
-            ("--cpus", &[("none", Taken), ("0", Taken), ("8191", Taken), ("8192", Usage), ("", Usage), ("1-0", Usage)]),
-            (
-                "--max-connections",
-                &[("1", Taken), ("0", Usage), ("16000000", Taken), ("16000001", Names("connections_max"))],
-            ),
-            ("--max-connections", &[("4294967295", Names("connections_max")), ("4294967296", Usage)]),
-            (
-                "--max-cursors",
-                &[("1", Taken), ("0", Usage), ("1073741824", Taken), ("1073741825", Names("cursors_max"))],
-            ),
-            ("--max-cursors", &[("4294967295", Names("cursors_max")), ("4294967296", Usage)]),
-            ("--max-topics", &[("1", Taken), ("0", Usage), ("1000000", Taken), ("1000001", Names("topics_max"))]),
-            ("--max-topics", &[("4294967295", Names("topics_max")), ("4294967296", Usage)]),
-            (
-                "--max-message-bytes",
-                &[("1", Taken), ("64MiB", Taken), ("0", Names("limits.message_bytes_max")), (PAST_64, Usage)],
-            ),
-            (
-                "--max-message-bytes",
-                &[("67108865", Names("limits.message_bytes_max")), (MAX_64, Names("limits.message_bytes_max"))],
-            ),
-            (
-                "--max-unsent-bytes",
-                &[("1024", Taken), ("64MiB", Taken), ("0", Names("limits.unsent_bytes_max")), (PAST_64, Usage)],
-            ),
-            (
-                "--max-unsent-bytes",
-                &[
-                    ("1023", Names("limits.unsent_bytes_max")),
-                    ("67108865", Names("limits.unsent_bytes_max")),
-                    (MAX_64, Names("limits.unsent_bytes_max")),
-                ],
-            ),
-            (
-                "--handshake-timeout",
-                &[("1ms", Taken), ("0", Names("limits.handshake_timeout")), ("5000000000000h", Taken), ("-1s", Usage)],
-            ),
-            (
-                "--ping-every",
-                &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("6e15h", Usage), ("NaNs", Usage)],
-            ),
-            ("--idle-timeout", &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("infs", Usage)]),
-            ("--close-window", &[("0", Taken), ("1ms", Taken), ("5000000000000h", Taken), ("-1s", Usage)]),
-            ("--shutdown-timeout", &[("0", Taken), ("5000000000000h", Taken), ("1", Usage)]),
-            (
-                "--lane-bytes",
-                &[("16KiB", Taken), ("16383", Names("memory.lane_bytes")), ("0", Names("memory.lane_bytes"))],
-            ),
-            ("--shards 1 --lane-bytes", &[("256MiB", Taken), ("257MiB", Names("memory.pool_bytes"))]),
-            ("--lane-bytes", &[(MAX_64, Names("memory.lane_bytes")), (PAST_64, Usage), ("16777216TiB", Usage)]),
-            ("--shards 1 --pool-bytes", &[("8MiB", Taken), ("8388607", Names("memory.pool_bytes")), (PAST_64, Usage)]),
-            ("--pool-bytes", &[("0", Names("memory.pool_bytes")), (MAX_64, Names("memory.pool_bytes"))]),
-            (
-                "--ring-bytes",
-                &[
-                    ("64KiB", Taken),
-                    ("4GiB", Taken),
-                    ("0", Names("memory.ring_bytes")),
-                    ("32KiB", Names("memory.ring_bytes")),
-                ],
-            ),
-            (
-                "--ring-bytes",
-                &[
-                    ("65537", Names("memory.ring_bytes")),
-                    ("8GiB", Names("memory.ring_bytes")),
-                    (MAX_64, Names("memory.ring_bytes")),
-                ],
-            ),
-            (
-                "--max-message-bytes 1MiB --payload-bytes",
-                &[("2MiB", Taken), ("2097151", Names("memory.payload_bytes")), ("0", Names("memory.payload_bytes"))],
-            ),
-            ("--payload-bytes", &[(MAX_64, Names("memory.payload_bytes")), (PAST_64, Usage)]),
-            ("--deflate-from", &[("0", Taken), (MAX_64, Taken), (PAST_64, Usage), ("-1", Usage)]),
-            ("--topic", &[("a=lane-bytes=16KiB", Taken), ("a=lane-bytes=16383", Names("topics.lane_bytes"))]),
-            ("--topic", &[("a=keep-messages=0", Taken), ("a=keep-messages=18446744073709551616", Usage)]),
-            (
-                "--topic",
-                &[("a=keep-for=0", Taken), ("a=keep-bytes=0", Taken), ("a=batch-window=0", Taken), ("", Usage)],
-            ),
-        ] {
-            for (value, expected) in values {
-                let options = format!("{option} {value}");
-                // An empty value has to be given as such.
-                let options = if value.is_empty() { format!("{option}=") } else { options };
-                assert_eq!(verdict(&options), *expected, "{options}");
-            }
+        for wrong in
+            ["--max-hz 1000001", "--max-hz 1e-7", "--max-hz nan", "--count -1", "--timeout 0", "--ping-every -1s"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {wrong}")).is_err(), "{wrong}");
+        }
+        for right in
+            ["--max-hz 1000000", "--max-hz 0.000001", "--count 0", "--ping-every 0", "--timeout 5000000000000h"]
+        {
+            assert!(parse(&format!("fanwire sub ws://h:1 a {right}")).is_ok(), "{right}");
         }
     }
 

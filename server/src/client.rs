@@ -6,47 +6,32 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use fanwire::proto::client::{ResponseError, UpgradeRequest, encode_frame};
+use fanwire::proto::client::encode_frame;
 use fanwire::proto::close::{CloseCode, Violation};
 use fanwire::proto::decoder::{Decoder, Part, Role};
 use fanwire::proto::encoder::close_payload;
 use fanwire::proto::header::{CONTROL_PAYLOAD_BYTES_MAX, Opcode};
 use fanwire::proto::inflate::Inflater;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::clock;
+use crate::dial::{Interrupts, timespec};
 use crate::exit::{Exit, Failure};
+use crate::liveness::{Due, Liveness};
+use crate::plain;
+use crate::upgrade::{self, Offer, Upgraded};
 use crate::url::Url;
 
-/// Largest message accepted: the engine's largest payload, as base64 in an envelope.
-const MESSAGE_BYTES_MAX: u64 = 96 << 20;
+/// Largest message accepted: the engine's largest payload as text of control characters, each of which takes six bytes in JSON,
+/// and what stands around it.
+const MESSAGE_BYTES_MAX: u64 = (6 * 64 << 20) + (64 << 10);
 /// Free room wanted in the input buffer before a read: one read then brings many small frames.
-const READ_BYTES: usize = 256 << 10;
-
-/// What permessage-deflate is offered with: both sides compress each message by itself.
-const DEFLATE_OFFER: (&str, &str) =
-    ("Sec-WebSocket-Extensions", "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
-
-/// What a connection is asked to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offer<'a> {
-    /// The subprotocol, which the server then has to choose; `None`: a raw connection.
-    pub protocol: Option<&'a str>,
-    /// The server may compress what it sends.
-    pub deflate: bool,
-}
-
-impl<'a> Offer<'a> {
-    /// A subprotocol, and no compression.
-    pub fn protocol(name: &'a str) -> Self {
-        Offer { protocol: Some(name), deflate: false }
-    }
-}
+pub const READ_BYTES: usize = 256 << 10;
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +40,14 @@ pub struct Closed {
     pub code: u16,
     /// The reason given, or what broke.
     pub reason: String,
+    /// The server does not keep to RFC 6455: this side has closed.
+    pub is_violation: bool,
+}
+
+impl Closed {
+    fn broken(reason: impl Into<String>) -> Self {
+        Closed { code: CloseCode::ABNORMAL.to_u16(), reason: reason.into(), is_violation: false }
+    }
 }
 
 impl Closed {
@@ -68,9 +61,11 @@ impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code, self.reason.is_empty()) {
             (1006, true) => f.write_str("the connection broke without a close"),
-            (1006, false) => write!(f, "the connection broke: {}", self.reason),
+            (1006, false) => write!(f, "the connection broke: {}", plain::text(&self.reason)),
             (code, true) => write!(f, "closed with {code} ({})", CloseCode::new(code).name()),
-            (code, false) => write!(f, "closed with {code} ({}): {}", CloseCode::new(code).name(), self.reason),
+            (code, false) => {
+                write!(f, "closed with {code} ({}): {}", CloseCode::new(code).name(), plain::text(&self.reason))
+            }
         }
     }
 }
@@ -86,11 +81,22 @@ pub enum Incoming<'a> {
     Closed(Closed),
 }
 
-/// What [`Client::step`] saw on the other descriptor it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready {
-    /// It can be read (or has ended).
-    pub other: bool,
+/// Another descriptor to wait for in [`Client::step`].
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// The descriptor.
+    pub fd: BorrowedFd<'a>,
+    /// What is waited for. That it is broken is always told.
+    pub wanted: PollFlags,
+    /// What was seen.
+    pub seen: PollFlags,
+}
+
+impl<'a> Watched<'a> {
+    /// A descriptor to wait for.
+    pub fn new(fd: BorrowedFd<'a>, wanted: PollFlags) -> Self {
+        Watched { fd, wanted, seen: PollFlags::empty() }
+    }
 }
 
 /// The connection.
@@ -114,6 +120,9 @@ pub struct Client {
     masked: u64,
     close_sent: bool,
     closed: Option<Closed>,
+    liveness: Liveness,
+    /// The kernel had no room for all that was queued.
+    is_full: bool,
 }
 
 impl std::fmt::Debug for Client {
@@ -128,100 +137,31 @@ enum Found {
 }
 
 impl Client {
-    /// Connects to `url`. Takes at most `timeout`.
+    /// Connects to `url`. `None`: something interrupted it.
     ///
     /// # Errors
-    /// Where nobody answers or the server has no room (69), or the answer is not the WebSocket asked for (76).
-    pub fn connect(url: &Url, offer: &Offer<'_>, timeout: Duration) -> Result<Self, Failure> {
-        let deadline = clock::now() + timeout;
-        let mut stream = dial(url, deadline)?;
-        let keys = RandomState::new();
-        let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
-        let authority = url.authority();
-        let request = UpgradeRequest {
-            host: &authority,
-            target: &url.target,
-            key,
-            protocols: offer.protocol.as_slice(),
-            headers: if offer.deflate { &[DEFLATE_OFFER] } else { &[] },
-        };
-        let mut bytes = Vec::new();
-        let mut connecting = request
-            .write(&mut bytes)
-            .map_err(|e| Failure::new(Exit::Unavailable, anyhow::Error::msg(e.to_string())))?;
-        let unanswered = |error: io::Error| {
-            let error = match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                    anyhow::anyhow!("no answer to the upgrade request in time")
-                }
-                _ => anyhow::Error::new(error),
-            };
-            Failure::new(Exit::Unavailable, error.context(format!("cannot connect to {url}")))
-        };
-        stream.set_write_timeout(Some(timeout)).map_err(unanswered)?;
-        stream.write_all(&bytes).map_err(unanswered)?;
-        let mut input = vec![0; READ_BYTES];
-        let mut end = 0;
-        let response = loop {
-            let left = deadline.saturating_duration_since(clock::now());
-            if left.is_zero() {
-                return Err(unanswered(io::ErrorKind::TimedOut.into()));
-            }
-            stream.set_read_timeout(Some(left)).map_err(unanswered)?;
-            let n = match stream.read(&mut input[end..]) {
-                Ok(0) => {
-                    return Err(unanswered(io::Error::other("the server closed the connection instead of answering")));
-                }
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unanswered(error)),
-            };
-            end += n;
-            let answer = connecting.response(&input[..end]).map_err(|e| match e {
-                ResponseError::Refused { status: 503, .. } => {
-                    Failure::message(Exit::Unavailable, format!("cannot connect to {url}: {e}"))
-                }
-                e => Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {e}")),
-            })?;
-            match answer {
-                Some(response) => break response,
-                // The codec bounds a head to far less than the buffer.
-                None if end == input.len() => {
-                    return Err(Failure::message(Exit::Protocol, format!("{url} answers without end")));
-                }
-                None => {}
-            }
-        };
-        if let Some(protocol) = offer.protocol
-            && response.protocol.as_deref() != Some(protocol)
-        {
-            return Err(Failure::message(
-                Exit::Protocol,
-                format!("{url} is a WebSocket, but does not speak {protocol}: is it fanwire?"),
-            ));
-        }
-        let compresses = is_deflate_agreed(response.extensions.as_deref(), offer.deflate)
-            .map_err(|what| Failure::message(Exit::Protocol, format!("{url}: {what}")))?;
-        if offer.deflate && !compresses {
-            tracing::warn!("{url} does not compress");
-        }
-        stream.set_nonblocking(true).map_err(unanswered)?;
-        Ok(Client {
+    /// As [`upgrade::upgrade`].
+    pub fn connect(url: &Url, offer: &Offer<'_>, interrupts: &Interrupts<'_>) -> Result<Option<Self>, Failure> {
+        let Some(upgraded) = upgrade::upgrade(url, offer, interrupts)? else { return Ok(None) };
+        let Upgraded { stream, compresses, input, start, end } = upgraded;
+        Ok(Some(Client {
             stream,
             decoder: Decoder::new(Role::Client, compresses),
             input,
-            start: response.head_bytes,
+            start,
             end,
             message: Vec::new(),
             compressed: Vec::new(),
             inflater: compresses.then(Box::default),
             output: Vec::new(),
             sent: 0,
-            mask_keys: keys,
-            masked: 2,
+            mask_keys: RandomState::new(),
+            masked: 0,
             close_sent: false,
             closed: None,
-        })
+            liveness: Liveness::new(offer.ping_every, clock::now()),
+            is_full: false,
+        }))
     }
 
     /// Queues a binary message; see [`Client::send_text`].
@@ -253,46 +193,64 @@ impl Client {
         }
     }
 
-    /// Lets bytes move: waits until something arrives, room to send what is queued, `other` to read from, or
-    /// `until`; `None` waits as long as it takes, but comes back for signals at least.
+    /// Lets bytes move: waits until something arrives (unless it does not read now), room to send what is queued, what is
+    /// watched, or `until`. Pings, and notices where nobody answers.
     ///
     /// # Errors
     /// Only where polling itself fails; a broken connection comes out of [`Client::next`].
-    pub fn step(&mut self, until: Option<Instant>, other: Option<BorrowedFd<'_>>) -> Result<Ready, Failure> {
+    pub fn step(&mut self, until: Instant, is_reading: bool, watched: &mut [Watched<'_>]) -> Result<(), Failure> {
         self.send_queued();
         let mut interest = PollFlags::empty();
         if self.closed.is_none() {
-            interest |= PollFlags::IN;
-            if self.queued_bytes() > 0 {
-                interest |= PollFlags::OUT;
-            }
+            interest.set(PollFlags::IN, is_reading);
+            interest.set(PollFlags::OUT, self.queued_bytes() > 0);
         }
-        let mut polled = vec![PollFd::new(&self.stream, interest)];
-        if let Some(other) = &other {
-            polled.push(PollFd::new(other, PollFlags::IN));
+        let next_look = self.liveness.next().filter(|_| !self.is_ending());
+        let until = next_look.map_or(until, |next| until.min(next));
+        let left = until.saturating_duration_since(clock::now());
+        let mut polled = Vec::with_capacity(1 + watched.len());
+        polled.extend(watched.iter().map(|other| PollFd::from_borrowed_fd(other.fd, other.wanted)));
+        // A connection that is done with, or that breaks while nobody reads it, would wake this at once, again and again.
+        if !interest.is_empty() {
+            polled.push(PollFd::new(&self.stream, interest));
         }
-        let left = until.map(|until| until.saturating_duration_since(clock::now()));
-        let timeout =
-            left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
-        match poll(&mut polled, timeout.as_ref()) {
+        match poll(&mut polled, Some(&timespec(left))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => {
-                return Err(Failure::new(
-                    Exit::Io,
-                    anyhow::Error::new(io::Error::from(errno)).context("cannot wait for the connection"),
-                ));
+                let error = anyhow::Error::new(io::Error::from(errno)).context("cannot wait for the connection");
+                return Err(Failure::new(Exit::Io, error));
             }
         }
-        let socket = polled[0].revents();
-        let ready = Ready { other: polled.get(1).is_some_and(|p| !p.revents().is_empty()) };
+        let socket = polled.get(watched.len()).map_or(PollFlags::empty(), PollFd::revents);
+        for (other, found) in watched.iter_mut().zip(&polled) {
+            other.seen = found.revents();
+        }
         drop(polled);
         if socket.intersects(PollFlags::OUT) {
             self.send_queued();
         }
-        if socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        if is_reading && socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             self.receive();
         }
-        Ok(ready)
+        self.look_at_silence(is_reading);
+        Ok(())
+    }
+
+    /// True once one side has closed: from then on only who waits for the end knows how long.
+    fn is_ending(&self) -> bool {
+        self.closed.is_some() || self.close_sent
+    }
+
+    fn look_at_silence(&mut self, is_reading: bool) {
+        if self.is_ending() {
+            return;
+        }
+        match self.liveness.look(clock::now(), is_reading) {
+            Due::Nothing => {}
+            Due::Ping => self.queue(Opcode::Ping, &[]),
+            Due::Pong => self.queue(Opcode::Pong, &[]),
+            Due::Dead => self.closed = Some(Closed::broken("no answer to a ping")),
+        }
     }
 
     /// The next message, or how the connection ended; `None` until more has arrived. Pings are answered on the way.
@@ -348,8 +306,8 @@ impl Client {
                 }
                 Some(Part::Pong(_)) => {}
                 Some(Part::Close { code, reason }) => {
-                    let closed =
-                        Closed { code: code.unwrap_or(CloseCode::NO_STATUS).to_u16(), reason: reason.to_owned() };
+                    let closed_with = code.unwrap_or(CloseCode::NO_STATUS).to_u16();
+                    let closed = Closed { code: closed_with, reason: reason.to_owned(), is_violation: false };
                     (self.start, self.end) = (0, 0);
                     self.close(code.unwrap_or(CloseCode::NORMAL), "");
                     self.send_queued();
@@ -388,7 +346,7 @@ impl Client {
         (self.start, self.end) = (0, 0);
         self.close(violation.code, violation.reason);
         self.send_queued();
-        self.closed = Some(Closed { code: 1006, reason: what });
+        self.closed = Some(Closed { is_violation: true, ..Closed::broken(what) });
     }
 
     fn queue(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -403,9 +361,18 @@ impl Client {
     pub fn send_queued(&mut self) {
         while self.queued_bytes() > 0 {
             match (&self.stream).write(&self.output[self.sent..]) {
-                Ok(n) => self.sent += n,
+                Ok(n) => {
+                    self.sent += n;
+                    // Room where there was none: the other side's kernel has taken something.
+                    if std::mem::take(&mut self.is_full) {
+                        self.liveness.on_sign(clock::now());
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_full = true;
+                    break;
+                }
                 Err(_) => {
                     // What the server said before it went may still wait to be read: reading tells how it ended.
                     self.output.clear();
@@ -440,12 +407,13 @@ impl Client {
             Ok(0) => String::new(),
             Ok(n) => {
                 self.end += n;
+                self.liveness.on_sign(clock::now());
                 return;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
             Err(error) => error.to_string(),
         };
-        self.closed = Some(Closed { code: 1006, reason: broken });
+        self.closed = Some(Closed::broken(broken));
     }
 }
 
@@ -453,39 +421,4 @@ impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
-}
-
-/// Whether the server's extensions are those offered.
-fn is_deflate_agreed(extensions: Option<&str>, was_offered: bool) -> Result<bool, &'static str> {
-    let Some(extensions) = extensions else { return Ok(false) };
-    let mut parts = extensions.split(';').map(str::trim);
-    if !was_offered || parts.next() != Some("permessage-deflate") {
-        return Err("the server answers with an extension that was not offered");
-    }
-    if !parts.any(|part| part == "server_no_context_takeover") {
-        return Err("the server does not agree to compress each message by itself");
-    }
-    Ok(true)
-}
-
-fn dial(url: &Url, deadline: Instant) -> Result<TcpStream, Failure> {
-    let failed = |error: io::Error| {
-        Failure::new(Exit::Unavailable, anyhow::Error::new(error).context(format!("cannot connect to {url}")))
-    };
-    let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(failed)?;
-    let mut last = io::Error::other("the name has no address");
-    for address in addresses {
-        let left = deadline.saturating_duration_since(clock::now());
-        if left.is_zero() {
-            return Err(failed(io::ErrorKind::TimedOut.into()));
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(failed)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
 }

@@ -4,9 +4,23 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// As good as never, and still a time that an [`Instant`] can hold.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Monotonic now.
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// `span` after `start`, however long that is.
+pub fn after(start: Instant, span: Duration) -> Instant {
+    start.checked_add(span.min(NEVER)).unwrap_or(start)
+}
+
+/// So many seconds after `start`: negative ones and what is no number count as none.
+pub fn after_seconds(start: Instant, seconds: f64) -> Instant {
+    let seconds = if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, NEVER.as_secs_f64()) };
+    after(start, Duration::from_secs_f64(seconds))
 }
 
 /// Wall-clock microseconds since 1970, as messages carry them.

@@ -3,18 +3,15 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use fanwire::{
-    AccessConfig, CompressionConfig, Config, DriverChoice, Engine, LimitsConfig, MemoryConfig, PublishAccess,
-    StartError, TopicConfig,
-};
+use fanwire::{Config, Engine, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::args::{Driver, EngineArgs, Publish};
-use crate::exit::Failure;
-use crate::topics;
+use crate::exit::{Exit, Failure};
+use crate::settings::{EngineArgs, option_of};
+use crate::stderr;
 use crate::units::grouped;
 
 /// The configuration that the arguments ask for.
@@ -22,52 +19,7 @@ use crate::units::grouped;
 /// # Errors
 /// Where a file that they name cannot be read, or is wrong.
 pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Failure> {
-    let usual = Config::default();
-    let mut topics: Vec<TopicConfig> = args.topic_settings.iter().map(|setting| setting.0.clone()).collect();
-    if let Some(path) = &args.topics_file {
-        topics.extend(topics::read(path)?);
-    }
-    Ok(Config {
-        listen,
-        shards: args.shards.map(Into::into),
-        cpus: args.cpus.as_ref().map(|list| list.0.clone()),
-        driver: match args.driver {
-            Driver::Auto => DriverChoice::Auto,
-            Driver::Uring => DriverChoice::Uring,
-            Driver::Epoll => DriverChoice::Epoll,
-        },
-        connections_max: args.max_connections.map_or(usual.connections_max, NonZeroU32::get),
-        cursors_max: args.max_cursors.get(),
-        topics_max: args.max_topics.get(),
-        memory: MemoryConfig {
-            ring_bytes: args.ring_bytes.to_usize(),
-            pool_bytes: args.pool_bytes.to_usize(),
-            lane_bytes: args.lane_bytes.to_usize(),
-            payload_bytes: args.payload_bytes.to_usize(),
-            lock_memory: args.lock_memory,
-            ..usual.memory
-        },
-        limits: LimitsConfig {
-            message_bytes_max: args.max_message_bytes.to_usize(),
-            handshake_timeout: args.handshake_timeout.0,
-            ping_every: args.ping_every.0,
-            idle_timeout: args.idle_timeout.0,
-            close_window: args.close_window.0,
-            unsent_bytes_max: args.max_unsent_bytes.to_usize(),
-            ..usual.limits
-        },
-        access: AccessConfig {
-            publish: match args.publish {
-                Publish::Loopback => PublishAccess::Loopback,
-                Publish::Everyone => PublishAccess::Everyone,
-                Publish::Nobody => PublishAccess::Nobody,
-            },
-            allowed_origins: args.allow_origin.clone(),
-        },
-        topics,
-        compression: CompressionConfig { deflate: !args.no_deflate, threshold_bytes: args.deflate_from.to_usize() },
-        ..usual
-    })
+    Ok(Config { listen, ..args.config()? })
 }
 
 /// Starts an engine: raises the limit of open files, logs the memory sum, refuses what cannot fit.
@@ -83,7 +35,7 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
     if let Some(notice) = engine.driver_notice()
         && !tracing::enabled!(tracing::Level::WARN)
     {
-        eprintln!("fanwire: {notice}");
+        stderr::say("WARN", &format!("fanwire: {notice}"));
     }
     Ok(engine)
 }
@@ -98,28 +50,6 @@ fn in_words(error: StartError) -> anyhow::Error {
     anyhow::Error::msg(text)
 }
 
-/// The option that sets a field of the configuration; the field itself where there is none.
-fn option_of(field: &'static str) -> &'static str {
-    match field {
-        "shards" => "--shards",
-        "listen" => "--listen",
-        "connections_max" => "--max-connections",
-        "cursors_max" => "--max-cursors",
-        "topics_max" => "--max-topics",
-        "memory.ring_bytes" => "--ring-bytes",
-        "memory.pool_bytes" => "--pool-bytes",
-        "memory.lane_bytes" => "--lane-bytes",
-        "memory.payload_bytes" => "--payload-bytes",
-        "limits.message_bytes_max" => "--max-message-bytes",
-        "limits.handshake_timeout" => "--handshake-timeout",
-        "memory.lock_memory" => "--lock-memory",
-        "topics.pattern" => "--topic",
-        "topics.lane_bytes" => "--topic lane-bytes",
-        "limits.unsent_bytes_max" => "--max-unsent-bytes",
-        other => other,
-    }
-}
-
 /// Says on stdout where the engine can be connected to.
 pub fn announce(engine: &Engine) {
     for address in engine.local_addrs() {
@@ -127,10 +57,29 @@ pub fn announce(engine: &Engine) {
     }
 }
 
-/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure.
+/// What became of the first line that could not be printed.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure. Whatever else keeps a line
+/// from being printed is told by [`unsaid`].
 pub fn say(line: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNSAID.set(error);
+    }
+}
+
+/// The failure of a command whose output is what it was asked for, if some of that could not be printed.
+///
+/// # Errors
+/// 74 in that case.
+pub fn unsaid() -> Result<(), Failure> {
+    match UNSAID.get() {
+        Some(error) => Err(Failure::message(Exit::Io, format!("cannot write to stdout: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001.

@@ -71,3 +71,34 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
         self.map_err(|error| Failure::new(exit, error.into().context(what())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const ALL: [Exit; 10] = [
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Data,
+        Exit::NoInput,
+        Exit::Unavailable,
+        Exit::Software,
+        Exit::Io,
+        Exit::Protocol,
+        Exit::Permission,
+        Exit::Config,
+    ];
+
+    #[test]
+    fn every_status_stands_in_the_table_and_in_the_help() {
+        let page = include_str!("../../docs/reference/exit-status.md");
+        let help = crate::args::Args::command().render_long_help().to_string();
+        for exit in ALL {
+            let code = exit as i32;
+            assert!(page.contains(&format!("\n| {code} | ")), "{exit:?}");
+            assert!(help.contains(&format!("  {code} ")), "{exit:?}: {help}");
+        }
+    }
+}

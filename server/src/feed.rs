@@ -3,19 +3,23 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fanwire::proto::batch::{self, Frame};
 use fanwire::proto::close::CloseCode;
 use fanwire::proto::server_message::{Gap, ServerMessage};
-use fanwire::proto::topic::TopicName;
+use fanwire::proto::subscribe::{REQUEST_BYTES_MAX, code};
+use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::proto::{json, lz4, msgpack};
 use fanwire::{Kind, Priority};
 
-use crate::client::{Client, Closed, Incoming, Offer};
+use crate::client::{Client, Closed, Incoming, Watched};
+use crate::dial::Interrupts;
 use crate::exit::{Exit, Failure, OrExit};
-use crate::ledger::{Ledger, Numbering};
+use crate::ledger::{Ledger, Numbering, Numbers};
+use crate::plain;
 use crate::requests::{self, Subscription};
+use crate::upgrade::Offer;
 use crate::url::Url;
 
 /// Largest block of a batch: the engine's largest message and what stands around it.
@@ -59,12 +63,12 @@ pub struct Wanted<'a> {
     pub topics: &'a [String],
     /// What is spoken.
     pub form: Form,
-    /// Whether the server may compress.
-    pub deflate: bool,
     /// At most so many messages a second and lane.
     pub max_hz: Option<f64>,
-    /// Time to connect in.
-    pub timeout: Duration,
+    /// How to connect. The subprotocol is the form's.
+    pub offer: Offer<'a>,
+    /// It will have to go on where it ends.
+    pub is_resumable: bool,
 }
 
 /// A message that arrived.
@@ -93,14 +97,47 @@ pub enum Item<'a> {
     Message(Delivery<'a>),
     /// Messages that do not come.
     Gap(Gap<'a>),
-    /// A topic's numbering began anew.
-    BeganAnew(&'a str),
+    /// A topic's messages follow.
+    Subscribed(Topic<'a>),
     /// The subscription is in force.
     InForce,
     /// The server refused it.
-    Refused(String),
+    Refused(Refusal),
     /// Something that cannot be read.
     Unreadable(String),
+}
+
+/// A topic that is subscribed.
+#[derive(Clone, Copy, Debug)]
+pub struct Topic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether its numbers go on.
+    pub numbering: Numbering,
+    /// The numbers after which it goes on.
+    pub numbers: Numbers,
+    /// There are more topics now than one request could say of where they go on.
+    pub is_too_many: bool,
+}
+
+/// Why the server does not subscribe.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What it says.
+    pub text: String,
+    /// It may be otherwise in a minute: the server is ending, or something is full.
+    pub is_passing: bool,
+}
+
+/// What [`Feed::take`] found.
+#[derive(Debug)]
+pub enum Taken {
+    /// A frame: there may be more.
+    Frame,
+    /// Nothing: more has to arrive.
+    Nothing,
+    /// The end of the connection.
+    Closed(Closed),
 }
 
 /// The subscription.
@@ -114,65 +151,61 @@ pub struct Feed {
     payload: Vec<u8>,
     /// A block that had to be decompressed.
     block: Vec<u8>,
-    /// The request said where to go on.
-    resumes: bool,
+    /// What was asked for from the oldest message that is kept.
+    from_oldest: Vec<Pattern>,
+    /// See [`Wanted::is_resumable`].
+    is_resumable: bool,
     /// Nothing was asked for that will be answered.
     is_silent: bool,
 }
 
 impl Feed {
-    /// Connects and subscribes, going on where the ledger ends.
+    /// Connects and subscribes, going on where the ledger ends. `None`: something interrupted it.
     ///
     /// # Errors
-    /// As [`Client::connect`]; a raw connection cannot carry patterns.
-    pub fn open(wanted: &Wanted<'_>, ledger: &Ledger) -> Result<Self, Failure> {
-        let offer = Offer { protocol: wanted.form.protocol(), deflate: wanted.deflate };
+    /// As [`Client::connect`]; a raw connection cannot carry patterns; more topics than a request can say of where they go on.
+    pub fn open(wanted: &Wanted<'_>, ledger: &Ledger, interrupts: &Interrupts<'_>) -> Result<Option<Self>, Failure> {
+        let offer = Offer { protocol: wanted.form.protocol(), ..wanted.offer };
         let is_raw = wanted.form == Form::Raw;
         let raw_url = if is_raw { Some(raw_url(wanted.url, wanted.topics)?) } else { None };
-        let client = Client::connect(raw_url.as_ref().unwrap_or(wanted.url), &offer, wanted.timeout)?;
-        let resumes = !is_raw && !ledger.is_empty();
+        // Before it connects: what cannot be asked for loses nothing by being tried.
+        let requests = if is_raw { Vec::new() } else { requests_of(wanted, ledger)? };
+        let Some(client) = Client::connect(raw_url.as_ref().unwrap_or(wanted.url), &offer, interrupts)? else {
+            return Ok(None);
+        };
         let mut feed = Feed {
             client,
             form: wanted.form,
             names: HashMap::new(),
             payload: Vec::new(),
             block: Vec::new(),
-            resumes,
+            from_oldest: wanted
+                .topics
+                .iter()
+                .filter(|topic| ledger.was_asked(topic))
+                .filter_map(|topic| Pattern::parse(topic).ok())
+                .collect(),
+            is_resumable: wanted.is_resumable,
             is_silent: is_raw,
         };
-        if !is_raw {
-            if resumes && ledger.is_too_large() {
-                tracing::warn!("more topics than a request can name: some begin with their last value");
-            }
-            let since = ledger.to_json();
-            let since = resumes.then_some(since.as_str());
-            let mut request = Vec::new();
-            let subscription = Subscription { topics: wanted.topics, max_hz: wanted.max_hz, since };
-            requests::write_subscribe(&mut request, SUBSCRIBE_ID, &subscription);
-            feed.send(&request)?;
-            // A pattern is confirmed only when a topic matches it; a pong comes after all that was asked before.
-            requests::write_ping(&mut request, SUBSCRIBE_ID);
-            feed.send(&request)?;
-        }
-        Ok(feed)
+        requests.iter().for_each(|request| feed.send(request));
+        Ok(Some(feed))
     }
 
-    fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, request: &[u8]) {
         if self.form == Form::Msgpack {
-            let packed = requests::to_msgpack(request).or_exit(Exit::Software, || "a request is not JSON".into())?;
-            self.client.send_binary(&packed);
+            self.client.send_binary(request);
         } else {
             self.client.send_text(request);
         }
-        Ok(())
     }
 
-    /// Lets bytes move, until something arrives or `until`.
+    /// Lets bytes move: see [`Client::step`].
     ///
     /// # Errors
     /// As [`Client::step`].
-    pub fn step(&mut self, until: Instant) -> Result<(), Failure> {
-        self.client.step(Some(until), None).map(drop)
+    pub fn step(&mut self, until: Instant, is_reading: bool, watched: &mut [Watched<'_>]) -> Result<(), Failure> {
+        self.client.step(until, is_reading, watched)
     }
 
     /// Begins to close.
@@ -180,42 +213,79 @@ impl Feed {
         self.client.close(CloseCode::NORMAL, "");
     }
 
-    /// Hands over what has arrived, until that is all or the visitor breaks off. How the connection ended, if it did.
-    pub fn drain<B>(
+    /// Hands over what the next frame holds that has arrived, unless the visitor breaks off.
+    pub fn take<B>(
         &mut self,
         ledger: &mut Ledger,
         mut visit: impl FnMut(Item<'_>) -> ControlFlow<B>,
-    ) -> ControlFlow<B, Option<Closed>> {
-        let Feed { client, form, names, payload, block, resumes, is_silent } = self;
+    ) -> ControlFlow<B, Taken> {
+        let Feed { client, form, names, payload, block, from_oldest, is_resumable, is_silent } = self;
         if std::mem::take(is_silent) {
             visit(Item::InForce)?;
         }
-        let mut reader = Reader { ledger, names, payload, resumes: *resumes };
-        while let Some(incoming) = client.next() {
-            match (*form, incoming) {
-                (_, Incoming::Closed(closed)) => return ControlFlow::Continue(Some(closed)),
-                (Form::Raw, Incoming::Text(text)) => visit(raw(Kind::Text, text.as_bytes()))?,
-                (Form::Raw, Incoming::Binary(bytes)) => visit(raw(Kind::Binary, bytes))?,
-                (Form::Json, Incoming::Text(text)) => reader.json(text, &mut visit)?,
-                (Form::Msgpack, Incoming::Binary(bytes)) => match msgpack::server::parse(bytes) {
-                    Ok(object) => reader.object(object, None, &mut visit)?,
+        let mut reader = Reader { ledger, names, payload, from_oldest, is_resumable: *is_resumable };
+        let Some(incoming) = client.next() else { return ControlFlow::Continue(Taken::Nothing) };
+        match (*form, incoming) {
+            (_, Incoming::Closed(closed)) => return ControlFlow::Continue(Taken::Closed(closed)),
+            (Form::Raw, Incoming::Text(text)) => visit(raw(Kind::Text, text.as_bytes()))?,
+            (Form::Raw, Incoming::Binary(bytes)) => visit(raw(Kind::Binary, bytes))?,
+            (Form::Json, Incoming::Text(text)) => reader.json(text, &mut visit)?,
+            (Form::Msgpack, Incoming::Binary(bytes)) => match msgpack::server::parse(bytes) {
+                Ok(object) => reader.object(object, None, &mut visit)?,
+                Err(error) => visit(Item::Unreadable(error.to_string()))?,
+            },
+            (Form::Batch | Form::BatchLz4, Incoming::Binary(frame)) => {
+                let decompress = |packed: &[u8], size: usize, out: &mut Vec<u8>| {
+                    lz4::decompress(packed, size, BLOCK_BYTES_MAX, out).is_ok()
+                };
+                match batch::decode(frame, BLOCK_BYTES_MAX, block, decompress) {
+                    Ok(Frame::Control(text)) => reader.json(text, &mut visit)?,
+                    Ok(Frame::Data(batch)) => reader.batch(&batch, &mut visit)?,
+                    Ok(Frame::Unknown) => {}
                     Err(error) => visit(Item::Unreadable(error.to_string()))?,
-                },
-                (Form::Batch | Form::BatchLz4, Incoming::Binary(frame)) => {
-                    let decompress = |packed: &[u8], size: usize, out: &mut Vec<u8>| {
-                        lz4::decompress(packed, size, BLOCK_BYTES_MAX, out).is_ok()
-                    };
-                    match batch::decode(frame, BLOCK_BYTES_MAX, block, decompress) {
-                        Ok(Frame::Control(text)) => reader.json(text, &mut visit)?,
-                        Ok(Frame::Data(batch)) => reader.batch(&batch, &mut visit)?,
-                        Ok(Frame::Unknown) => {}
-                        Err(error) => visit(Item::Unreadable(error.to_string()))?,
-                    }
                 }
-                _ => visit(Item::Unreadable("a text message in place of a binary one, or the other way round".into()))?,
             }
+            _ => visit(Item::Unreadable("a text message in place of a binary one, or the other way round".into()))?,
         }
-        ControlFlow::Continue(None)
+        ControlFlow::Continue(Taken::Frame)
+    }
+}
+
+/// What is sent at first. Names and patterns that were subscribed to before bring everything that is kept of topics which came
+/// to be since; those that were not begin as they would in a first run. Then a ping: a pattern is confirmed only when a topic
+/// matches it, and a pong comes after all that was asked before.
+fn requests_of(wanted: &Wanted<'_>, ledger: &Ledger) -> Result<Vec<Vec<u8>>, Failure> {
+    let since = (!ledger.is_new()).then(|| ledger.to_json());
+    let (known, new): (Vec<String>, Vec<String>) =
+        wanted.topics.iter().cloned().partition(|topic| ledger.was_asked(topic));
+    let mut requests = Vec::new();
+    let mut request = Vec::new();
+    for (topics, is_known) in [(known, true), (new, false)] {
+        if topics.is_empty() {
+            continue;
+        }
+        let subscription =
+            Subscription { topics: &topics, max_hz: wanted.max_hz, since: since.as_deref(), is_from_oldest: is_known };
+        requests::write_subscribe(&mut request, SUBSCRIBE_ID, &subscription);
+        requests.push(encoded(wanted.form, &request)?);
+    }
+    if let Some(length) = requests.iter().map(Vec::len).find(|length| *length > REQUEST_BYTES_MAX) {
+        let what = format!(
+            "to say where {} topics go on takes {length} bytes, more than the {REQUEST_BYTES_MAX} of a request: subscribe to \
+             fewer of them, each with a copy of the state",
+            ledger.topic_count()
+        );
+        return Err(Failure::message(Exit::Failed, what));
+    }
+    requests::write_ping(&mut request, SUBSCRIBE_ID);
+    requests.push(encoded(wanted.form, &request)?);
+    Ok(requests)
+}
+
+fn encoded(form: Form, request: &[u8]) -> Result<Vec<u8>, Failure> {
+    match form {
+        Form::Msgpack => requests::to_msgpack(request).or_exit(Exit::Software, || "a request is not JSON".into()),
+        _ => Ok(request.to_vec()),
     }
 }
 
@@ -229,7 +299,8 @@ struct Reader<'f> {
     ledger: &'f mut Ledger,
     names: &'f mut HashMap<u32, String>,
     payload: &'f mut Vec<u8>,
-    resumes: bool,
+    from_oldest: &'f [Pattern],
+    is_resumable: bool,
 }
 
 impl Reader<'_> {
@@ -279,13 +350,16 @@ impl Reader<'_> {
             ServerMessage::Subscribed(subscribed) => {
                 tracing::debug!("subscribed to {}", subscribed.topic);
                 self.names.insert(subscribed.topic_id, subscribed.topic.to_string());
-                match self.ledger.on_subscribed(&subscribed, self.resumes) {
-                    Numbering::Goes => ControlFlow::Continue(()),
-                    Numbering::BeganAnew => visit(Item::BeganAnew(&subscribed.topic)),
-                }
+                let has_gap_to_come = self.from_oldest.iter().any(|pattern| pattern.matches(&subscribed.topic));
+                let (numbering, numbers) = self.ledger.on_subscribed(&subscribed, has_gap_to_come);
+                let is_too_many = self.is_resumable && !self.ledger.fits_in_a_request();
+                visit(Item::Subscribed(Topic { name: &subscribed.topic, numbering, numbers, is_too_many }))
             }
             ServerMessage::Pong(_) => visit(Item::InForce),
-            ServerMessage::Error(error) => visit(Item::Refused(format!("{} ({})", error.message, error.code))),
+            ServerMessage::Error(error) => visit(Item::Refused(Refusal {
+                text: plain::text(&format!("{} ({})", error.message, error.code)).into_owned(),
+                is_passing: is_passing(&error.code),
+            })),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -312,6 +386,11 @@ impl Reader<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether a request that was refused with this code may be taken in a minute.
+pub fn is_passing(code: &str) -> bool {
+    matches!(code, code::STOPPED | code::TOO_MANY_SUBSCRIPTIONS | code::TOO_MANY_TOPICS)
 }
 
 /// The URL of a raw connection to these topics.

@@ -1,28 +1,104 @@
 //! Job: log lines on stderr; stdout is for ready lines and payloads.
-//! Knows: tracing. Must never know: what is logged.
+//! Knows: tracing, what a filter may say. Must never know: what is logged.
 
+use std::fmt::Debug;
 use std::io::{self, IsTerminal};
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::args::LogFormat;
 use crate::exit::{Exit, Failure};
+use crate::plain;
+use crate::stderr::{self, Stderr};
+
+/// What a filter can name without a target.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// Where this program's own lines come from: `fanwire`, `fanwire::…`, and the crates beside it, `fanwire_…`.
+const OWN: &str = "fanwire";
 
 /// Starts logging. `level` is what the person asked for; without it RUST_LOG holds, then `info`.
 ///
 /// # Errors
-/// Where the filter makes no sense.
+/// Where the filter makes no sense: 2 for what the person asked for, 78 for RUST_LOG.
 pub fn start(level: Option<&str>, format: LogFormat) -> Result<(), Failure> {
-    let from_environment = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let filter = match level {
-        Some(level) => EnvFilter::try_new(level)
-            .map_err(|error| Failure::message(Exit::Config, format!("--log {level}: {error}")))?,
-        None => from_environment(),
+    stderr::set_format(format);
+    #[allow(clippy::disallowed_methods, reason = "RUST_LOG is where every program of this kind is told what to log")]
+    let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
+    let filter = match (level, &from_environment) {
+        (Some(level), _) => filter("--log", level, true)?,
+        (None, Some(text)) => filter("RUST_LOG", text, false)?,
+        (None, None) => EnvFilter::new("info"),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr).with_target(false);
     match format {
-        LogFormat::Text => lines.compact().with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => {
+            lines.compact().with_ansi(io::stderr().is_terminal()).fmt_fields(debug_fn(field).delimited(" ")).init();
+        }
         LogFormat::Json => lines.json().init(),
     }
     Ok(())
+}
+
+/// A field of a line: what others have written into it stays in the line, and moves nobody's cursor.
+fn field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => write!(out, "{}", plain::text(&text)),
+        name => write!(out, "{name}={}", plain::text(&text)),
+    }
+}
+
+/// A filter whose words are all known: what is misspelt would silence everything, or log without end. `is_ours`: nobody else's
+/// targets can be meant.
+fn filter(source: &str, text: &str, is_ours: bool) -> Result<EnvFilter, Failure> {
+    let exit = if is_ours { Exit::Usage } else { Exit::Config };
+    let wrong = |what: String| Failure::message(exit, format!("{source} {text}: {what}"));
+    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        check(directive, is_ours).map_err(&wrong)?;
+    }
+    EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))
+}
+
+fn check(directive: &str, is_ours: bool) -> Result<(), String> {
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    // Spans and their fields stand in brackets, and are the filter's own affair.
+    let Some((target, level)) = directive.rsplit_once('=').filter(|_| !directive.contains('[')) else {
+        return match is_level(directive) || directive.contains('[') {
+            true => Ok(()),
+            false => Err(format!("`{directive}` is no level: there are {}, and TARGET=LEVEL", LEVELS.join(", "))),
+        };
+    };
+    if !is_level(level) {
+        return Err(format!("`{level}` is no level: there are {}", LEVELS.join(", ")));
+    }
+    let is_own = target.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']));
+    match is_ours && !is_own {
+        true => Err(format!("nothing here logs as `{target}`: targets are {OWN} and what is below it")),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_misspelt_is_refused() {
+        for text in
+            ["info", "WARN", "off", "warn,fanwire=debug", "fanwire::client=trace", "fanwire_ring=info", "error,"]
+        {
+            assert!(filter("--log", text, true).is_ok(), "{text}");
+        }
+        for text in ["inof", "verbose", "7", "fanwire", "fanwire=debgu", "fanwrie=debug", "fanwired=info", "warn,=info"]
+        {
+            assert_eq!(filter("--log", text, true).unwrap_err().code, Exit::Usage as i32, "{text}");
+        }
+        assert!(filter("RUST_LOG", "hyper=debug,info", false).is_ok(), "others read it, too");
+        for text in ["inof", "hyper=debgu"] {
+            assert_eq!(filter("RUST_LOG", text, false).unwrap_err().code, Exit::Config as i32, "{text}");
+        }
+    }
 }

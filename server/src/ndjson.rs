@@ -3,11 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fanwire::proto::topic::TopicName;
 use flate2::bufread::MultiGzDecoder;
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -90,6 +93,26 @@ impl Place {
         Failure::message(Exit::Data, format!("{}:{}: {what}", self.name, self.line))
     }
 }
+
+/// Says which line was to be published, where that itself is at fault.
+pub fn at(failure: Failure, place: &Place) -> Failure {
+    if failure.code == Exit::Data as i32 { place.wrong(failure.error) } else { failure }
+}
+
+/// Checks a topic that is to be published to.
+///
+/// # Errors
+/// Where it is no topic name, or one of the engine's own.
+pub fn check_topic(topic: &str, place: &Place) -> Result<(), Failure> {
+    let name = TopicName::new(topic).map_err(|error| place.wrong(error))?;
+    match name.is_engine_owned() {
+        true => Err(place.wrong(format!("`{topic}`: topics that begin with $ are the engine's own"))),
+        false => Ok(()),
+    }
+}
+
+/// Waits until a descriptor can be read. False: nothing more is to be read.
+pub type Wait<'a> = &'a mut dyn FnMut(BorrowedFd<'_>) -> io::Result<bool>;
 
 /// Lines of a file, without their line feeds; empty ones are left out, but counted.
 pub struct Lines<R> {
@@ -181,29 +204,53 @@ impl Recording {
         &self.name
     }
 
-    /// Opens it. `progress` is set to the bytes of the file read so far, as it lies there.
+    /// Opens it. `progress` is set to the bytes of the file read so far, as it lies there; `wait` is asked before each read.
     ///
     /// # Errors
     /// Where it cannot be opened or its first bytes cannot be read.
-    pub fn open(&self, progress: Arc<AtomicU64>) -> Result<Lines<Box<dyn BufRead>>, Failure> {
+    pub fn open<'a>(&self, progress: Arc<AtomicU64>, wait: Wait<'a>) -> Result<Lines<Box<dyn BufRead + 'a>>, Failure> {
         let failed = |error: io::Error| {
             Failure::new(Exit::NoInput, anyhow::Error::new(error).context(format!("cannot open {}", self.name)))
         };
         progress.store(0, Ordering::Relaxed);
-        let file: Box<dyn Read> = if self.path == Path::new("-") {
-            Box::new(io::stdin())
+        let file = if self.path == Path::new("-") {
+            File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
         } else {
-            Box::new(File::open(&self.path).map_err(failed)?)
+            // A pipe whose other end nobody has opened yet is no reason to be stuck.
+            let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::RDONLY;
+            let fd = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+            File::from(fd)
         };
-        let mut counted = BufReader::with_capacity(BUFFER_BYTES, Counted { source: file, bytes: progress });
+        let source = Waiting { file, wait };
+        let mut counted = BufReader::with_capacity(BUFFER_BYTES, Counted { source, bytes: progress });
         // Known by its first two bytes (RFC 1952 section 2.3.1), not by the name: a pipe has none.
         let is_gzip = counted.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-        let source: Box<dyn BufRead> = if is_gzip {
+        let source: Box<dyn BufRead + 'a> = if is_gzip {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(counted)))
         } else {
             Box::new(counted)
         };
         Ok(Lines::new(source, &self.name))
+    }
+}
+
+/// A file that is read only when there is something to read.
+struct Waiting<'a> {
+    file: File,
+    wait: Wait<'a>,
+}
+
+impl Read for Waiting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !(self.wait)(self.file.as_fd())? {
+                return Ok(0);
+            }
+            match self.file.read(buffer) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                other => return other,
+            }
+        }
     }
 }
 
@@ -297,7 +344,8 @@ mod tests {
             let recording = Recording::at(&path).unwrap();
             let read = Arc::new(AtomicU64::new(0));
             for _round in 0..2 {
-                let mut lines = recording.open(read.clone()).unwrap();
+                let mut at_once = |_: BorrowedFd<'_>| Ok(true);
+                let mut lines = recording.open(read.clone(), &mut at_once).unwrap();
                 let mut n = 0;
                 while let Some((line, _)) = lines.next_line().unwrap() {
                     n += 1;
@@ -317,7 +365,8 @@ mod tests {
         encoder.write_all(&b"{\"data\":1}\n".repeat(1_000)).unwrap();
         let packed = encoder.finish().unwrap();
         std::fs::write(&path, &packed[..packed.len() / 2]).unwrap();
-        let mut lines = Recording::at(&path).unwrap().open(Arc::default()).unwrap();
+        let mut at_once = |_: BorrowedFd<'_>| Ok(true);
+        let mut lines = Recording::at(&path).unwrap().open(Arc::default(), &mut at_once).unwrap();
         let failure = loop {
             match lines.next_line() {
                 Ok(Some(_)) => {}

@@ -4,6 +4,26 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
+/// Speeds beyond these are typing errors: a second would be twelve days, or a day less than a tenth of a millisecond.
+const SPEED_MIN: f64 = 0.000_001;
+const SPEED_MAX: f64 = 1_000_000_000.0;
+/// Rates beyond these are typing errors: one message in twelve days, or one a nanosecond.
+const RATE_MIN: f64 = 0.000_001;
+const RATE_MAX: f64 = 1_000_000_000.0;
+
+/// Messages a second, as people write them.
+///
+/// # Errors
+/// Where it is no number, or not within [`RATE_MIN`] and [`RATE_MAX`].
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err(format!("`{text}` is no rate: write messages a second, from {RATE_MIN} to {RATE_MAX}")),
+    }
+}
+
 /// How fast a recording is replayed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
@@ -21,8 +41,8 @@ impl FromStr for Speed {
             return Ok(Speed::Max);
         }
         match text.strip_suffix('x').unwrap_or(text).parse::<f64>() {
-            Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-            _ => Err(format!("`{text}` is no speed: write max, 1, 10 or any number above 0")),
+            Ok(times) if (SPEED_MIN..=SPEED_MAX).contains(&times) => Ok(Speed::Times(times)),
+            _ => Err(format!("`{text}` is no speed: write max, 1, 10 or any number from {SPEED_MIN} to {SPEED_MAX}")),
         }
     }
 }
@@ -61,8 +81,8 @@ impl Pace {
         let Speed::Times(times) = self.speed else { return (None, None) };
         let step = t_us.saturating_sub(self.latest_us.unwrap_or(t_us));
         self.latest_us = Some(self.latest_us.map_or(t_us, |latest| latest.max(t_us)));
-        self.played_us += step.min(self.silence_us_max);
-        let due = self.start + Duration::from_secs_f64(self.played_us as f64 / 1e6 / times);
+        self.played_us = self.played_us.saturating_add(step.min(self.silence_us_max));
+        let due = clock::after_seconds(self.start, self.played_us as f64 / 1e6 / times);
         (Some(due), (step > self.silence_us_max).then_some(Shortened { silence_us: step }))
     }
 
@@ -88,7 +108,7 @@ impl Rate {
 
     /// When the next message is due.
     pub fn next_due(&self) -> Instant {
-        self.start + Duration::from_secs_f64(self.sent as f64 / self.per_second)
+        clock::after_seconds(self.start, self.sent as f64 / self.per_second)
     }
 
     /// Counts one message as sent at `now`. Who fell more than a second behind is not made to catch up in a burst.
@@ -115,8 +135,12 @@ mod tests {
         assert_eq!("1".parse(), Ok(Speed::Times(1.0)));
         assert_eq!("10x".parse(), Ok(Speed::Times(10.0)));
         assert_eq!("0.5".parse(), Ok(Speed::Times(0.5)));
-        for bad in ["", "0", "-1", "inf", "nan", "fast", "x"] {
+        for bad in ["", "0", "-1", "inf", "nan", "fast", "x", "1e-300", "9e-7", "1.1e9", "1e300"] {
             assert!(bad.parse::<Speed>().is_err(), "{bad}");
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        for good in ["1e-6", "0.000001", "1", "1e9"] {
+            assert!(good.parse::<Speed>().is_ok() && rate(good).is_ok(), "{good}");
         }
     }
 
@@ -148,6 +172,21 @@ mod tests {
         assert_eq!(due, Some(t0 + Duration::from_secs(5)));
         assert_eq!(shortened, Some(Shortened { silence_us: 110_000_000 }));
         assert_eq!(pace.due(111_000_000), (Some(t0 + Duration::from_secs(6)), None));
+    }
+
+    #[test]
+    fn no_stamp_is_too_far_away() {
+        let t0 = start();
+        let mut pace = Pace::new(Speed::Times(SPEED_MIN), Duration::ZERO, t0);
+        pace.due(0);
+        assert!(pace.due(u64::MAX).0 > Some(t0 + Duration::from_secs(1 << 30)));
+        assert!(pace.due(u64::MAX).0.is_some());
+        pace.restart();
+        pace.due(0);
+        assert!(pace.due(u64::MAX).0.is_some());
+        let mut rate = Rate::new(RATE_MIN, t0);
+        (0..10_000).for_each(|_| rate.on_sent(t0));
+        assert!(rate.next_due() > t0 + Duration::from_secs(1 << 30));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use fanwire::proto::json::JsonCheck;
+use fanwire::proto::subscribe::KEY_BYTES_MAX;
 use fanwire::{Kind, Priority};
 
 use crate::args::PubArgs;
@@ -18,27 +19,36 @@ use crate::pace::Rate;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
 use crate::units::grouped;
-use crate::uplink::Uplink;
+use crate::uplink::{Target, Uplink};
 
 /// Runs the command.
 ///
 /// # Errors
 /// Where it cannot connect, stdin cannot be read, a line is wrong, or the server ended the connection.
 pub fn run(args: &PubArgs) -> Outcome {
-    let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let mut uplink = Uplink::connect(&args.url, args.timeout.0, stop)?;
+    let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    let target = Target {
+        url: args.url.clone(),
+        timeout: args.timeout.0,
+        ping_every: args.ping_every.0,
+        reconnects: args.reconnect,
+        source: "stdin".into(),
+    };
+    let Some(mut uplink) = Uplink::connect(target, stop.clone())? else {
+        return Ok(ExitCode::from(stop.exit_code()));
+    };
     // A descriptor of our own, without std's buffer in front of it: poll then tells the truth.
     let stdin = io::stdin().as_fd().try_clone_to_owned().or_exit(Exit::Io, || "cannot read stdin".into())?;
     let mut lines = LineBuffer::new(File::from(stdin));
     let mut rate = args.rate.map(|per_second| Rate::new(per_second, clock::now()));
     let sent = send_lines(args, &mut uplink, &mut lines, &mut rate);
     // A wrong line ends the input, not the messages before it.
-    let wrong = match sent {
-        Ok(()) => None,
-        Err(failure) if failure.code == Exit::Data as i32 => Some(failure),
+    let (wrong, is_whole) = match sent {
+        Ok(is_whole) => (None, is_whole),
+        Err(failure) if failure.code == Exit::Data as i32 => (Some(failure), false),
         Err(failure) => return Err(failure),
     };
-    let published = uplink.finish(args.timeout.0)?;
+    let published = uplink.finish()?;
     tracing::info!("published {} messages, {} bytes", grouped(published.messages), grouped(published.bytes));
     match wrong {
         Some(failure) => Err(failure),
@@ -46,24 +56,35 @@ pub fn run(args: &PubArgs) -> Outcome {
             Exit::Failed,
             format!("the server refused {} of {} messages", published.refused, published.messages),
         )),
+        None if !is_whole => {
+            tracing::warn!("{}: stopped before the end of the input", stop.name());
+            Ok(ExitCode::from(stop.exit_code()))
+        }
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
+/// Publishes the lines. False: the process was asked to stop before the last one.
 fn send_lines(
     args: &PubArgs,
     uplink: &mut Uplink,
     lines: &mut LineBuffer,
     rate: &mut Option<Rate>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut place = Place { name: "stdin".into(), line: 0 };
     let mut check = JsonCheck::new();
     loop {
         let Some(line) = lines.next_line() else {
-            if lines.is_ended() || !uplink.wait_readable(lines.source.as_fd())? {
-                return Ok(());
+            if lines.is_ended() {
+                return Ok(true);
             }
-            lines.read()?;
+            if !uplink.wait_readable(lines.source.as_fd())? {
+                return Ok(false);
+            }
+            if !lines.read()? {
+                place.line += 1;
+                return Err(place.wrong(format!("the line is longer than {LINE_BYTES_MAX} bytes")));
+            }
             continue;
         };
         let line = &lines.buffer[line];
@@ -74,10 +95,10 @@ fn send_lines(
         if let Some(rate) = rate
             && !uplink.wait_until(rate.next_due())?
         {
-            return Ok(());
+            return Ok(false);
         }
         if !publish_line(args, uplink, &mut check, line, &place)? {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(rate) = rate {
             rate.on_sent(clock::now());
@@ -94,6 +115,9 @@ fn publish_line(
 ) -> Result<bool, Failure> {
     let usual = Priority::from(args.priority);
     let ttl_ms = args.ttl.map(|ttl| u64::try_from(ttl.0.as_millis()).unwrap_or(u64::MAX));
+    let publish = |uplink: &mut Uplink, message: Outgoing<'_>| {
+        uplink.publish(&message, place.line).map_err(|failure| ndjson::at(failure, place))
+    };
     if !args.ndjson {
         let kind = Kind::from(args.kind);
         if kind == Kind::Json && !check.is_valid(line) {
@@ -102,19 +126,28 @@ fn publish_line(
         // The parser makes sure that there is a topic without --ndjson.
         let topic = args.topic.as_deref().unwrap_or_default();
         let key = args.key.as_deref();
-        return uplink.publish(&Outgoing { topic, priority: usual, kind, payload: line, key, ttl_ms });
+        return publish(uplink, Outgoing { topic, priority: usual, kind, payload: line, key, ttl_ms });
     }
     let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
     let topic = record.topic.as_deref().or(args.topic.as_deref());
     let topic = topic.ok_or_else(|| place.wrong("names no topic, and none was given on the command line"))?;
-    uplink.publish(&Outgoing {
+    ndjson::check_topic(topic, place)?;
+    let payload = record.data.get().as_bytes();
+    if !check.is_valid(payload) {
+        return Err(place.wrong("`data` has a number that no double holds, half a surrogate pair, or too many levels"));
+    }
+    if record.key.as_ref().is_some_and(|key| !(1..=KEY_BYTES_MAX).contains(&key.len())) {
+        return Err(place.wrong("a key has 1 to 255 bytes"));
+    }
+    let message = Outgoing {
         topic,
         priority: record.priority.map_or(usual, Into::into),
         kind: Kind::Json,
-        payload: record.data.get().as_bytes(),
+        payload,
         key: record.key.as_deref().or(args.key.as_deref()),
         ttl_ms: record.ttl_ms.or(ttl_ms),
-    })
+    };
+    publish(uplink, message)
 }
 
 /// Lines out of reads of any size.
@@ -154,15 +187,15 @@ impl<R: Read> LineBuffer<R> {
         self.has_ended
     }
 
-    /// Reads once.
-    fn read(&mut self) -> Result<(), Failure> {
+    /// Reads once. False: the line that has begun is too long.
+    fn read(&mut self) -> Result<bool, Failure> {
         const READ_BYTES: usize = 64 << 10;
         self.buffer.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
         let filled = self.buffer.len();
         if filled > LINE_BYTES_MAX {
-            return Err(Failure::message(Exit::Data, format!("a line of stdin is longer than {LINE_BYTES_MAX} bytes")));
+            return Ok(false);
         }
         // A long line is read in ever larger pieces, so that it is not moved and searched over and over.
         self.buffer.resize(filled + READ_BYTES.max(filled), 0);
@@ -180,7 +213,7 @@ impl<R: Read> LineBuffer<R> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(Failure::new(Exit::Io, anyhow::Error::new(error).context("cannot read stdin"))),
         }
-        Ok(())
+        Ok(true)
     }
 }
 

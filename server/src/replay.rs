@@ -1,16 +1,20 @@
 //! Job: `fanwire replay`: a recording becomes messages again, in its own time.
 //! Knows: recordings, pacing, both ways to publish. Must never know: the protocol.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanwire::proto::topic::TopicName;
 use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, Priority, PublishError, Topic, TopicError};
+use rustix::event::PollFlags;
 
 use crate::args::ReplayArgs;
 use crate::clock;
+use crate::dial::{Interrupts, Waited};
 use crate::engine;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::ndjson::{self, Place, Record, Recording};
@@ -19,7 +23,7 @@ use crate::progress::Progress;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
 use crate::units::grouped;
-use crate::uplink::Uplink;
+use crate::uplink::{self, Uplink};
 
 /// How long one attempt to publish waits for room in the ring; between two it looks for signals.
 const PUBLISH_WAIT: Duration = Duration::from_millis(250);
@@ -35,17 +39,32 @@ const EVENTS_EVERY: u64 = 1 << 10;
 /// # Errors
 /// Where the recording cannot be read or is wrong, or the target cannot be had.
 pub fn run(args: &ReplayArgs) -> Outcome {
-    let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let recording = Recording::at(&args.file)?;
     if args.repeat && !recording.is_repeatable() {
         return Err(Failure::message(Exit::NoInput, format!("{} can be read only once: no --loop", recording.name())));
     }
     match (&args.to, args.listen) {
         (Some(url), _) => {
-            let mut target = Uplink::connect(url, args.timeout.0, stop.clone())?;
-            play(args, &recording, &mut target, &stop)?;
-            let published = target.finish(args.timeout.0)?;
+            let target = uplink::Target {
+                url: url.clone(),
+                timeout: args.timeout.0,
+                ping_every: args.engine.config()?.limits.ping_every,
+                reconnects: false,
+                source: recording.name().to_owned(),
+            };
+            let Some(mut target) = Uplink::connect(target, stop.clone())? else {
+                return Ok(ExitCode::from(stop.exit_code()));
+            };
+            let played = play(args, &recording, &mut target, &stop);
+            // Also after a wrong line: what was published before it arrives.
+            let finished = match &played {
+                Err(failure) if failure.code != Exit::Data as i32 => None,
+                _ => Some(target.finish()),
+            };
+            played?;
             interrupted(&stop)?;
+            let Some(published) = finished.transpose()? else { return Ok(ExitCode::SUCCESS) };
             if published.refused > 0 {
                 let text = format!("the server refused {} of {} messages", published.refused, published.messages);
                 return Err(Failure::message(Exit::Failed, text));
@@ -72,10 +91,11 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where messages go. Both calls answer false once the process was asked to stop.
+/// Where messages go. All calls answer false once the process was asked to stop.
 trait Target {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure>;
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], line: u64) -> Result<bool, Failure>;
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure>;
+    fn wait_readable(&mut self, source: BorrowedFd<'_>) -> Result<bool, Failure>;
 }
 
 /// Fails where the recording was not played to its end because the process was asked to stop.
@@ -99,23 +119,43 @@ fn play(
     let start = clock::now();
     let mut pace = Pace::new(args.speed, args.max_silence.0, start);
     let mut bytes = 0;
+    // Reading waits at the target, which has other things to do meanwhile; what goes wrong with it there is kept aside.
+    let target = RefCell::new(target);
+    let broken = Cell::new(None);
     'rounds: loop {
         let before = progress.messages();
-        let mut lines = recording.open(progress.read_bytes())?;
-        while let Some((line, place)) = lines.next_line()? {
+        let mut wait = |source: BorrowedFd<'_>| {
+            let waited = target.borrow_mut().wait_readable(source);
+            waited.map_err(|failure| {
+                broken.set(Some(failure));
+                io::Error::other("the target is gone")
+            })
+        };
+        let mut lines = recording.open(progress.read_bytes(), &mut wait)?;
+        loop {
+            let line = lines.next_line();
+            if let Some(failure) = broken.take() {
+                return Err(failure);
+            }
+            // Asked to stop, what is read ends in the middle of whatever it is.
+            if stop.is_asked() {
+                break 'rounds;
+            }
+            let Some((line, place)) = line? else { break };
             let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
             let topic = topic_of(&record, place)?;
             if let Some(due) = due(&record, place, &mut pace, args.speed)? {
                 if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
                     progress.show();
                 }
-                if !target.wait_until(due)? {
+                if !target.borrow_mut().wait_until(due)? {
                     break 'rounds;
                 }
             }
             let payload = record.data.get().as_bytes();
             let priority = record.priority.map_or(args.priority.into(), Into::into);
-            if !target.publish(topic, priority, payload).map_err(|failure| at(failure, place))? {
+            let published = target.borrow_mut().publish(topic, priority, payload, place.line);
+            if !published.map_err(|failure| ndjson::at(failure, place))? {
                 break 'rounds;
             }
             bytes += payload.len() as u64;
@@ -142,7 +182,7 @@ fn play(
 
 fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failure> {
     let topic = record.topic.as_deref().ok_or_else(|| place.wrong("missing field `topic`"))?;
-    TopicName::check(topic).map_err(|error| place.wrong(error))?;
+    ndjson::check_topic(topic, place)?;
     Ok(topic)
 }
 
@@ -159,19 +199,18 @@ fn due(record: &Record<'_>, place: &Place, pace: &mut Pace, speed: Speed) -> Res
     Ok(due)
 }
 
-/// Says which line was to be published; only a fault of the line itself is one of the input.
-fn at(failure: Failure, place: &Place) -> Failure {
-    if failure.code == Exit::Data as i32 { place.wrong(failure.error) } else { failure }
-}
-
 impl Target for Uplink {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], line: u64) -> Result<bool, Failure> {
         let message = Outgoing { topic, priority, kind: Kind::Json, payload, key: None, ttl_ms: None };
-        Uplink::publish(self, &message)
+        Uplink::publish(self, &message, line)
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
         Uplink::wait_until(self, due)
+    }
+
+    fn wait_readable(&mut self, source: BorrowedFd<'_>) -> Result<bool, Failure> {
+        Uplink::wait_readable(self, source)
     }
 }
 
@@ -241,12 +280,13 @@ impl Embedded {
     }
 
     fn make_topics(&mut self, recording: &Recording) -> Result<(), Failure> {
-        let mut lines = recording.open(Arc::default())?;
+        let mut at_once = |_: BorrowedFd<'_>| Ok(true);
+        let mut lines = recording.open(Arc::default(), &mut at_once)?;
         while let Some((line, place)) = lines.next_line()? {
             let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
             let name = topic_of(&record, place)?;
             if !self.topics.contains_key(name) {
-                self.topic(name).map_err(|failure| at(failure, place))?;
+                self.topic(name).map_err(|failure| ndjson::at(failure, place))?;
             }
         }
         Ok(())
@@ -254,7 +294,7 @@ impl Embedded {
 }
 
 impl Target for Embedded {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8]) -> Result<bool, Failure> {
+    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], _line: u64) -> Result<bool, Failure> {
         let topic = self.topic(topic)?;
         self.published += 1;
         if self.published.is_multiple_of(EVENTS_EVERY) {
@@ -283,5 +323,13 @@ impl Target for Embedded {
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
         self.forget_events();
         Ok(!self.stop.wait_until(due))
+    }
+
+    fn wait_readable(&mut self, source: BorrowedFd<'_>) -> Result<bool, Failure> {
+        self.forget_events();
+        let interrupts = Interrupts { stop: &self.stop, output: None };
+        let for_ever = clock::after(clock::now(), Duration::MAX);
+        let waited = interrupts.wait(source, PollFlags::IN, for_ever);
+        Ok(waited.or_exit(Exit::Io, || "cannot wait for the recording".into())? == Waited::Ready)
     }
 }

@@ -1,13 +1,16 @@
-//! Job: SIGINT and SIGTERM: the first is a request to stop, the second ends the process at once.
+//! Job: SIGINT, SIGTERM and, for tools in a pipe, SIGHUP: the first is a request to stop, the second ends the process at once.
 //! Knows: signals. Must never know: what a command does when it is asked to stop.
 
+use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::event::{EventfdFlags, eventfd};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock;
@@ -17,6 +20,8 @@ use crate::clock;
 pub struct StopRequests {
     /// The first signal's number; 0 before it.
     signal: Arc<AtomicI32>,
+    /// Can be read from the first signal on: for who waits in a poll.
+    wake: Arc<OwnedFd>,
 }
 
 impl StopRequests {
@@ -25,16 +30,35 @@ impl StopRequests {
     /// # Errors
     /// Where the kernel refuses a handler or the thread that waits for signals cannot be started.
     pub fn listen() -> io::Result<Self> {
-        let stop = StopRequests { signal: Arc::new(AtomicI32::new(0)) };
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let first = stop.signal.clone();
+        Self::listen_for(&[SIGINT, SIGTERM])
+    }
+
+    /// The same and SIGHUP, unless that is ignored from the start, as under nohup: for tools that end with their terminal and
+    /// have something to leave in order.
+    ///
+    /// # Errors
+    /// As [`StopRequests::listen`].
+    pub fn listen_on_terminal() -> io::Result<Self> {
+        match is_hangup_ignored() {
+            true => Self::listen(),
+            false => Self::listen_for(&[SIGINT, SIGTERM, SIGHUP]),
+        }
+    }
+
+    fn listen_for(wanted: &[i32]) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let stop = StopRequests { signal: Arc::new(AtomicI32::new(0)), wake };
+        let mut signals = Signals::new(wanted)?;
+        let first = stop.clone();
         let asked = thread::current();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
-                if first.swap(signal, Ordering::AcqRel) != 0 {
+                if first.signal.swap(signal, Ordering::AcqRel) != 0 {
                     // Whatever the first request has started may hang: nothing is waited for any more.
                     std::process::exit(128 + signal);
                 }
+                // Nobody reads it: it stays readable.
+                let _ = rustix::io::write(&first.wake, &1u64.to_ne_bytes());
                 asked.unpark();
             }
         })?;
@@ -66,11 +90,28 @@ impl StopRequests {
 
     /// The signal's name.
     pub fn name(&self) -> &'static str {
-        if self.signal.load(Ordering::Acquire) == SIGINT { "SIGINT" } else { "SIGTERM" }
+        match self.signal.load(Ordering::Acquire) {
+            SIGINT => "SIGINT",
+            SIGHUP => "SIGHUP",
+            _ => "SIGTERM",
+        }
     }
 
     /// The exit code of a process that was interrupted half-way: 128 and the signal's number.
     pub fn exit_code(&self) -> u8 {
         128 + self.signal.load(Ordering::Acquire) as u8
     }
+}
+
+impl AsFd for StopRequests {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+/// What the kernel says of signals that this process was started with as ignored.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }

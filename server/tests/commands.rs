@@ -1,7 +1,7 @@
 //! The binary as a person uses it: ready lines, pipes, signals, exit codes.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::io::Write as _;
 use std::net::TcpListener;

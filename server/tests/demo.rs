@@ -1,7 +1,7 @@
 //! The demo: its page over HTTP, its streams over WebSocket.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -159,4 +159,14 @@ fn taken_ports_give_the_next_free_ones() {
     let line = demo.stdout_line("page at http://127.0.0.1:");
     assert!(address.port() > port, "{address}");
     assert!(!line.contains(&format!(":{port}/")), "{line}");
+}
+
+#[test]
+fn the_page_gives_up_a_link_that_says_nothing_any_more() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/silence.mjs");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/page/stream.js");
+    let Ok(output) = std::process::Command::new("node").args([folder, page]).output() else {
+        return support::skip("node is missing, which runs the page's script");
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,8 +1,7 @@
 //! `fanwire doctor` on made-up hosts, and on the one that the tests run on.
 
-mod support;
-#[path = "support/tree.rs"]
-mod tree;
+use crate::support;
+use crate::tree;
 
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! What `sub`, `pub` and `serve` can be asked for: subprotocols, compression, resuming, keys, expiry, topic settings.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -319,7 +319,7 @@ fn what_cannot_be_asked_for_is_refused_with_the_reason() {
         (&["serve", "--listen", "127.0.0.1:0", "--topics-file", wrong], 65, ":2:"),
         (&["serve", "--listen", "127.0.0.1:0", "--topics-file", "/nowhere"], 66, "/nowhere"),
         (&["serve", "--listen", "127.0.0.1:0", "--topic", "a=lane-bytes=1"], 78, "lane-bytes"),
-        (&["serve", "--listen", "127.0.0.1:0", "--max-unsent-bytes", "1"], 78, "--max-unsent-bytes"),
+        (&["serve", "--listen", "127.0.0.1:0", "--max-unsent-bytes", "1"], 2, "--unsent-bytes-max"),
     ] {
         let (found, _, log) = run(arguments, b"");
         assert!(found == code && log.contains(reason), "{arguments:?}: {found}, {log}");

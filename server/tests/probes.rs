@@ -1,7 +1,7 @@
 //! The USDT probes of the built binary: its ELF notes name each, with as many arguments as `perf/PROFILING.md` lists.
 #![cfg(all(feature = "usdt", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! A client written from `PROTOCOL.md` alone (`core/tests/protocol_client.py`) against the binary, on both drivers.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::process::Command;
 

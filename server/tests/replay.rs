@@ -1,7 +1,7 @@
 //! Recordings: from a file to independent subscribers, complete, in order, byte for byte.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

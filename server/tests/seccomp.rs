@@ -1,6 +1,6 @@
 //! The seccomp profile of `tuning/`: the server, a publisher and a subscriber live under it, on io_uring and on epoll.
 
-mod support;
+use crate::support;
 
 use rustix::process::Signal;
 

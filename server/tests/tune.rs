@@ -1,8 +1,7 @@
 //! `fanwire tune` on made-up hosts: what is written, what is noted, and that all of it can be taken back.
 
-mod support;
-#[path = "support/tree.rs"]
-mod tree;
+use crate::support;
+use crate::tree;
 
 use std::fs::{self, File};
 use std::io::Write as _;

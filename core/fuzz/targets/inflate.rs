@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanwire::fuzz::inflate(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanwire_proto::fuzz::inflate(data));

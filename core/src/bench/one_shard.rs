@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU32;
 use crate::config::Config;
 use crate::driver::null::{NullDriver, NullNet};
 use crate::driver::{Driver, Slot};
+use crate::epoch::Epochs;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::Registry;
 use crate::shard::{Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
@@ -36,7 +37,7 @@ impl OneShard {
         let reader = readers.into_iter().next().expect("one reader was asked for");
         let slots = config.connections_max + REFUSAL_SLOTS;
         let shared = Arc::new(Shared {
-            epoch: WALL_NS / 1_000,
+            epochs: Epochs::from_random(0),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],

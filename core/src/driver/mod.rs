@@ -263,6 +263,16 @@ pub trait Driver {
     /// Monotonic nanoseconds. Cheap, and constant within a turn unless the driver waited.
     fn now_ns(&self) -> u64;
 
+    /// Monotonic nanoseconds at this moment.
+    fn fresh_ns(&self) -> u64 {
+        self.now_ns()
+    }
+
+    /// Nanoseconds of CPU that this thread has used; 0 where time is not real.
+    fn cpu_ns(&self) -> u64 {
+        0
+    }
+
     /// A handle that wakes this driver.
     fn waker(&self) -> Arc<dyn Wake>;
 

@@ -225,6 +225,20 @@ impl Log {
         self.index.len()
     }
 
+    /// Number of segments held.
+    #[inline]
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// True if forgetting the oldest segment leaves a frame.
+    pub fn can_forget(&self) -> bool {
+        match (self.segments.front(), self.index.back()) {
+            (Some(oldest), Some(newest)) => newest.offset >= oldest.end(),
+            _ => false,
+        }
+    }
+
     /// The newest frame.
     pub fn last(&self) -> Option<Entry> {
         self.index.back().copied()
@@ -504,11 +518,12 @@ impl Log {
     }
 
     /// Frames from `seq` on, oldest first.
-    pub fn entries_from(&self, seq: u64) -> impl Iterator<Item = &Entry> {
+    pub fn entries_from(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Entry> {
         let i = self.index.partition_point(|e| e.end_seq() <= seq);
         self.index.range(i..)
     }
 
+    #[inline(always)]
     fn segment_at(&self, offset: u64) -> usize {
         // Most cursors stand in the last segment.
         match self.segments.back() {
@@ -543,6 +558,7 @@ impl Log {
     }
 
     /// The contiguous memory at `from`, up to `to`: the hot path's single part.
+    #[inline(always)]
     pub fn run(&self, from: u64, to: u64, bytes_max: usize) -> &[u8] {
         let Some(segment) = self.segments.get(self.segment_at(from)) else { return &[] };
         let begin = (from - segment.start) as usize;

@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::Shard;
-use super::conn::connection_id;
-pub use super::interest::Start;
-use super::topics::Form;
+use super::lanes::Form;
+pub use super::subscriptions::Start;
+use super::{Shard, TURN_STEPS_MAX};
 use crate::driver::Driver;
 use crate::proto::server_message::GapReason;
 use crate::types::{ConnectionId, Priority, TopicId};
@@ -29,6 +28,8 @@ pub struct Linked {
     pub last: Option<u64>,
     /// Wall clock.
     pub wall_ns: u64,
+    /// The subscriber was there before the lane was: it gets everything.
+    pub is_first: bool,
 }
 
 /// Something that a shard did.
@@ -49,13 +50,18 @@ pub enum Note {
 pub struct Trace {
     /// In order.
     pub notes: Vec<Note>,
+}
+
+/// What derived logs have rendered and compressed.
+#[derive(Default)]
+pub struct Rendered {
     /// The newest message rendered into each derived log.
     rendered: HashMap<u32, u64>,
     /// The newest frame compressed into each derived log.
     compressed: HashMap<u32, u64>,
 }
 
-impl Trace {
+impl Rendered {
     /// A derived log begins, or is built again.
     pub fn on_begun(&mut self, stream: u32) {
         self.rendered.remove(&stream);
@@ -82,53 +88,80 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn trace_accepted(&mut self, slot: u32) {
-        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
+        let connection = self.clients.id(slot);
         self.trace.notes.push(Note::Accepted(connection));
     }
 
-    pub(super) fn trace_linked(&self, slot: u32, topic: u32, priority: Priority, start: Start) -> Option<Note> {
-        let state = self.topics[topic as usize].as_ref()?;
-        let source = self.lanes[state.lanes[priority as usize]].streams[Form::Raw as usize];
-        let log = &self.streams[source].log;
+    pub(super) fn trace_linked(
+        &self,
+        slot: u32,
+        topic: u32,
+        priority: Priority,
+        start: Start,
+        is_first: bool,
+    ) -> Option<Note> {
+        let state = self.topics.get(topic)?;
+        let log = &self.lanes.source(state.lanes[priority as usize]).log;
         let linked = Linked {
             start,
             head: log.next_seq(),
             log_floor: log.floor_seq(),
             last: log.last().map(|e| e.seq),
             wall_ns: (self.shared.wall_ns)(),
+            is_first,
         };
-        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
-        Some(Note::Linked(connection, state.id, priority, linked))
+        Some(Note::Linked(self.clients.id(slot), state.id, priority, linked))
     }
 
     pub(super) fn trace_lost(&mut self, slot: u32, topic: u32, priority: Priority, lost: (u64, u64, GapReason)) {
-        let Some(state) = &self.topics[topic as usize] else { return };
-        let connection = connection_id(self.number, slot, &self.conns[slot as usize]);
-        self.trace.notes.push(Note::Lost(connection, state.id, priority, lost));
+        let Some(state) = self.topics.get(topic) else { return };
+        self.trace.notes.push(Note::Lost(self.clients.id(slot), state.id, priority, lost));
     }
 
     /// Drops the derived logs that `chooses` names; they are built again as far as their source reaches.
     pub fn drop_derived(&mut self, mut chooses: impl FnMut() -> bool) {
-        for id in 0..self.streams.end() {
-            if self.streams[id].is_in_use() && self.streams[id].form != Form::Raw && chooses() {
-                self.rebuild(id);
+        let derived: Vec<u32> =
+            self.lanes.streams().filter(|(_, stream)| stream.form != Form::Raw).map(|(id, _)| id).collect();
+        for id in derived {
+            if chooses() {
+                self.lanes.rebuild(id);
             }
         }
+        self.apply_effects();
     }
 
     /// Entries in the queue of cursors that wait for their time.
     pub fn paced_cursors(&self) -> usize {
-        self.paced.len()
+        self.subscriptions.paced.len()
     }
 
-    /// Panics if a log holds more than it may.
-    pub fn check_budgets(&self) {
-        for id in 0..self.streams.end() {
-            let log = &self.streams[id].log;
-            if !self.streams[id].is_in_use() {
-                continue;
+    /// Panics if the shard would sleep although a derived log is behind its source, or a cursor that is not held up is behind its log.
+    pub fn check_nothing_is_forgotten(&self) {
+        if !self.has_no_work() {
+            return;
+        }
+        for (id, stream) in self.lanes.streams() {
+            let source = self.lanes.source(stream.lane).log.next_seq();
+            let is_wanted = !stream.cursors.all.is_empty();
+            assert!(!is_wanted || stream.taken_seq() >= source, "stream {id} ({:?}) is behind its source", stream.form);
+            for (cursor, &link) in stream.cursors.all.iter().zip(&stream.cursors.links) {
+                let conn = &self.clients[cursor.slot];
+                let is_held_up = conn.flags.is_blocked
+                    || !conn.is_live()
+                    || self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0);
+                let head = stream.log.next_seq();
+                assert!(is_held_up || cursor.seq >= head, "{cursor:?} is forgotten, the head is {head}: {conn:?}");
             }
+        }
+    }
+
+    /// Panics if a log holds more than it may, or the last turn did more than it may.
+    pub fn check_budgets(&self) {
+        let steps = self.pace.work.steps();
+        assert!(steps <= TURN_STEPS_MAX, "a turn of {steps} steps, allowed {TURN_STEPS_MAX}: {:?}", self.pace.work);
+        for (_, stream) in self.lanes.streams() {
             // One frame above the budget is kept alone, with the blocks that its ends lie in.
+            let log = &stream.log;
             let newest = log.last().map_or(0, |e| e.len as usize);
             let most = log.budget_bytes().max(newest + 2 * BLOCK_BYTES_MAX + 1_024);
             assert!(log.charged_bytes() <= most, "a log of {} bytes, allowed {most}", log.charged_bytes());

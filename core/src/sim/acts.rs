@@ -90,6 +90,9 @@ impl Client {
                 json!({"epoch": epoch, "seq": seq})
             };
             object["since"] = since.iter().map(|(topic, since)| (topic.clone(), entry(since))).collect();
+            if self.view.from_oldest {
+                object["from"] = json!("oldest");
+            }
         }
         self.request(&object);
         self.view.asked.extend(topics.iter().cloned());

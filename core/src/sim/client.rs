@@ -103,6 +103,8 @@ impl Client {
         };
         let raw = RawView::new(subscriber, if nature.is_raw() { nature.topics.clone() } else { Vec::new() });
         let mut view = View::new(subscriber);
+        // Of those who come back, so that no draw of chance is another than before.
+        view.from_oldest = !since.is_empty() && number % 2 == 0;
         view.since = since;
         view.asked.extend(nature.target.iter().cloned());
         let mut client = Client {

@@ -152,7 +152,7 @@ mod tests {
             truth.on_message(&Head::message(id, Priority::Low, stamp(1).kind()), &stamp(number).render());
         }
         let start = Start { seq: 3, floor: 3, reason: GapReason::Lag };
-        let linked = Linked { start, head: 4, log_floor: 1, last: Some(3), wall_ns: 0 };
+        let linked = Linked { start, head: 4, log_floor: 1, last: Some(3), wall_ns: 0, is_first: false };
         let lost = Note::Lost(me, id, Priority::Low, (4, 5, GapReason::Lag));
         let notes = vec![Note::Accepted(me), Note::Linked(me, id, Priority::Low, linked), lost];
         truth.ledger.on_notes(0, 1, notes, vec![0]);

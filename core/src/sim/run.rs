@@ -17,6 +17,7 @@ use super::truth::{DIRECT, Truth};
 use super::world::World;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
+use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::registry::Registry;
@@ -107,6 +108,7 @@ impl Engine for Rig {
         let mut shard = self.shards[shard].borrow_mut();
         let turned = shard.turn(may_wait).expect("the sim driver never fails");
         shard.check_budgets();
+        shard.check_nothing_is_forgotten();
         turned == Turned::Ended
     }
 
@@ -292,7 +294,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let clock = net.clock();
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
-        epoch: 1 + rng.below(1 << 50),
+        epochs: Epochs::from_random(rng.next_u64()),
         payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),

@@ -83,7 +83,35 @@ fn chosen_seeds() {
     run_seeds(range.unwrap_or_else(|| panic!("FANWIRE_SEEDS must be FROM..TO, not {text:?}")), 2);
 }
 
-/// The seeds of every day, in four parts that run side by side.
+/// Seeds of one test: a quarter of those that every run has.
+const PART: u64 = 500;
+/// Where the seeds of days begin, far above those that long runs go through.
+const DAYS_FROM: u64 = 1_000_000_000;
+
+/// Days since 1970, or `FANWIRE_DAY`, which repeats another day's.
+#[allow(clippy::disallowed_methods, reason = "which day it is decides which seeds are run, and nothing in a run")]
+fn today() -> u64 {
+    number_from_environment("FANWIRE_DAY").unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.expect("it is later than 1970").as_secs() / 86_400
+    })
+}
+
+/// A part of the seeds of a day: no two days have one in common.
+fn seeds_of(day: u64, part: u64) -> Range<u64> {
+    let from = DAYS_FROM + (2 * day + part) * PART;
+    from..from + PART
+}
+
+fn run_todays(part: u64) {
+    let day = today();
+    let seeds = seeds_of(day, part);
+    let repeat = "cargo test -p fanwire --lib sim::seeds::chosen_seeds -- --nocapture";
+    println!("seeds of day {day}. To repeat them:\n  FANWIRE_SEEDS={}..{} {repeat}", seeds.start, seeds.end);
+    run_seeds(seeds, 1);
+}
+
+/// The seeds of every run, in four parts that run side by side: half of them the same ones always, half new ones each day.
 mod every_client_gets_what_it_is_due_under_every_fault {
     #[test]
     fn part_1() {
@@ -96,13 +124,25 @@ mod every_client_gets_what_it_is_due_under_every_fault {
     }
 
     #[test]
-    fn part_3() {
-        super::run_seeds(1_001..1_501, 1);
+    fn todays_part_1() {
+        super::run_todays(0);
     }
 
     #[test]
-    fn part_4() {
-        super::run_seeds(1_501..2_001, 1);
+    fn todays_part_2() {
+        super::run_todays(1);
+    }
+}
+
+#[test]
+fn no_two_days_have_a_seed_in_common() {
+    let mut from = 2_001;
+    for day in [0, 1, 20_000, 20_001] {
+        for part in 0..2 {
+            let seeds = seeds_of(day, part);
+            assert!(from <= seeds.start && seeds.end - seeds.start == PART, "{seeds:?}");
+            from = seeds.end;
+        }
     }
 }
 

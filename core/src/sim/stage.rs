@@ -25,6 +25,7 @@ use super::speech::{self, Said};
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
+use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
 use crate::proto::header::Opcode;
@@ -36,7 +37,8 @@ use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
 /// The epoch of the first topic.
-pub const EPOCH: u64 = 77;
+pub const EPOCH: u64 = EPOCHS.of(0);
+const EPOCHS: Epochs = Epochs::from_random(76);
 
 /// See the module's head.
 pub struct Stage {
@@ -79,7 +81,7 @@ impl Stage {
         let (ring, mut readers) = Ring::new(config.memory.ring_bytes, 1).expect("a legal ring");
         let clock = net.clock();
         let shared = Arc::new(Shared {
-            epoch: EPOCH,
+            epochs: EPOCHS,
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
             mailboxes: vec![Mailbox::new(256, config.events.capacity).into()],

@@ -66,7 +66,9 @@ pub struct Truth {
     /// The engine's own.
     pub settings: Vec<TopicConfig>,
     /// Which topic an epoch was told for.
-    pub epochs: BTreeMap<(String, u64), TopicId>,
+    pub epochs: BTreeMap<u64, TopicId>,
+    /// Which epoch was told for a topic, by whatever shard.
+    pub epoch_by_id: BTreeMap<TopicId, u64>,
     /// Records of messages, topics created and topics removed.
     pub messages: u64,
     /// Messages by publisher.
@@ -239,6 +241,9 @@ impl Truth {
     /// Where a cursor must begin, given what the shard held at that moment. `since`: epoch equal, and the number.
     pub fn expected_start(&self, lane: Lane, linked: &Linked, since: Option<(bool, u64)>) -> Start {
         let head = linked.head;
+        if linked.is_first {
+            return Start { seq: 1, floor: linked.log_floor.max(1), reason: GapReason::Lag };
+        }
         let retention = self.settings_of(lane.0).retention;
         let last_value = match (retention, linked.last) {
             (Retention::None, _) | (_, None) => head,

@@ -69,6 +69,8 @@ pub struct View {
     pub was_refused: bool,
     /// What it asked to go on from.
     pub since: BTreeMap<String, Since>,
+    /// It asked for everything kept of the topics that its `since` does not name.
+    pub from_oldest: bool,
     topics: BTreeMap<String, TopicView>,
 }
 
@@ -95,8 +97,10 @@ impl View {
             self.asked
         );
         assert_eq!(truth.name(id), Some(topic), "`subscribed` with a wrong topic_id");
-        let told = *truth.epochs.entry((topic.to_owned(), epoch)).or_insert(id);
+        let told = *truth.epochs.entry(epoch).or_insert(id);
         assert_eq!(told, id, "{topic}: numbering began anew in the same epoch {epoch}");
+        let told = *truth.epoch_by_id.entry(id).or_insert(epoch);
+        assert_eq!(told, epoch, "{topic}: shards name different epochs");
         let next: [u64; 4] = std::array::from_fn(|p| seqs[p].unwrap_or(0) + 1);
         for (priority, next) in Priority::ALL.into_iter().zip(next) {
             let count = truth.count((id, priority));
@@ -150,7 +154,7 @@ impl View {
                 let at = at.unwrap_or_else(|| panic!("{topic} {priority}: no cursor ever began at {next}: {pages:?}"));
                 view.page = Some(at);
                 view.owed = self.check_start(topic, lane, epoch, &pages[at], truth);
-                if self.since.contains_key(topic) {
+                if self.since.contains_key(topic) || self.from_oldest {
                     truth.resumed += 1;
                 }
             }
@@ -170,6 +174,7 @@ impl View {
     ) -> Option<(u64, u64, GapReason)> {
         let since = self.since.get(topic);
         let since = since.map(|(e, seqs)| (*e == epoch, seqs[lane.1 as usize].unwrap_or(0)));
+        let since = since.or(self.from_oldest.then_some((true, 0)));
         let expected = truth.expected_start(lane, &page.linked, since);
         let start = page.linked.start;
         assert_eq!(

@@ -43,7 +43,7 @@ fn subscribed(next: u64, count: u64, policy: SlowPolicy) -> (View, Truth) {
     let mut truth = truth(count, policy);
     truth.ledger.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
     let start = Start { seq: next, floor: next, reason: GapReason::Lag };
-    let linked = Linked { start, head: next + 1, log_floor: 1, last: Some(next), wall_ns: 0 };
+    let linked = Linked { start, head: next + 1, log_floor: 1, last: Some(next), wall_ns: 0, is_first: false };
     note(&mut truth, Note::Linked(ME, ID, Priority::Normal, linked));
     view.asked.insert("*".into());
     view.on_subscribed("t", ID.0, 1, [None, None, Some(next - 1), None], &mut truth);
@@ -107,7 +107,7 @@ fn a_subscription_begins_where_the_topic_says() {
     let mut truth = truth(9, SlowPolicy::DropOldest);
     truth.ledger.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
     let start = Start { seq: 8, floor: 8, reason: GapReason::Lag };
-    let linked = Linked { start, head: 10, log_floor: 1, last: Some(9), wall_ns: 0 };
+    let linked = Linked { start, head: 10, log_floor: 1, last: Some(9), wall_ns: 0, is_first: false };
     note(&mut truth, Note::Linked(ME, ID, Priority::Normal, linked));
     let mut tells = |seq| panics(|| view.on_subscribed("t", ID.0, 1, [None, None, Some(seq), None], &mut truth));
     assert!(tells(10), "beyond what there is");
@@ -119,7 +119,7 @@ fn a_subscription_begins_where_the_topic_says() {
 fn a_resume_begins_right_after_what_the_client_has_or_with_the_gap() {
     let linked = |log_floor| {
         let start = Start { seq: 0, floor: 0, reason: GapReason::Lag };
-        Linked { start, head: 10, log_floor, last: Some(9), wall_ns: 1_000 }
+        Linked { start, head: 10, log_floor, last: Some(9), wall_ns: 1_000, is_first: false }
     };
     let mut truth = truth(9, SlowPolicy::DropOldest);
     let at = |truth: &Truth, floor, since| {

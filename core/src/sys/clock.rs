@@ -21,6 +21,11 @@ pub fn realtime_ns() -> u64 {
     read_ns(ClockId::Realtime)
 }
 
+/// Nanoseconds of CPU that the calling thread has used. A system call: 100 ns and more.
+pub fn thread_cpu_ns() -> u64 {
+    read_ns(ClockId::ThreadCPUTime)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

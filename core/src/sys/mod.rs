@@ -4,13 +4,12 @@
 
 pub mod clock;
 pub mod cpu;
-#[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code, reason = "models sleep in another way"))]
-pub mod futex;
 #[cfg(feature = "guard-pages")]
 pub mod guard;
 pub mod limits;
 pub mod memory;
 pub mod poll;
+pub mod random;
 #[cfg(test)]
 pub mod seccomp;
 pub mod signal;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use nic::Nic;
 
-use crate::units::CpuList;
+use fanwire::settings::CpuList;
 
 /// A host: the running one, or a tree that looks like one.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use super::{named, persist, state_path, table};
 use crate::engine::say;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::host::Host;
+use crate::stderr;
 
 /// Runs the command.
 ///
@@ -128,7 +129,7 @@ fn write_all(host: &Host, state: &mut State, noted: &[Change]) -> Vec<io::ErrorK
                 change.outcome = Written::Done;
             }
             Err(error) => {
-                eprintln!("fanwire: {}: {} cannot be written: {error}", change.knob, change.path);
+                stderr::say("WARN", &format!("fanwire: {}: {} cannot be written: {error}", change.knob, change.path));
                 failed.push(error.kind());
                 // A kernel that takes something else than it was given has still been changed by us.
                 if let Ok(now) = host.read(&change.path).map(|text| plain(&text))

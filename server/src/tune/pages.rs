@@ -54,18 +54,28 @@ fn is_generated(file: &str, text: &str) {
     );
 }
 
-/// A text as comment lines of at most 120 columns.
-fn comment(what: &str, text: &str) -> String {
+/// A text folded to lines of at most `width` characters. `first` stands before it, `rest` before each further line.
+fn folded(first: &str, rest: &str, width: usize, text: &str) -> String {
     let mut lines = String::new();
-    let mut line = format!("# {what}");
+    let mut line = first.to_owned();
     for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > 118 {
+        if line.chars().count() + 1 + word.chars().count() > width {
             lines += &format!("{line}\n");
-            line = "#  ".to_owned();
+            line = rest.to_owned();
         }
         line += &format!(" {word}");
     }
     lines + &line + "\n"
+}
+
+/// A text as comment lines.
+fn comment(what: &str, text: &str) -> String {
+    folded(&format!("# {what}"), "#  ", 118, text)
+}
+
+/// A text as an item of a list.
+fn item(what: &str, text: &str) -> String {
+    folded(&format!("- {what}:"), " ", 120, text)
 }
 
 #[test]
@@ -123,26 +133,22 @@ fn the_limits_file_is_the_table_s() {
 
 /// One knob as a section of the page.
 fn section(knob: &Knob) -> String {
-    let undo = match knob.standing {
-        Standing::Nothing => String::new(),
-        _ => format!("- Undo: {}. To last: {}.\n", knob.undo(), knob.lasting()),
+    let standing = match knob.standing {
+        Standing::Needed => "Needed",
+        Standing::Pays => "Pays",
+        Standing::Sometimes => "Pays sometimes",
+        Standing::Nothing => "Gains nothing; never written",
     };
-    format!(
-        "#### `{}`\n\n{}. `{}`\n\n- Wanted: {}.\n- Why: {}\n- Gain: {}\n- Danger: {}\n- Measure: {}.\n{undo}\n",
-        knob.id,
-        match knob.standing {
-            Standing::Needed => "Needed",
-            Standing::Pays => "Pays",
-            Standing::Sometimes => "Pays sometimes",
-            Standing::Nothing => "Gains nothing; never written",
-        },
-        knob.location(),
-        knob.rule,
-        knob.why,
-        knob.gain,
-        knob.danger,
-        knob.measure,
-    )
+    let mut text = format!("#### `{}`\n\n{standing}. `{}`\n\n", knob.id, knob.location());
+    text += &item("Wanted", &format!("{}.", knob.rule));
+    text += &item("Why", knob.why);
+    text += &item("Gain", knob.gain);
+    text += &item("Danger", knob.danger);
+    text += &item("Measure", &format!("{}.", knob.measure));
+    if knob.standing != Standing::Nothing {
+        text += &item("Undo", &format!("{}. To last: {}.", knob.undo(), knob.lasting()));
+    }
+    text + "\n"
 }
 
 const BEGIN: &str = "<!-- From here on generated from the table of `fanwire tune`. -->\n";

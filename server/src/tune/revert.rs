@@ -13,6 +13,7 @@ use super::{named, persist, state_path, table};
 use crate::engine::say;
 use crate::exit::Outcome;
 use crate::host::Host;
+use crate::stderr;
 
 /// Runs the command: exit code 1 where something was left, which then stays in the notes.
 ///
@@ -58,13 +59,13 @@ pub fn run(args: &RevertArgs) -> Outcome {
 fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
     let Change { knob, path, former, ours, .. } = change;
     if !table::find(knob).is_some_and(|knob| knob.owns(path)) {
-        eprintln!("fanwire: {path} is no file of {knob}: left alone");
+        stderr::say("WARN", &format!("fanwire: {path} is no file of {knob}: left alone"));
         return false;
     }
     let now = match host.read(path) {
         Ok(text) => plain(&text),
         Err(error) => {
-            eprintln!("fanwire: {knob}: {path} cannot be read: {error}");
+            stderr::say("WARN", &format!("fanwire: {knob}: {path} cannot be read: {error}"));
             return false;
         }
     };
@@ -74,9 +75,12 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
     }
     let is_ours = is_same(&now, ours) || change.earlier.as_ref().is_some_and(|earlier| is_same(&now, earlier));
     if !is_ours && !is_forced {
-        eprintln!(
-            "fanwire: {knob}: {path} says {now}, neither ours ({ours}) nor the former {former}: somebody else has changed it; left \
+        stderr::say(
+            "WARN",
+            &format!(
+                "fanwire: {knob}: {path} says {now}, neither ours ({ours}) nor the former {former}: somebody else has changed it; left \
              alone, --force writes {former}"
+            ),
         );
         return false;
     }
@@ -86,7 +90,7 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("fanwire: {knob}: {path} cannot be written: {error}");
+            stderr::say("WARN", &format!("fanwire: {knob}: {path} cannot be written: {error}"));
             false
         }
     }
@@ -95,7 +99,7 @@ fn restore(host: &Host, change: &Change, is_forced: bool) -> bool {
 /// Whether nothing of ours is left of the configuration file.
 fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
     if persisted.path != persist::PATH {
-        eprintln!("fanwire: {} is no file of ours: left alone", persisted.path);
+        stderr::say("WARN", &format!("fanwire: {} is no file of ours: left alone", persisted.path));
         return false;
     }
     let path = host.path(persist::PATH);
@@ -104,7 +108,10 @@ fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
         return true;
     }
     if now.as_ref() != Some(&persisted.ours) && !is_forced {
-        eprintln!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path);
+        stderr::say(
+            "WARN",
+            &format!("fanwire: {}: somebody else has changed it; left alone, --force takes it away", persisted.path),
+        );
         return false;
     }
     let done = match &persisted.former {
@@ -117,7 +124,7 @@ fn take_away(host: &Host, persisted: &Persisted, is_forced: bool) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("fanwire: {}: {error}", persisted.path);
+            stderr::say("WARN", &format!("fanwire: {}: {error}", persisted.path));
             false
         }
     }
@@ -128,7 +135,7 @@ fn rewrite(host: &Host, state: &mut State) {
     let Some(persisted) = &mut state.records.persisted else { return };
     let path = host.path(persist::PATH);
     if persisted.path != persist::PATH || fs::read_to_string(&path).ok().as_ref() != Some(&persisted.ours) {
-        eprintln!("fanwire: {}: somebody else has changed it; left alone", persisted.path);
+        stderr::say("WARN", &format!("fanwire: {}: somebody else has changed it; left alone", persisted.path));
         return;
     }
     let is_listed = |change: &&Change| change.outcome == Written::Done && change.path.starts_with("/proc/sys/");
@@ -137,6 +144,6 @@ fn rewrite(host: &Host, state: &mut State) {
     let text = persist::text(sysctls);
     match state::replace(&path, &text) {
         Ok(()) => persisted.ours = text,
-        Err(error) => eprintln!("fanwire: {}: {error}", persisted.path),
+        Err(error) => stderr::say("WARN", &format!("fanwire: {}: {error}", persisted.path)),
     }
 }

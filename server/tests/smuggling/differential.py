@@ -1,7 +1,7 @@
 """Job: whether the server takes a request head that another parser refuses, or reads its end elsewhere.
 Knows: llhttp (Node's parser) in its strict mode, one good request, and what to do to it. Must never know how the server reads.
 
-differential.py FANWIRE HEADS: the server's binary, and a file of hand-made heads as the unit tests of `proto::request` write it
+differential.py FANWIRE HEADS: the server's binary, and a file of hand-made heads as the unit tests of `fanwire_proto::request` write it
 (`FANWIRE_HEADS=FILE cargo test …`): lines of a status, whether llhttp takes it, the head in hexadecimal digits, what it is.
 
 A head is smuggled if we answer 101 and llhttp refuses it, wants more of it, or sees no upgrade where we do. Behind every head stands

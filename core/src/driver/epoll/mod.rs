@@ -21,7 +21,7 @@ use super::inlet::Inlet;
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, Wait, Wake};
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::poll::{Epoll, EventFlags, RawEvent};
 
 /// Readiness reports taken from the kernel at once; the rest is there at the next turn.
@@ -328,6 +328,14 @@ impl Driver for EpollDriver {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn fresh_ns(&self) -> u64 {
+        clock::monotonic_ns()
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        clock::thread_cpu_ns()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -28,7 +28,7 @@ use super::{
     Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot, Wait,
     Wake,
 };
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::socket::RawAddr;
 
 mod accept;
@@ -278,6 +278,14 @@ impl Driver for UringDriver {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn fresh_ns(&self) -> u64 {
+        clock::monotonic_ns()
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        clock::thread_cpu_ns()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

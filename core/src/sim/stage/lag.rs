@@ -19,7 +19,7 @@ fn config(policy: SlowPolicy) -> Config {
     Config {
         topics: vec![TopicConfig { policy, lane_bytes: Some(BUDGET), ..TopicConfig::default() }],
         events: EventsConfig { capacity: 1_000, messages: false },
-        memory: MemoryConfig { ring_bytes: 4 << 20, ..MemoryConfig::default() },
+        memory: MemoryConfig { ring_bytes: 32 << 20, ..MemoryConfig::default() },
         ..Config::default()
     }
 }
@@ -193,7 +193,7 @@ fn a_client_of_a_subprotocol_is_told_what_it_lost_before_what_comes() {
     stage.holds(&mut player);
     let lens = burst(&stage, "a", Priority::High, HIGH + 1);
     // It takes more than one turn to render all that.
-    stage.turns(9, &mut player);
+    stage.turns(100, &mut player);
     stage.lets_go(&mut player);
     let mut heard = stage.plays(30, &mut player);
     assert_eq!(heard.remove(0), "held");
@@ -216,7 +216,8 @@ fn a_gap_notice_that_finds_no_room_waits_and_holds_the_cursor() {
     player.wire.read_some(1);
     stage.send_capacity(60);
     burst(&stage, "a", Priority::Normal, HIGH + 1);
-    stage.turns(1, &mut player);
+    // It takes more than one turn to render all that.
+    stage.turns(100, &mut player);
     assert_eq!(stage.losses(), [], "no room to tell it");
     let mut heard = player.reads();
     stage.send_capacity(4 << 20);

@@ -188,7 +188,7 @@ fn a_paced_message_larger_than_a_send_comes_whole() {
     let mut stage = Stage::new(config(), 1 << 20);
     let mut player = paced(&mut stage, json!({}));
     for number in 1..4 {
-        stage.says("a", &text("large", 200_000), |_| {});
+        stage.says("a", &text("small", 200), |_| {});
         stage.says("a", &text("large", 150_000), |_| {});
         let heard = timeline(&mut stage, &mut player, 110);
         assert_eq!(heard, lines(&[(2, &*format!("normal {}", 2 * number))]), "{number}");

@@ -7,6 +7,8 @@
 
 const PROTOCOL = 'fanwire.json.v1';
 const PING_EVERY_MS = 1000;
+// Nothing came for so long, no answer to a ping either: nobody is there, whatever the browser believes. The same for connecting.
+const SILENCE_MS = 5000;
 const DELAYS_KEPT = 4096;
 const OFFSET_WINDOW_MS = 30_000;
 const HAND_OVER_MS = 16;
@@ -118,6 +120,8 @@ class Stream {
     this.attempt = 0;
     this.pings = new Map();
     this.pingId = 0;
+    // When the connection was begun, or last heard of.
+    this.heard = performance.now();
     this.connect();
     setInterval(() => this.handOver(), HAND_OVER_MS);
     setInterval(() => this.quarter(), FIGURES_MS);
@@ -136,13 +140,28 @@ class Stream {
     this.rttLeastMs = Infinity;
     this.attempt = 0;
     clearTimeout(this.retry);
+    this.leave();
+    this.connect();
+  }
+
+  /** Gives the connection up, without waiting for how it ends. */
+  leave() {
     const left = this.socket;
+    this.socket = null;
     if (left) {
       left.onopen = left.onmessage = left.onclose = null;
       left.close();
     }
     this.pings.clear();
-    this.connect();
+  }
+
+  /** Connects again after a while. */
+  lose(text) {
+    this.leave();
+    this.tell('closed', text);
+    // Full jitter, so that many pages do not come back in one moment.
+    const most = Math.min(8000, 500 * 2 ** this.attempt++);
+    this.retry = setTimeout(() => this.connect(), 250 + Math.random() * most);
   }
 
   connect() {
@@ -155,21 +174,20 @@ class Stream {
       return;
     }
     this.socket = socket;
+    this.heard = performance.now();
     socket.onopen = () => {
-      this.attempt = 0;
+      this.heard = performance.now();
       for (const lane of this.lanes.values()) lane.next = null;
       this.send({ type: 'subscribe', id: 1, topics: this.topics });
       this.tell('open', this.isSlow ? 'slow link' : 'live');
       this.ping();
     };
-    socket.onmessage = (event) => this.take(event.data);
-    socket.onclose = (event) => {
-      this.pings.clear();
-      this.tell('closed', event.code === 1001 ? 'server stopped' : 'disconnected');
-      // Full jitter, so that many pages do not come back in one moment.
-      const most = Math.min(8000, 500 * 2 ** this.attempt++);
-      this.retry = setTimeout(() => this.connect(), 250 + Math.random() * most);
+    socket.onmessage = (event) => {
+      this.heard = performance.now();
+      this.attempt = 0;
+      this.take(event.data);
     };
+    socket.onclose = (event) => this.lose(event.code === 1001 ? 'server stopped' : 'disconnected');
   }
 
   tell(state, text) {
@@ -192,6 +210,13 @@ class Stream {
   }
 
   ping() {
+    const isSilent = performance.now() - this.heard > SILENCE_MS;
+    const [asked] = this.pings.values();
+    // A page that stood still has asked nobody meanwhile: what waits to be read comes first.
+    if (isSilent && (this.socket?.readyState === WebSocket.CONNECTING || performance.now() - asked > SILENCE_MS)) {
+      this.lose('no answer');
+      return;
+    }
     if (this.socket?.readyState !== WebSocket.OPEN || this.pings.size > 8) return;
     const id = ++this.pingId;
     this.pings.set(id, performance.now());

@@ -41,7 +41,7 @@ pub const KNOBS: [Knob; 7] = [
         standing: Standing::Sometimes,
         rule: "where a NIC has several queues and irqbalance does not run: each queue's interrupt on one CPU, in turn; else left",
         why: "Interrupts that wander take the caches of connections with them; those that pile up on one CPU make its shard slow.",
-        gain: "Even softirq time over the CPUs; not measured, for want of a NIC with several queues.",
+        gain: "Even softirq time over the CPUs; not measured: no NIC had several queues.",
         danger: "Some drivers keep their interrupts to themselves and refuse; irqbalance would undo it.",
         measure: "mpstat -P ALL 1 (%soft); grep of the NIC in /proc/interrupts, twice",
         place: Place::Files {
@@ -82,7 +82,7 @@ pub const KNOBS: [Knob; 7] = [
         standing: Standing::Sometimes,
         rule: "0 where there are several memory nodes; else left",
         why: "The kernel takes pages away for a moment to see who uses them. Shards are pinned and stay where their memory is.",
-        gain: "No such page faults in shards; not measured, for want of a host with two nodes.",
+        gain: "No such page faults in shards; not measured: no host had two nodes.",
         danger: "Other programs that move between nodes may want it.",
         measure: "perf stat -e page-faults -p PID, under load; fanwire-perf run steady",
         place: Place::Sysctl(|host, _| match host.memory_nodes() {

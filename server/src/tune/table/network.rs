@@ -142,7 +142,7 @@ pub const KNOBS: [Knob; 14] = [
         rule: "where a NIC has fewer receive queues than there are shards: all CPUs; else left",
         why: "Received packets (acknowledgements above all) are handled by the CPU that the NIC interrupts. With few queues that CPU can be the \
               limit; RPS spreads them over others.",
-        gain: "Relief where one CPU's softirq time is near 100 %; not measured, for want of a NIC with traffic.",
+        gain: "Relief where one CPU's softirq time is near 100 %; not measured: no NIC had traffic.",
         danger: "Each packet wakes another CPU: 12 µs of the interrupted one where that sleeps in a virtual machine. More queues (ethtool -L) are \
                  better.",
         measure: "mpstat -P ALL 1 (%soft), and p99 of a run with clients on another host",

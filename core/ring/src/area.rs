@@ -1,0 +1,502 @@
+//! One area of the ring: memory, reservation, commitment, and how far its readers are.
+//!
+//! Knows positions, laps and who reads how far; must never know what records mean.
+//!
+//! # How it works
+//! The memory is a power of two of bytes in units of 64. A record is a head of `HEAD` bytes and its payload in contiguous
+//! units; one that would cross the end is preceded by padding up to the end. Positions count bytes since the ring was made.
+//!
+//! - *Reserve*: one compare-and-swap of `tail`, after checking that the slowest reader is less than a lap behind the new
+//!   tail. The readers' minimum is cached (`limit`) and recomputed only when the area looks full.
+//! - *Commit*: write the record, then store its lap number (Release) in `marks`, at its first unit. The marks lie apart from
+//!   the data (as in the LMAX Disruptor's available buffer), so stale payload is never taken for a head, and records
+//!   may be committed in any order: a reader stops at the first that is missing.
+//! - *Read*: a reader whose position is p looks at p's mark (Acquire): if it shows p's lap, the record is there.
+//! - *Release*: once per turn a reader stores its position (Release); the bytes before the slowest one are free again.
+//!
+//! # Why a mark is never mistaken
+//! A mark holds the low 32 bits of a lap. A unit in the middle of long records keeps an old mark as long as no record
+//! begins there, and 2^32 laps of a 64 KiB area are only 8 hours at 10 GB/s. So the producer whose record begins a lap
+//! refreshes one mark (see [`Area::refresh_mark`]): every mark is visited once in as many laps as there are units (at
+//! most 2^26), and none is ever old enough to look new.
+//!
+//! # Unsafe contract
+//! - From its reservation to its commit, `[from, end)` belongs to one producer: `end - capacity <= limit - capacity <=`
+//!   every live reader's released position, so no reader holds a record there, and no other reservation overlaps.
+//! - From its commit until the slowest reader releases it, a record is only read. Every live reader passes every
+//!   record, and the last reader that is dropped keeps its position for ever, so this never fails for want of readers.
+//! - Happens-before: producer's writes → mark (Release/Acquire) → reader's reads → released position (Release/Acquire by
+//!   whoever recomputes `limit`) → `limit` (Release/Acquire) → the next producer's writes.
+
+#![allow(unsafe_code)]
+
+#[cfg(all(target_arch = "x86_64", not(any(feature = "loom", miri))))]
+use std::arch::asm;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use crossbeam_utils::CachePadded;
+
+use super::error::{Refused, RingError};
+use super::memory::{Memory, UNIT};
+use super::record::{Form, WORDS_BYTES, Words};
+use super::shared::SharedPayloads;
+use super::signal::Room;
+use super::sync::{AtomicU32, AtomicU64, Ordering, Watch, store_release};
+use crate::usdt;
+
+/// Largest payload that is copied into the ring; a larger one must be shared.
+pub const INLINE_MAX: usize = 16 << 10;
+
+/// How far ahead of a record the cache lines are asked for: several records, whatever their size.
+const FETCH_AHEAD: u64 = 4 << 10;
+const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
+/// In `tail`: no more reservations. Positions are multiples of [`UNIT`].
+const CLOSED: u64 = 1;
+/// The released position of a reader that is gone.
+const GONE: u64 = u64::MAX;
+
+/// A bounded broadcast area of records whose payload begins `HEAD` bytes behind their beginning.
+pub(crate) struct Area<const HEAD: usize> {
+    memory: Memory,
+    marks: Box<[AtomicU32]>,
+    mask: u64,
+    lap_shift: u32,
+    pub(crate) inline_max: usize,
+    /// End of the last reservation; bit 0 is [`CLOSED`].
+    tail: CachePadded<AtomicU64>,
+    /// The slowest reader's position plus the capacity, or a smaller value from the past.
+    limit: CachePadded<AtomicU64>,
+    /// What each reader has released; written by that reader alone.
+    released: Box<[CachePadded<AtomicU64>]>,
+    /// The payloads that its records refer to.
+    pub(crate) shared: SharedPayloads,
+    /// The producers that wait for room in it.
+    pub(crate) room: Room,
+    watch: Watch,
+}
+
+// SAFETY: loom's cells, which only watch, are not Sync; everything else in an area is.
+#[cfg(feature = "loom")]
+unsafe impl<const HEAD: usize> Sync for Area<HEAD> {}
+
+/// The head of a committed record.
+pub(crate) struct Found {
+    /// Its position.
+    pub(crate) start: u64,
+    pub(crate) words: Words,
+    /// How far the main area must have been read before this record may be.
+    pub(crate) after: u64,
+}
+
+/// Where one reader stands in an area.
+pub(crate) struct Place {
+    /// The next record.
+    pub(crate) next: u64,
+    /// What producers know of `next`.
+    released: u64,
+}
+
+impl Place {
+    pub(crate) fn at(origin: u64) -> Self {
+        Self { next: origin, released: origin }
+    }
+}
+
+impl<const HEAD: usize> Area<HEAD> {
+    /// An area of any power of two from 4 units on, whose first position is `origin`.
+    pub(crate) fn new(bytes: usize, readers: usize, origin: u64) -> Result<Self, RingError> {
+        debug_assert!(bytes.is_power_of_two() && bytes as u64 >= 4 * UNIT && origin.is_multiple_of(UNIT));
+        let capacity = bytes as u64;
+        let units = bytes / UNIT as usize;
+        let lap_shift = capacity.trailing_zeros();
+        // Two laps ago: no reader waits for that, and it is what `refresh_mark` writes.
+        let unused = ((origin >> lap_shift) as u32).wrapping_sub(2);
+        Ok(Self {
+            memory: Memory::new(bytes).ok_or(RingError::NoMemory(bytes))?,
+            marks: (0..units).map(|_| AtomicU32::new(unused)).collect(),
+            mask: capacity - 1,
+            lap_shift,
+            // A record of n units may need n - 1 units of padding before it: 2n - 1 units must fit.
+            inline_max: INLINE_MAX.min(bytes / 2 - HEAD),
+            tail: CachePadded::new(AtomicU64::new(origin)),
+            limit: CachePadded::new(AtomicU64::new(origin + capacity)),
+            released: (0..readers).map(|_| CachePadded::new(AtomicU64::new(origin))).collect(),
+            shared: SharedPayloads::for_area(bytes),
+            room: Room::new(),
+            watch: Watch::new(units),
+        })
+    }
+
+    /// What [`Area::new`] takes from the system, in bytes: the area, 1/16 for the marks, and 1/128 for shared payloads.
+    pub(crate) const fn footprint(bytes: usize, readers: usize) -> usize {
+        bytes
+            + bytes / UNIT as usize * size_of::<AtomicU32>()
+            + SharedPayloads::footprint(bytes)
+            + readers * 128
+            + size_of::<Self>()
+    }
+
+    /// Bytes of the area.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// What every reader has released.
+    pub(crate) fn slowest_reader(&self) -> u64 {
+        self.slowest_plus_capacity().saturating_sub(self.capacity())
+    }
+
+    /// The end of the last reservation.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Acquire) & !CLOSED
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tail.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    pub(crate) fn close(&self) {
+        self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// True if it is closed and all that was reserved has been read.
+    pub(crate) fn is_read_to_its_end(&self, place: &Place) -> bool {
+        self.tail.load(Ordering::Acquire) == place.next | CLOSED
+    }
+
+    /// Bytes between the slowest reader's released position and the newest reservation, within one moment's inaccuracy.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let tail = self.tail.load(Ordering::Relaxed) & !CLOSED;
+        (tail + self.capacity()).saturating_sub(self.slowest_plus_capacity()).min(self.capacity())
+    }
+
+    /// Bytes reserved and not yet read.
+    pub(crate) fn backlog_bytes(&self, place: &Place) -> u64 {
+        (self.tail.load(Ordering::Relaxed) & !CLOSED).saturating_sub(place.next)
+    }
+
+    /// A record with its payload copied. Returns its position. `after` is of use where `HEAD` leaves room for it.
+    #[inline]
+    pub(crate) fn publish(&self, words: Words, payload: &[u8], after: u64) -> Result<u64, Refused> {
+        let (from, start) = self.reserve(Self::span(payload.len()))?;
+        self.pad(from, start);
+        self.write(start, words, payload, after);
+        Ok(start)
+    }
+
+    /// As many of `payloads` as there is room for, by one reservation. Returns how many.
+    pub(crate) fn publish_many(&self, words: Words, payloads: &[&[u8]], after: u64) -> Result<usize, Refused> {
+        let (from, accepted) = self.reserve_many(payloads)?;
+        let mut at = from;
+        for payload in &payloads[..accepted] {
+            let bytes = Self::span(payload.len());
+            let start = self.place(at, bytes);
+            self.pad(at, start);
+            self.write(start, words, payload, after);
+            at = start + bytes;
+        }
+        Ok(accepted)
+    }
+
+    /// Where a record of `bytes` begins if the bytes before `at` are taken.
+    #[inline]
+    fn place(&self, at: u64, bytes: u64) -> u64 {
+        if (at & self.mask) + bytes > self.capacity() { (at | self.mask) + 1 } else { at }
+    }
+
+    /// Reserves `bytes`: gives the reservation's first byte and where the record in it begins.
+    #[inline]
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(u64, u64), Refused> {
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & CLOSED != 0 {
+                return Err(Refused::Stopped);
+            }
+            let start = self.place(tail, bytes);
+            let end = start + bytes;
+            // Acquire: what the readers did before they released this room comes before our writes.
+            if end > self.limit.load(Ordering::Acquire) && end > self.refresh_limit() {
+                return Err(Refused::Full);
+            }
+            // Relaxed: the tail only hands out ranges; nothing is published by it.
+            match self.tail.compare_exchange_weak(tail, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok((tail, start)),
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    fn reserve_many(&self, payloads: &[&[u8]]) -> Result<(u64, usize), Refused> {
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & CLOSED != 0 {
+                return Err(Refused::Stopped);
+            }
+            let mut limit = self.limit.load(Ordering::Acquire);
+            let (mut accepted, mut end) = self.fit(tail, limit, payloads);
+            if accepted < payloads.len() {
+                if payloads[accepted].len() > self.inline_max {
+                    if accepted == 0 {
+                        return Err(Refused::TooLarge);
+                    }
+                } else {
+                    limit = self.refresh_limit();
+                    (accepted, end) = self.fit(tail, limit, payloads);
+                    if accepted == 0 {
+                        return Err(Refused::Full);
+                    }
+                }
+            }
+            match self.tail.compare_exchange_weak(tail, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok((tail, accepted)),
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// How many of `payloads` fit between `tail` and `limit`, and where they end.
+    fn fit(&self, tail: u64, limit: u64, payloads: &[&[u8]]) -> (usize, u64) {
+        let mut at = tail;
+        for (i, payload) in payloads.iter().enumerate() {
+            if payload.len() > self.inline_max {
+                return (i, at);
+            }
+            let bytes = Self::span(payload.len());
+            let end = self.place(at, bytes) + bytes;
+            if end > limit {
+                return (i, at);
+            }
+            at = end;
+        }
+        (payloads.len(), at)
+    }
+
+    /// The slowest reader's position plus the capacity. Every value it ever had stays a correct limit.
+    #[cold]
+    fn refresh_limit(&self) -> u64 {
+        let limit = self.slowest_plus_capacity();
+        // Release: passes on what we acquired from the readers. An older value may overwrite a newer one: it is only
+        // more careful, and whoever finds it too small computes it anew.
+        self.limit.store(limit, Ordering::Release);
+        limit
+    }
+
+    fn slowest_plus_capacity(&self) -> u64 {
+        let slowest = self.released.iter().map(|position| position.load(Ordering::Acquire)).min();
+        slowest.unwrap_or(GONE).saturating_add(self.capacity())
+    }
+
+    /// Fills a reservation with padding from `from` to where its record begins.
+    #[inline]
+    pub(crate) fn pad(&self, from: u64, start: u64) {
+        if from != start {
+            self.write_head(from, Words::PADDING, 0, 0);
+            self.commit(from);
+        }
+    }
+
+    /// Writes and commits a record with its payload in the caller's reservation.
+    #[inline]
+    pub(crate) fn write(&self, start: u64, words: Words, payload: &[u8], after: u64) {
+        // The length fits: at most INLINE_MAX.
+        let words = words.with_form(Form::Inline(payload.len() as u32));
+        let record = self.write_head(start, words, payload.len(), after);
+        usdt::publish(record.as_ptr(), payload.len() as u64, start);
+        // SAFETY: `write_head` has seen to it that the payload fits behind the head, within the memory.
+        let body = unsafe { record.add(HEAD) };
+        // SAFETY: [start, end) is this producer's alone until the mark is stored; `payload` is a live slice, hence not in a range
+        // that is reserved for writing.
+        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), body.as_ptr(), payload.len()) };
+        self.commit(start);
+    }
+
+    /// Writes the head of a record with so many bytes behind it into the caller's reservation. Returns where it stands.
+    #[inline]
+    pub(crate) fn write_head(&self, start: u64, words: Words, payload_len: usize, after: u64) -> NonNull<u8> {
+        let offset = start & self.mask;
+        if offset == 0 {
+            self.refresh_mark(start >> self.lap_shift);
+        }
+        self.watch.write(|| Self::units(offset, payload_len));
+        debug_assert!(offset + (HEAD + payload_len) as u64 <= self.capacity());
+        // SAFETY: the reservation lies within the memory: `place` lets no record cross its end.
+        let head = unsafe { self.memory.start.add(offset as usize) };
+        // SAFETY: [start, end) is this producer's alone until the mark is stored; units are aligned to 64 bytes.
+        unsafe { head.cast::<Words>().write(words) };
+        if Self::HAS_AFTER {
+            // SAFETY: within the record's first unit.
+            let place = unsafe { head.add(WORDS_BYTES) };
+            // SAFETY: as for the words before it.
+            unsafe { place.cast::<u64>().write(after) };
+        }
+        self.fetch_ahead(start, HEAD + payload_len);
+        head
+    }
+
+    /// Makes a record visible that is wholly written.
+    #[inline]
+    pub(crate) fn commit(&self, start: u64) {
+        store_release(self.mark(start & self.mask), self.lap(start));
+    }
+
+    /// Asks for the cache lines that will be written [`FETCH_AHEAD`] bytes from here. The readers had them last, so that without
+    /// this a publish waits for each of them; a hint, which changes nothing else.
+    #[inline]
+    fn fetch_ahead(&self, start: u64, bytes: usize) {
+        #[cfg(all(target_arch = "x86_64", not(any(feature = "loom", miri))))]
+        for line in (0..bytes as u64).step_by(UNIT as usize) {
+            let offset = (start + FETCH_AHEAD + line) & self.mask;
+            // SAFETY: the mask keeps it within the memory.
+            let line = unsafe { self.memory.start.add(offset as usize) };
+            // SAFETY: the instruction reads and writes nothing that the program could see.
+            unsafe { asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly)) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(any(feature = "loom", miri)))))]
+        let _ = (start, bytes);
+    }
+
+    #[inline]
+    fn mark(&self, offset: u64) -> &AtomicU32 {
+        &self.marks[(offset >> UNIT_SHIFT) as usize]
+    }
+
+    #[inline]
+    fn lap(&self, position: u64) -> u32 {
+        (position >> self.lap_shift) as u32
+    }
+
+    /// Whether a record, or padding, is committed there.
+    #[inline]
+    pub(crate) fn is_committed(&self, position: u64) -> bool {
+        self.mark(position & self.mask).load(Ordering::Acquire) == self.lap(position)
+    }
+
+    /// Called by the producer whose record begins `lap`, before it commits that record: sees to it that one mark, another
+    /// one each lap, is not older than two laps.
+    ///
+    /// Until that commit nobody gets past the lap's beginning: readers wait in `lap - 1` or for this very record, and
+    /// other producers commit in `lap - 1` or `lap`. So a mark of neither is stale; it is set to `lap - 2`, which no reader
+    /// will ever wait for again, by an exchange that fails if a record of `lap - 1` or `lap` is committed there
+    /// meanwhile.
+    #[cold]
+    fn refresh_mark(&self, lap: u64) {
+        let mark = &self.marks[(lap & (self.mask >> UNIT_SHIFT)) as usize];
+        let lap = lap as u32;
+        let seen = mark.load(Ordering::Relaxed);
+        if lap.wrapping_sub(seen) > 2 {
+            let _ = mark.compare_exchange(seen, lap.wrapping_sub(2), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The head of the record at `place`, if one is committed there; padding before it is passed.
+    #[inline]
+    pub(crate) fn look(&self, place: &mut Place) -> Option<Found> {
+        loop {
+            let start = place.next;
+            if !self.is_committed(start) {
+                return None;
+            }
+            self.watch.read(|| Self::units(start & self.mask, 0));
+            let head = self.record_at(start);
+            // SAFETY: the record is committed (Acquire), and not released by this reader.
+            let words = unsafe { head.cast::<Words>().read() };
+            if words.form() == Form::Padding {
+                place.next = (start | self.mask) + 1;
+                continue;
+            }
+            let after = if Self::HAS_AFTER {
+                // SAFETY: within the record's first unit.
+                let after = unsafe { head.add(WORDS_BYTES) };
+                // SAFETY: as for the words before it; its producer has written it.
+                unsafe { after.cast::<u64>().read() }
+            } else {
+                0
+            };
+            return Some(Found { start, words, after });
+        }
+    }
+
+    /// The payload behind the head of the record at `place`; goes on to the next record.
+    ///
+    /// # Safety
+    /// [`Area::look`] has found a record there, whose form is `Inline(len)`. The reader releases no record while it uses the bytes.
+    #[inline]
+    pub(crate) unsafe fn take_inline(&self, place: &mut Place, len: usize) -> &[u8] {
+        let start = place.next;
+        let offset = start & self.mask;
+        assert!(len <= self.inline_max && offset + Self::span(len) <= self.capacity(), "record out of bounds");
+        self.watch.read(|| Self::units(offset, len));
+        place.next = start + Self::span(len);
+        // SAFETY: the payload follows the head within the memory.
+        let bytes = unsafe { self.record_at(start).add(HEAD) };
+        // SAFETY: `len` bytes that the producer wrote; they stay until this reader releases them.
+        unsafe { slice::from_raw_parts(bytes.as_ptr(), len) }
+    }
+
+    /// Goes on behind the record at `place`, which refers to a shared payload.
+    #[inline]
+    pub(crate) fn pass_shared(&self, place: &mut Place) {
+        place.next += UNIT;
+    }
+
+    #[inline]
+    fn record_at(&self, start: u64) -> NonNull<u8> {
+        // SAFETY: the mask keeps it within the memory.
+        unsafe { self.memory.start.add((start & self.mask) as usize) }
+    }
+
+    /// Gives the room of all records that `reader` has read back to the producers. False: there was none to give back.
+    #[inline]
+    pub(crate) fn release(&self, reader: usize, place: &mut Place) -> bool {
+        if place.next == place.released {
+            return false;
+        }
+        let (from, to) = (place.released / UNIT, place.next / UNIT);
+        self.watch.read(|| from as usize..to as usize);
+        place.released = place.next;
+        // Release: our reads come before the room's next use.
+        self.released[reader].store(place.next, Ordering::Release);
+        true
+    }
+
+    /// A reader is gone and holds nobody back.
+    pub(crate) fn forget_reader(&self, reader: usize) {
+        self.released[reader].store(GONE, Ordering::Release);
+        // Unconditional, so no fence: who misses the stored position has not seen this strike either.
+        self.room.announce();
+    }
+
+    /// Wakes the waiting producers, but not for a crumb: a wake costs this shard 12 µs, so it waits for a quarter of the
+    /// area. Readers read to the end, so that much becomes free; and of two readers that release at the same time, the
+    /// one whose fence is second sees both positions. Call it after a full fence after [`Area::release`].
+    #[inline]
+    pub(crate) fn announce_room_after_fence(&self) {
+        if self.room.is_awaited_after_fence() && self.used_bytes() <= self.capacity() / 4 * 3 {
+            self.room.announce();
+        }
+    }
+
+    /// Bytes of a record with a payload of this length.
+    #[inline]
+    pub(crate) const fn span(payload: usize) -> u64 {
+        ((HEAD + payload) as u64).next_multiple_of(UNIT)
+    }
+
+    const HAS_AFTER: bool = HEAD >= WORDS_BYTES + size_of::<u64>();
+
+    /// The units of a record at `offset`.
+    #[inline]
+    fn units(offset: u64, payload: usize) -> std::ops::Range<usize> {
+        (offset / UNIT) as usize..((offset + Self::span(payload)) / UNIT) as usize
+    }
+}
+
+#[cfg(all(test, not(any(feature = "loom", miri, feature = "shuttle"))))]
+impl<const HEAD: usize> Area<HEAD> {
+    /// The age of the oldest mark, in laps.
+    pub(crate) fn oldest_mark_laps(&self) -> u32 {
+        let lap = self.lap(self.tail.load(Ordering::Relaxed));
+        self.marks.iter().map(|mark| lap.wrapping_sub(mark.load(Ordering::Relaxed))).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,83 @@
+//! What is wrong with a configuration: each setting by the table, then what settings have to do with each other.
+//!
+//! Knows numbers. Must never know how much the machine has: that is `plan`.
+
+use super::settings;
+use super::table::LANE_BYTES_MIN;
+use super::units::ByteSize;
+use crate::config::Config;
+use crate::plan::{ConfigError, SHARDS_MAX};
+use crate::proto::topic::Pattern;
+
+impl Config {
+    /// Checks every setting against its range, and those that have to do with each other; not whether this machine has as
+    /// much memory and as many descriptors, which [`Config::plan`] and the start see to.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one by one.
+    pub fn validate(&self) -> Result<(), Vec<ConfigError>> {
+        self.validate_for(self.shard_count())
+    }
+
+    /// [`Config::validate`], with so many shards.
+    pub(crate) fn validate_for(&self, shards: usize) -> Result<(), Vec<ConfigError>> {
+        let mut faults = Faults(Vec::new());
+        // Its number is `shards`, which may be the machine's.
+        for setting in settings().filter(|setting| setting.name != "shards") {
+            if let Some(problem) = setting.kind.fault(self) {
+                faults.add(setting.name, setting.show(self), problem);
+            }
+        }
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            faults.add("shards", shards, format!("must be from 1 to {SHARDS_MAX}"));
+        }
+        if self.listen.is_empty() {
+            faults.add("listen", "[]", "at least one address is needed");
+        }
+        self.check_memory(shards, &mut faults);
+        if self.events.messages && self.events.capacity == 0 {
+            faults.add("events.messages", true, "needs events.capacity above zero");
+        }
+        self.check_topics(shards, &mut faults);
+        if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
+    }
+
+    fn check_memory(&self, shards: usize, faults: &mut Faults) {
+        let memory = &self.memory;
+        if memory.pool_bytes / shards.max(1) < memory.lane_bytes {
+            let lane = ByteSize(memory.lane_bytes as u64);
+            let problem = format!("one shard's part must hold at least one lane (memory.lane_bytes = {lane})");
+            faults.add("memory.pool_bytes", ByteSize(memory.pool_bytes as u64), problem);
+        }
+        if memory.payload_bytes / 2 < self.limits.message_bytes_max {
+            let message = ByteSize(self.limits.message_bytes_max as u64);
+            let problem = format!("must hold two of the largest messages (limits.message_bytes_max = {message})");
+            faults.add("memory.payload_bytes", ByteSize(memory.payload_bytes as u64), problem);
+        }
+    }
+
+    fn check_topics(&self, shards: usize, faults: &mut Faults) {
+        let most = self.memory.pool_bytes / shards.max(1);
+        for topic in &self.topics {
+            if let Err(error) = Pattern::check(&topic.pattern) {
+                faults.add("topics.pattern", &topic.pattern, error.to_string());
+            }
+            if let Some(bytes) = topic.lane_bytes
+                && !(LANE_BYTES_MIN..=most).contains(&bytes)
+            {
+                let least = ByteSize(LANE_BYTES_MIN as u64);
+                let problem = format!("must be from {least} to one shard's part of memory.pool_bytes");
+                faults.add("topics.lane_bytes", ByteSize(bytes as u64), problem);
+            }
+        }
+    }
+}
+
+/// What was found so far.
+struct Faults(Vec<ConfigError>);
+
+impl Faults {
+    fn add(&mut self, field: &'static str, value: impl ToString, problem: impl Into<String>) {
+        self.0.push(ConfigError { field, value: value.to_string(), problem: problem.into() });
+    }
+}

@@ -1,0 +1,173 @@
+//! Work in bounded pieces: every kind of work that may be long has a budget of steps in each turn.
+//!
+//! A step is about 100 ns on a quiet machine: a name looked at, a cursor looked at, a kilobyte inflated. What a turn does not finish
+//! goes on in the next one, and others are served between. The sum of the budgets is [`TURN_STEPS_MAX`], which the simulator
+//! holds every turn against.
+
+/// How much a turn may do of each kind of work.
+pub mod limit {
+    /// Input of clients: one step a control frame, eight a message, one for each 32 bytes.
+    pub const INPUT: u32 = 4_096;
+    /// What requests of clients ask for: two steps a topic looked at, five a topic joined, three a topic left.
+    pub const REQUESTS: u32 = 3_000;
+    /// Cursors for topics and lanes that have just come to be: five steps each.
+    pub const NEW_TOPICS: u32 = 3_000;
+    /// What closed connections leave behind: three steps a topic.
+    pub const LEAVING: u32 = 3_000;
+    /// Records of the ring: four steps each, one for each KiB.
+    pub const RECORDS: u32 = 5_120;
+    /// Rendering and compressing: two steps a message, one for each 16 bytes, or each 4 that are compressed.
+    pub const RENDERING: u32 = 8_192;
+    /// Sends: eight steps each, one for each KiB, one for each cursor that is looked at by itself.
+    /// What sends cost differs between machines: they end, too, when a turn has taken [`SENDS_UNTIL_NS`].
+    pub const SENDS: u32 = 1 << 16;
+}
+
+/// From its beginning on, a turn sends for so long, and a batch more. What is left goes out in the next turn, with what has come
+/// meanwhile in the same sends.
+pub const SENDS_UNTIL_NS: u64 = 1_000_000;
+
+/// The most by which one piece of work may go over its budget: the last request, frame, record or send that still began within it.
+/// The largest are a message of 64 MiB that is copied once, and a compressed one of 256 KiB.
+pub const OVERSHOOT_MAX: u32 = 3 * (64 << 10);
+
+/// Steps of one turn, at most.
+pub const TURN_STEPS_MAX: u64 = (limit::INPUT
+    + limit::REQUESTS
+    + limit::NEW_TOPICS
+    + limit::LEAVING
+    + limit::RECORDS
+    + limit::RENDERING
+    + limit::SENDS
+    + OVERSHOOT_MAX) as u64;
+
+/// What is left of one kind of work in this turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    left: u32,
+    spent: u32,
+}
+
+impl Budget {
+    /// A new turn's budget.
+    pub const fn new(steps: u32) -> Self {
+        Self { left: steps, spent: 0 }
+    }
+
+    /// Notes work that was done.
+    pub fn spend(&mut self, steps: u32) {
+        self.left = self.left.saturating_sub(steps);
+        self.spent = self.spent.saturating_add(steps);
+    }
+
+    /// True where the rest is for another turn.
+    pub const fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Steps done.
+    pub const fn spent(&self) -> u32 {
+        self.spent
+    }
+
+    /// At most `steps` of this budget, to be given back by [`Budget::return_share`].
+    pub fn share(&self, steps: u32) -> Budget {
+        Budget::new(self.left.min(steps))
+    }
+
+    /// Notes what was done of a share.
+    pub fn return_share(&mut self, share: Budget) {
+        self.spend(share.spent);
+    }
+}
+
+/// How far a piece of work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// It is finished.
+    Done,
+    /// The budget is spent: it goes on in another turn.
+    More,
+}
+
+/// The budgets of a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// See [`limit::INPUT`].
+    pub input: Budget,
+    /// See [`limit::REQUESTS`].
+    pub requests: Budget,
+    /// See [`limit::NEW_TOPICS`].
+    pub new_topics: Budget,
+    /// See [`limit::LEAVING`].
+    pub leaving: Budget,
+    /// See [`limit::RECORDS`].
+    pub records: Budget,
+    /// See [`limit::RENDERING`].
+    pub rendering: Budget,
+    /// See [`limit::SENDS`].
+    pub sends: Budget,
+}
+
+impl Work {
+    /// A new turn's budgets.
+    pub const fn new() -> Self {
+        Self {
+            input: Budget::new(limit::INPUT),
+            requests: Budget::new(limit::REQUESTS),
+            new_topics: Budget::new(limit::NEW_TOPICS),
+            leaving: Budget::new(limit::LEAVING),
+            records: Budget::new(limit::RECORDS),
+            rendering: Budget::new(limit::RENDERING),
+            sends: Budget::new(limit::SENDS),
+        }
+    }
+
+    /// Steps of this turn.
+    pub const fn steps(&self) -> u64 {
+        self.input.spent as u64
+            + self.requests.spent as u64
+            + self.new_topics.spent as u64
+            + self.leaving.spent as u64
+            + self.records.spent as u64
+            + self.rendering.spent as u64
+            + self.sends.spent as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_once_and_what_goes_over_is_counted() {
+        let mut budget = Budget::new(10);
+        budget.spend(9);
+        assert!(!budget.is_spent());
+        let mut share = budget.share(5);
+        share.spend(1);
+        assert!(share.is_spent(), "a share is never more than what is left");
+        share.spend(30);
+        budget.return_share(share);
+        assert!(budget.is_spent());
+        assert_eq!(budget.spent(), 40);
+    }
+
+    #[test]
+    fn a_turn_s_steps_are_the_sum_of_its_budgets() {
+        let mut work = Work::new();
+        for (budget, steps) in [
+            (&mut work.input, 1),
+            (&mut work.requests, 2),
+            (&mut work.new_topics, 4),
+            (&mut work.leaving, 8),
+            (&mut work.records, 16),
+            (&mut work.rendering, 32),
+            (&mut work.sends, 64),
+        ] {
+            budget.spend(steps);
+        }
+        assert_eq!(work.steps(), 127);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a shard shares with the rest of the engine: the ring, the names, its mailbox, its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
+
+use super::gauges::Gauges;
+use crate::config::Config;
+pub use crate::counters::{Counters, ShardStats};
+use crate::epoch::Epochs;
+use crate::event::Event;
+use crate::ingest::{Payload, PayloadPool, Ring};
+use crate::registry::Registry;
+use crate::types::{ConnectionId, Kind, TopicId};
+
+/// What every shard and every handle of one engine holds.
+pub struct Shared {
+    /// The engine's configuration, validated.
+    pub config: Config,
+    /// Tell this run's numbering from any other's.
+    pub epochs: Epochs,
+    /// Messages and topic life-cycle.
+    pub ring: Arc<Ring>,
+    /// Memory of large payloads.
+    pub payloads: Arc<PayloadPool>,
+    /// Topic names.
+    pub registry: Registry,
+    /// One for each shard.
+    pub mailboxes: Vec<CachePadded<Mailbox>>,
+    /// Connections open on all shards.
+    pub open: AtomicU32,
+    /// The wall clock: nanoseconds since the Unix epoch.
+    pub wall_ns: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Rings when a shard has put events into its mailbox.
+    pub bell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Shared {
+    /// Counts one more connection; false if that is more than the configuration allows.
+    pub fn enter(&self) -> bool {
+        self.open.fetch_add(1, Relaxed) < self.config.connections_max
+    }
+
+    /// Counts one connection less.
+    pub fn leave(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Traffic between the host and one shard, apart from messages.
+pub struct Mailbox {
+    /// Host to shard.
+    pub commands: ArrayQueue<Command>,
+    /// Shard to host.
+    pub events: ArrayQueue<Event>,
+    /// What the shard counts.
+    pub counters: Counters,
+    /// The shard has ended (by request or by its own bug) and takes no more commands.
+    pub is_stopped: AtomicBool,
+}
+
+/// What the host may ask of a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Send a message to one connection.
+    Send {
+        /// To whom.
+        connection: ConnectionId,
+        /// Text or binary.
+        kind: Kind,
+        /// The message.
+        payload: Payload,
+    },
+    /// Close one connection.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Close code.
+        code: u16,
+        /// Close reason, at most 123 bytes.
+        reason: String,
+    },
+    /// Say how the subscribers of a topic stand, from now on.
+    Watch {
+        /// Which.
+        topic: TopicId,
+        /// Where.
+        gauges: Arc<Gauges>,
+    },
+    /// Stop accepting, flush, close everybody with 1001, and end; reset what is left at the deadline.
+    Drain {
+        /// Time allowed, in nanoseconds from now.
+        within_ns: u64,
+    },
+    /// End at once.
+    Stop,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub fn new(commands: usize, events: usize) -> Self {
+        Self {
+            commands: ArrayQueue::new(commands),
+            events: ArrayQueue::new(events.max(1)),
+            counters: Counters::default(),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+}

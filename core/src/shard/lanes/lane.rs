@@ -1,0 +1,143 @@
+//! A topic's messages of one priority, and which of them is the newest of its key.
+
+use std::collections::HashMap;
+
+use super::form::FORMS;
+use crate::log::Log;
+use crate::shard::table::NONE;
+use crate::types::Priority;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Lane {
+    /// The topic's place.
+    pub topic: u32,
+    /// The priority.
+    pub priority: Priority,
+    /// Streams by [`super::Form`]; [`NONE`] where nobody wants that form.
+    pub streams: [u32; FORMS],
+    /// Its source has frames that its derived logs may not have yet.
+    pub has_grown: bool,
+    /// Some of its messages expire, or have keys: cursors that lag look at each frame.
+    pub is_picky: bool,
+    /// Which message is the newest of its key, where the topic's policy is to keep only that.
+    pub keys: Keys,
+}
+
+impl Lane {
+    /// A lane without logs.
+    pub fn new(topic: u32, priority: Priority) -> Self {
+        Self { topic, priority, streams: [NONE; FORMS], has_grown: false, is_picky: false, keys: Keys::default() }
+    }
+}
+
+/// The newest message of each key that the source log holds.
+#[derive(Debug, Default)]
+pub struct Keys {
+    newest: HashMap<u64, u64>,
+    /// The highest sequence number that was the newest of its key when the log forgot it; 0: none was.
+    forgotten: u64,
+}
+
+/// Messages looked at, of one lane and cursor, to find out whether the newest of some key is lost.
+const LOOKS_MAX: usize = 256;
+
+impl Keys {
+    /// A message arrives.
+    pub fn note(&mut self, key: u64, seq: u64) {
+        self.newest.insert(key, seq);
+    }
+
+    /// The log forgets a message, or never had room for it.
+    pub fn forget(&mut self, key: u64, seq: u64) {
+        if self.newest.get(&key) == Some(&seq) {
+            self.newest.remove(&key);
+            self.forgotten = self.forgotten.max(seq);
+        }
+    }
+
+    /// True if a newer message has the same key.
+    pub fn is_superseded(&self, key: u64, seq: u64) -> bool {
+        self.newest.get(&key).is_some_and(|&newest| newest > seq)
+    }
+
+    /// Whether the newest message of some key is among those from `seq` to before `next`, which a log does not have any more. `source`:
+    /// the lane's source log, which may still have them. A range that is too long to be looked through counts as a loss.
+    pub fn has_lost(&self, source: &Log, seq: u64, next: u64) -> bool {
+        if self.forgotten >= seq {
+            return true;
+        }
+        let held = source.entries_from(seq).take_while(|e| e.seq < next);
+        for (looks, entry) in held.enumerate() {
+            if looks >= LOOKS_MAX || self.newest.get(&entry.key) == Some(&entry.seq) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// True if no key is remembered, as where the policy is another.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_empty()
+    }
+
+    /// Keys remembered.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.newest.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{BlockPool, Entry, Frame, FramePayload, Referrer};
+    use crate::types::{ConnectionId, Kind};
+
+    fn push(log: &mut Log, pool: &mut BlockPool, keys: &mut Keys, key: u64) {
+        let frame = Frame {
+            seq: log.next_seq(),
+            count: 1,
+            time_ns: 0,
+            expiry_ns: 0,
+            key,
+            origin: ConnectionId::HOST,
+            is_sender_excluded: false,
+            kind: Kind::Binary,
+            header: &[],
+            payload: FramePayload::Copied(&[7; 1_000]),
+            tail: &[],
+        };
+        keys.note(key, frame.seq);
+        assert!(log.append(&frame, pool));
+    }
+
+    #[test]
+    fn only_the_newest_of_a_key_is_missed() {
+        let (mut log, mut pool) = (Log::new(1, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
+        let mut keys = Keys::default();
+        for key in [1, 2, 1, 2, 3] {
+            push(&mut log, &mut pool, &mut keys, key);
+        }
+        assert!(keys.is_superseded(1, 1) && !keys.is_superseded(1, 3) && !keys.is_superseded(9, 1));
+        assert!(!keys.has_lost(&log, 1, 3), "1 and 2 have newer ones of their keys");
+        assert!(keys.has_lost(&log, 1, 4), "3 is the newest of key 1");
+        assert!(!keys.has_lost(&log, 6, 6));
+    }
+
+    #[test]
+    fn what_the_log_forgets_is_remembered_as_lost_only_if_it_was_the_newest() {
+        let (mut log, mut pool) = (Log::new(1, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
+        let mut keys = Keys::default();
+        for key in [1, 2, 1] {
+            push(&mut log, &mut pool, &mut keys, key);
+        }
+        let entries: Vec<Entry> = log.entries_from(1).copied().collect();
+        keys.forget(entries[0].key, entries[0].seq);
+        assert!(!keys.has_lost(&log, 1, 2));
+        keys.forget(entries[1].key, entries[1].seq);
+        assert!(keys.has_lost(&log, 1, 2) && keys.has_lost(&log, 2, 3) && !keys.has_lost(&log, 3, 3));
+        assert_eq!(keys.len(), 1, "no more keys than messages");
+    }
+}

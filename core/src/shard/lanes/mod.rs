@@ -1,0 +1,318 @@
+//! Lanes and their logs: the source, the forms derived from it, the cursors that stand in them, and the pool they share.
+//!
+//! A *lane* is a topic's messages of one priority. Its *source* stream holds raw frames; each *derived* stream holds the same messages
+//! in another form. Knows bytes and places. Never knows a connection beyond its slot number in a cursor, nor why somebody listens:
+//! what befalls a cursor comes out as an [`Effect`], which the turn hands on.
+
+mod batches;
+mod derive;
+mod encoder;
+mod form;
+mod lane;
+mod ranking;
+mod room;
+mod stream;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use derive::Clock;
+pub use form::Form;
+pub use lane::Lane;
+pub use stream::{Cursor, Stream};
+
+use self::batches::Batches;
+use self::encoder::Encoder;
+use self::ranking::Ranking;
+use super::rest::{Rest, RestBudget};
+use super::table::{NONE, Table};
+use crate::config::{Config, SlowPolicy};
+use crate::ingest::{Body, Head, PayloadPool};
+use crate::log::{BlockPool, Frame, FramePayload, Log, Referrer};
+use crate::proto::encoder::header;
+use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
+use crate::types::{Kind, Priority};
+
+/// A topic without a message.
+pub const NO_LANES: [u32; 4] = [NONE; 4];
+/// In a record's flags: its publisher does not want it back.
+pub const FLAG_SENDER_EXCLUDED: u8 = 1;
+
+/// What befell a cursor, or a message, while logs changed.
+#[derive(Debug)]
+pub enum Effect {
+    /// The rest of a half-sent frame is its connection's own from now on.
+    Rest {
+        /// The connection.
+        slot: u32,
+        /// The rest.
+        rest: Rest,
+    },
+    /// There was no room for the rest of a half-sent frame: the connection can never be brought back to a frame boundary.
+    Cut {
+        /// The connection.
+        slot: u32,
+    },
+    /// A cursor has lost critical messages.
+    LostCritical {
+        /// The connection.
+        slot: u32,
+    },
+    /// There was no memory at all for messages.
+    Unlogged {
+        /// The stream that lacks them.
+        stream: u32,
+        /// How many.
+        messages: u32,
+    },
+}
+
+/// What is counted here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Messages rendered into derived logs.
+    pub encoded: u64,
+    /// Compressions done.
+    pub compressed: u64,
+    /// Derived logs built again.
+    pub rebuilt: u64,
+    /// Frames that found no log memory at all.
+    pub unlogged: u64,
+}
+
+/// See the module's head.
+pub struct Lanes {
+    lanes: Table<Lane>,
+    streams: Table<Stream>,
+    pool: BlockPool,
+    /// Half-sent frames whose log memory was needed.
+    pub rests: RestBudget,
+    rank: Rank,
+    /// Lanes whose derived logs may be behind, each once.
+    grown: VecDeque<u32>,
+    /// Streams with news, by priority.
+    pub active: [Vec<u32>; 4],
+    encoder: Encoder,
+    batches: Batches,
+    effects: Vec<Effect>,
+    /// What is counted.
+    pub counts: Counts,
+    payloads: Arc<PayloadPool>,
+    compression_threshold: usize,
+    #[cfg(any(test, fuzzing))]
+    pub(super) trace: super::trace::Rendered,
+}
+
+/// Which logs hold most: of blocks, and of payloads that they refer to, sources and derived logs apart.
+#[derive(Debug, Default)]
+struct Rank {
+    blocks: Ranking,
+    referred: [Ranking; 2],
+}
+
+impl Lanes {
+    /// One shard's part of the engine's memory.
+    pub fn new(config: &Config, payloads: Arc<PayloadPool>, shards: usize) -> Self {
+        // What logs may refer to of the payload pool. The rest is for what is being received, published and rendered.
+        let payload_bytes = config.memory.payload_bytes;
+        Self {
+            lanes: Table::new(u32::MAX - 1),
+            streams: Table::new(u32::MAX - 1),
+            pool: BlockPool::new(config.memory.pool_bytes / shards)
+                .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
+            rests: RestBudget::new(&config.memory, shards),
+            rank: Rank::default(),
+            grown: VecDeque::new(),
+            active: Default::default(),
+            encoder: Encoder::default(),
+            batches: Batches::default(),
+            effects: Vec::new(),
+            counts: Counts::default(),
+            payloads,
+            compression_threshold: config.compression.threshold_bytes,
+            #[cfg(any(test, fuzzing))]
+            trace: Default::default(),
+        }
+    }
+
+    /// A lane.
+    #[inline]
+    pub fn lane(&self, lane: u32) -> &Lane {
+        &self.lanes[lane]
+    }
+
+    /// A stream.
+    #[inline]
+    pub fn stream(&self, id: u32) -> &Stream {
+        &self.streams[id]
+    }
+
+    /// A stream whose cursors are to move.
+    #[inline]
+    pub fn stream_mut(&mut self, id: u32) -> &mut Stream {
+        &mut self.streams[id]
+    }
+
+    /// The lane that a stream belongs to.
+    #[inline]
+    pub fn lane_of(&self, stream: u32) -> &Lane {
+        &self.lanes[self.streams[stream].lane]
+    }
+
+    /// The source of a lane.
+    pub fn source(&self, lane: u32) -> &Stream {
+        &self.streams[self.lanes[lane].streams[Form::Raw as usize]]
+    }
+
+    /// All streams in use.
+    pub fn streams(&self) -> impl Iterator<Item = (u32, &Stream)> {
+        (0..self.streams.end()).map(|id| (id, &self.streams[id])).filter(|(_, s)| s.is_in_use())
+    }
+
+    /// Log memory in use.
+    pub fn pool_bytes(&self) -> usize {
+        self.pool.lent_bytes()
+    }
+
+    /// What has befallen cursors and messages since this was asked last, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// True if [`Lanes::take_effects`] has something.
+    #[inline]
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// Makes a lane with its source. `None`: there is no number left for it.
+    pub fn create(&mut self, topic: u32, priority: Priority, lane_bytes: usize) -> Option<u32> {
+        let lane = self.lanes.insert(Lane::new(topic, priority))?;
+        let log = Log::new(1, lane_bytes, Referrer::Source);
+        let source = self.streams.insert(Stream::new(log, lane, Form::Raw, self.compression_threshold))?;
+        self.lanes[lane].streams[Form::Raw as usize] = source;
+        Some(lane)
+    }
+
+    /// A topic's lane goes, with all its logs. No cursor may stand in them.
+    pub fn remove(&mut self, lane: u32) {
+        for stream in self.lanes[lane].streams.into_iter().filter(|&s| s != NONE) {
+            self.free_stream(stream);
+        }
+        if self.lanes[lane].has_grown {
+            self.grown.retain(|&l| l != lane);
+        }
+        self.lanes[lane] = Lane::new(NONE, Priority::Low);
+        self.lanes.remove(lane);
+    }
+
+    /// Gives a stream's memory back.
+    fn free_stream(&mut self, id: u32) {
+        let stream = &mut self.streams[id];
+        debug_assert!(stream.cursors.all.is_empty());
+        if stream.is_active {
+            let priority = self.lanes[stream.lane].priority;
+            self.active[priority as usize].retain(|&s| s != id);
+        }
+        stream.log.clear(&mut self.pool);
+        stream.retire();
+        self.rank.remove(id);
+        self.streams.remove(id);
+    }
+
+    /// Appends a message of the ring to its lane's source. Returns its number.
+    #[inline(always)]
+    pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, head: &Head, body: &Body<'_>) -> u64 {
+        let opcode = if head.payload_kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        let header_len = header(&mut bytes, opcode, body.bytes().len() as u64, false);
+        let record = &mut self.lanes[lane];
+        let source = record.streams[Form::Raw as usize];
+        let seq = self.streams[source].log.next_seq();
+        let is_latest = policy == SlowPolicy::Latest;
+        record.is_picky |= head.ttl_ms != 0 || is_latest;
+        if is_latest {
+            record.keys.note(head.key, seq);
+        }
+        let frame = Frame {
+            seq,
+            count: 1,
+            time_ns: head.time_ns,
+            expiry_ns: if head.ttl_ms == 0 {
+                0
+            } else {
+                head.time_ns.saturating_add(u64::from(head.ttl_ms) * 1_000_000)
+            },
+            key: head.key,
+            origin: head.origin,
+            is_sender_excluded: head.flags & FLAG_SENDER_EXCLUDED != 0,
+            kind: head.payload_kind,
+            header: &bytes[..header_len],
+            payload: match body {
+                Body::Inline(bytes) => FramePayload::Copied(bytes),
+                Body::Shared(payload) => FramePayload::Shared(payload),
+            },
+            tail: &[],
+        };
+        self.append(source, &frame);
+        self.note_grown(lane);
+        self.activate(source);
+        seq
+    }
+
+    /// A lane's derived logs may be behind from now on.
+    fn note_grown(&mut self, lane: u32) {
+        if !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
+            self.grown.push_back(lane);
+        }
+    }
+
+    /// Puts a stream on the list of those with news, if anyone listens.
+    fn activate(&mut self, id: u32) {
+        let stream = &mut self.streams[id];
+        if !stream.is_active && !stream.cursors.all.is_empty() {
+            stream.is_active = true;
+            let priority = self.lanes[stream.lane].priority;
+            self.active[priority as usize].push(id);
+        }
+    }
+
+    /// True while derived logs have to catch up.
+    pub fn is_behind(&self) -> bool {
+        !self.grown.is_empty()
+    }
+
+    /// Takes a cursor out of a stream. `keeps_rest`: a frame that it is in the middle of goes to its connection. Returns the link of
+    /// the cursor that stands in its place now.
+    pub fn remove_cursor(&mut self, id: u32, index: usize, keeps_rest: bool) -> Option<u32> {
+        if keeps_rest && self.streams[id].cursors.all[index].sent_bytes() != 0 {
+            self.move_rest_out(id, index);
+        }
+        let cursors = &mut self.streams[id].cursors;
+        // Keeps the count of half-sent frames where nothing was moved out.
+        let seq = cursors.all[index].seq;
+        cursors.place(index, seq, 0);
+        cursors.all.swap_remove(index);
+        cursors.links.swap_remove(index);
+        cursors.links.get(index).copied()
+    }
+
+    /// Moves the unsent rest of the frame under a cursor to its connection, and the cursor behind it. Where there is no room for the
+    /// rest, the connection has to go.
+    fn move_rest_out(&mut self, id: u32, index: usize) {
+        let Stream { log, cursors, .. } = &mut self.streams[id];
+        let Cursor { seq, slot, .. } = cursors.all[index];
+        let sent = cursors.all[index].sent_bytes();
+        let effect = match self.rests.take(log, seq, sent) {
+            Some(rest) => {
+                cursors.place(index, rest.behind, 0);
+                Effect::Rest { slot, rest }
+            }
+            None => {
+                cursors.place(index, seq + 1, 0);
+                Effect::Cut { slot }
+            }
+        };
+        self.effects.push(effect);
+    }
+}

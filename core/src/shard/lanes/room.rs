@@ -1,0 +1,176 @@
+//! Room for what is appended: within a log's own budget first, then from less important lanes.
+
+use super::{Effect, Form, Lanes, Rank, Stream};
+use crate::log::{Frame, FramePayload, Referrer};
+use crate::types::Priority;
+
+impl Lanes {
+    /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
+    /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
+    /// copied instead. If there is no memory at all, the frame is left out, and who has not had it is told so.
+    pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
+        if frame.seq != self.streams[id].log.next_seq() {
+            // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
+            // without looking at numbers.
+            self.forget_all(id);
+        }
+        while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
+        let copied;
+        let mut frame = frame;
+        if let FramePayload::Shared(payload) = frame.payload
+            && self.pool.lacks_references(self.streams[id].log.referrer(), payload.held_bytes())
+            && !self.may_refer_to(id, payload.held_bytes())
+        {
+            copied = Frame { payload: FramePayload::Copied(payload), ..*frame };
+            frame = &copied;
+        }
+        loop {
+            let Self { streams, pool, .. } = self;
+            if streams[id].log.append(frame, pool) {
+                // A frame that was too large to make room for goes as soon as it is not the newest any more.
+                while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
+                self.rank(id);
+                return;
+            }
+            if !self.make_room_for(id) {
+                self.forget_all(id);
+                let stream = &mut self.streams[id];
+                stream.log.skip(frame.seq + u64::from(frame.count) - 1);
+                if stream.form == Form::Raw {
+                    self.lanes[stream.lane].keys.forget(frame.key, frame.seq);
+                }
+                self.counts.unlogged += 1;
+                self.effects.push(Effect::Unlogged { stream: id, messages: frame.count });
+                return;
+            }
+        }
+    }
+
+    /// Whether a log may refer to so many bytes more of the payload pool, once others have been made to forget what they refer to.
+    #[cold]
+    fn may_refer_to(&mut self, id: u32, bytes: usize) -> bool {
+        let referrer = self.streams[id].log.referrer();
+        while self.pool.lacks_references(referrer, bytes) {
+            if !self.make_reference_room(id) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Notes what a log holds, if it has got or lost a segment.
+    #[inline(always)]
+    pub(super) fn rank(&mut self, id: u32) {
+        if self.streams[id].log.segments() as u32 != self.streams[id].ranked_segments {
+            self.note_segments(id);
+        }
+    }
+
+    #[cold]
+    fn note_segments(&mut self, id: u32) {
+        let stream = &mut self.streams[id];
+        stream.ranked_segments = stream.log.segments() as u32;
+        self.rank.note(id, stream, self.lanes[stream.lane].priority);
+    }
+
+    /// Frees the oldest segment of some log: of the least important lane that has more than its newest frame, one that
+    /// holds most, to within a quarter. False: there is nothing left to free at or below the priority of stream `id`.
+    #[cold]
+    fn make_room_for(&mut self, id: u32) -> bool {
+        let own = self.lane_of(id).priority;
+        while let Some(victim) = self.rank.blocks.largest(own) {
+            if self.forget_oldest(victim) {
+                return true;
+            }
+            self.unrank(victim);
+        }
+        false
+    }
+
+    /// As [`Lanes::make_room_for`], of the logs that are counted together with this one, by what they refer to.
+    fn make_reference_room(&mut self, id: u32) -> bool {
+        let own = self.lane_of(id).priority;
+        let referrer = self.streams[id].log.referrer();
+        while let Some(victim) = self.rank.referred[referrer as usize].largest(own) {
+            if self.forget_oldest(victim) {
+                return true;
+            }
+            self.unrank(victim);
+        }
+        false
+    }
+
+    /// Only its newest frame is left: it is in question again after its next one.
+    fn unrank(&mut self, id: u32) {
+        self.rank.remove(id);
+        self.streams[id].ranked_segments = 0;
+    }
+
+    /// Forgets the oldest segment of a log, whatever cursors stand in it: half-sent frames move out first, and who would
+    /// lose a critical message is named. False: it has but its newest frame.
+    pub(super) fn forget_oldest(&mut self, id: u32) -> bool {
+        let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
+        if self.streams[id].cursors.half_sent > 0 {
+            for index in 0..self.streams[id].cursors.all.len() {
+                let cursor = self.streams[id].cursors.all[index];
+                if cursor.seq < survivor && cursor.sent_bytes() != 0 {
+                    self.move_rest_out(id, index);
+                }
+            }
+        }
+        let Self { streams, lanes, pool, effects, .. } = self;
+        let Stream { log, cursors, form, lane, .. } = &mut streams[id];
+        let lane = &mut lanes[*lane];
+        if *form == Form::Raw && !lane.keys.is_empty() {
+            log.entries_from(0).take_while(|e| e.seq < survivor).for_each(|e| lane.keys.forget(e.key, e.seq));
+        }
+        log.forget_oldest(pool);
+        if lane.priority == Priority::Critical {
+            let lost = cursors.all.iter().filter(|c| c.seq < survivor);
+            effects.extend(lost.map(|c| Effect::LostCritical { slot: c.slot }));
+        }
+        self.rank(id);
+        true
+    }
+
+    /// Forgets all that a log holds, so that a frame may be missing after it.
+    pub(super) fn forget_all(&mut self, id: u32) {
+        while self.forget_oldest(id) {}
+        for index in 0..self.streams[id].cursors.all.len() {
+            if self.streams[id].cursors.all[index].sent_bytes() != 0 {
+                self.move_rest_out(id, index);
+            }
+        }
+        let Self { streams, lanes, pool, .. } = self;
+        let Stream { log, form, lane, .. } = &mut streams[id];
+        if *form == Form::Raw {
+            log.entries_from(0).for_each(|e| lanes[*lane].keys.forget(e.key, e.seq));
+        }
+        log.clear(pool);
+        self.rank(id);
+    }
+
+    /// Gives up what a derived log could have had between its head and `target`.
+    pub(super) fn lose_until(&mut self, id: u32, target: u64) {
+        self.forget_all(id);
+        self.streams[id].log.skip(target - 1);
+    }
+}
+
+impl Rank {
+    fn note(&mut self, id: u32, stream: &Stream, priority: Priority) {
+        let may_forget = stream.log.segments() > 1;
+        let of = |bytes: usize| if may_forget { bytes } else { 0 };
+        self.blocks.set(id, priority, of(stream.log.charged_bytes()));
+        for referrer in [Referrer::Source, Referrer::Derived] {
+            let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };
+            self.referred[referrer as usize].set(id, priority, of(bytes));
+        }
+    }
+
+    /// Forgets a log.
+    pub(super) fn remove(&mut self, id: u32) {
+        self.blocks.remove(id);
+        self.referred.iter_mut().for_each(|ranking| ranking.remove(id));
+    }
+}

@@ -1,0 +1,285 @@
+//! A *stream*: one log (the source, or one derived from it) with the dense array of the cursors that stand in it.
+
+use super::form::Form;
+use crate::log::{Entry, Log, Place};
+use crate::proto::batch::BatchEncoder;
+use crate::proto::compress::Advisor;
+use crate::shard::table::NONE;
+
+/// A cursor: where one connection stands in one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor {
+    /// The next sequence number to be sent (or being sent).
+    pub seq: u64,
+    /// The connection.
+    pub slot: u32,
+    /// Bytes of frame `seq` already sent (28 bits), and [`Cursor::GATHERED`]. Zero is the hot pass's only question.
+    bits: u32,
+}
+
+impl Cursor {
+    /// Set where the hot pass must leave the cursor alone: its connection has several cursors, or something unusual pending.
+    const GATHERED: u32 = 1 << 31;
+
+    /// A cursor that stands before frame `seq`.
+    pub fn new(slot: u32, seq: u64, gathered: bool) -> Self {
+        Self { seq, slot, bits: if gathered { Self::GATHERED } else { 0 } }
+    }
+
+    /// True where the hot pass may send for this cursor without looking at its connection.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.bits == 0
+    }
+
+    /// Bytes of frame `seq` already sent.
+    pub fn sent_bytes(&self) -> u32 {
+        self.bits & !Self::GATHERED
+    }
+
+    /// Takes the cursor out of the hot pass, or gives it back.
+    pub fn set_gathered(&mut self, gathered: bool) {
+        self.bits = self.sent_bytes() | if gathered { Self::GATHERED } else { 0 };
+    }
+
+    fn set_sent(&mut self, sent: u32) {
+        self.bits = (self.bits & Self::GATHERED) | sent;
+    }
+}
+
+/// The cursors of one stream, apart from its log so that the log can be borrowed while they move.
+#[derive(Debug, Default)]
+pub struct Cursors {
+    /// Dense, unordered.
+    pub all: Vec<Cursor>,
+    /// The link of each cursor, index by index with `all`, apart because the hot pass never needs it.
+    pub links: Vec<u32>,
+    /// Cursors in the middle of a frame.
+    pub half_sent: u32,
+}
+
+impl Cursors {
+    /// Moves the cursor at `index`, keeping count of those inside a frame.
+    pub fn place(&mut self, index: usize, seq: u64, sent: u32) {
+        let cursor = &mut self.all[index];
+        match (cursor.sent_bytes() != 0, sent != 0) {
+            (false, true) => self.half_sent += 1,
+            (true, false) => self.half_sent -= 1,
+            _ => {}
+        }
+        cursor.seq = seq;
+        cursor.set_sent(sent);
+    }
+
+    /// Moves the cursor at `index` to offset `offset` of `log`; returns the number of frames completed.
+    pub fn place_at(&mut self, log: &Log, index: usize, offset: u64) -> u64 {
+        let before = self.all[index].seq;
+        if offset == log.head() {
+            self.place(index, log.next_seq(), 0);
+        } else if let Some(entry) = log.entry_at_offset(offset) {
+            self.place(index, entry.seq, (offset - entry.offset) as u32);
+        }
+        self.all[index].seq.saturating_sub(before)
+    }
+}
+
+/// One log and its cursors.
+#[derive(Debug)]
+pub struct Stream {
+    /// The frames.
+    pub log: Log,
+    /// Who gets them.
+    pub cursors: Cursors,
+    /// The lane it belongs to.
+    pub lane: u32,
+    /// Its encoding.
+    pub form: Form,
+    /// Already on the list of streams with news.
+    pub is_active: bool,
+    /// The sequence number from which a derived log was built: what lies before was never in it.
+    pub built_from: u64,
+    /// Whether compression pays, for a derived log that is packed.
+    pub advisor: Advisor,
+    /// The batch that is being filled, of a derived log of batches.
+    pub open: Option<Box<OpenBatch>>,
+    /// Where the hot pass goes on, if a turn's budget did not reach round.
+    pub walk_from: usize,
+    /// Segments of the log when its place among those that hold most was last looked at.
+    pub ranked_segments: u32,
+}
+
+/// A batch that is not closed yet. Its messages are not in the log.
+#[derive(Debug)]
+pub struct OpenBatch {
+    /// Writes it.
+    pub encoder: BatchEncoder,
+    /// The frame's payload so far.
+    pub bytes: Vec<u8>,
+    /// The first message's number.
+    pub first_seq: u64,
+    /// What the source's index says of the first message.
+    pub first: Entry,
+    /// When it is to be closed, in the driver's time.
+    pub due_ns: u64,
+}
+
+impl Stream {
+    /// An empty stream.
+    pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
+        Self {
+            built_from: log.next_seq(),
+            log,
+            cursors: Cursors::default(),
+            lane,
+            form,
+            is_active: false,
+            advisor: Advisor::new(compression_threshold.try_into().unwrap_or(u32::MAX)),
+            open: None,
+            walk_from: 0,
+            ranked_segments: 0,
+        }
+    }
+
+    /// False once the stream's number is free.
+    pub fn is_in_use(&self) -> bool {
+        self.lane != NONE
+    }
+
+    /// One past the last message taken from the source: in the log, or in the open batch.
+    pub fn taken_seq(&self) -> u64 {
+        self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
+    }
+
+    /// The first message behind what a cursor is in the middle of.
+    pub fn next_boundary(&self, cursor: &Cursor) -> u64 {
+        match self.log.place(cursor.seq) {
+            Place::At(entry) if cursor.sent_bytes() != 0 => entry.end_seq(),
+            _ => cursor.seq,
+        }
+    }
+
+    /// Marks the stream as gone.
+    pub fn retire(&mut self) {
+        self.open = None;
+        self.lane = NONE;
+        self.is_active = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{BlockPool, Frame, FramePayload, Referrer};
+    use crate::types::{ConnectionId, Kind, Priority, TopicId};
+
+    /// A log from number 5 on of frames of so many bytes, each of so many messages.
+    fn log(frames: &[(usize, u32)]) -> (Log, BlockPool) {
+        let (mut log, mut pool) = (Log::new(5, 64 << 10, Referrer::Derived), BlockPool::new(64 << 10));
+        for &(len, count) in frames {
+            let frame = Frame {
+                seq: log.next_seq(),
+                count,
+                time_ns: 0,
+                expiry_ns: 0,
+                key: 0,
+                origin: ConnectionId::HOST,
+                is_sender_excluded: false,
+                kind: Kind::Binary,
+                header: &[],
+                payload: FramePayload::Copied(&vec![7; len]),
+                tail: &[],
+            };
+            assert!(log.append(&frame, &mut pool));
+        }
+        (log, pool)
+    }
+
+    fn cursors(all: &[Cursor]) -> Cursors {
+        Cursors { all: all.to_vec(), links: (0..).take(all.len()).collect(), half_sent: 0 }
+    }
+
+    #[test]
+    fn a_cursor_is_plain_at_a_frame_s_beginning_unless_it_is_set_gathered() {
+        let mut sub = Cursor::new(3, 9, false);
+        assert!(sub.is_plain() && sub.sent_bytes() == 0);
+        sub.set_sent(70_000);
+        assert!(!sub.is_plain() && sub.sent_bytes() == 70_000);
+        for gathered in [true, true, false, true] {
+            sub.set_gathered(gathered);
+            assert!(!sub.is_plain() && sub.sent_bytes() == 70_000, "{sub:?}");
+        }
+        sub.set_sent(0);
+        assert!(!sub.is_plain() && sub.sent_bytes() == 0, "it is still gathered");
+        sub.set_sent(1);
+        sub.set_gathered(false);
+        sub.set_sent(0);
+        assert!(sub.is_plain());
+        let gathered = Cursor::new(3, 9, true);
+        assert!(!gathered.is_plain() && gathered.sent_bytes() == 0 && (gathered.slot, gathered.seq) == (3, 9));
+    }
+
+    #[test]
+    fn cursors_inside_a_frame_are_counted() {
+        let mut cursors = cursors(&[Cursor::new(0, 5, false), Cursor::new(1, 5, true), Cursor::new(2, 5, false)]);
+        for (index, seq, sent, half_sent) in [
+            (0, 6, 10, 1),
+            (1, 6, 1, 2),
+            (1, 6, 2, 2),
+            (2, 7, 0, 2),
+            (0, 7, 0, 1),
+            (2, 8, 3, 2),
+            (2, 9, 0, 1),
+            (1, 7, 0, 0),
+        ] {
+            cursors.place(index, seq, sent);
+            let sub = cursors.all[index];
+            assert_eq!((sub.seq, sub.sent_bytes(), cursors.half_sent), (seq, sent, half_sent));
+        }
+        assert!(!cursors.all[1].is_plain(), "gathered as before");
+    }
+
+    #[test]
+    fn a_cursor_at_an_offset_is_in_the_frame_that_holds_it() {
+        // Numbers 5, 6 to 8, 9.
+        let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
+        for (offset, seq, sent) in
+            [(0, 5, 0), (1, 5, 1), (9, 5, 9), (10, 6, 0), (29, 6, 19), (30, 9, 0), (34, 9, 4), (35, 10, 0)]
+        {
+            let mut cursors = cursors(&[Cursor::new(0, 5, false)]);
+            assert_eq!(cursors.place_at(&log, 0, offset), seq - 5, "messages that it is past, at {offset}");
+            assert_eq!((cursors.all[0].seq, cursors.all[0].sent_bytes()), (seq, sent), "at {offset}");
+        }
+        let mut cursors = cursors(&[Cursor::new(0, 7, false)]);
+        assert_eq!(cursors.place_at(&log, 0, 12), 0, "it had messages 5 and 6 and gets them again");
+        assert_eq!(cursors.place_at(&log, 0, 35), 4);
+    }
+
+    #[test]
+    fn behind_what_a_cursor_is_in_the_middle_of_is_behind_the_whole_frame() {
+        let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
+        let mut stream = Stream::new(log, 2, Form::Batch, 100);
+        for (seq, sent, next) in [(5, 0, 5), (5, 3, 6), (6, 0, 6), (6, 7, 9), (7, 0, 7), (9, 1, 10), (10, 0, 10)] {
+            let mut sub = Cursor::new(0, seq, true);
+            sub.set_sent(sent);
+            assert_eq!(stream.next_boundary(&sub), next);
+        }
+        assert_eq!((stream.taken_seq(), stream.built_from, stream.is_in_use()), (10, 10, true));
+        let mut bytes = Vec::new();
+        let entry = stream.log.last().unwrap();
+        let head = crate::proto::batch::BatchHead {
+            topic_id: TopicId(1),
+            priority: Priority::Normal,
+            kind: Kind::Binary,
+            first_seq: 10,
+        };
+        let mut encoder = BatchEncoder::begin(&mut bytes, head, Default::default());
+        for seq in [10, 11] {
+            encoder.push(&mut bytes, seq, Kind::Binary, 0, b"message").unwrap();
+        }
+        stream.open = Some(Box::new(OpenBatch { encoder, bytes, first_seq: 10, first: entry, due_ns: 0 }));
+        assert_eq!(stream.taken_seq(), 12, "with those that are in the open batch");
+        stream.is_active = true;
+        stream.retire();
+        assert!(!stream.is_in_use() && !stream.is_active && stream.open.is_none());
+    }
+}

@@ -1,0 +1,132 @@
+//! What a client asked for and did not get at once. It was parsed when it came, and is not parsed again.
+
+use std::borrow::Cow;
+
+use super::options::Options;
+use crate::ingest::Payload;
+use crate::proto::subscribe::{Id, Since, SinceList};
+use crate::types::{Kind, Priority, TopicId};
+
+/// What a client may say of a message beyond its priority.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// Conflation key; 0: none.
+    pub key: u64,
+    /// Milliseconds after which it is worth nothing; 0: never.
+    pub ttl_ms: u32,
+}
+
+/// A client's message, on its way into the ring.
+#[derive(Debug)]
+pub struct Publication {
+    /// Where to.
+    pub topic: TopicId,
+    /// How important.
+    pub priority: Priority,
+    /// What the payload is.
+    pub kind: Kind,
+    /// What else was said.
+    pub extras: Extras,
+}
+
+/// What waits before more of its client's input is looked at.
+#[derive(Debug)]
+pub enum Held {
+    /// A message that has not been looked at: its answer has no room yet, or the host does not take its events.
+    Message {
+        /// Text or binary.
+        kind: Kind,
+        /// The message.
+        payload: Payload,
+    },
+    /// A message that has no room in the ring.
+    Publish(Publication, Payload),
+    /// A message for a topic of this name, which could not be made yet.
+    Open(Box<str>, Publication, Payload),
+    /// A request that is done in part.
+    Request(Box<Request>),
+}
+
+impl Held {
+    /// Tells what is held from what was held before.
+    pub fn mark(&self) -> usize {
+        match self {
+            Held::Message { payload, .. } | Held::Publish(_, payload) | Held::Open(_, _, payload) => {
+                payload.as_ptr().addr()
+            }
+            Held::Request(request) => 1 + request.next,
+        }
+    }
+
+    /// Memory that no pool counts.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Held::Request(request) => request.bytes,
+            Held::Open(name, ..) => name.len(),
+            Held::Message { .. } | Held::Publish(..) => 0,
+        }
+    }
+}
+
+/// What is to be done for each topic of a request.
+#[derive(Debug)]
+pub enum Action {
+    /// Subscribe to it.
+    Subscribe {
+        /// Beyond the messages.
+        options: Options,
+        /// What the client has already.
+        since: SinceList<'static>,
+    },
+    /// End its subscription.
+    Unsubscribe,
+}
+
+/// A request of one or more topics and patterns.
+#[derive(Debug)]
+pub struct Request {
+    /// To be echoed, as it was written.
+    pub id: Option<Box<[u8]>>,
+    /// What to do.
+    pub action: Action,
+    /// Names and patterns.
+    pub topics: Vec<Box<str>>,
+    /// The next of them.
+    pub next: usize,
+    /// How far the pattern in hand has come.
+    pub scan: Option<Scan>,
+    /// Memory of all this.
+    bytes: usize,
+}
+
+/// Where a walk over the topics of a pattern goes on.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Behind this name, in the order of the levels; `None`: at the first.
+    pub after: Option<Box<[u8]>>,
+    /// Topics made since the walk began are not its affair.
+    pub before_number: u64,
+    /// The subscription that it serves.
+    pub subscription: u32,
+    /// That subscription was there before: its topics are announced once more.
+    pub is_again: bool,
+}
+
+impl Request {
+    /// From what was parsed.
+    pub fn new(id: Option<&Id<'_>>, action: Action, topics: &[Cow<'_, str>]) -> Self {
+        let id: Option<Box<[u8]>> = id.map(|id| id.as_bytes().into());
+        let topics: Vec<Box<str>> = topics.iter().map(|t| t.as_ref().into()).collect();
+        let since = match &action {
+            Action::Subscribe { since, .. } => {
+                since.as_slice().iter().map(|s| size_of::<Since<'_>>() + s.topic.len()).sum()
+            }
+            Action::Unsubscribe => 0,
+        };
+        let bytes = size_of::<Self>()
+            + since
+            + id.as_ref().map_or(0, |id| id.len())
+            + topics.iter().map(|t| size_of::<Box<str>>() + t.len()).sum::<usize>();
+        Self { id, action, topics, next: 0, scan: None, bytes }
+    }
+}

@@ -1,0 +1,423 @@
+//! Who gets what: subscriptions, the memberships of topics that come from them, and the links from those to cursors.
+//!
+//! Knows slots, topics and streams by number. Never knows a socket, a frame or a request. What takes long takes a [`Budget`] and goes
+//! on from where it stopped.
+
+mod asked;
+mod matching;
+mod membership;
+mod pairs;
+mod rings;
+mod spread;
+mod start;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+pub use asked::{Asked, List};
+pub use membership::{Link, Membership, Terms};
+pub use spread::{Spread, SpreadTo};
+pub use start::{Has, Start, start};
+
+use self::pairs::{LISTED_MAX, Pairs};
+use super::budget::{Budget, Progress};
+use super::lanes::{Form, Lanes};
+use super::options::Options;
+use super::table::{NONE, Table};
+use crate::types::Priority;
+
+/// What one cursor costs beyond itself, in the tables of this module.
+pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8;
+/// What the subscriber's record of one connection costs.
+pub const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
+
+/// One connection's subscriptions, by slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscriber {
+    /// First membership; the others follow in the order in which they were made, or announced again.
+    pub first: u32,
+    /// The first whose `subscribed` is still to be sent: all behind it are, too.
+    pub announce_from: u32,
+    /// Memberships.
+    pub memberships: u32,
+    /// The last link of each priority's ring.
+    pub rings: [u32; 4],
+    /// Number of links.
+    pub links: u32,
+    /// What it asked for that memberships cannot tell.
+    pub asked: List,
+    /// What it is sent.
+    pub form: Form,
+    /// Some of its cursors look at each frame: the hot pass must leave it alone.
+    pub is_picking: bool,
+}
+
+impl Subscriber {
+    /// A connection that has subscribed to nothing.
+    pub fn new(form: Form) -> Self {
+        Self {
+            first: NONE,
+            announce_from: NONE,
+            memberships: 0,
+            rings: [NONE; 4],
+            links: 0,
+            asked: List::default(),
+            form,
+            is_picking: false,
+        }
+    }
+
+    /// True if its only cursor may be served by the hot pass, as far as its subscriptions are concerned.
+    pub fn is_plain(&self) -> bool {
+        self.links == 1 && !self.is_picking && self.announce_from == NONE
+    }
+
+    /// Its only link.
+    pub fn only_link(&self) -> Option<u32> {
+        if self.links != 1 {
+            return None;
+        }
+        self.rings.into_iter().find(|&link| link != NONE)
+    }
+}
+
+/// See the module's head.
+pub struct Subscriptions {
+    subscribers: Vec<Subscriber>,
+    memberships: Table<Membership>,
+    /// Memberships by topic.
+    members: Vec<Vec<u32>>,
+    /// Of connections with many.
+    membership_of: Pairs,
+    /// What memberships ask for beyond the messages, of those that do.
+    options: HashMap<u32, Options>,
+    links: Table<Link>,
+    terms: Table<Terms>,
+    /// What memberships cannot tell.
+    pub asked: Asked,
+    /// Topics and lanes that have just come to be.
+    pub spread: Spread,
+    /// Cursors that wait for their time: when, connection, generation.
+    pub paced: BinaryHeap<Reverse<(u64, u32, u32)>>,
+}
+
+impl Subscriptions {
+    /// None yet; there may be so many cursors.
+    pub fn new(cursors_max: u32) -> Self {
+        Self {
+            subscribers: Vec::new(),
+            memberships: Table::reserved(cursors_max),
+            members: Vec::new(),
+            membership_of: Pairs::default(),
+            options: HashMap::new(),
+            links: Table::reserved(cursors_max),
+            terms: Table::new(cursors_max),
+            asked: Asked::default(),
+            spread: Spread::default(),
+            paced: BinaryHeap::new(),
+        }
+    }
+
+    /// A connection may subscribe from now on, and gets this form.
+    pub fn open(&mut self, slot: u32, form: Form) {
+        if self.subscribers.len() <= slot as usize {
+            self.subscribers.resize(slot as usize + 1, Subscriber::new(Form::Raw));
+        }
+        self.subscribers[slot as usize] = Subscriber::new(form);
+    }
+
+    /// A connection's subscriptions.
+    #[inline]
+    pub fn of(&self, slot: u32) -> &Subscriber {
+        &self.subscribers[slot as usize]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn of_mut(&mut self, slot: u32) -> &mut Subscriber {
+        &mut self.subscribers[slot as usize]
+    }
+
+    /// A membership.
+    #[inline]
+    pub fn membership(&self, id: u32) -> &Membership {
+        &self.memberships[id]
+    }
+
+    /// The same, to be changed.
+    pub fn membership_mut(&mut self, id: u32) -> &mut Membership {
+        &mut self.memberships[id]
+    }
+
+    /// A link.
+    #[inline]
+    pub fn link(&self, id: u32) -> &Link {
+        &self.links[id]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn link_mut(&mut self, id: u32) -> &mut Link {
+        &mut self.links[id]
+    }
+
+    /// The terms of a link, if it has any.
+    #[inline]
+    pub fn terms(&self, link: u32) -> Option<&Terms> {
+        let terms = self.links[link].terms;
+        (terms != NONE).then(|| &self.terms[terms])
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn terms_mut(&mut self, link: u32) -> Option<&mut Terms> {
+        let terms = self.links[link].terms;
+        (terms != NONE).then(|| &mut self.terms[terms])
+    }
+
+    /// Cursors in use.
+    pub fn cursors(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Memberships in use.
+    pub fn len(&self) -> usize {
+        self.memberships.len()
+    }
+
+    /// How many more cursors there may be.
+    pub fn room(&self) -> usize {
+        self.links.room()
+    }
+
+    /// Memberships of a topic.
+    pub fn members(&self, topic: u32) -> &[u32] {
+        self.members.get(topic as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// A connection's membership of a topic.
+    pub fn find(&self, slot: u32, topic: u32) -> Option<u32> {
+        let subscriber = self.subscribers.get(slot as usize)?;
+        if subscriber.memberships > LISTED_MAX {
+            return self.membership_of.find(slot, topic);
+        }
+        self.memberships_of(slot).find(|&m| self.memberships[m].topic == topic)
+    }
+
+    /// A connection's memberships, in order.
+    pub fn memberships_of(&self, slot: u32) -> impl Iterator<Item = u32> {
+        let first = self.subscribers.get(slot as usize).map_or(NONE, |s| s.first);
+        let some = |m: u32| (m != NONE).then_some(m);
+        std::iter::successors(some(first), move |&m| some(self.memberships[m].next))
+    }
+
+    /// The links of a membership.
+    pub fn links_of(&self, membership: u32) -> impl Iterator<Item = u32> {
+        let some = |link: u32| (link != NONE).then_some(link);
+        std::iter::successors(some(self.memberships[membership].links), move |&l| some(self.links[l].sibling))
+    }
+
+    /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room.
+    pub fn add(&mut self, slot: u32, topic: u32, must_announce: bool, options: Options) -> Option<u32> {
+        while self.members.len() <= topic as usize {
+            self.members.push(Vec::new());
+        }
+        let index = self.members[topic as usize].len() as u32;
+        let membership =
+            self.memberships.insert(Membership { must_announce, ..Membership::new(slot, topic, index) })?;
+        self.members[topic as usize].push(membership);
+        self.push_back(membership);
+        self.subscribers[slot as usize].memberships += 1;
+        let count = self.subscribers[slot as usize].memberships;
+        if count == LISTED_MAX + 1 {
+            for m in self.memberships_of(slot).collect::<Vec<_>>() {
+                self.membership_of.insert(slot, self.memberships[m].topic, m);
+            }
+        } else if count > LISTED_MAX {
+            self.membership_of.insert(slot, topic, membership);
+        }
+        if options.is_any() {
+            self.options.insert(membership, options);
+        }
+        Some(membership)
+    }
+
+    /// What a membership's cursors are to do beyond the usual.
+    pub fn options_of(&self, membership: u32) -> Options {
+        // Where nobody has any, as is usual, there is nothing to look for.
+        if self.options.is_empty() {
+            return Options::default();
+        }
+        self.options.get(&membership).copied().unwrap_or_default()
+    }
+
+    /// `subscribed` is to be sent (again).
+    pub fn announce(&mut self, membership: u32) {
+        if self.memberships[membership].must_announce {
+            return;
+        }
+        self.unchain(membership);
+        self.memberships[membership].must_announce = true;
+        self.push_back(membership);
+    }
+
+    /// The next membership whose `subscribed` is to be sent; it counts as sent.
+    pub fn next_announced(&mut self, slot: u32) -> Option<u32> {
+        let membership = self.subscribers[slot as usize].announce_from;
+        if membership == NONE {
+            return None;
+        }
+        self.memberships[membership].must_announce = false;
+        self.subscribers[slot as usize].announce_from = self.memberships[membership].next;
+        Some(membership)
+    }
+
+    /// Gives a membership its cursor in a lane, in the stream of its form. False: there is no room for it.
+    pub fn add_link(&mut self, membership: u32, lanes: &mut Lanes, stream: u32, start: Start) -> bool {
+        let Membership { slot, links: sibling, .. } = self.memberships[membership];
+        let options = self.options_of(membership);
+        let priority = lanes.lane_of(stream).priority;
+        // Critical messages are neither paced nor passed over.
+        let is_picking = options.is_any() && priority != Priority::Critical;
+        let mut terms = NONE;
+        if is_picking || start.seq < start.floor {
+            let record = Terms {
+                owed: (start.seq < start.floor).then(|| (start.seq, start.floor - 1, start.reason)),
+                interval_ns: if is_picking { u64::from(options.interval_us) * 1_000 } else { 0 },
+                next_ns: 0,
+                queued_ns: 0,
+                skips_own: is_picking && options.skips_own,
+            };
+            let Some(number) = self.terms.insert(record) else { return false };
+            terms = number;
+        }
+        let record = Link { stream, index: 0, membership, next: NONE, prev: NONE, sibling, terms, was_warned: false };
+        let Some(link) = self.links.insert(record) else {
+            if terms != NONE {
+                self.terms.remove(terms);
+            }
+            return false;
+        };
+        self.links[link].index = lanes.add_cursor(stream, link, slot, start.floor);
+        self.join_ring(slot, priority, link);
+        self.memberships[membership].links = link;
+        let subscriber = &mut self.subscribers[slot as usize];
+        subscriber.is_picking |= is_picking;
+        subscriber.links += 1;
+        if subscriber.links == 2 {
+            self.set_all_gathered(slot, lanes);
+        }
+        true
+    }
+
+    fn set_all_gathered(&mut self, slot: u32, lanes: &mut Lanes) {
+        let links: Vec<u32> = self.memberships_of(slot).flat_map(|m| self.links_of(m)).collect();
+        for link in links {
+            let Link { stream, index, .. } = self.links[link];
+            lanes.stream_mut(stream).cursors.all[index as usize].set_gathered(true);
+        }
+    }
+
+    /// The gap notice that a cursor owes is told: its terms go, if that was all.
+    pub fn clear_owed(&mut self, link: u32) {
+        let terms = self.links[link].terms;
+        if terms == NONE {
+            return;
+        }
+        self.terms[terms].owed = None;
+        if !self.terms[terms].is_picking() {
+            self.terms.remove(terms);
+            self.links[link].terms = NONE;
+        }
+    }
+
+    /// Ends one membership: its cursors go. `keeps_rest`: a frame that one of them is in the middle of goes to the connection first.
+    pub fn remove(&mut self, membership: u32, lanes: &mut Lanes, keeps_rest: bool) {
+        let Membership { slot, topic, index, subscription, is_literal, mut links, .. } = self.memberships[membership];
+        while links != NONE {
+            let sibling = self.links[links].sibling;
+            self.remove_link(slot, links, lanes, keeps_rest);
+            links = sibling;
+        }
+        if !self.options.is_empty() {
+            self.options.remove(&membership);
+        }
+        self.unchain(membership);
+        let subscriber = &mut self.subscribers[slot as usize];
+        subscriber.asked.counted -= u32::from(is_literal);
+        subscriber.memberships -= 1;
+        if subscriber.memberships >= LISTED_MAX {
+            self.membership_of.remove(slot, topic);
+        }
+        if subscriber.memberships == LISTED_MAX {
+            for m in self.memberships_of(slot).collect::<Vec<_>>() {
+                self.membership_of.remove(slot, self.memberships[m].topic);
+            }
+        }
+        let members = &mut self.members[topic as usize];
+        members.swap_remove(index as usize);
+        if let Some(&moved) = members.get(index as usize) {
+            self.memberships[moved].index = index;
+        }
+        self.memberships.remove(membership);
+        if subscription != NONE {
+            self.drop_told(slot, subscription);
+        }
+    }
+
+    /// Forgets a subscription that was kept for its id alone.
+    pub fn drop_told(&mut self, slot: u32, subscription: u32) {
+        let asked = self.asked.get(subscription);
+        if asked.slot == slot && asked.is_id_only {
+            let mut list = self.subscribers[slot as usize].asked;
+            self.asked.remove(&mut list, subscription);
+            self.subscribers[slot as usize].asked = list;
+        }
+    }
+
+    fn remove_link(&mut self, slot: u32, link: u32, lanes: &mut Lanes, keeps_rest: bool) {
+        let Link { stream, index, terms, .. } = self.links[link];
+        let priority = lanes.lane_of(stream).priority;
+        if let Some(moved) = lanes.remove_cursor(stream, index as usize, keeps_rest) {
+            self.links[moved].index = index;
+        }
+        self.leave_ring(slot, priority, link);
+        self.subscribers[slot as usize].links -= 1;
+        if terms != NONE {
+            self.terms.remove(terms);
+        }
+        self.links.remove(link);
+    }
+
+    /// Takes down a connection's subscriptions, as far as the budget goes.
+    pub fn leave(&mut self, slot: u32, lanes: &mut Lanes, keeps_rest: bool, budget: &mut Budget) -> Progress {
+        let Some(subscriber) = self.subscribers.get(slot as usize) else { return Progress::Done };
+        let mut list = subscriber.asked;
+        while let Some(first) = list.first() {
+            if budget.is_spent() {
+                self.subscribers[slot as usize].asked = list;
+                return Progress::More;
+            }
+            budget.spend(3);
+            let next_of_text = self.asked.remove(&mut list, first);
+            self.spread.on_removed(first, next_of_text);
+        }
+        self.subscribers[slot as usize].asked = list;
+        while self.subscribers[slot as usize].first != NONE {
+            if budget.is_spent() {
+                return Progress::More;
+            }
+            budget.spend(3);
+            let first = self.subscribers[slot as usize].first;
+            // Its subscription is gone already.
+            self.memberships[first].subscription = NONE;
+            self.remove(first, lanes, keeps_rest);
+        }
+        Progress::Done
+    }
+
+    /// True if a connection has no subscription of any kind.
+    pub fn has_left(&self, slot: u32) -> bool {
+        self.subscribers.get(slot as usize).is_none_or(|s| s.first == NONE && s.asked.is_empty())
+    }
+}

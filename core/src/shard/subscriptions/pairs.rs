@@ -1,0 +1,35 @@
+//! What a connection has of something, by hash: the membership of a topic, the subscription to a pattern.
+//!
+//! Most connections have a few: those are found by walking the connection's own list. Only a connection with more than
+//! [`LISTED_MAX`] has its pairs here, so an idle connection costs nothing.
+
+use std::collections::HashMap;
+
+/// A list of so many is walked.
+pub const LISTED_MAX: u32 = 16;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Pairs {
+    of: HashMap<(u32, u32), u32>,
+}
+
+impl Pairs {
+    /// What connection `slot` has of `what`.
+    pub fn find(&self, slot: u32, what: u32) -> Option<u32> {
+        self.of.get(&(slot, what)).copied()
+    }
+
+    /// It has `record` of it from now on.
+    pub fn insert(&mut self, slot: u32, what: u32, record: u32) {
+        self.of.insert((slot, what), record);
+    }
+
+    /// It has nothing of it any more.
+    pub fn remove(&mut self, slot: u32, what: u32) {
+        self.of.remove(&(slot, what));
+        if self.of.is_empty() {
+            self.of = HashMap::new();
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Topics as this shard sees them: names, numbers, settings. What they hold stands in lanes.
+//!
+//! Never knows who subscribes, nor what a message looks like.
+
+mod names;
+
+pub use names::{Found, Names, level_order};
+
+use super::lanes::NO_LANES;
+use crate::config::{Config, Retention, SlowPolicy, TopicConfig, nanoseconds};
+use crate::proto::topic::Pattern;
+use crate::proto::{json, msgpack};
+use crate::registry::topic_index;
+use crate::types::TopicId;
+use std::time::Duration;
+
+/// How long a batch may stay open where the topic's configuration does not say.
+const BATCH_WINDOW: Duration = Duration::from_millis(5);
+
+/// A topic as this shard sees it.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its number, with the count of reuses.
+    pub id: TopicId,
+    /// Its name.
+    pub name: Box<str>,
+    /// How many topics were made before it.
+    pub number: u64,
+    /// The epoch of its numbering.
+    pub epoch: u64,
+    /// Its name escaped for a JSON string.
+    pub escaped: Box<[u8]>,
+    /// Its name as a MessagePack string.
+    pub packed: Box<[u8]>,
+    /// Lanes by priority; none until the first message.
+    pub lanes: [u32; 4],
+    /// What is kept for its subscribers, and how.
+    pub keeps: Keeps,
+    /// Messages lost by slow subscribers, by priority.
+    pub dropped: [u64; 4],
+}
+
+/// A topic's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeps {
+    /// What new subscribers get first.
+    pub retention: Retention,
+    /// What happens to a subscriber that is too slow.
+    pub policy: SlowPolicy,
+    /// How long a batch may stay open, in nanoseconds.
+    pub batch_window_ns: u64,
+    /// Budget of each of its logs.
+    pub lane_bytes: usize,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub struct Topics {
+    topics: Vec<Option<Topic>>,
+    names: Names,
+    /// Topics ever made, the same on all shards at the same place in the ring.
+    created: u64,
+}
+
+impl Topics {
+    /// Names to numbers.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Topics ever made.
+    pub fn created(&self) -> u64 {
+        self.created
+    }
+
+    /// The topic in a place.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<&Topic> {
+        self.topics.get(index as usize)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Topic> {
+        self.topics.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The topic with this number, if it is still there.
+    #[inline]
+    pub fn by_id(&self, id: TopicId) -> Option<&Topic> {
+        self.get(topic_index(id)).filter(|t| t.id == id)
+    }
+
+    /// The place of the topic with this number, if it is still there.
+    #[inline]
+    pub fn find(&self, id: TopicId) -> Option<u32> {
+        self.by_id(id).map(|_| topic_index(id))
+    }
+
+    /// A topic comes to be; returns its place. `None`: its name is not one.
+    pub fn create(&mut self, id: TopicId, name: &[u8], epoch: u64, config: &Config) -> Option<u32> {
+        let number = self.created;
+        self.created += 1;
+        let name = std::str::from_utf8(name).ok()?;
+        let index = topic_index(id);
+        let mut escaped = Vec::new();
+        json::escape_topic(name, &mut escaped);
+        let mut packed = Vec::new();
+        msgpack::pack_topic(name, &mut packed);
+        while self.topics.len() <= index as usize {
+            self.topics.push(None);
+        }
+        self.topics[index as usize] = Some(Topic {
+            id,
+            name: name.into(),
+            number,
+            epoch,
+            escaped: escaped.into(),
+            packed: packed.into(),
+            lanes: NO_LANES,
+            keeps: Keeps::of(name, config),
+            dropped: [0; 4],
+        });
+        self.names.insert(name, index);
+        Some(index)
+    }
+
+    /// A topic ends.
+    pub fn remove(&mut self, index: u32) -> Option<Topic> {
+        let topic = self.topics.get_mut(index as usize)?.take()?;
+        self.names.remove(&topic.name);
+        Some(topic)
+    }
+}
+
+impl Keeps {
+    /// The settings of the first pattern in the configuration that matches.
+    fn of(name: &str, config: &Config) -> Self {
+        let matching = config.topics.iter().find(|t| Pattern::parse(&t.pattern).is_ok_and(|p| p.matches(name)));
+        let TopicConfig { retention, policy, lane_bytes, batch_window, .. } = matching.cloned().unwrap_or_default();
+        Self {
+            retention,
+            policy,
+            batch_window_ns: nanoseconds(batch_window.unwrap_or(BATCH_WINDOW)),
+            lane_bytes: lane_bytes.unwrap_or(config.memory.lane_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_s_next_topic_is_another_with_another_epoch() {
+        let (mut topics, config) = (Topics::default(), Config::default());
+        let id = TopicId(3);
+        assert_eq!(topics.create(id, b"a/b", 100, &config), Some(3));
+        assert_eq!((topics.find(id), topics.names().find("a/b")), (Some(3), Some(3)));
+        assert_eq!(topics.get(3).map(|t| (t.number, t.epoch, &*t.escaped)), Some((0, 100, &b"a/b"[..])));
+        assert!(topics.remove(3).is_some() && topics.remove(3).is_none());
+        assert_eq!((topics.find(id), topics.names().find("a/b")), (None, None));
+        let again = TopicId(3 | 1 << crate::registry::TOPIC_INDEX_BITS);
+        assert_eq!(topics.create(again, b"a/b", 101, &config), Some(3));
+        assert_eq!((topics.find(id), topics.find(again)), (None, Some(3)));
+        assert_eq!(topics.get(3).map(|t| t.epoch), Some(101));
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_decides() {
+        let mut config = Config::default();
+        config.topics = vec![
+            TopicConfig { pattern: "a/*".into(), lane_bytes: Some(1 << 20), ..TopicConfig::default() },
+            TopicConfig { pattern: "**".into(), policy: SlowPolicy::Latest, ..TopicConfig::default() },
+        ];
+        let keeps = Keeps::of("a/b", &config);
+        assert_eq!(
+            (keeps.lane_bytes, keeps.policy, keeps.batch_window_ns),
+            (1 << 20, SlowPolicy::DropOldest, 5_000_000)
+        );
+        let keeps = Keeps::of("b", &config);
+        assert_eq!((keeps.lane_bytes, keeps.policy), (config.memory.lane_bytes, SlowPolicy::Latest));
+    }
+}

@@ -1,0 +1,138 @@
+//! An orderly end: everybody gets what is due, then a close frame.
+
+use crate::config::nanoseconds;
+use crate::driver::Driver;
+use crate::proto::close::CloseCode;
+use crate::proto::handshake::Refusal;
+use crate::shard::clients::Phase;
+use crate::shard::{Ending, Shard};
+
+/// How exactly the closes of a shutdown keep to their moments.
+const CLOSE_TICK_NS: u64 = 5_000_000;
+/// Said with 1012.
+const RESTART_REASON: &str = "the server restarts: connect again in a second";
+
+impl<D: Driver> Shard<D> {
+    /// Stops accepting; everybody gets what is due, then 1001, or 1012 where the closes are spread over a window.
+    pub(super) fn begin_drain(&mut self, within_ns: u64) {
+        if self.pace.ending != Ending::No {
+            return;
+        }
+        let began_ns = self.pace.now_ns;
+        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        let deadline_ns = began_ns.saturating_add(within_ns);
+        self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns };
+        self.ears.driver.stop_listening();
+        for slot in 0..self.clients.slots() {
+            match self.clients[slot].phase {
+                Phase::Open => {
+                    self.clients[slot].phase = Phase::Draining;
+                    self.sender.look_at_all(&mut self.clients[slot], slot);
+                    self.refresh(slot);
+                    self.clients.mark_dirty(slot);
+                }
+                Phase::Handshake => self.refuse(slot, &Refusal::unavailable("the server is shutting down", 1)),
+                _ => {}
+            }
+        }
+    }
+
+    /// While draining: closes those that have everything and whose moment has come, and ends when nobody is left or the time is up.
+    pub(super) fn end_if_drained(&mut self) {
+        let now_ns = self.pace.now_ns;
+        let has_more = self.ears.reader.as_ref().is_some_and(|r| r.backlog_bytes() > 0);
+        let is_spread = self.subscriptions.spread.is_empty();
+        let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns } = &mut self.pace.ending else { return };
+        let (began_ns, deadline_ns, window_ns) = (*began_ns, *deadline_ns, *window_ns);
+        let (code, reason) = match window_ns {
+            0 => (CloseCode::GOING_AWAY, "the server is shutting down"),
+            _ => (CloseCode::SERVICE_RESTART, RESTART_REASON),
+        };
+        let is_time = now_ns >= *look_ns;
+        if is_time && window_ns > 0 {
+            *look_ns = now_ns + CLOSE_TICK_NS;
+        }
+        if is_time && !has_more && is_spread {
+            for slot in 0..self.clients.slots() {
+                let conn = &self.clients[slot];
+                if conn.phase != Phase::Draining
+                    || conn.flags.is_blocked
+                    || conn.flags.is_dirty
+                    || self.has_output(slot)
+                {
+                    continue;
+                }
+                let seed = began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ u64::from(conn.generation);
+                if !self.is_caught_up(slot) {
+                    self.sender.look_at_all(&mut self.clients[slot], slot);
+                    self.clients.mark_dirty(slot);
+                } else if now_ns >= began_ns + share_of(window_ns, seed) {
+                    self.mark_close(slot, code.to_u16(), reason);
+                }
+            }
+        }
+        if self.clients.open_count() == 0 || now_ns >= deadline_ns {
+            self.stop();
+        }
+    }
+
+    fn is_caught_up(&self, slot: u32) -> bool {
+        self.subscriptions.memberships_of(slot).flat_map(|m| self.subscriptions.links_of(m)).all(|link| {
+            let link = self.subscriptions.link(link);
+            let stream = self.lanes.stream(link.stream);
+            let end = self.lanes.source(stream.lane).log.next_seq();
+            stream.cursors.all[link.index as usize].seq >= end && stream.log.next_seq() >= end
+        })
+    }
+
+    /// Closes everything at once.
+    pub(super) fn stop(&mut self) {
+        if self.pace.ending == Ending::No {
+            self.ears.driver.stop_listening();
+        } else {
+            self.stats.cut_off += u64::from(self.clients.open_count());
+        }
+        self.pace.ending = Ending::Ended;
+        for slot in 0..self.clients.slots() {
+            self.free_at_once(slot);
+        }
+    }
+}
+
+/// A part of `window_ns`, evenly drawn by `seed` (the finaliser of SplitMix64; Steele, Lea and Flood 2014).
+fn share_of(window_ns: u64, seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^= x >> 31;
+    ((u128::from(x) * u128::from(window_ns)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_closing_are_spread_evenly() {
+        const WINDOW_NS: u64 = 30_000_000_000;
+        const BINS: usize = 20;
+        // As they are made: neighbouring slots, mostly of one generation, on a few shards, at some time.
+        for began_ns in [0, 1, 77_123_456_789, u64::MAX / 3] {
+            let mut bins = [0u32; BINS];
+            let count = 4 * 2_500;
+            for shard in 0..4u64 {
+                for slot in 0..2_500u64 {
+                    let share = share_of(WINDOW_NS, began_ns ^ shard << 56 ^ slot << 24 ^ (slot % 3));
+                    assert!(share < WINDOW_NS);
+                    bins[(share / (WINDOW_NS / BINS as u64)) as usize] += 1;
+                }
+            }
+            let expected = f64::from(count) / BINS as f64;
+            let chi2: f64 = bins.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
+            // The 99 % point of chi-squared with 19 degrees of freedom.
+            assert!(chi2 < 36.19, "chi-squared {chi2} at {began_ns}: {bins:?}");
+        }
+        assert_eq!(share_of(0, 5), 0);
+        assert!(share_of(u64::MAX, 5) < u64::MAX);
+    }
+}

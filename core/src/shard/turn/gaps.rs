@@ -1,0 +1,68 @@
+//! Messages that a cursor has lost: accounted for once, and told where the protocol can.
+
+use crate::driver::Driver;
+use crate::event::Protocol;
+use crate::proto::server_message::{Gap, GapReason, ServerMessage};
+use crate::shard::Shard;
+use crate::types::Priority;
+use crate::usdt::{self, DropReason};
+
+impl<D: Driver> Shard<D> {
+    /// Accounts for messages that a cursor has lost, and tells its client where the protocol can. False: no room to tell it
+    /// now, so the cursor must stay where it is.
+    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, from: u64, to: u64, reason: GapReason) -> bool {
+        let lane = self.lanes.lane_of(stream);
+        let (topic, priority) = (lane.topic, lane.priority);
+        if self.clients[slot].protocol != Protocol::Raw {
+            if !self.clients.extra(slot).has_control_room() {
+                return false;
+            }
+            let Some(state) = self.topics.get(topic) else { return true };
+            let name = state.name.clone();
+            let gap = Gap { topic: name.as_ref().into(), priority, from, to, reason };
+            self.tell(slot, &ServerMessage::Gap(gap));
+        }
+        self.stats.gaps += 1;
+        self.probe_drop(slot, stream, to - from + 1, drop_reason(reason));
+        #[cfg(any(test, fuzzing))]
+        self.trace_lost(slot, topic, priority, (from, to, reason));
+        if reason != GapReason::Lag {
+            // Lost before this cursor was there.
+            return true;
+        }
+        let lost = to - from + 1;
+        if let Some(state) = self.topics.get_mut(topic) {
+            state.dropped[priority as usize] += lost;
+        }
+        match priority {
+            Priority::Critical => self.stats.dropped_critical += lost,
+            Priority::High => self.stats.dropped_high += lost,
+            Priority::Normal => self.stats.dropped_normal += lost,
+            Priority::Low => self.stats.dropped_low += lost,
+        }
+        true
+    }
+
+    pub(super) fn note_passed_over(&mut self, slot: u32, stream: u32, count: u64) {
+        if count > 0 {
+            self.stats.passed_over += count;
+            self.probe_drop(slot, stream, count, DropReason::PassedOver);
+        }
+    }
+
+    /// Tells tracers of messages that a connection does not get, or ([`usdt::NOBODY`]) no one gets.
+    pub(super) fn probe_drop(&self, slot: u32, stream: u32, count: u64, reason: DropReason) {
+        let lane = self.lanes.lane_of(stream);
+        let topic = self.topics.get(lane.topic).map_or(lane.topic, |t| t.id.0);
+        usdt::drop(self.number.into(), slot, topic, lane.priority as u32, count, reason as u32);
+    }
+}
+
+fn drop_reason(reason: GapReason) -> DropReason {
+    match reason {
+        GapReason::Lag => DropReason::Lag,
+        GapReason::Retention => DropReason::Retention,
+        GapReason::Epoch => DropReason::Epoch,
+        GapReason::NodeChanged => DropReason::NodeChanged,
+    }
+}

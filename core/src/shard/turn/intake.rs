@@ -1,0 +1,112 @@
+//! Intake: records of the ring become frames in logs; topics and lanes that come to be are brought to those who asked.
+
+use crate::driver::Driver;
+use crate::ingest::{Body, Head, Record, RecordKind};
+use crate::shard::Shard;
+use crate::shard::lanes::NO_LANES;
+use crate::shard::subscriptions::{Has, SpreadTo};
+use crate::shard::table::NONE;
+use crate::types::TopicId;
+
+impl<D: Driver> Shard<D> {
+    /// Reads records, as far as the budget goes.
+    pub(super) fn read_ring(&mut self) {
+        let Some(mut reader) = self.ears.reader.take() else { return };
+        while !self.pace.work.records.is_spent() {
+            let Some(record) = reader.next() else { break };
+            self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
+            self.on_record(&record);
+        }
+        self.ears.reader = Some(reader);
+    }
+
+    #[inline(always)]
+    fn on_record(&mut self, record: &Record<'_>) {
+        match record.head.kind {
+            RecordKind::Message => self.on_message(&record.head, &record.body),
+            RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes()),
+            RecordKind::TopicRemoved => self.on_topic_removed(record.head.topic),
+            // Not written by this version of the engine.
+            RecordKind::TopicPolicy | RecordKind::Epoch => {}
+        }
+    }
+
+    #[inline(always)]
+    fn on_message(&mut self, head: &Head, body: &Body<'_>) {
+        let Some(topic) = self.topics.by_id(head.topic) else { return };
+        let policy = topic.keeps.policy;
+        let mut lane = topic.lanes[head.priority as usize];
+        if lane == NONE {
+            let Some(made) = self.make_lane(head) else {
+                self.stats.unlogged += 1;
+                return;
+            };
+            lane = made;
+        }
+        self.stats.messages += 1;
+        self.stats.message_bytes += body.bytes().len() as u64;
+        let _seq = self.lanes.append_message(lane, policy, head, body);
+        #[cfg(any(test, fuzzing))]
+        if head.ttl_ms != 0 {
+            self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, _seq));
+        }
+        self.apply_effects();
+    }
+
+    /// The lane of a topic's first message of this priority.
+    #[cold]
+    fn make_lane(&mut self, head: &Head) -> Option<u32> {
+        let index = self.topics.find(head.topic)?;
+        let topic = self.topics.get_mut(index)?;
+        let lane = self.lanes.create(index, head.priority, topic.keeps.lane_bytes)?;
+        topic.lanes[head.priority as usize] = lane;
+        let members = self.subscriptions.members(index).len() as u32;
+        self.subscriptions.spread.on_lane(head.topic, head.priority, members);
+        // Before the message is there, if the budget allows.
+        self.spread();
+        Some(lane)
+    }
+
+    fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+        let epoch = self.shared.epochs.of(self.topics.created());
+        let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
+        let Some(topic) = self.topics.get(index) else { return };
+        self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
+        self.spread();
+    }
+
+    /// Brings new topics and lanes to those who asked for them, as far as the budget goes.
+    pub(super) fn spread(&mut self) {
+        if self.subscriptions.spread.is_empty() {
+            return;
+        }
+        let mut budget = self.pace.work.new_topics;
+        while let Some(to) = self.subscriptions.spread.next(&self.subscriptions.asked, &mut budget) {
+            match to {
+                SpreadTo::Subscription { topic, subscription, is_literal } => {
+                    if let Some(index) = self.topics.find(topic) {
+                        self.join_new_topic(index, subscription, is_literal);
+                    }
+                }
+                SpreadTo::Member { topic, priority, index } => {
+                    let Some(place) = self.topics.find(topic) else { continue };
+                    let Some(&membership) = self.subscriptions.members(place).get(index as usize) else { continue };
+                    self.link_lane(membership, priority, Has::BeforeFirst);
+                }
+            }
+        }
+        self.pace.work.new_topics = budget;
+    }
+
+    fn on_topic_removed(&mut self, id: TopicId) {
+        let Some(index) = self.topics.find(id) else { return };
+        while let Some(&membership) = self.subscriptions.members(index).last() {
+            self.lose_topic(membership);
+        }
+        let Some(topic) = self.topics.remove(index) else { return };
+        for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
+            self.lanes.remove(lane);
+        }
+        debug_assert!(topic.lanes == NO_LANES || self.subscriptions.members(index).is_empty());
+    }
+}

@@ -1,0 +1,250 @@
+//! The turn: the parts of a shard, one after another, each with a bounded share. Only files of this folder see more than three parts.
+
+mod announce;
+mod close;
+mod deadlines;
+mod drain;
+mod effects;
+mod gaps;
+mod intake;
+mod join;
+mod pick;
+mod plan;
+mod publish;
+mod receive;
+mod requests;
+mod send;
+mod serve;
+mod subscribe;
+mod tell;
+mod upgrade;
+mod waiting;
+mod watch;
+
+use std::cmp::Reverse;
+use std::io;
+
+use super::waiters::Cause;
+use super::{Command, Ending, IoEvent, Shard, Turned, Work};
+use crate::driver::{Driver, Wait};
+use crate::usdt;
+
+/// Host commands taken in one turn at most.
+const COMMANDS_PER_TURN: usize = 256;
+/// Cursors brought back by their time in one turn at most.
+const PACED_PER_TURN: usize = 4_096;
+/// How soon to try again what waits for another thread.
+const RETRY_NS: u64 = 500_000;
+/// How long after a reading of the thread's CPU clock the next one is worth its while.
+const CPU_EVERY_NS: u64 = 100_000;
+
+impl<D: Driver> Shard<D> {
+    /// One pass: hear the kernel and the host, read the ring, send, look at deadlines. Every part is bounded; what is left
+    /// over is taken up by the next turn. `may_wait`: sleep when there is nothing to do.
+    ///
+    /// # Errors
+    /// Only when the driver itself has failed.
+    pub fn turn(&mut self, may_wait: bool) -> io::Result<Turned> {
+        self.hear(may_wait)?;
+        self.pace.work = Work::new();
+        self.read_cpu_clock(false);
+        self.serve_waiting();
+        self.on_events();
+        self.take_commands();
+        self.read_ring();
+        self.spread();
+        self.derive();
+        self.resume_paced();
+        self.close_marked();
+        self.send_news();
+        self.close_marked();
+        self.take_down();
+        self.expire_deadlines();
+        self.look_over_watched();
+        self.flush_host_events();
+        self.admit();
+        self.end_if_drained();
+        self.close_marked();
+        self.publish_counters();
+        if let Some(reader) = &mut self.ears.reader {
+            reader.release();
+        }
+        self.read_cpu_clock(true);
+        Ok(if self.pace.ending == Ending::Ended { Turned::Ended } else { Turned::Going })
+    }
+
+    fn hear(&mut self, may_wait: bool) -> io::Result<()> {
+        let wait = if may_wait && self.has_no_work() { self.prepare_sleep() } else { Wait::No };
+        let expected_ns = match wait {
+            Wait::No => self.pace.now_ns,
+            Wait::Until(ns) => ns.max(self.pace.now_ns),
+        };
+        let turned = self.ears.driver.turn(wait, &mut self.ears.fresh);
+        if wait != Wait::No {
+            self.stats.sleeps += 1;
+            if let Some(reader) = &mut self.ears.reader {
+                reader.cancel_sleep();
+            }
+        }
+        self.pace.now_ns = self.ears.driver.now_ns();
+        self.stats.turns += 1;
+        self.note_lateness(expected_ns);
+        self.ears.events.extend(self.ears.fresh.drain(..));
+        turned
+    }
+
+    pub(super) fn has_no_work(&self) -> bool {
+        self.clients.dirty.is_empty()
+            && self.ears.events.is_empty()
+            && self.closes.is_empty()
+            && self.subscriptions.spread.is_empty()
+            && self.waiters.is_empty(Cause::Turn)
+            && !self.lanes.is_behind()
+            && self.lanes.active.iter().all(Vec::is_empty)
+            && self.pace.ending != Ending::Ended
+    }
+
+    /// Says that this shard sleeps, then looks once more: who publishes after that look sees the flag and wakes us.
+    fn prepare_sleep(&mut self) -> Wait {
+        let Some(reader) = &mut self.ears.reader else { return Wait::No };
+        if reader.is_finished() {
+            // Only draining is left, and only this shard's own sockets matter.
+            return Wait::Until(self.pace.now_ns + RETRY_NS);
+        }
+        if !reader.prepare_sleep() || !self.shared.mailboxes[self.number as usize].commands.is_empty() {
+            reader.cancel_sleep();
+            return Wait::No;
+        }
+        let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
+        until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
+        if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
+            until = until.min(deadline_ns);
+        }
+        let waits = [Cause::Ring, Cause::Names, Cause::Host].iter().any(|&cause| !self.waiters.is_empty(cause));
+        if waits || self.host.waiting() > 0 {
+            // What they wait for (a slower shard, the host) does not wake this shard.
+            until = until.min(self.pace.now_ns + RETRY_NS);
+        }
+        // A bound on how stale the counters may be.
+        Wait::Until(until.min(self.pace.now_ns + 1_000_000_000))
+    }
+
+    /// Looks at what sockets said, as far as the budget goes.
+    fn on_events(&mut self) {
+        while !self.pace.work.input.is_spent()
+            && let Some(event) = self.ears.events.pop_front()
+        {
+            self.pace.work.input.spend(1);
+            match event {
+                IoEvent::Accepted { slot, peer } => self.on_accepted(slot.0, peer),
+                IoEvent::Received { slot, mut buf } => {
+                    self.on_received(slot.0, &mut buf);
+                    self.ears.driver.give_back(buf);
+                }
+                IoEvent::End { slot, error } => self.on_end(slot.0, error),
+                IoEvent::Writable { slot } => {
+                    self.clients.on_writable(slot.0, self.pace.now_ns);
+                }
+                IoEvent::Woken => {}
+            }
+        }
+    }
+
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.mailbox().commands.pop() else { return };
+            match command {
+                Command::Send { connection, kind, payload } => self.on_send(connection, kind, payload),
+                Command::Close { connection, code, reason } => {
+                    if let Some(slot) = self.clients.find(connection) {
+                        self.close_after_messages(slot, code, reason);
+                    }
+                }
+                Command::Watch { topic, gauges } => self.watch(topic, gauges),
+                Command::Drain { within_ns } => self.begin_drain(within_ns),
+                Command::Stop => self.stop(),
+            }
+        }
+    }
+
+    /// Derived logs follow their sources.
+    fn derive(&mut self) {
+        let clock = self.clock();
+        self.lanes.derive_grown(&self.topics, clock, &mut self.pace.work.rendering);
+        self.lanes.close_due_batches(clock, &mut self.pace.work.rendering);
+        self.apply_effects();
+    }
+
+    /// Serves the cursors whose time has come.
+    fn resume_paced(&mut self) {
+        for _ in 0..PACED_PER_TURN {
+            let Some(&Reverse((due, slot, generation))) = self.subscriptions.paced.peek() else { return };
+            if due > self.pace.now_ns {
+                return;
+            }
+            self.subscriptions.paced.pop();
+            let conn = &mut self.clients[slot];
+            if conn.generation == generation && conn.is_live() {
+                conn.flags.must_look = true;
+                self.clients.mark_dirty(slot);
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        let admits = self.host.keeps_up(self.shared.config.events.capacity);
+        if admits != self.ears.admits && self.pace.ending == Ending::No {
+            self.ears.admits = admits;
+            self.ears.driver.accept_while_below(if admits { self.ears.slots } else { 0 });
+        }
+    }
+
+    fn flush_host_events(&mut self) {
+        if self.host.flush(&self.shared.mailboxes[self.number as usize]) {
+            (self.shared.bell)();
+        }
+    }
+
+    /// Keeps the longest turn by the thread's CPU clock, which is read at most every [`CPU_EVERY_NS`]: a turn is taken for longer by
+    /// that much at most.
+    fn read_cpu_clock(&mut self, is_end: bool) {
+        let (read_ns, cpu_ns) = self.pace.cpu_read;
+        let now_ns = if is_end { self.ears.driver.fresh_ns() } else { self.pace.now_ns };
+        if now_ns.saturating_sub(read_ns) < CPU_EVERY_NS {
+            return;
+        }
+        let now_cpu_ns = self.ears.driver.cpu_ns();
+        self.pace.cpu_read = (now_ns, now_cpu_ns);
+        if is_end {
+            self.stats.turn_ns_max = self.stats.turn_ns_max.max(now_cpu_ns.saturating_sub(cpu_ns));
+        }
+    }
+
+    fn publish_counters(&mut self) {
+        let io = self.ears.driver.counters();
+        let lanes = self.lanes.counts;
+        let stats = &mut self.stats;
+        stats.connections = u64::from(self.clients.open_count());
+        stats.topics = self.topics.names().len() as u64;
+        stats.cursors = self.subscriptions.cursors() as u64;
+        stats.log_bytes = self.lanes.pool_bytes() as u64;
+        stats.remainder_bytes = self.lanes.rests.copied_bytes() as u64;
+        stats.client_bytes = (self.clients.held_bytes() + self.subscriptions.asked.bytes()) as u64;
+        stats.events_waiting = self.host.waiting() as u64;
+        stats.encoded = lanes.encoded;
+        stats.compressed = lanes.compressed;
+        stats.rebuilt = lanes.rebuilt;
+        stats.unlogged = lanes.unlogged;
+        stats.sends = io.sends;
+        stats.sends_short = io.sends_short;
+        stats.syscalls = io.syscalls;
+        stats.recv_buffers_exhausted = io.recv_buffers_exhausted;
+        stats.cq_overflows = io.cq_overflows;
+        stats.accept_exhausted = io.accept_exhausted;
+        stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
+        self.shared.mailboxes[self.number as usize].counters.store(stats);
+        usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);
+    }
+}

@@ -1,0 +1,286 @@
+//! What one connection is sent now, in this order: the rest of a half-sent frame, control frames, messages to it alone, then its lanes,
+//! critical first.
+
+use crate::config::SlowPolicy;
+use crate::driver::Driver;
+use crate::log::Place;
+use crate::proto::server_message::GapReason;
+use crate::shard::Shard;
+use crate::shard::clients::{HalfSent, Phase};
+use crate::shard::sender::{Item, LOOKS_PER_TURN, Plan, SEND_BYTES_MAX};
+use crate::shard::table::NONE;
+use crate::types::Priority;
+
+/// Above this share of a lane's budget a cursor is moved forward…
+const LAG_HIGH_PERCENT: u64 = 90;
+/// …to this share.
+const LAG_LOW_PERCENT: u64 = 50;
+
+/// What a cursor sends next, after its losses have been accounted for.
+pub(super) enum Next {
+    /// Nothing: it has caught up.
+    AtHead,
+    /// What stands at this stream offset.
+    At(u64),
+    /// It cannot go on before its gap notice finds room.
+    Waits,
+    /// It lost critical messages: its connection must go.
+    Lost,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Decides what the connection is sent now. Renders what is due of its state (pong, announcements, gap notices) into its
+    /// control queue and moves overtaken cursors forward.
+    pub(super) fn plan(&mut self, slot: u32) -> Option<Plan> {
+        self.pace.work.sends.spend(1);
+        let conn = &mut self.clients[slot];
+        let news = std::mem::replace(&mut conn.news, NONE);
+        let is_silent = matches!(conn.phase, Phase::Free | Phase::Lingering | Phase::Broken | Phase::Marked);
+        if conn.flags.is_blocked || is_silent {
+            return None;
+        }
+        let phase = conn.phase;
+        let half_sent = conn.half_sent();
+        let must_look = std::mem::take(&mut conn.flags.must_look);
+        let mut plan = Plan::new(slot);
+        let mut room = SEND_BYTES_MAX;
+        match half_sent {
+            HalfSent::Nothing => {}
+            HalfSent::Rest => plan.items.push(Item::Rest),
+            HalfSent::Direct => plan.items.push(Item::DirectRest),
+            HalfSent::Cursor(link) => {
+                let (from, to) = self.rest_of_frame(link)?;
+                plan.items.push(Item::Run { link, skips: 0, from, to });
+                room = room.saturating_sub((to - from) as usize);
+            }
+        }
+        if phase != Phase::Closing {
+            self.render_due(slot);
+        }
+        plan.items.push(Item::Control);
+        if matches!(phase, Phase::Open | Phase::Draining) {
+            if self.clients[slot].extra.as_ref().is_some_and(|e| !e.direct.is_empty()) {
+                plan.items.push(Item::Direct);
+            }
+            if must_look || phase == Phase::Draining {
+                self.plan_all_lanes(slot, news, &mut plan, room);
+            } else {
+                self.plan_news(slot, news, &mut plan, room);
+            }
+        }
+        if !matches!(self.clients[slot].phase, Phase::Open | Phase::Draining | Phase::Closing) {
+            // Marked just now: it is served again when its close frame is there.
+            return None;
+        }
+        // A plan of nothing but an empty control queue is no plan.
+        let has_control = self.clients[slot].extra.as_ref().is_some_and(|e| !e.control.is_empty());
+        if plan.items.len() > 1 || has_control {
+            return Some(plan);
+        }
+        if self.clients[slot].flags.must_look {
+            // All that was looked at was passed over, and more is to be looked at.
+            self.clients.mark_dirty(slot);
+        }
+        None
+    }
+
+    /// The unsent rest of the frame under a cursor. `None` never happens while the invariant holds that a frame's log memory
+    /// stays until its half-sent copies have moved out.
+    fn rest_of_frame(&self, link: u32) -> Option<(u64, u64)> {
+        let link = self.subscriptions.link(link);
+        let stream = self.lanes.stream(link.stream);
+        let cursor = stream.cursors.all[link.index as usize];
+        match stream.log.place(cursor.seq) {
+            Place::At(entry) => {
+                Some((entry.offset + u64::from(cursor.sent_bytes()), entry.offset + u64::from(entry.len)))
+            }
+            _ => {
+                debug_assert!(false, "a half-sent frame lost its log memory");
+                None
+            }
+        }
+    }
+
+    /// Adds what this turn's news brought. `last`: see [`crate::shard::clients::Conn::news`].
+    fn plan_news(&mut self, slot: u32, last: u32, plan: &mut Plan, mut room: usize) {
+        let mut before = last;
+        while before != NONE && self.clients[slot].is_live() {
+            let (link, next) = self.sender.news_behind(before, last);
+            before = next;
+            if !self.plan_lane(slot, link, plan, &mut room) {
+                self.clients[slot].flags.must_look = true;
+                return;
+            }
+        }
+    }
+
+    /// Adds what the lanes have, critical first. Of a connection with many lanes a part is looked at in each turn: of each priority as
+    /// many as it has lanes, counted anew whenever all are to be looked at again, so each lane comes.
+    fn plan_all_lanes(&mut self, slot: u32, news: u32, plan: &mut Plan, mut room: usize) {
+        let links = self.subscriptions.of(slot).links;
+        if links <= LOOKS_PER_TURN {
+            let mut left = [u32::MAX; 4];
+            self.plan_lanes(slot, plan, &mut room, &mut left, u32::MAX);
+            return;
+        }
+        let mut left = self.sender.looks.remove(&slot).unwrap_or([links; 4]);
+        for link in self.sender.links_with_news(news) {
+            let priority = self.lanes.lane_of(self.subscriptions.link(link).stream).priority;
+            left[priority as usize] = links;
+        }
+        self.plan_lanes(slot, plan, &mut room, &mut left, LOOKS_PER_TURN);
+        if left.iter().any(|&n| n > 0) && self.clients[slot].is_live() {
+            self.clients[slot].flags.must_look = true;
+            self.sender.looks.insert(slot, left);
+        }
+    }
+
+    fn plan_lanes(&mut self, slot: u32, plan: &mut Plan, room: &mut usize, left: &mut [u32; 4], mut looks: u32) {
+        for priority in Priority::ALL {
+            let last = self.subscriptions.of(slot).rings[priority as usize];
+            if last == NONE {
+                left[priority as usize] = 0;
+                continue;
+            }
+            let mut link = self.subscriptions.link(last).next;
+            loop {
+                if left[priority as usize] == 0 {
+                    break;
+                }
+                if looks == 0 {
+                    // The next turn goes on here.
+                    self.subscriptions.of_mut(slot).rings[priority as usize] = self.subscriptions.link(link).prev;
+                    return;
+                }
+                (looks, left[priority as usize]) = (looks - 1, left[priority as usize] - 1);
+                self.pace.work.sends.spend(1);
+                if !self.plan_lane(slot, link, plan, room) {
+                    self.clients[slot].flags.must_look = true;
+                    // Lanes of one priority take turns in being first.
+                    if self.subscriptions.of(slot).rings[priority as usize] != NONE {
+                        self.subscriptions.of_mut(slot).rings[priority as usize] = link;
+                        left[priority as usize] = self.subscriptions.of(slot).links;
+                    }
+                    return;
+                }
+                if link == last {
+                    left[priority as usize] = 0;
+                    break;
+                }
+                if !self.clients[slot].is_live() {
+                    return;
+                }
+                link = self.subscriptions.link(link).next;
+            }
+        }
+    }
+
+    /// Adds what a lane has for the connection. `false`: not everything fits, the rest is for another turn.
+    fn plan_lane(&mut self, slot: u32, link: u32, plan: &mut Plan, room: &mut usize) -> bool {
+        let (stream, membership) = {
+            let link = self.subscriptions.link(link);
+            (link.stream, link.membership)
+        };
+        if self.subscriptions.membership(membership).must_announce {
+            return false;
+        }
+        if self.is_picking(link) {
+            return self.plan_picked(slot, link, plan, room);
+        }
+        let from = match self.next_of(slot, link) {
+            Next::AtHead => return true,
+            Next::At(from) => from,
+            Next::Waits => return false,
+            Next::Lost => {
+                self.evict(slot, "too slow for critical messages");
+                return true;
+            }
+        };
+        if *room == 0 || plan.items.is_full() {
+            return false;
+        }
+        let head = self.lanes.stream(stream).log.head();
+        let to = head.min(from + *room as u64);
+        plan.items.push(Item::Run { link, skips: 0, from, to });
+        *room -= (to - from) as usize;
+        to == head
+    }
+
+    /// What the cursor of `link` sends next, past the frame it is in. Accounts for (and announces) what it has lost.
+    pub(super) fn next_of(&mut self, slot: u32, link: u32) -> Next {
+        let (id, index) = {
+            let link = self.subscriptions.link(link);
+            (link.stream, link.index as usize)
+        };
+        let stream = self.lanes.stream(id);
+        let log = &stream.log;
+        let cursor = stream.cursors.all[index];
+        if cursor.sent_bytes() != 0 {
+            // Its rest leads the plan; losses behind it are looked at when it is out.
+            return match log.place(cursor.seq) {
+                Place::At(entry) if entry.offset + u64::from(entry.len) < log.head() => {
+                    Next::At(entry.offset + u64::from(entry.len))
+                }
+                _ => Next::AtHead,
+            };
+        }
+        if !self.tell_owed(slot, link) {
+            return Next::Waits;
+        }
+        let log = &self.lanes.stream(id).log;
+        if cursor.seq >= log.next_seq() {
+            return Next::AtHead;
+        }
+        let high = log.budget_bytes() as u64 * LAG_HIGH_PERCENT / 100;
+        let low = log.budget_bytes() as u64 * LAG_LOW_PERCENT / 100;
+        let lag = log.lag_bytes(cursor.seq);
+        self.note_lag(slot, link, lag);
+        let log = &self.lanes.stream(id).log;
+        let next = match log.place(cursor.seq) {
+            Place::At(entry) if lag <= high => return Next::At(entry.offset),
+            Place::At(entry) => {
+                let next = log.seq_at_lag(low).max(entry.seq);
+                if next == entry.seq {
+                    return Next::At(entry.offset);
+                }
+                next
+            }
+            Place::Before(entry) => log.seq_at_lag(low).max(entry.seq),
+            Place::End => log.next_seq(),
+        };
+        let is_critical = self.lanes.lane_of(id).priority == Priority::Critical;
+        if is_critical || self.policy_of(id) == SlowPolicy::Disconnect {
+            return Next::Lost;
+        }
+        if !self.announce_gap(slot, id, cursor.seq, next - 1, GapReason::Lag) {
+            return Next::Waits;
+        }
+        self.move_forward(id, index, next)
+    }
+
+    /// The gap notice that a cursor owes. False: there is no room for it now.
+    pub(super) fn tell_owed(&mut self, slot: u32, link: u32) -> bool {
+        let Some((from, to, reason)) = self.subscriptions.terms(link).and_then(|terms| terms.owed) else { return true };
+        let stream = self.subscriptions.link(link).stream;
+        if !self.announce_gap(slot, stream, from, to, reason) {
+            return false;
+        }
+        self.subscriptions.clear_owed(link);
+        true
+    }
+
+    /// Moves a cursor past what it does not get.
+    pub(super) fn move_forward(&mut self, stream: u32, index: usize, seq: u64) -> Next {
+        let stream = self.lanes.stream_mut(stream);
+        stream.cursors.place(index, seq, 0);
+        match stream.log.place(seq) {
+            Place::At(entry) => Next::At(entry.offset),
+            _ => Next::AtHead,
+        }
+    }
+
+    pub(super) fn policy_of(&self, stream: u32) -> SlowPolicy {
+        let topic = self.lanes.lane_of(stream).topic;
+        self.topics.get(topic).map_or(SlowPolicy::DropOldest, |t| t.keeps.policy)
+    }
+}

@@ -1,0 +1,333 @@
+//! What clients send: frames become messages, and messages are looked at, until something has to be waited for.
+
+use crate::driver::{Driver, RECV_HEADROOM, RecvBuf, Slot};
+use crate::event::Protocol;
+use crate::ingest::Payload;
+use crate::proto::close::CloseCode;
+use crate::proto::decoder::{Decoder, Part, Role};
+use crate::proto::encoder;
+use crate::proto::inflate::InflateError;
+use crate::shard::Shard;
+use crate::shard::clients::{Moment, Phase};
+use crate::shard::request::Held;
+use crate::shard::waiters::{Cause, Waiter};
+use crate::types::Kind;
+
+/// Whether the next part of the input may be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Yes.
+    Go,
+    /// The connection is closing, or its input waits.
+    Stop,
+}
+
+/// Inflated memory kept from message to message.
+const INFLATED_KEPT: usize = 256 << 10;
+/// The largest message of a client that may not publish: room for a request with all the topics that one may name.
+pub const REQUEST_BYTES_MAX: usize = 512 << 10;
+
+/// A received message: where it arrived, or in memory of its own.
+pub(super) enum Inbound<'a> {
+    /// In the receive buffer.
+    Lent(&'a [u8]),
+    /// In pool memory.
+    Own(Payload),
+}
+
+impl Inbound<'_> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Inbound::Lent(bytes) => bytes,
+            Inbound::Own(payload) => payload,
+        }
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    pub(super) fn on_received(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let conn = &mut self.clients[slot];
+        conn.heard = Moment::at(self.pace.now_ns);
+        conn.flags.awaits_pong = false;
+        match conn.phase {
+            Phase::Free | Phase::Broken | Phase::Marked => {}
+            Phase::Closing | Phase::Lingering => self.on_last_frames(slot, buf),
+            Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
+            Phase::Open | Phase::Draining => {
+                let waits = conn.flags.is_waiting;
+                if let Some(extra) = &mut conn.extra {
+                    if waits || extra.held.is_some() || extra.inbox.len() > RECV_HEADROOM {
+                        // It waits, and this came before the pause took hold.
+                        extra.inbox.extend_from_slice(buf.filled());
+                        self.check_held_bytes(slot);
+                        return;
+                    }
+                    if !extra.inbox.is_empty() {
+                        buf.put_in_front(&extra.inbox);
+                        extra.inbox.clear();
+                    }
+                }
+                self.on_frames(slot, buf.filled_mut());
+            }
+        }
+    }
+
+    /// After our close frame only the client's matters (RFC 6455 section 7.1.1: the server closes the connection first).
+    fn on_last_frames(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let inbox = std::mem::take(&mut self.clients.extra(slot).inbox);
+        if inbox.len() <= RECV_HEADROOM {
+            buf.put_in_front(&inbox);
+        }
+        self.on_frames(slot, buf.filled_mut());
+        let conn = &self.clients[slot];
+        if conn.phase == Phase::Lingering && conn.flags.has_said_close {
+            let code = conn.close_code;
+            self.cut(slot, code);
+        }
+    }
+
+    /// The largest message that is taken from a connection, inflated or not.
+    fn message_bytes_max(&self, slot: u32) -> usize {
+        let max = self.shared.config.limits.message_bytes_max;
+        let flags = self.clients[slot].flags;
+        if flags.may_publish || flags.is_hosts { max } else { max.min(REQUEST_BYTES_MAX) }
+    }
+
+    /// Decodes frames; what cannot be consumed yet goes to the inbox.
+    pub(super) fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) {
+        let limit = self.message_bytes_max(slot) as u64;
+        let conn = &mut self.clients[slot];
+        let kept = conn.extra.as_mut().and_then(|extra| extra.decoder.take());
+        let mut decoder = kept.unwrap_or(Decoder::new(Role::Server, conn.flags.may_deflate));
+        let mut at = 0;
+        loop {
+            let step = match decoder.next(&mut bytes[at..], limit) {
+                Ok(step) => step,
+                Err(violation) => {
+                    self.on_violation(slot, violation.code, violation.reason);
+                    at = bytes.len();
+                    break;
+                }
+            };
+            at += step.consumed;
+            let Some(part) = step.part else { break };
+            if self.on_part(slot, part) == Flow::Stop {
+                break;
+            }
+        }
+        if !matches!(self.clients[slot].phase, Phase::Free | Phase::Broken | Phase::Marked) {
+            if !decoder.is_between_messages() {
+                self.clients.extra(slot).decoder = Some(decoder);
+            }
+            if at < bytes.len() {
+                self.clients.extra(slot).inbox.extend_from_slice(&bytes[at..]);
+                self.check_held_bytes(slot);
+            }
+        }
+        self.refresh(slot);
+    }
+
+    fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
+        let is_closing = !self.clients[slot].is_listening();
+        self.pace.work.input.spend(1);
+        match part {
+            Part::Close { .. } if is_closing => {
+                self.clients[slot].flags.has_said_close = true;
+                Flow::Stop
+            }
+            _ if is_closing => Flow::Go,
+            Part::Ping(payload) => {
+                let extra = self.clients.extra(slot);
+                if extra.pong.is_none() && extra.has_control_room() {
+                    extra.control.extend_from_slice(&encoder::pong(payload));
+                } else {
+                    // While it does not read, only its newest ping is answered (RFC 6455 section 5.5.3).
+                    extra.pong = Some(payload.iter().copied().collect());
+                }
+                self.refresh(slot);
+                self.clients.mark_dirty(slot);
+                Flow::Go
+            }
+            Part::Pong(_) => Flow::Go,
+            Part::Close { code, .. } => {
+                let code = code.map_or(CloseCode::NO_STATUS, |c| c);
+                self.clients[slot].flags.has_said_close = true;
+                self.mark_close(slot, code.to_u16(), "");
+                Flow::Stop
+            }
+            Part::Data { text, compressed, first, last, bytes } => {
+                let kind = if text { Kind::Text } else { Kind::Binary };
+                self.pace.work.input.spend((bytes.len() / 32) as u32);
+                if compressed {
+                    return self.on_compressed_part(slot, kind, first && last, last, bytes);
+                }
+                if first && last {
+                    return self.on_client_message(slot, kind, Inbound::Lent(bytes));
+                }
+                if !self.assemble(slot, bytes) {
+                    self.evict(slot, "no memory for this message");
+                    return Flow::Stop;
+                }
+                if !last {
+                    return Flow::Go;
+                }
+                match self.clients.extra(slot).assembly.take() {
+                    Some(claim) => self.on_client_message(slot, kind, Inbound::Own(claim.freeze())),
+                    None => Flow::Go,
+                }
+            }
+        }
+    }
+
+    /// A part of a compressed message: inflated when it is whole, never beyond the largest message.
+    fn on_compressed_part(&mut self, slot: u32, kind: Kind, is_whole: bool, is_last: bool, bytes: &[u8]) -> Flow {
+        if !is_whole {
+            if !self.assemble(slot, bytes) {
+                self.evict(slot, "no memory for this message");
+                return Flow::Stop;
+            }
+            if !is_last {
+                return Flow::Go;
+            }
+        }
+        let assembled = if is_whole { None } else { self.clients.extra(slot).assembly.take() };
+        let compressed: &[u8] = assembled.as_deref().unwrap_or(bytes);
+        let max = self.message_bytes_max(slot);
+        let mut inflated = std::mem::take(&mut self.desk.inflated);
+        inflated.clear();
+        let fault = match self.desk.inflater.inflate(compressed, max, &mut inflated) {
+            Ok(_) if kind == Kind::Text && simdutf8::basic::from_utf8(&inflated).is_err() => {
+                Some((CloseCode::INVALID_PAYLOAD, "text is not UTF-8"))
+            }
+            Ok(_) => None,
+            Err(InflateError::TooBig) => Some((CloseCode::TOO_BIG, "message too big when inflated")),
+            Err(_) => Some((CloseCode::INVALID_PAYLOAD, "not a permessage-deflate payload")),
+        };
+        self.pace.work.input.spend((inflated.len() / 256) as u32);
+        let flow = match fault {
+            None => self.on_client_message(slot, kind, Inbound::Lent(&inflated)),
+            Some((code, reason)) => {
+                self.on_violation(slot, code, reason);
+                Flow::Stop
+            }
+        };
+        if inflated.capacity() <= INFLATED_KEPT {
+            self.desk.inflated = inflated;
+        }
+        flow
+    }
+
+    /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared.
+    fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
+        if self.clients.extra(slot).assembly.is_none() {
+            let Some(claim) = self.shared.payloads.claim_empty(bytes.len()) else { return false };
+            self.clients.extra(slot).assembly = Some(claim);
+        }
+        self.clients.extra(slot).assembly.as_mut().is_some_and(|claim| claim.append(bytes))
+    }
+
+    fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        self.pace.work.input.spend(8);
+        self.stats.received += 1;
+        self.clients[slot].message = Moment::at(self.pace.now_ns);
+        self.look_at(slot, kind, message)
+    }
+
+    fn look_at(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        match self.clients[slot].protocol {
+            Protocol::Raw => self.on_raw_message(slot, kind, message),
+            _ => self.on_control_message(slot, kind, message),
+        }
+    }
+
+    /// Sets something aside and stops reading from its client until `cause` is gone; `None`: until it has read its answers.
+    pub(super) fn hold(&mut self, slot: u32, held: Held, cause: Option<Cause>) -> Flow {
+        if self.clients[slot].is_live() {
+            self.clients.extra(slot).held = Some(held);
+            self.hold_input(slot, cause);
+        }
+        Flow::Stop
+    }
+
+    /// Takes no more input from the connection until [`Shard::release_input`].
+    pub(super) fn hold_input(&mut self, slot: u32, cause: Option<Cause>) {
+        let conn = &mut self.clients[slot];
+        if !conn.flags.is_paused {
+            conn.flags.is_paused = true;
+            self.ears.driver.pause_recv(Slot(slot));
+        }
+        if let Some(cause) = cause {
+            self.wait_for(slot, cause);
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, slot: u32, cause: Cause) {
+        let conn = &mut self.clients[slot];
+        if std::mem::replace(&mut conn.flags.is_waiting, true) {
+            return;
+        }
+        self.waiters.push(cause, Waiter { slot, generation: conn.generation, deficit: 0 });
+        let clients = &self.clients;
+        self.waiters.prune(2 * self.ears.slots as usize, |w| {
+            clients[w.slot].generation == w.generation && clients[w.slot].flags.is_waiting
+        });
+    }
+
+    /// Undoes [`Shard::hold_input`].
+    pub(super) fn release_input(&mut self, slot: u32) {
+        let conn = &mut self.clients[slot];
+        if conn.flags.is_paused {
+            conn.flags.is_paused = false;
+            self.ears.driver.resume_recv(Slot(slot));
+        }
+    }
+
+    /// Goes on with what was set aside, and with what arrived behind it.
+    pub(super) fn retry_input(&mut self, slot: u32) {
+        if self.clients[slot].phase == Phase::Handshake {
+            self.try_upgrade(slot);
+            return;
+        }
+        if !self.clients[slot].is_live() {
+            return;
+        }
+        if let Some(held) = self.clients.extra(slot).held.take() {
+            let flow = match held {
+                Held::Message { kind, payload } => self.look_at(slot, kind, Inbound::Own(payload)),
+                Held::Publish(publication, payload) => self.publish_held(slot, publication, payload),
+                Held::Open(name, publication, payload) => self.publish_to_name(slot, name, publication, payload),
+                Held::Request(request) => self.run_request(slot, request),
+            };
+            if flow == Flow::Stop {
+                return;
+            }
+        }
+        let mut inbox = std::mem::take(&mut self.clients.extra(slot).inbox);
+        self.on_frames(slot, &mut inbox);
+        inbox.clear();
+        let extra = self.clients.extra(slot);
+        if extra.inbox.is_empty() {
+            // Keep the memory.
+            extra.inbox = inbox;
+        }
+        if extra.held.is_none() && self.clients[slot].is_live() {
+            self.release_input(slot);
+        }
+        self.refresh(slot);
+    }
+
+    /// Input and answers that wait have a share of memory; who asks for more than is left has to go.
+    pub(super) fn check_held_bytes(&mut self, slot: u32) {
+        self.clients.tidy(slot);
+        let max = self.shared.config.memory.client_bytes / self.shared.mailboxes.len();
+        if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= max {
+            return;
+        }
+        if self.clients[slot].phase == Phase::Handshake {
+            self.cut(slot, CloseCode::ABNORMAL.to_u16());
+        } else {
+            self.evict(slot, "no memory for this input");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Requests of clients that speak a subprotocol: parsed once, done in pieces.
+
+use crate::driver::Driver;
+use crate::proto::server_message::{ErrorMessage, Pong, ServerMessage, Unsubscribed};
+use crate::proto::subscribe::{self, ClientMessage, ControlError, Id};
+use crate::proto::topic::Pattern;
+use crate::shard::Shard;
+use crate::shard::budget::Budget;
+use crate::shard::dialect;
+use crate::shard::options::Options;
+use crate::shard::request::{Action, Held, Request};
+use crate::shard::turn::receive::{Flow, Inbound};
+use crate::shard::turn::subscribe::{Asking, SubscribeError};
+use crate::shard::waiters::Cause;
+use crate::types::Kind;
+
+/// Steps of one request in one turn: others' come after it.
+const STEPS_A_ROUND: u32 = 1_000;
+
+/// How far a request has come.
+enum Stage {
+    Done,
+    /// It goes on when this is gone; `None`: when the client has read its answers.
+    Waits(Option<Cause>),
+}
+
+impl<D: Driver> Shard<D> {
+    /// A message of a client that speaks a subprotocol.
+    pub(super) fn on_control_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+        let keeps_up = self.host.keeps_up(self.shared.config.events.capacity);
+        if !self.clients.extra(slot).has_control_room() || !keeps_up {
+            // It does not read its answers, or the host does not hear of them: then neither do we read its questions.
+            let cause = (!keeps_up).then_some(Cause::Host);
+            let Some(payload) = self.owned(slot, message) else { return Flow::Stop };
+            return self.hold(slot, Held::Message { kind, payload }, cause);
+        }
+        let protocol = self.clients[slot].protocol;
+        let refused = match dialect::parse(protocol, kind, message.bytes()) {
+            Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
+                let action = Action::Subscribe { options: Options::new(max_hz, echo), since: since.into_owned() };
+                return self.run_request(slot, Box::new(Request::new(id.as_ref(), action, &topics)));
+            }
+            Ok(ClientMessage::Unsubscribe { id, topics }) => {
+                return self.run_request(slot, Box::new(Request::new(id.as_ref(), Action::Unsubscribe, &topics)));
+            }
+            Ok(ClientMessage::Publish(publish)) => match self.on_publish(slot, &publish) {
+                Ok(flow) => return flow,
+                Err(error) => Some(error),
+            },
+            Ok(ClientMessage::Ping { id }) => {
+                self.answer(slot, &ServerMessage::Pong(Pong { id }));
+                None
+            }
+            Ok(ClientMessage::Unknown) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = refused {
+            self.refuse_request(slot, &error);
+        }
+        if self.clients[slot].is_live() { Flow::Go } else { Flow::Stop }
+    }
+
+    /// Goes on with a request; what is not done of it waits.
+    pub(super) fn run_request(&mut self, slot: u32, mut request: Box<Request>) -> Flow {
+        let mut budget = self.pace.work.requests.share(STEPS_A_ROUND);
+        let stage = self.advance(slot, &mut request, &mut budget);
+        self.pace.work.requests.return_share(budget);
+        self.refresh(slot);
+        match stage {
+            _ if !self.clients[slot].is_live() => Flow::Stop,
+            Stage::Done => Flow::Go,
+            Stage::Waits(cause) => self.hold(slot, Held::Request(request), cause),
+        }
+    }
+
+    fn advance(&mut self, slot: u32, request: &mut Request, budget: &mut Budget) -> Stage {
+        while self.clients[slot].is_live() {
+            let Some(topic) = request.topics.get_mut(request.next).map(std::mem::take) else { return Stage::Done };
+            if budget.is_spent() {
+                request.topics[request.next] = topic;
+                return Stage::Waits(Some(Cause::Turn));
+            }
+            if !self.clients.extra(slot).has_control_room() {
+                request.topics[request.next] = topic;
+                return Stage::Waits(None);
+            }
+            if !self.host.keeps_up(self.shared.config.events.capacity) {
+                request.topics[request.next] = topic;
+                return Stage::Waits(Some(Cause::Host));
+            }
+            let done = match &request.action {
+                Action::Subscribe { options, since } => {
+                    let asking = Asking { id: request.id.as_deref(), options: *options, since };
+                    self.clients[slot].flags.skips_own |= options.skips_own;
+                    budget.spend(7);
+                    match Pattern::parse(&topic) {
+                        Err(_) => Err(SubscribeError::Malformed),
+                        Ok(pattern) if pattern.is_literal() => {
+                            self.subscribe_to_name(slot, &topic, None, &asking).map(drop)
+                        }
+                        Ok(_) => self.subscribe_to_pattern(slot, &topic, &asking, &mut request.scan, budget),
+                    }
+                }
+                Action::Unsubscribe => {
+                    let ended = self.unsubscribe(slot, &topic, &mut request.scan, budget);
+                    ended.map(|was_there| self.answer_unsubscribe(slot, request.id.as_deref(), &topic, was_there))
+                }
+            };
+            match done {
+                Ok(()) => {
+                    request.next += 1;
+                    request.scan = None;
+                }
+                Err(error @ (SubscribeError::Busy | SubscribeError::Later)) => {
+                    request.topics[request.next] = topic;
+                    let cause = if error == SubscribeError::Busy { Cause::Names } else { Cause::Turn };
+                    return Stage::Waits(Some(cause));
+                }
+                Err(error) => {
+                    // What was asked for behind it is not looked at.
+                    let protocol = self.clients[slot].protocol;
+                    let id = request.id.as_deref().and_then(|raw| dialect::id_of(protocol, raw));
+                    if let Some(refusal) = error.refusal() {
+                        self.refuse_request(slot, &ControlError { id, ..refusal });
+                    }
+                    return Stage::Done;
+                }
+            }
+        }
+        Stage::Done
+    }
+
+    fn answer_unsubscribe(&mut self, slot: u32, id: Option<&[u8]>, topic: &str, was_there: bool) {
+        let id: Option<Id<'_>> = id.and_then(|raw| dialect::id_of(self.clients[slot].protocol, raw));
+        if was_there {
+            self.answer(slot, &ServerMessage::Unsubscribed(Unsubscribed { id, topic: topic.into() }));
+            return;
+        }
+        let message = format!("there is no subscription to {topic:?}").into();
+        self.refuse_request(slot, &ControlError { code: subscribe::code::NOT_SUBSCRIBED, message, id });
+    }
+
+    pub(super) fn refuse_request(&mut self, slot: u32, error: &ControlError<'_>) {
+        let ControlError { code, message, id } = error;
+        let message = ErrorMessage { code: (*code).into(), message: message.as_ref().into(), id: *id };
+        self.answer(slot, &ServerMessage::Error(message));
+    }
+}

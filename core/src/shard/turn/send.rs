@@ -1,0 +1,169 @@
+//! The hot pass over a stream's cursors.
+//!
+//! A connection with exactly one cursor and nothing unusual pending is served while walking its stream's dense array: one
+//! contiguous run from its cursor to the head, 64 connections to a batch. Every other connection with news goes on the
+//! dirty list and gets a gathered send.
+
+use std::io::IoSlice;
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+
+use crate::driver::{Driver, SEND_BATCH_OPS, SendBatch, Sent, Slot};
+use crate::log::{Log, Place};
+use crate::proto::close::CloseCode;
+use crate::shard::budget::SENDS_UNTIL_NS;
+use crate::shard::clients::HalfSent;
+use crate::shard::lanes::Stream;
+use crate::shard::sender::SEND_BYTES_MAX;
+use crate::shard::{Ears, Shard};
+use crate::types::Priority;
+use crate::usdt;
+
+/// One send of a batch: the cursor's index, where it stands, and how much was offered.
+type Offer = (usize, u64, usize);
+
+impl<D: Driver> Shard<D> {
+    /// Sends what this turn brought: hot passes by priority, then the dirty connections; as far as the budget goes.
+    pub(super) fn send_news(&mut self) {
+        for priority in Priority::ALL {
+            if self.lanes.active[priority as usize].is_empty() {
+                continue;
+            }
+            let mut active = std::mem::take(&mut self.lanes.active[priority as usize]);
+            let mut walked = 0;
+            while walked < active.len() && (walked % 8 != 0 || self.may_send()) {
+                self.walk(active[walked]);
+                if self.lanes.stream(active[walked]).is_active {
+                    break;
+                }
+                walked += 1;
+            }
+            active.drain(..walked);
+            // What became active meanwhile stands behind what was not reached.
+            active.append(&mut self.lanes.active[priority as usize]);
+            self.lanes.active[priority as usize] = active;
+        }
+        if !self.clients.dirty.is_empty() {
+            self.serve_dirty();
+        }
+        self.sender.news.clear();
+    }
+
+    /// True while there is something left of this turn's share of sends.
+    pub(super) fn may_send(&self) -> bool {
+        !self.pace.work.sends.is_spent() && self.ears.driver.fresh_ns() < self.pace.now_ns + SENDS_UNTIL_NS
+    }
+
+    /// The hot pass over one stream, from where the last one stopped. Where the budget does not reach round, it goes on in the next turn.
+    fn walk(&mut self, id: u32) {
+        let stream = self.lanes.stream_mut(id);
+        stream.is_active = false;
+        let count = stream.cursors.all.len();
+        let from = std::mem::take(&mut stream.walk_from).min(count);
+        if let Some(stopped) = self.walk_range(id, from..count).or_else(|| self.walk_range(id, 0..from)) {
+            let stream = self.lanes.stream_mut(id);
+            stream.walk_from = stopped;
+            stream.is_active = true;
+        }
+    }
+
+    /// Returns the place of the first cursor that was not looked at, if the budget was spent before.
+    fn walk_range(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
+        let Self { number, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
+        let Ears { driver, .. } = ears;
+        let shard = u32::from(*number);
+        let until_ns = pace.now_ns + SENDS_UNTIL_NS;
+        let Stream { log, cursors, .. } = lanes.stream_mut(id);
+        let (head, head_seq) = (log.head(), log.next_seq());
+        let mut batch = SendBatch::new();
+        let mut sent: ArrayVec<Offer, SEND_BATCH_OPS> = ArrayVec::new();
+        // Nearly all cursors stand at the same place: look it up once.
+        let mut known: (u64, u64) = (u64::MAX, 0);
+        let end = range.end;
+        for i in range {
+            let cursor = cursors.all[i];
+            // A derived log that is being built again may be behind its cursors.
+            if cursor.seq < head_seq {
+                let position = if !cursor.is_plain() {
+                    None
+                } else if cursor.seq == known.0 {
+                    Some(known.1)
+                } else if let Place::At(entry) = log.place(cursor.seq) {
+                    known = (cursor.seq, entry.offset);
+                    Some(entry.offset)
+                } else {
+                    None
+                };
+                if let Some(from) = position {
+                    sent.push((i, from, offer(log, &mut batch, cursor.slot, from, head)));
+                } else if sender.note_news(&mut clients[cursor.slot], cursors.links[i]) {
+                    clients.dirty.push(cursor.slot);
+                }
+            }
+            if batch.is_full() || (i + 1 == end && !batch.is_empty()) {
+                driver.send(&batch, &mut sender.results);
+                let mut bytes = 0;
+                for (&(index, from, offered), &result) in sent.iter().zip(sender.results.iter()) {
+                    let slot = cursors.all[index].slot;
+                    let n = match result {
+                        Sent::Bytes(n) => n,
+                        Sent::Blocked => 0,
+                        Sent::Failed(_) => {
+                            cursors.all[index].set_gathered(true);
+                            closes.cut(&mut clients[slot], slot, CloseCode::ABNORMAL.to_u16());
+                            continue;
+                        }
+                    };
+                    bytes += n;
+                    if from + n as u64 == head {
+                        let messages = head_seq - cursors.all[index].seq;
+                        stats.deliveries += messages;
+                        cursors.all[index].seq = head_seq;
+                        usdt::send(shard, slot, n as u64, offered as u64, messages);
+                        continue;
+                    }
+                    // Short, or more than one send's worth: out of the hot pass until it has caught up.
+                    let messages = cursors.place_at(log, index, from + n as u64);
+                    stats.deliveries += messages;
+                    usdt::send(shard, slot, n as u64, offered as u64, messages);
+                    cursors.all[index].set_gathered(true);
+                    let conn = &mut clients[slot];
+                    if cursors.all[index].sent_bytes() != 0 {
+                        conn.set_half_sent(HalfSent::Cursor(cursors.links[index]));
+                    }
+                    conn.flags.must_look = true;
+                    if n < offered {
+                        conn.flags.is_blocked = true;
+                        driver.want_writable(Slot(slot));
+                    } else {
+                        clients.mark_dirty(slot);
+                    }
+                }
+                stats.sent_bytes += bytes as u64;
+                pace.work.sends.spend(8 * sent.len() as u32 + (bytes >> 10) as u32);
+                batch.clear();
+                sent.clear();
+                if i + 1 < end && (pace.work.sends.is_spent() || driver.fresh_ns() >= until_ns) {
+                    return Some(i + 1);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Adds the run from `from` to the head to the batch; returns its length.
+#[inline(always)]
+fn offer<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head: u64) -> usize {
+    let run = log.run(from, head, SEND_BYTES_MAX);
+    if from + run.len() as u64 == head || run.len() == SEND_BYTES_MAX {
+        batch.push_one(Slot(slot), run);
+        return run.len();
+    }
+    // The news crosses a segment's end.
+    let mut parts: ArrayVec<IoSlice<'_>, 8> = ArrayVec::new();
+    let offered = log.gather(from, head, SEND_BYTES_MAX, &mut parts);
+    batch.push(Slot(slot), &parts);
+    offered
+}

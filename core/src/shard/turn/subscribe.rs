@@ -1,0 +1,304 @@
+//! Requests to subscribe and to unsubscribe, topic by topic, as far as a budget goes.
+
+use crate::driver::Driver;
+use crate::event::Protocol;
+use crate::proto::subscribe::{self, ControlError, SinceList};
+use crate::proto::topic::Pattern;
+use crate::registry::TopicError;
+use crate::shard::Shard;
+use crate::shard::budget::Budget;
+use crate::shard::options::Options;
+use crate::shard::request::Scan;
+use crate::shard::table::NONE;
+use crate::shard::topics::Found;
+use crate::shard::turn::join::{Known, Reason};
+use crate::types::TopicId;
+
+/// Why a subscription did not come about, or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SubscribeError {
+    /// The ring or the name registry is busy: the same again later.
+    Busy,
+    /// The budget is spent: the same again in another turn.
+    Later,
+    /// One of the maxima is reached.
+    TooMany,
+    /// The engine is ending.
+    Stopped,
+    /// The name or pattern is malformed.
+    Malformed,
+}
+
+impl SubscribeError {
+    /// What the client is told; `None`: nothing, for it is tried again.
+    pub fn refusal(self) -> Option<ControlError<'static>> {
+        let (code, message) = match self {
+            SubscribeError::Busy | SubscribeError::Later => return None,
+            SubscribeError::TooMany => {
+                (subscribe::code::TOO_MANY_SUBSCRIPTIONS, "a maximum of topics, subscriptions or cursors is reached")
+            }
+            SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
+            SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
+        };
+        Some(ControlError { code, message: message.into(), id: None })
+    }
+}
+
+/// What is asked for, apart from the topic.
+pub(super) struct Asking<'a> {
+    /// The `id` of the request.
+    pub id: Option<&'a [u8]>,
+    /// Beyond the messages.
+    pub options: Options,
+    /// What the client has.
+    pub since: &'a SinceList<'static>,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Subscribes a connection to a name. `opened`: the topic's number, where the name has been opened already. Returns the number.
+    pub(super) fn subscribe_to_name(
+        &mut self,
+        slot: u32,
+        name: &str,
+        opened: Option<TopicId>,
+        asking: &Asking<'_>,
+    ) -> Result<TopicId, SubscribeError> {
+        let known = self.topics.names().find(name);
+        let number = match (known.and_then(|index| self.topics.get(index)), opened) {
+            (Some(topic), _) => topic.id,
+            // Opening it again could find the registry busy.
+            (None, Some(opened)) => opened,
+            (None, None) => self.open_topic(name)?,
+        };
+        let id: Option<Box<[u8]>> = asking.id.map(Into::into);
+        let mut list = self.subscriptions.of(slot).asked;
+        let is_known = match known {
+            Some(topic) => {
+                self.subscriptions.find(slot, topic).is_some_and(|m| self.subscriptions.membership(m).is_literal)
+            }
+            None => match self.subscriptions.asked.find(&list, slot, name) {
+                Some(record) => {
+                    self.subscriptions.asked.set_id(record, id);
+                    self.subscriptions.asked.get_mut(record).options = asking.options;
+                    return Ok(number);
+                }
+                None => false,
+            },
+        };
+        if !is_known && list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+            return Err(SubscribeError::TooMany);
+        }
+        let Some(topic) = known else {
+            let since_number = self.topics.created();
+            let added = self.subscriptions.asked.insert(&mut list, slot, name, since_number, id, asking.options);
+            self.subscriptions.of_mut(slot).asked = list;
+            return added.map(|_| number).ok_or(SubscribeError::TooMany);
+        };
+        let mut subscription = NONE;
+        if let Some(id) = id
+            && self.clients[slot].protocol != Protocol::Raw
+        {
+            let added = self.subscriptions.asked.insert_id(&mut list, slot, id, asking.options);
+            subscription = added.unwrap_or(NONE);
+            self.subscriptions.of_mut(slot).asked = list;
+        }
+        let has = Known::Said(asking.since);
+        let reason = Reason { subscription, is_literal: true, is_again: false, options: asking.options, has };
+        if self.join(slot, topic, &reason).is_err() {
+            if subscription != NONE {
+                self.subscriptions.drop_told(slot, subscription);
+            }
+            return Err(SubscribeError::TooMany);
+        }
+        Ok(number)
+    }
+
+    /// A topic's number, from the registry.
+    pub(super) fn open_topic(&self, name: &str) -> Result<TopicId, SubscribeError> {
+        self.shared.registry.open(name, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
+            |error| match error {
+                TopicError::WouldBlock => SubscribeError::Busy,
+                TopicError::TooMany => SubscribeError::TooMany,
+                TopicError::Stopped => SubscribeError::Stopped,
+                TopicError::Name(_) => SubscribeError::Malformed,
+            },
+        )
+    }
+
+    /// Subscribes a connection to a pattern: `scan` says how far this has come.
+    pub(super) fn subscribe_to_pattern(
+        &mut self,
+        slot: u32,
+        pattern: &str,
+        asking: &Asking<'_>,
+        scan: &mut Option<Scan>,
+        budget: &mut Budget,
+    ) -> Result<(), SubscribeError> {
+        let scan = match scan {
+            Some(scan) => scan,
+            None => {
+                let begun = self.begin_pattern(slot, pattern, asking)?;
+                scan.insert(begun)
+            }
+        };
+        let subscription = scan.subscription;
+        loop {
+            let found = self.topics.names().next_match(pattern, &mut scan.after, budget);
+            let topic = match found {
+                Found::Topic(topic) => topic,
+                Found::End => {
+                    self.subscriptions.asked.get_mut(subscription).ended_at = None;
+                    return Ok(());
+                }
+                Found::Spent => return Err(SubscribeError::Later),
+            };
+            budget.spend(5);
+            let is_older = self.topics.get(topic).is_some_and(|t| t.number < scan.before_number);
+            let asked = self.subscriptions.asked.get(subscription);
+            // What an earlier walk did not come to is joined by this one.
+            let is_again = scan.is_again && asked.ended_at.as_ref().is_none_or(|end| scan.after.as_ref() <= Some(end));
+            if is_again && self.subscriptions.find(slot, topic).is_none() || !is_older && !is_again {
+                // It is brought to it as a new topic.
+                continue;
+            }
+            let has = Known::Said(asking.since);
+            let reason = Reason { subscription, is_literal: false, is_again, options: asking.options, has };
+            let before = self.last_name_before(&scan.after);
+            if self.join(slot, topic, &reason).is_err() {
+                self.subscriptions.asked.get_mut(subscription).ended_at = Some(before);
+                return Err(SubscribeError::TooMany);
+            }
+            if !self.clients[slot].is_live() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The name in hand was not joined: what comes before it was.
+    fn last_name_before(&self, name: &Option<Box<[u8]>>) -> Box<[u8]> {
+        // The key itself, shortened by its last byte, sorts before it and behind every other name before it but those that begin
+        // with it: none of those is joined yet.
+        let mut key = name.as_deref().unwrap_or_default().to_vec();
+        if let Some(last) = key.last_mut() {
+            *last -= 1;
+            key.push(u8::MAX);
+        }
+        key.into()
+    }
+
+    /// A pattern's subscription, made or found again.
+    fn begin_pattern(&mut self, slot: u32, pattern: &str, asking: &Asking<'_>) -> Result<Scan, SubscribeError> {
+        let id: Option<Box<[u8]>> = asking.id.map(Into::into);
+        let mut list = self.subscriptions.of(slot).asked;
+        if let Some(subscription) = self.subscriptions.asked.find(&list, slot, pattern) {
+            // The same again: its topics are announced again, under the new id.
+            self.subscriptions.asked.set_id(subscription, id);
+            let asked = self.subscriptions.asked.get_mut(subscription);
+            asked.options = asking.options;
+            let before_number = asked.since_number;
+            return Ok(Scan { after: None, before_number, subscription, is_again: true });
+        }
+        if list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+            return Err(SubscribeError::TooMany);
+        }
+        let before_number = self.topics.created();
+        let added = self.subscriptions.asked.insert(&mut list, slot, pattern, before_number, id, asking.options);
+        self.subscriptions.of_mut(slot).asked = list;
+        let subscription = added.ok_or(SubscribeError::TooMany)?;
+        Ok(Scan { after: None, before_number, subscription, is_again: false })
+    }
+
+    /// Ends a subscription by the name or pattern it was made with. `Ok(false)`: there was none.
+    pub(super) fn unsubscribe(
+        &mut self,
+        slot: u32,
+        text: &str,
+        scan: &mut Option<Scan>,
+        budget: &mut Budget,
+    ) -> Result<bool, SubscribeError> {
+        budget.spend(2);
+        if scan.is_none() {
+            let mut list = self.subscriptions.of(slot).asked;
+            match self.subscriptions.asked.find(&list, slot, text) {
+                None => return Ok(self.unsubscribe_from_topic(slot, text)),
+                Some(subscription) if Pattern::parse(text).is_ok_and(|p| p.is_literal()) => {
+                    let next = self.subscriptions.asked.remove(&mut list, subscription);
+                    self.subscriptions.spread.on_removed(subscription, next);
+                    self.subscriptions.of_mut(slot).asked = list;
+                    return Ok(true);
+                }
+                Some(subscription) => {
+                    let before_number = self.subscriptions.asked.get(subscription).since_number;
+                    let next = self.subscriptions.asked.close(&mut list, subscription);
+                    self.subscriptions.spread.on_removed(subscription, next);
+                    self.subscriptions.of_mut(slot).asked = list;
+                    *scan = Some(Scan { after: None, before_number, subscription, is_again: false });
+                }
+            }
+        }
+        let Some(scan) = scan else { return Ok(false) };
+        self.leave_pattern(slot, text, scan, budget)?;
+        let mut list = self.subscriptions.of(slot).asked;
+        self.subscriptions.asked.remove(&mut list, scan.subscription);
+        self.subscriptions.of_mut(slot).asked = list;
+        Ok(true)
+    }
+
+    /// Walks the topics that a pattern brought, and leaves those that nothing else brings.
+    fn leave_pattern(
+        &mut self,
+        slot: u32,
+        pattern: &str,
+        scan: &mut Scan,
+        budget: &mut Budget,
+    ) -> Result<(), SubscribeError> {
+        loop {
+            let before = scan.after.clone();
+            let topic = match self.topics.names().next_match(pattern, &mut scan.after, budget) {
+                Found::Topic(topic) => topic,
+                Found::End => return Ok(()),
+                Found::Spent => return Err(SubscribeError::Later),
+            };
+            let Some(number) = self.topics.get(topic).map(|t| t.number) else { continue };
+            let ended_at = &self.subscriptions.asked.get(scan.subscription).ended_at;
+            let was_joined = match number < scan.before_number {
+                true => ended_at.as_ref().is_none_or(|end| scan.after.as_ref() <= Some(end)),
+                false => match self.subscriptions.spread.has_reached_all(number) {
+                    Some(has) => has,
+                    None => {
+                        // Not known before the topic has been brought to all who asked.
+                        scan.after = before;
+                        budget.spend(u32::MAX);
+                        return Err(SubscribeError::Later);
+                    }
+                },
+            };
+            let Some(membership) = self.subscriptions.find(slot, topic).filter(|_| was_joined) else { continue };
+            budget.spend(3);
+            let m = self.subscriptions.membership_mut(membership);
+            debug_assert!(m.patterns > 0, "{pattern} brought it");
+            m.patterns -= 1;
+            if m.subscription == scan.subscription {
+                m.subscription = NONE;
+            }
+            if m.patterns == 0 && !m.is_literal {
+                self.leave(membership);
+            }
+        }
+    }
+
+    fn unsubscribe_from_topic(&mut self, slot: u32, name: &str) -> bool {
+        let Some(topic) = self.topics.names().find(name) else { return false };
+        let Some(membership) = self.subscriptions.find(slot, topic) else { return false };
+        let m = self.subscriptions.membership_mut(membership);
+        if !std::mem::replace(&mut m.is_literal, false) {
+            return false;
+        }
+        let has_pattern = m.patterns > 0;
+        self.subscriptions.of_mut(slot).asked.counted -= 1;
+        if !has_pattern {
+            self.leave(membership);
+        }
+        true
+    }
+}

@@ -1,0 +1,241 @@
+//! From accept to the 101: the upgrade request, and who may come in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{PublishAccess, nanoseconds};
+use crate::driver::Driver;
+use crate::event::{Event, Protocol};
+use crate::proto::deflate;
+use crate::proto::handshake::{Refusal, Upgrade};
+use crate::proto::request::{Request, RequestLimits, RequestScanner};
+use crate::proto::subscribe::SinceList;
+use crate::proto::target::{Endpoint, Target};
+use crate::proto::topic::TopicName;
+use crate::shard::clients::{Moment, Phase};
+use crate::shard::lanes::Form;
+use crate::shard::options::Options;
+use crate::shard::turn::subscribe::Asking;
+use crate::shard::waiters::Cause;
+use crate::shard::{Ending, Shard};
+use crate::types::TopicId;
+use crate::usdt;
+
+/// Seconds after which a refused client may try again.
+const RETRY_AFTER_S: u32 = 5;
+
+/// What an upgrade request comes to.
+enum Verdict {
+    Refused(Refusal),
+    /// The name registry is busy: look at the request again.
+    Busy,
+    Accepted(Box<Accepted>),
+}
+
+/// What was agreed.
+struct Accepted {
+    response: Vec<u8>,
+    protocol: Protocol,
+    topics: Vec<(String, TopicId)>,
+    path: String,
+    may_publish: bool,
+    /// permessage-deflate was agreed, with this window for what is sent.
+    deflate: Option<u8>,
+    echo: bool,
+}
+
+impl<D: Driver> Shard<D> {
+    pub(super) fn on_accepted(&mut self, slot: u32, peer: Option<SocketAddr>) {
+        self.clients.open(slot, self.pace.now_ns);
+        self.subscriptions.open(slot, Form::Raw);
+        self.stats.accepted += 1;
+        usdt::accept(self.number.into(), slot, self.clients[slot].generation, self.clients.open_count());
+        #[cfg(any(test, fuzzing))]
+        self.trace_accepted(slot);
+        let is_within = self.shared.enter();
+        if !is_within || self.pace.ending != Ending::No {
+            self.stats.refused += 1;
+            let why = if is_within { "the server is shutting down" } else { "too many connections" };
+            self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
+            return;
+        }
+        let limits =
+            RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
+        let extra = self.clients.extra(slot);
+        extra.scanner = Some(RequestScanner::new(limits));
+        extra.peer = peer;
+        let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
+        self.clients.wheel.arm(slot, by);
+    }
+
+    /// More of the upgrade request has arrived.
+    pub(super) fn on_request_bytes(&mut self, slot: u32, bytes: &[u8]) {
+        let extra = self.clients.extra(slot);
+        extra.inbox.extend_from_slice(bytes);
+        if extra.request_len > 0 {
+            // Waiting for the registry; what comes meanwhile are the first frames.
+            self.check_held_bytes(slot);
+            return;
+        }
+        let Some(scanner) = &mut extra.scanner else { return };
+        match scanner.scan(&extra.inbox) {
+            Ok(None) => self.check_held_bytes(slot),
+            Ok(Some(len)) => {
+                extra.request_len = len;
+                self.try_upgrade(slot);
+            }
+            Err(error) => {
+                self.stats.upgrades_refused += 1;
+                self.refuse(slot, &Refusal::from(error));
+            }
+        }
+    }
+
+    /// The request is complete: decides.
+    pub(super) fn try_upgrade(&mut self, slot: u32) {
+        let extra = self.clients.extra(slot);
+        let inbox = std::mem::take(&mut extra.inbox);
+        let (len, peer) = (extra.request_len, extra.peer);
+        match self.judge(&inbox[..len], peer) {
+            Verdict::Busy => {
+                self.clients.extra(slot).inbox = inbox;
+                self.hold_input(slot, Some(Cause::Names));
+            }
+            Verdict::Refused(refusal) => {
+                self.stats.upgrades_refused += 1;
+                self.refuse(slot, &refusal);
+            }
+            Verdict::Accepted(accepted) => self.upgrade(slot, inbox, *accepted),
+        }
+    }
+
+    fn upgrade(&mut self, slot: u32, mut inbox: Vec<u8>, accepted: Accepted) {
+        let Accepted { response, protocol, topics, path, may_publish, deflate, echo } = accepted;
+        self.release_input(slot);
+        let extra = self.clients.extra(slot);
+        let (len, peer) = (extra.request_len, extra.peer.take());
+        extra.scanner = None;
+        extra.request_len = 0;
+        extra.control.extend_from_slice(&response);
+        let conn = &mut self.clients[slot];
+        conn.phase = Phase::Open;
+        conn.protocol = protocol;
+        conn.flags.may_deflate = deflate.is_some();
+        conn.flags.may_publish = may_publish;
+        conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
+        conn.heard = Moment::at(self.pace.now_ns);
+        conn.message = conn.heard;
+        // A narrower window than ours is served uncompressed.
+        self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
+        self.stats.upgraded += 1;
+        if self.shared.config.events.capacity > 0 {
+            self.clients[slot].flags.was_announced = true;
+            let connection = self.clients.id(slot);
+            self.tell_host(Event::Opened { connection, peer, protocol, path });
+        }
+        self.arm_liveness(slot);
+        if protocol != Protocol::Raw {
+            self.welcome(slot);
+        }
+        let options = Options::new(None, Some(echo));
+        self.clients[slot].flags.skips_own |= options.skips_own;
+        let since = SinceList::default();
+        for (i, (topic, opened)) in topics.iter().enumerate() {
+            let asking = Asking { id: None, options, since: &since };
+            match self.subscribe_to_name(slot, topic, Some(*opened), &asking) {
+                Ok(id) if i == 0 => self.clients[slot].publishes_to = id,
+                Ok(_) => {}
+                // `judge` has opened the topics; only limits are left to fail.
+                Err(_) => self.evict(slot, "too many subscriptions"),
+            }
+        }
+        self.clients[slot].flags.must_look = true;
+        self.clients.mark_dirty(slot);
+        inbox.drain(..len);
+        if !inbox.is_empty() {
+            self.on_frames(slot, &mut inbox);
+        }
+        self.refresh(slot);
+    }
+
+    fn judge(&self, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
+        let request = match Request::parse(head) {
+            Ok(request) => request,
+            Err(error) => return Verdict::Refused(Refusal::from(error)),
+        };
+        let target = match Target::parse(request.target()) {
+            Ok(target) => target,
+            Err(_) => return Verdict::Refused(Refusal::bad_request("malformed request target")),
+        };
+        let config = &self.shared.config;
+        if target.endpoint == Endpoint::Other {
+            return Verdict::Refused(Refusal::not_found("no such path: connect to / or to /t/TOPIC"));
+        }
+        let upgrade = match Upgrade::check(&request) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return Verdict::Refused(refusal),
+        };
+        let origins = &config.access.allowed_origins;
+        if let Some(origin) = request.origin()
+            && !origins.is_empty()
+            && !origins.iter().any(|o| o == origin)
+        {
+            return Verdict::Refused(Refusal::forbidden("this origin may not connect"));
+        }
+        let protocol = upgrade
+            .select_protocol(&Protocol::NAMED.map(Protocol::name))
+            .and_then(|name| Protocol::NAMED.into_iter().find(|p| p.name() == name))
+            .unwrap_or(Protocol::Raw);
+        let deflate = match deflate::negotiate(upgrade.extensions()) {
+            Ok(agreement) => agreement.filter(|_| config.compression.deflate),
+            Err(_) => return Verdict::Refused(Refusal::bad_request("malformed Sec-WebSocket-Extensions")),
+        };
+        if protocol == Protocol::Raw && target.topics.is_empty() && !config.events.messages {
+            return Verdict::Refused(Refusal::not_found(
+                "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
+            ));
+        }
+        let mut topics = Vec::with_capacity(target.topics.len());
+        for topic in &target.topics {
+            if TopicName::check(topic).is_err() {
+                return Verdict::Refused(Refusal::bad_request("malformed topic name"));
+            }
+            match self.shared.registry.open(topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+                Ok(opened) => topics.push((topic.to_string(), opened)),
+                Err(crate::registry::TopicError::WouldBlock) => return Verdict::Busy,
+                Err(_) => {
+                    return Verdict::Refused(Refusal::unavailable("no more topics can be made", RETRY_AFTER_S));
+                }
+            }
+        }
+        let may_publish = match config.access.publish {
+            PublishAccess::Nobody => false,
+            PublishAccess::Everyone => true,
+            PublishAccess::Loopback => {
+                peer.is_some_and(is_loopback) && request.origin().is_none() && !request.is_forwarded()
+            }
+        };
+        let mut response = Vec::with_capacity(256);
+        let extension = deflate.map(|agreement| agreement.to_string());
+        upgrade.write_response(
+            &mut response,
+            (protocol != Protocol::Raw).then(|| protocol.name()),
+            extension.as_deref(),
+        );
+        Verdict::Accepted(Box::new(Accepted {
+            response,
+            protocol,
+            topics,
+            path: target.path.to_owned(),
+            may_publish,
+            deflate: deflate.map(|agreement| agreement.server_window_bits),
+            echo: target.echo,
+        }))
+    }
+}
+
+fn is_loopback(peer: SocketAddr) -> bool {
+    match peer.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}

@@ -1,0 +1,77 @@
+//! Those whose input waits are served when what they wait for is there, each cause in the order of its queue.
+
+use crate::driver::Driver;
+use crate::shard::Shard;
+use crate::shard::waiters::{Cause, QUANTUM};
+
+/// Connections served of one queue in one turn at most.
+const SERVED_PER_TURN: usize = 256;
+
+impl<D: Driver> Shard<D> {
+    /// Serves those whose input waits.
+    pub(super) fn serve_waiting(&mut self) {
+        for cause in Cause::ALL {
+            if self.waiters.is_empty(cause) {
+                continue;
+            }
+            self.pace.serves = Some(cause);
+            self.serve_queue(cause);
+            self.pace.serves = None;
+        }
+    }
+
+    fn serve_queue(&mut self, cause: Cause) {
+        for _ in 0..self.waiters.len(cause).min(SERVED_PER_TURN) {
+            let is_spent = self.pace.work.input.is_spent() || self.pace.work.requests.is_spent();
+            let is_blocked = cause == Cause::Host && !self.host.keeps_up(self.shared.config.events.capacity);
+            if is_spent || is_blocked {
+                return;
+            }
+            let Some(mut waiter) = self.waiters.pop(cause) else { return };
+            let slot = waiter.slot;
+            let conn = &mut self.clients[slot];
+            if conn.generation != waiter.generation || !conn.flags.is_waiting {
+                continue;
+            }
+            conn.flags.is_waiting = false;
+            let (before, received) = (self.clients[slot].progress(), self.stats.received);
+            if cause == Cause::Ring {
+                waiter.deficit += QUANTUM;
+                if self.needs_bytes(slot) > waiter.deficit {
+                    // Its next round.
+                    self.clients[slot].flags.is_waiting = true;
+                    self.waiters.push(cause, waiter);
+                    continue;
+                }
+                self.pace.ring_credit = Some(waiter.deficit);
+            }
+            self.retry_input(slot);
+            self.pace.ring_credit = None;
+            let has_moved = self.clients[slot].progress() != before || self.stats.received != received;
+            if self.clients[slot].flags.is_waiting && !has_moved && matches!(cause, Cause::Ring | Cause::Names) {
+                // Its cause is not gone: it keeps its place, and those behind it wait for the same.
+                self.restore_place(cause, waiter);
+                return;
+            }
+        }
+    }
+
+    /// Bytes of the message that waits.
+    fn needs_bytes(&self, slot: u32) -> usize {
+        use crate::shard::request::Held;
+        match self.clients[slot].extra.as_ref().and_then(|extra| extra.held.as_ref()) {
+            Some(Held::Publish(_, payload)) => payload.len(),
+            _ => 0,
+        }
+    }
+
+    /// The waiter that went to the end of its queue just now goes to the front again.
+    fn restore_place(&mut self, cause: Cause, mut waiter: crate::shard::waiters::Waiter) {
+        if self.waiters.take_last(cause, waiter.slot) {
+            if cause == Cause::Ring {
+                waiter.deficit -= QUANTUM.min(waiter.deficit);
+            }
+            self.waiters.push_front(cause, waiter);
+        }
+    }
+}

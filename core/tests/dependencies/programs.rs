@@ -1,0 +1,41 @@
+//! Integration tests are few programs with many modules: a file that none of them names would never run.
+
+use super::{read, repository, rust_files};
+
+#[test]
+fn every_file_of_tests_is_in_a_program() {
+    let mut faults = Vec::new();
+    for package in ["core", "server", "ffi", "perf"] {
+        let folder = repository().join(package);
+        let manifest = read(&folder.join("Cargo.toml"));
+        let is_automatic = !manifest.lines().any(|line| line.trim() == "autotests = false");
+        let suite = folder.join("tests/suite.rs");
+        let modules = if suite.is_file() { read(&suite) } else { String::new() };
+        for file in rust_files(&folder.join("tests")) {
+            if file.parent() != Some(&folder.join("tests")) {
+                continue;
+            }
+            let name = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            if !is_automatic && !is_named(&name, &manifest, &modules) {
+                faults.push(format!("{package}/tests/{name}.rs: `mod {name};` in suite.rs, or [[test]] in Cargo.toml"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "tests that never run:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_file_that_was_left_out_is_found() {
+    let manifest = "autotests = false\n[[test]]\nname = \"suite\"\n[[bin]]\nname = \"tool\"\n";
+    assert!(is_named("suite", manifest, "") && is_named("limits", manifest, "mod support;\nmod limits;\n"));
+    assert!(
+        !is_named("limits", manifest, "mod limits_of_others;\n// mod limits;\n") && !is_named("tool", manifest, "")
+    );
+}
+
+/// Whether the file is a program of its own, or a module of the suite.
+fn is_named(name: &str, manifest: &str, suite: &str) -> bool {
+    let programs = manifest.split("[[").filter_map(|table| table.strip_prefix("test]]"));
+    let is_program = |table: &str| table.lines().any(|line| line.trim() == format!("name = \"{name}\""));
+    programs.into_iter().any(is_program) || suite.lines().any(|line| line == format!("mod {name};"))
+}

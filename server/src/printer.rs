@@ -1,0 +1,181 @@
+//! Job: what `sub` prints: messages and gaps as lines of stdout, counted, and noted in the state once they are written.
+//! Knows: stdout, lines. Must never know: how messages travel.
+
+use std::io;
+
+use fanwire::proto::json::{self, Body, JsonCheck};
+use fanwire::proto::server_message::Gap;
+
+use crate::args::SubArgs;
+use crate::clock;
+use crate::exit::{Exit, Failure, OrExit};
+use crate::feed::{Delivery, Topic};
+use crate::ledger::{Ledger, Numbering};
+use crate::output::Output;
+use crate::plain;
+use crate::state::{Change, Recorder, WriteError};
+use crate::stats::Stats;
+
+/// What may wait for the reader of stdout before nothing more is read from the server.
+pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// How writing went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing is queued any more.
+    All,
+    /// Its reader takes nothing now.
+    Some,
+    /// Nobody reads it any more.
+    Unread,
+}
+
+/// Stdout, what is noted of it, and what is counted.
+pub struct Printer<'a> {
+    args: &'a SubArgs,
+    /// Stdout.
+    pub out: Output,
+    recorder: Option<Recorder>,
+    is_terminal: bool,
+    /// An object for `--json` that did not come as JSON.
+    rendered: Vec<u8>,
+    check: JsonCheck,
+    /// Counts.
+    pub stats: Stats,
+}
+
+impl<'a> Printer<'a> {
+    /// Opens stdout and the state.
+    ///
+    /// # Errors
+    /// As [`Recorder::open`].
+    pub fn open(args: &'a SubArgs) -> Result<(Self, Ledger), Failure> {
+        let out = Output::stdout().or_exit(Exit::Io, || "cannot write to stdout".into())?;
+        let (recorder, ledger) = match &args.state {
+            Some(path) => {
+                let (recorder, ledger) = Recorder::open(path, &out)?;
+                (Some(recorder), ledger)
+            }
+            None => (None, Ledger::default()),
+        };
+        let printer = Printer {
+            args,
+            out,
+            recorder,
+            is_terminal: io::IsTerminal::is_terminal(&io::stdout()),
+            rendered: Vec::new(),
+            check: JsonCheck::new(),
+            stats: Stats::new(clock::now()),
+        };
+        Ok((printer, ledger))
+    }
+
+    /// True while there is room for more to print.
+    pub fn has_room(&self) -> bool {
+        self.out.queued_bytes() < QUEUE_BYTES_MAX
+    }
+
+    /// True once as many messages were printed as were asked for.
+    pub fn is_complete(&self) -> bool {
+        self.args.count.is_some_and(|count| self.stats.messages() >= count)
+    }
+
+    /// Prints a message.
+    pub fn print(&mut self, message: &Delivery<'_>) {
+        match (self.args.json, message.object) {
+            (true, Some(object)) => self.out.push(&plain::json(object.as_bytes(), self.is_terminal)),
+            (true, None) => {
+                self.rendered.clear();
+                let body = Body::of(message.kind, message.payload, &mut self.check);
+                let mut topic = Vec::with_capacity(message.topic.len());
+                json::escape_topic(message.topic, &mut topic);
+                let time_us = message.time_us.unwrap_or_default();
+                json::message(&mut self.rendered, &topic, message.priority, message.seq, time_us, &body);
+                self.out.push(&plain::json(&self.rendered, self.is_terminal));
+            }
+            (false, _) if self.is_terminal => self.out.push(plain::payload(message.payload).as_bytes()),
+            (false, _) => self.out.push(message.payload),
+        }
+        self.out.push(b"\n");
+        self.note(message.topic, Change::Advance(message.priority, message.seq));
+        let age_us = message.time_us.filter(|_| self.args.stats).map(|time| clock::unix_us() as i64 - time as i64);
+        self.stats.on_message(message.payload.len(), age_us);
+    }
+
+    /// Reports messages that do not come.
+    pub fn report_gap(&mut self, gap: &Gap<'_>) {
+        let lost = gap.to.saturating_sub(gap.from).saturating_add(1);
+        self.stats.on_gap(lost);
+        let (from, to, reason) = (gap.from, gap.to, gap.reason.name());
+        tracing::warn!("gap: {lost} messages of {} ({}) were lost: {from} to {to}, {reason}", gap.topic, gap.priority);
+        if self.args.json {
+            self.rendered.clear();
+            json::gap(&mut self.rendered, gap);
+            self.out.push(&plain::json(&self.rendered, self.is_terminal));
+            self.out.push(b"\n");
+        }
+        self.note(&gap.topic, Change::Advance(gap.priority, gap.to));
+    }
+
+    /// Notes that a topic's messages follow.
+    pub fn begin_topic(&mut self, topic: &Topic<'_>) {
+        match topic.numbering {
+            Numbering::Goes => return,
+            Numbering::Begins => {}
+            Numbering::BeganAnew => {
+                tracing::warn!("{} is numbered anew: what was published meanwhile may be missing", topic.name);
+            }
+        }
+        self.note(topic.name, Change::Set(topic.numbers));
+    }
+
+    fn note(&mut self, topic: &str, change: Change) {
+        let end = self.out.end();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(topic, change, end);
+        }
+    }
+
+    /// Notes that the subscription is in force.
+    ///
+    /// # Errors
+    /// Where the state cannot be written.
+    pub fn on_in_force(&mut self) -> Result<(), Failure> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.on_in_force(&self.args.topics, &self.out),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is queued, as far as it is taken now.
+    ///
+    /// # Errors
+    /// Where stdout or the state cannot be written.
+    pub fn write(&mut self) -> Result<Written, Failure> {
+        let written = match &mut self.recorder {
+            Some(recorder) => recorder.write(&mut self.out),
+            None => self.out.write_some().map_err(WriteError::Output),
+        };
+        match written {
+            Ok(true) => Ok(Written::All),
+            Ok(false) => Ok(Written::Some),
+            // A reader that went away, such as `head`, is no failure.
+            Err(WriteError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Written::Unread),
+            Err(WriteError::Output(error)) => {
+                Err(Failure::new(Exit::Io, anyhow::Error::new(error).context("cannot write to stdout")))
+            }
+            Err(WriteError::State(failure)) => Err(failure),
+        }
+    }
+
+    /// Leaves the state in order.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn leave_state(&mut self) -> Result<(), Failure> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.snapshot(&self.out),
+            None => Ok(()),
+        }
+    }
+}

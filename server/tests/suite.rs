@@ -1,0 +1,15 @@
+//! The binary's integration tests in one program, so that there is one to build and to link: a module for each subject.
+
+mod support;
+#[path = "support/tree.rs"]
+mod tree;
+
+mod commands;
+mod demo;
+mod doctor;
+mod forms;
+mod probes;
+mod protocol_client;
+mod replay;
+mod seccomp;
+mod tune;
