@@ -1,7 +1,7 @@
 //! Links that fall silent, servers that have no room, signals while nothing moves: `sub` and `pub` notice, and come back.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

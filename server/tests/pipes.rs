@@ -1,7 +1,7 @@
 //! Where output goes: readers that leave, pause or never wait, disks that are full, terminals.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};

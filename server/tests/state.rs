@@ -1,7 +1,7 @@
 //! `sub --state`: nothing missing and nothing twice, however it ends.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
+use crate::support;
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};

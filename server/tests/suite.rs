@@ -4,12 +4,16 @@ mod support;
 #[path = "support/tree.rs"]
 mod tree;
 
+mod attacks;
 mod commands;
 mod demo;
 mod doctor;
 mod forms;
+mod links;
+mod pipes;
 mod probes;
 mod protocol_client;
 mod replay;
 mod seccomp;
+mod state;
 mod tune;

@@ -4,8 +4,9 @@
 //! of the process, answers, messages. What only time could tell is measured by `fanwire-perf run bystander`, and what is promised in
 //! seconds (pings, time-outs) is tested by the simulator in virtual time. Every attack is bounded in what it sends.
 
-#[path = "../support/mod.rs"]
-mod support;
+#![allow(clippy::disallowed_methods)]
+
+use crate::support;
 
 mod fairness;
 mod memory;
