@@ -10,12 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
 
-use support::{Fanwire, run};
-
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
+use support::{Fanwire, run, serve};
 
 fn start(arguments: &[&str]) -> Fanwire {
     Fanwire::start_with(arguments, b"")
