@@ -10,21 +10,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use support::{Fanwire, Subscriber, run};
-
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
-
-/// A subscriber that is in force when this returns.
-fn sub(url: &str, arguments: &[&str]) -> Fanwire {
-    let mut all = vec!["sub", url];
-    all.extend_from_slice(arguments);
-    let mut running = Fanwire::start_with(&all, b"");
-    running.stderr_line("subscribed to");
-    running
-}
+use support::{Fanwire, Subscriber, run, serve, sub};
 
 fn text_of(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()

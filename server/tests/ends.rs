@@ -1,17 +1,15 @@
 //! How the process ends where something around it, or in it, has ended before: its engine, or whoever read its stderr.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
-
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::{Fanwire, Subscriber, skip};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Fanwire, Subscriber, skip};
 
 const FANWIRE: &str = env!("CARGO_BIN_EXE_fanwire");
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use support::{Fanwire, run};
+use support::{Fanwire, publish, run, serve, sub};
 
 const FORMS: [&[&str]; 8] = [
     &["--protocol", "json"],
@@ -23,27 +23,6 @@ const FORMS: [&[&str]; 8] = [
     &["--protocol", "batch+lz4"],
     &["--protocol", "batch+lz4", "--deflate"],
 ];
-
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
-
-/// A subscriber that is in force when this returns.
-fn sub(url: &str, arguments: &[&str]) -> Fanwire {
-    let mut all = vec!["sub", url];
-    all.extend_from_slice(arguments);
-    let mut running = Fanwire::start_with(&all, b"");
-    running.stderr_line("subscribed to");
-    running
-}
-
-fn publish(url: &str, arguments: &[&str], lines: &str) {
-    let mut all = vec!["pub", url];
-    all.extend_from_slice(arguments);
-    let (code, _, log) = run(&all, lines.as_bytes());
-    assert_eq!(code, 0, "{log}");
-}
 
 fn ended_well(running: Fanwire) -> String {
     let (code, out, log) = running.finish();

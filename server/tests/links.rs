@@ -1,6 +1,8 @@
 //! Links that fall silent, servers that have no room, signals while nothing moves: `sub` and `pub` notice, and come back.
 #![allow(clippy::disallowed_methods)]
 
+use crate::support;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::Signal;
 
-use crate::support::{Fanwire, run};
-
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
+use support::{Fanwire, run, serve};
 
 fn start(arguments: &[&str]) -> Fanwire {
     Fanwire::start_with(arguments, b"")

@@ -1,12 +1,10 @@
 //! What an operator is told at start: what is served to whom, and every warning with the way to silence it.
 #![allow(clippy::disallowed_methods)]
 
-mod support;
-
 use std::process::Command;
 
+use crate::support::{Fanwire, run};
 use rustix::process::Signal;
-use support::{Fanwire, run};
 
 /// The log of a server that starts with these arguments alone, and is stopped.
 fn log_of(arguments: &str) -> String {

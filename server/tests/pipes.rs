@@ -1,6 +1,8 @@
 //! Where output goes: readers that leave, pause or never wait, disks that are full, terminals.
 #![allow(clippy::disallowed_methods)]
 
+use crate::support;
+
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -11,12 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{Fanwire, run};
-
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
+use support::{run, serve};
 
 fn fanwire(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));

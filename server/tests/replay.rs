@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::process::Signal;
 
-use support::{Fanwire, run};
+use support::{Fanwire, run, serve, sub};
 
 const MESSAGES: usize = 3_000;
 const TOPICS: usize = 3;
@@ -37,11 +37,8 @@ fn recording(directory: &Path, name: &str) -> (PathBuf, Vec<String>) {
     (path, expected)
 }
 
-fn sub(url: &str, topic: usize) -> Fanwire {
-    let name = format!("test/{topic}");
-    let mut running = Fanwire::start_with(&["sub", url, &name, "--count", &(MESSAGES / TOPICS).to_string()], b"");
-    running.stderr_line("subscribed to");
-    running
+fn sub_to(url: &str, topic: usize) -> Fanwire {
+    sub(url, &[&format!("test/{topic}"), "--count", &(MESSAGES / TOPICS).to_string()])
 }
 
 fn assert_all_arrived(subscribers: Vec<Fanwire>, expected: &[String]) {
@@ -62,7 +59,7 @@ fn an_embedded_engine_waits_for_its_subscribers_and_for_their_last_byte() {
             path.display()
         ));
         let url = format!("ws://{address}");
-        let subscribers: Vec<Fanwire> = (0..TOPICS).map(|topic| sub(&url, topic)).collect();
+        let subscribers: Vec<Fanwire> = (0..TOPICS).map(|topic| sub_to(&url, topic)).collect();
         let (code, _, log) = replay.finish();
         assert_eq!(code, 0, "{log}");
         assert_all_arrived(subscribers, &expected);
@@ -73,9 +70,8 @@ fn an_embedded_engine_waits_for_its_subscribers_and_for_their_last_byte() {
 fn a_recording_reaches_the_subscribers_of_another_server() {
     let directory = tempfile::tempdir().unwrap();
     let (path, expected) = recording(directory.path(), "a.ndjson.gz");
-    let (_server, address) = Fanwire::listening("serve --listen 127.0.0.1:0");
-    let url = format!("ws://{address}");
-    let subscribers: Vec<Fanwire> = (0..TOPICS).map(|topic| sub(&url, topic)).collect();
+    let (_server, url) = serve("");
+    let subscribers: Vec<Fanwire> = (0..TOPICS).map(|topic| sub_to(&url, topic)).collect();
     let (code, _, log) = run(&["replay", path.to_str().unwrap(), "--to", &url, "--speed", "1"], b"");
     assert_eq!(code, 0, "{log}");
     assert_all_arrived(subscribers, &expected);

@@ -1,6 +1,8 @@
 //! `sub --state`: nothing missing and nothing twice, however it ends.
 #![allow(clippy::disallowed_methods)]
 
+use crate::support;
+
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,19 +11,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Fanwire, PATIENCE, run};
+use support::{Fanwire, PATIENCE, publish, run, serve};
 
 const FORMS: [&str; 4] = ["json", "msgpack", "batch", "batch+lz4"];
 
-fn serve(more: &str) -> (Fanwire, String) {
-    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
-    (server, format!("ws://{address}"))
-}
-
-fn publish(url: &str, topic: &str, lines: std::ops::Range<usize>) {
+fn publish_lines(url: &str, topic: &str, lines: std::ops::Range<usize>) {
     let text: String = lines.map(|n| format!("{topic} {n}\n")).collect();
-    let (code, _, log) = run(&["pub", url, topic], text.as_bytes());
-    assert_eq!(code, 0, "{log}");
+    publish(url, &[topic], &text);
 }
 
 fn lines_of(topic: &str, lines: std::ops::Range<usize>) -> Vec<String> {
@@ -57,9 +53,9 @@ fn a_topic_born_while_it_was_away_comes_whole() {
         first.signal(Signal::TERM);
         assert_eq!(ended_with(first, 128 + 15), Vec::<String>::new());
         let (one, two) = (format!("{form}/one"), format!("{form}/two"));
-        publish(&url, &one, 0..5);
+        publish_lines(&url, &one, 0..5);
         assert_eq!(ended_with(with(&["--count", "3"]), 0), lines_of(&one, 0..3), "{form}");
-        publish(&url, &two, 0..4);
+        publish_lines(&url, &two, 0..4);
         let mut came = ended_with(with(&["--count", "6"]), 0);
         came.sort();
         assert_eq!(came, [lines_of(&one, 3..5), lines_of(&two, 0..4)].concat(), "{form}");
@@ -75,7 +71,7 @@ fn what_is_not_kept_of_a_topic_born_meanwhile_is_a_gap() {
     let first = sub(&arguments);
     first.signal(Signal::INT);
     ended_with(first, 128 + 2);
-    publish(&url, "a", 0..5);
+    publish_lines(&url, "a", 0..5);
     let came = ended_with(sub(&[&arguments[..], &["--count", "2"]].concat()), 0);
     assert!(came[0].contains(r#""from":1,"to":3,"reason":"retention""#), "{came:?}");
     assert!(came[1].contains("\"a 3\"") && came[2].contains("\"a 4\"") && came.len() == 3, "{came:?}");
@@ -86,11 +82,11 @@ fn a_pattern_that_was_not_asked_for_before_begins_with_the_last_value() {
     let (_server, url) = serve("");
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    publish(&url, "old/a", 0..3);
-    publish(&url, "more/a", 0..3);
+    publish_lines(&url, "old/a", 0..3);
+    publish_lines(&url, "more/a", 0..3);
     let state = state.to_str().unwrap();
     assert_eq!(ended_with(sub(&[&url, "old/*", "--state", state, "--count", "1"]), 0), ["old/a 2"]);
-    publish(&url, "old/b", 0..2);
+    publish_lines(&url, "old/b", 0..2);
     let mut came = ended_with(sub(&[&url, "old/*", "more/*", "--state", state, "--count", "3"]), 0);
     came.sort();
     assert_eq!(came, ["more/a 2", "old/b 0", "old/b 1"]);
@@ -144,7 +140,7 @@ fn more_topics_than_a_request_can_name_are_an_error_before_anything_is_lost() {
     let part = folder.path().join("part");
     fs::copy(folder.path().join("state"), &part).unwrap();
     let first = format!("{long}/0");
-    publish(&url, &first, 0..2);
+    publish_lines(&url, &first, 0..2);
     let is_printed = out.lines().any(|line| line == "0");
     let expected = [if is_printed { vec![] } else { vec!["0".to_owned()] }, lines_of(&first, 0..2)].concat();
     let count = expected.len().to_string();
@@ -163,9 +159,9 @@ fn what_could_not_be_written_comes_again() {
     let arguments = ["sub", &*url, "a", "--state", state.to_str().unwrap()];
     fs::write(&state, "").unwrap();
     let first = sub(&[&arguments[1..], &["--count", "2"]].concat());
-    publish(&url, "a", 0..2);
+    publish_lines(&url, "a", 0..2);
     assert_eq!(ended_with(first, 0), lines_of("a", 0..2), "an empty file is a state that begins");
-    publish(&url, "a", 2..2_000);
+    publish_lines(&url, "a", 2..2_000);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_fanwire")).args(arguments).stdout(full).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
@@ -180,14 +176,14 @@ fn a_hangup_leaves_the_state_and_an_unwritable_one_is_found_at_once() {
     let state = folder.path().join("state");
     let arguments = [&*url, "a", "--state", state.to_str().unwrap()];
     let mut first = sub(&arguments);
-    publish(&url, "a", 0..3);
+    publish_lines(&url, "a", 0..3);
     first.stdout_line("a 2");
     // While it runs, nobody else goes on from there.
     let (code, _, log) = run(&[&["sub"], &arguments[..]].concat(), b"");
     assert!(code == 74 && log.contains("in use"), "{code}: {log}");
     first.signal(Signal::HUP);
     ended_with(first, 128 + 1);
-    publish(&url, "a", 3..5);
+    publish_lines(&url, "a", 3..5);
     assert_eq!(ended_with(sub(&[&arguments[..], &["--count", "2"]].concat()), 0), lines_of("a", 3..5));
     // Nobody listens there: it does not come so far.
     for nowhere in [folder.path().join("no/state"), folder.path().to_owned()] {
@@ -264,7 +260,7 @@ fn killed_at_any_moment_a_file_has_every_line_once() {
         let mut published = 0;
         for round in 0..25 {
             let mut subscriber = Appending::start(&url, folder.path(), form, &topic, None);
-            publish(&url, &topic, published..published + 400);
+            publish_lines(&url, &topic, published..published + 400);
             published += 400;
             // Another number of lines each time, and now and then none of the new ones.
             subscriber.wait_for(published - (round * 97) % 401);
@@ -287,7 +283,7 @@ fn cut_off_at_any_byte_of_its_output_a_file_has_every_line_once() {
             let folder = tempfile::tempdir().unwrap();
             let topic = format!("logs/{n}/{start}");
             begin(&url, folder.path(), &topic);
-            publish(&url, &topic, 0..500);
+            publish_lines(&url, &topic, 0..500);
             fs::write(folder.path().join("out"), format!("{}\n", "-".repeat(start))).unwrap();
             let mut limited = Appending::start(&url, folder.path(), "json", &topic, Some(&wrapper));
             limited.wait_for(usize::MAX);

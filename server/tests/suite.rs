@@ -4,11 +4,14 @@ mod support;
 #[path = "support/tree.rs"]
 mod tree;
 
+mod attacks;
 mod commands;
 mod demo;
 mod doctor;
+mod ends;
 mod forms;
 mod links;
+mod notices;
 mod pipes;
 mod probes;
 mod protocol_client;

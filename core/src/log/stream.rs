@@ -221,6 +221,7 @@ impl Log {
     }
 
     /// Number of frames held.
+    #[cfg(test)]
     pub fn frames(&self) -> usize {
         self.index.len()
     }
@@ -229,14 +230,6 @@ impl Log {
     #[inline]
     pub fn segments(&self) -> usize {
         self.segments.len()
-    }
-
-    /// True if forgetting the oldest segment leaves a frame.
-    pub fn can_forget(&self) -> bool {
-        match (self.segments.front(), self.index.back()) {
-            (Some(oldest), Some(newest)) => newest.offset >= oldest.end(),
-            _ => false,
-        }
     }
 
     /// The newest frame.

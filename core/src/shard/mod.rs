@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 #[cfg(any(test, fuzzing))]
 pub use budget::TURN_STEPS_MAX;
+#[cfg(feature = "bench")]
 pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::{Command, Mailbox, ShardStats, Shared};

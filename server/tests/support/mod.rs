@@ -190,6 +190,25 @@ fn lines(source: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receiver
 }
 
+/// Starts `serve` on a free port; hands back its URL as well.
+pub fn serve(more: &str) -> (Fanwire, String) {
+    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 {more}"));
+    (server, format!("ws://{address}"))
+}
+
+/// Starts `sub URL ARGUMENTS`, which is in force when this returns.
+pub fn sub(url: &str, arguments: &[&str]) -> Fanwire {
+    let mut running = Fanwire::start_with(&[&["sub", url], arguments].concat(), b"");
+    running.stderr_line("subscribed to");
+    running
+}
+
+/// Runs `pub URL ARGUMENTS` with these lines; all of them are taken.
+pub fn publish(url: &str, arguments: &[&str], lines: &str) {
+    let (code, _, log) = run(&[&["pub", url], arguments].concat(), lines.as_bytes());
+    assert_eq!(code, 0, "{log}");
+}
+
 /// Runs `fanwire` to its end.
 pub fn run(arguments: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, String) {
     Fanwire::start_with(arguments, stdin).finish()

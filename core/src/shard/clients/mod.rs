@@ -7,7 +7,9 @@ mod conn;
 mod extra;
 mod wheel;
 
-pub use conn::{Conn, Flags, HalfSent, NO_TOPIC, Phase};
+#[cfg(test)]
+pub use conn::Flags;
+pub use conn::{Conn, HalfSent, NO_TOPIC, Phase};
 pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, PlannedClose};
 pub use wheel::{Moment, NODE_BYTES, Wheel};
 

@@ -415,9 +415,4 @@ impl Subscriptions {
         }
         Progress::Done
     }
-
-    /// True if a connection has no subscription of any kind.
-    pub fn has_left(&self, slot: u32) -> bool {
-        self.subscribers.get(slot as usize).is_none_or(|s| s.first == NONE && s.asked.is_empty())
-    }
 }
