@@ -11,7 +11,6 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait for stderr.
 const LINES_MAX: usize = 1_024;
@@ -158,33 +157,6 @@ impl Write for PatientStderr {
                 written => return Ok(written?),
             }
         }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Where log lines go.
-#[derive(Clone, Copy, Debug)]
-pub struct Log;
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        Log
-    }
-}
-
-impl Write for Log {
-    /// Called once a line, with all of it.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match STDERR.get() {
-            Some(lines) => lines.put(line.to_vec()),
-            None => _ = io::stderr().write_all(line),
-        }
-        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

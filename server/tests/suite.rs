@@ -1,5 +1,7 @@
 //! The binary's integration tests in one program, so that there is one to build and to link: a module for each subject.
 
+#![allow(clippy::disallowed_macros, reason = "a test's own output, that its runner reads")]
+
 mod support;
 #[path = "support/tree.rs"]
 mod tree;

@@ -29,10 +29,13 @@ pub enum Unit {
     List,
 }
 
+/// A word of a choice, and how it is chosen.
+pub type Word = (&'static str, fn(&mut Config));
+
 /// One word out of a few, each with what it sets.
 pub struct Choice {
     pub get: fn(&Config) -> &'static str,
-    pub words: &'static [(&'static str, fn(&mut Config))],
+    pub words: &'static [Word],
 }
 
 /// What a setting's value is.

@@ -29,9 +29,11 @@ pub const SENDS_UNTIL_NS: u64 = 1_000_000;
 
 /// The most by which one piece of work may go over its budget: the last request, frame, record or send that still began within it.
 /// The largest are a message of 64 MiB that is copied once, and a compressed one of 256 KiB.
+#[cfg(any(test, fuzzing))]
 pub const OVERSHOOT_MAX: u32 = 3 * (64 << 10);
 
 /// Steps of one turn, at most.
+#[cfg(any(test, fuzzing))]
 pub const TURN_STEPS_MAX: u64 = (limit::INPUT
     + limit::REQUESTS
     + limit::NEW_TOPICS
@@ -66,6 +68,7 @@ impl Budget {
     }
 
     /// Steps done.
+    #[cfg(test)]
     pub const fn spent(&self) -> u32 {
         self.spent
     }

@@ -43,6 +43,7 @@ impl<T> Table<T> {
     }
 
     /// One past the highest number ever used.
+    #[cfg(any(test, fuzzing))]
     pub fn end(&self) -> u32 {
         self.records.len() as u32
     }

@@ -165,6 +165,7 @@ impl Lanes {
     }
 
     /// All streams in use.
+    #[cfg(any(test, fuzzing))]
     pub fn streams(&self) -> impl Iterator<Item = (u32, &Stream)> {
         (0..self.streams.end()).map(|id| (id, &self.streams[id])).filter(|(_, s)| s.is_in_use())
     }

@@ -63,6 +63,7 @@ impl Default for List {
 
 impl List {
     /// True if there are none.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.first == NONE
     }
@@ -220,6 +221,7 @@ impl Asked {
     }
 
     /// A subscription's text, while new topics are wanted for it.
+    #[cfg(test)]
     pub fn text(&self, record: u32) -> &str {
         let entry = self.records[record].entry;
         if entry == NONE { "" } else { &self.texts[entry].text }

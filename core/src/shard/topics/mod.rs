@@ -178,11 +178,11 @@ mod tests {
 
     #[test]
     fn the_first_pattern_that_matches_decides() {
-        let mut config = Config::default();
-        config.topics = vec![
+        let topics = vec![
             TopicConfig { pattern: "a/*".into(), lane_bytes: Some(1 << 20), ..TopicConfig::default() },
             TopicConfig { pattern: "**".into(), policy: SlowPolicy::Latest, ..TopicConfig::default() },
         ];
+        let config = Config { topics, ..Config::default() };
         let keeps = Keeps::of("a/b", &config);
         assert_eq!(
             (keeps.lane_bytes, keeps.policy, keeps.batch_window_ns),
