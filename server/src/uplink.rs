@@ -198,19 +198,18 @@ impl Uplink {
         loop {
             let heard = self.close_in_order()?;
             let broken = match heard {
-                None => format!("{} did not confirm the end", self.target.url),
+                None => "the end was not confirmed".to_owned(),
                 Some(Heard::Closed(closed)) if closed.code == CloseCode::NORMAL.to_u16() => {
                     let Uplink { published, payload_bytes, refused, .. } = self;
                     return Ok(Published { messages: published, bytes: payload_bytes, refused });
                 }
                 Some(Heard::Closed(closed)) => {
-                    let what = format!("{}: {closed}", self.target.url);
                     if !retry::is_passing(&closed) {
-                        return Err(self.lost(Exit::Failed, &what));
+                        return Err(self.lost(Exit::Failed, &closed.to_string()));
                     }
-                    what
+                    closed.to_string()
                 }
-                Some(Heard::NotNow(why)) => format!("{}: {why}", self.target.url),
+                Some(Heard::NotNow(why)) => why,
             };
             if self.window.is_none() || self.is_stopped() {
                 return Err(self.lost(Exit::Failed, &broken));
@@ -240,12 +239,9 @@ impl Uplink {
     }
 
     fn lost(&self, exit: Exit, what: &str) -> Failure {
-        let certain = self.window.as_ref().map_or(0, |window| self.published - window.len() as u64);
-        let uncertain = self.published - certain;
-        Failure::message(
-            exit,
-            format!("{what}: some of the last {uncertain} messages of {} may be lost", self.published),
-        )
+        let uncertain = self.window.as_ref().map_or(self.published, |window| window.len() as u64);
+        let of = format!("some of the last {uncertain} of {} messages may be lost", self.published);
+        Failure::message(exit, format!("{}: {what}: {of}", self.target.url))
     }
 
     /// Lets bytes move. True: the other descriptor can be read.
@@ -260,7 +256,7 @@ impl Uplink {
             None => return Ok(is_readable),
             Some(Heard::Closed(closed)) if self.window.is_none() || !retry::is_passing(&closed) => {
                 let exit = if closed.is_violation { Exit::Protocol } else { Exit::Io };
-                return Err(self.lost(exit, &format!("{}: {closed}", self.target.url)));
+                return Err(self.lost(exit, &closed.to_string()));
             }
             Some(Heard::Closed(closed)) => closed.to_string(),
             Some(Heard::NotNow(why)) => why,

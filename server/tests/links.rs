@@ -3,7 +3,7 @@
 
 use crate::support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -190,26 +190,41 @@ fn errors_that_pass_are_come_back_from() {
 fn a_publisher_that_comes_back_loses_nothing_and_keeps_the_order() {
     let (_server, url) = serve("--lane-bytes 64MiB");
     let bridge = Bridge::to(&url, &[]);
-    let count = 60_000;
-    let text: String = (0..count).map(|n| format!("{n} {}\n", "x".repeat(n % 200))).collect();
+    let (parts, lines) = (4, 15_000);
     let mut subscriber = start(&["sub", &url, "a"]);
     subscriber.stderr_line("subscribed to");
-    let mut publisher = Fanwire::start_with(&["pub", &bridge.url, "a", "--reconnect"], text.as_bytes());
-    for at in [5_000, 25_000, 45_000] {
-        subscriber.stdout_line(&format!("{at} "));
-        bridge.cut();
-        publisher.stderr_line("connecting again");
+    let mut publisher = std::process::Command::new(env!("CARGO_BIN_EXE_fanwire"))
+        .args(["pub", &bridge.url, "a", "--reconnect"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = publisher.stdin.take().unwrap();
+    let mut log = BufReader::new(publisher.stderr.take().unwrap()).lines();
+    let mut next = 0;
+    let mut come_up_to = |wanted: usize| {
+        while next < wanted {
+            let line = subscriber.stdout_line(" ");
+            let n: usize = line.split(' ').next().unwrap().parse().unwrap();
+            // What comes twice comes in order, and every line comes.
+            assert!(n <= next, "{n} came before {next}");
+            next += usize::from(n == next);
+        }
+    };
+    for part in 0..parts {
+        let text: String = (0..lines).map(|n| format!("{} {}\n", part * lines + n, "x".repeat(n % 200))).collect();
+        stdin.write_all(text.as_bytes()).unwrap();
+        if part + 1 < parts {
+            // In the middle of it, or behind its end: it has to come back either way, for its input goes on.
+            come_up_to(part * lines + 5_000);
+            bridge.cut();
+            assert!(log.any(|line| line.unwrap().contains("connecting again")));
+        }
     }
-    let (code, _, log) = publisher.finish();
-    assert_eq!(code, 0, "{log}");
-    // From the last cut on: what comes twice comes in order, and every line comes.
-    let mut next = 45_001;
-    while next < count {
-        let line = subscriber.stdout_line(" ");
-        let n: usize = line.split(' ').next().unwrap().parse().unwrap();
-        assert!(n <= next, "{n} came before {next}");
-        next += usize::from(n == next);
-    }
+    drop(stdin);
+    come_up_to(parts * lines);
+    log.for_each(drop);
+    assert_eq!(publisher.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -239,10 +254,11 @@ fn a_signal_ends_what_waits_for_an_answer() {
 #[test]
 fn a_signal_ends_what_waits_for_input() {
     let (_server, url) = serve("");
-    let recorded = b"{\"topic\":\"a\",\"t_us\":0,\"data\":\"here\"}\n";
-    for arguments in
-        [&["pub", &*url, "a"][..], &["replay", "-", "--to", &*url], &["replay", "-", "--listen", "127.0.0.1:0"]]
-    {
+    for (topic, arguments) in [
+        ("one", &["pub", &*url, "one"][..]),
+        ("two", &["replay", "-", "--to", &*url]),
+        ("three", &["replay", "-", "--listen", "127.0.0.1:0"]),
+    ] {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fanwire"))
             .args(arguments)
             .stdin(std::process::Stdio::piped())
@@ -251,11 +267,12 @@ fn a_signal_ends_what_waits_for_input() {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(recorded).unwrap();
+        writeln!(stdin, r#"{{"topic":"{topic}","t_us":0,"data":"here"}}"#).unwrap();
+        // It is at work once something of it can be seen.
         if arguments.contains(&"--listen") {
             child.stdout.take().unwrap().read_exact(&mut [0; 9]).unwrap();
         } else {
-            let (code, _, log) = run(&["sub", &url, "a", "--count", "1"], b"");
+            let (code, _, log) = run(&["sub", &url, topic, "--count", "1"], b"");
             assert_eq!(code, 0, "{log}");
         }
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
