@@ -9,6 +9,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use fanwire::Event;
+use fanwire::binding::SHARD_ENDED;
 
 use crate::engine::{fw_engine, host};
 use crate::guard::{guard, guard_value};
@@ -131,7 +132,7 @@ fn poll(host: &Host, inbox: &mut Inbox, capacity: usize, timeout_ms: u32) -> Out
             return Ok(());
         }
         if host.engine().is_ok_and(|engine| !engine.is_running()) && !host.is_stopped() {
-            return Err(Failure::new(fw_status::FW_STOPPED, "a shard has ended because of a bug in fanwire"));
+            return Err(Failure::new(fw_status::FW_STOPPED, SHARD_ENDED));
         }
         let rest = match until {
             None => -1,

@@ -32,8 +32,11 @@ pub enum Unit {
 /// One word out of a few, each with what it sets.
 pub struct Choice {
     pub get: fn(&Config) -> &'static str,
-    pub words: &'static [(&'static str, fn(&mut Config))],
+    pub words: &'static [Word],
 }
+
+/// A word, and what sets it.
+pub type Word = (&'static str, fn(&mut Config));
 
 /// What a setting's value is.
 pub enum Kind {
