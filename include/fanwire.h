@@ -321,6 +321,14 @@ typedef struct fw_topic_config {
     uint64_t batch_window_us;
 } fw_topic_config;
 
+/// A setting by its name: docs/reference/settings.md lists them.
+typedef struct fw_setting {
+    /// Its name: "limits.ping_every".
+    const char *name;
+    /// Its value as text: "64MiB", "5s", "true", "epoll". A list is written with commas, topics one a line.
+    const char *value;
+} fw_setting;
+
 /// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
 typedef struct fw_config {
     /// Set by fw_config_init.
@@ -393,6 +401,13 @@ typedef struct fw_config {
     /// Milliseconds over which fw_engine_shutdown spreads its closes (with 1012), so that clients do not all come back at once; at
     /// most half of the time that the shutdown has. 0: each is closed (with 1001) as soon as it has everything.
     uint64_t close_window_ms;
+    /// Bytes that the kernel may hold unsent for one connection, about: what a critical message may have to wait behind on a
+    /// thin link.
+    uint64_t unsent_bytes_max;
+    /// Any settings by their names: they hold instead of what the fields above say, a later one instead of an earlier one.
+    const struct fw_setting *settings;
+    /// How many.
+    size_t settings_count;
 } fw_config;
 
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
@@ -599,38 +614,13 @@ const char *fw_status_str(int32_t status);
 fw_status fw_config_init(struct fw_config *config,
                          uint32_t struct_size);
 
-/// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
-/// no signal mask but in its own threads, where all signals are blocked.
+/// Says whether a setting can have this value, without an engine: for a host that reads settings from a file or its users.
+/// What settings have to do with each other, and with the machine, is seen by fw_start. fw_last_error names the values that
+/// are allowed, or the setting whose name is nearest.
 ///
-/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds.
-/// Fails: FW_NULL, FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG, FW_NO_URING, FW_CANNOT_LISTEN, FW_SYSTEM, FW_TOO_MANY;
-/// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
-fw_status fw_start(const struct fw_config *config,
-                   struct fw_engine **engine);
-
-/// Ends an engine in good order: takes no more connections and messages, delivers what was published, closes every client
-/// with 1001. What is not done after `deadline_ms` is cut off. Runs the release callbacks of all messages by reference. The
-/// handle stays: fw_poll_events has the last events, fw_read_stats the last numbers, and all else answers FW_STOPPED.
-///
-/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: up to about `deadline_ms`.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback); FW_TIMED_OUT if something was cut off; FW_STOPPED
-/// if it was stopped before (waits for another thread that is about it).
-fw_status fw_shutdown(struct fw_engine *engine,
-                      uint32_t deadline_ms);
-
-/// Ends an engine at once: connections are reset, what was not delivered is lost. All else as fw_shutdown.
-///
-/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: for milliseconds.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback), FW_STOPPED if it was stopped before.
-fw_status fw_stop(struct fw_engine *engine);
-
-/// Frees an engine, with all its topics and claimed buffers; stops it first if it runs (fw_stop). Waits for the calls that
-/// other threads are making with it, and makes those that wait return. Every handle of it is FW_BAD_HANDLE from now on,
-/// and what fw_poll_events lent is gone. In a forked child: does nothing.
-///
-/// Frees: the engine. Threads: any, but not inside a release callback. Blocks: until other threads' calls have returned.
-/// Fails: FW_NULL, FW_BAD_HANDLE (freed before), FW_FORKED, FW_BUSY (inside a callback).
-fw_status fw_engine_free(struct fw_engine *engine);
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never. Fails: FW_NULL, FW_NOT_UTF8, FW_BAD_CONFIG.
+fw_status fw_setting_check(const char *name,
+                           const char *value);
 
 /// Sets `*is_running`: false after a shutdown, or when a shard has failed: see fw_failure.
 ///
@@ -687,6 +677,39 @@ fw_status fw_memory_plan(const struct fw_engine *engine,
                          char *buffer,
                          size_t size,
                          size_t *length);
+
+/// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
+/// no signal mask but in its own threads, where all signals are blocked.
+///
+/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds.
+/// Fails: FW_NULL, FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG, FW_NO_URING, FW_CANNOT_LISTEN, FW_SYSTEM, FW_TOO_MANY;
+/// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
+fw_status fw_start(const struct fw_config *config,
+                   struct fw_engine **engine);
+
+/// Ends an engine in good order: takes no more connections and messages, delivers what was published, closes every client
+/// with 1001. What is not done after `deadline_ms` is cut off. Runs the release callbacks of all messages by reference. The
+/// handle stays: fw_poll_events has the last events, fw_read_stats the last numbers, and all else answers FW_STOPPED.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: up to about `deadline_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback); FW_TIMED_OUT if something was cut off; FW_STOPPED
+/// if it was stopped before (waits for another thread that is about it).
+fw_status fw_shutdown(struct fw_engine *engine,
+                      uint32_t deadline_ms);
+
+/// Ends an engine at once: connections are reset, what was not delivered is lost. All else as fw_shutdown.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: for milliseconds.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BUSY (inside a callback), FW_STOPPED if it was stopped before.
+fw_status fw_stop(struct fw_engine *engine);
+
+/// Frees an engine, with all its topics and claimed buffers; stops it first if it runs (fw_stop). Waits for the calls that
+/// other threads are making with it, and makes those that wait return. Every handle of it is FW_BAD_HANDLE from now on,
+/// and what fw_poll_events lent is gone. In a forked child: does nothing.
+///
+/// Frees: the engine. Threads: any, but not inside a release callback. Blocks: until other threads' calls have returned.
+/// Fails: FW_NULL, FW_BAD_HANDLE (freed before), FW_FORKED, FW_BUSY (inside a callback).
+fw_status fw_engine_free(struct fw_engine *engine);
 
 /// Sends a message to one connection, past all topics: the `connection` of an event. Copies it. A connection that is gone by
 /// the time its shard looks is no error.

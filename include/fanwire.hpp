@@ -226,6 +226,19 @@ struct Config {
     std::vector<std::string> allowed_origins;
     // Shards run on these, in turn; empty: as in base.
     std::vector<std::uint32_t> cpus;
+
+    // Any setting by its name ("limits.ping_every", "5s"): holds instead of what the rest says. Refused at once if there is
+    // no such setting, or it cannot have that value.
+    Returned<void> set(std::string name, std::string value) {
+        const fw_status code = fw_setting_check(name.c_str(), value.c_str());
+        if (code == FW_OK)
+            settings_.emplace_back(std::move(name), std::move(value));
+        return detail::give(code);
+    }
+    const std::vector<std::pair<std::string, std::string>> &settings() const noexcept { return settings_; }
+
+private:
+    std::vector<std::pair<std::string, std::string>> settings_;
 };
 
 // One event; its views are valid until the next poll of the engine.
@@ -483,6 +496,13 @@ public:
             raw.allowed_origins = origins.data();
             raw.allowed_origins_count = origins.size();
         }
+        std::vector<fw_setting> settings;
+        if (raw.settings_count > 0)
+            settings.assign(raw.settings, raw.settings + raw.settings_count);
+        for (const auto &[name, value] : config.settings())
+            settings.push_back(fw_setting{name.c_str(), value.c_str()});
+        raw.settings = settings.data();
+        raw.settings_count = settings.size();
         fw_engine *handle = nullptr;
         const fw_status code = fw_start(&raw, &handle);
         return detail::give<Engine>(code, [&] { return Engine(handle); });

@@ -125,7 +125,7 @@ counters! { ($)
     Total closed in "connections",
     /// Connections closed for breaking the protocol (1002, 1007, 1009, 1008).
     Total violations in "connections",
-    /// Connections closed because they were too slow for their critical messages, or their rest could not be kept.
+    /// Connections closed: too slow for critical messages, or no room for their rest.
     Total evicted in "connections",
     /// Connections closed because they did not answer a ping.
     Total pongs_missed in "connections",

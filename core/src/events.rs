@@ -32,6 +32,11 @@ impl Events {
         Self { shared, bell, turn: 0, has_told_failure: false }
     }
 
+    /// What rings when there are some.
+    pub(crate) fn bell(&self) -> Arc<EventFd> {
+        self.bell.clone()
+    }
+
     /// The next event, if there is one. Shards take turns; the events of one connection come in order.
     #[expect(clippy::should_implement_trait, reason = "None means not now, not the end")]
     pub fn next(&mut self) -> Option<Event> {

@@ -15,6 +15,8 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+#[doc(hidden)]
+pub mod binding;
 mod config;
 mod counters;
 mod driver;

@@ -4,6 +4,7 @@
 //! it starts (`super::super::driver` is `crate::driver`) and held against the rules of the module it stands in. Comments,
 //! strings and `#[cfg(test)]` items do not count. Knows Rust's tokens as far as that needs; knows nothing of the engine.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -196,6 +197,22 @@ fn no_source_file_is_too_long() {
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
+/// Where no file may need one that needs it: each can be read without the others in its circle.
+const WITHOUT_CIRCLES: [&str; 3] = ["ffi/src", "python/src", "core/src/settings"];
+
+#[test]
+fn files_of_the_bindings_do_not_need_each_other_in_circles() {
+    for folder in WITHOUT_CIRCLES {
+        let root = repository().join(folder);
+        let sources: Vec<(String, String)> = rust_files(&root)
+            .into_iter()
+            .map(|file| (module_of(file.strip_prefix(&root).expect("listed below the root")), read(&file)))
+            .filter(|(module, _)| !module.is_empty() && !is_test_module(module))
+            .collect();
+        assert_eq!(circles(&sources), Vec::<String>::new(), "import circles in {folder}");
+    }
+}
+
 #[test]
 fn every_rule_has_a_module_to_hold() {
     for rule in RULES {
@@ -326,6 +343,22 @@ mod the_checker_itself {
     }
 
     #[test]
+    fn finds_planted_circles() {
+        let found = |files: &[(&str, &str)]| {
+            let sources: Vec<_> = files.iter().map(|(module, text)| (module.to_string(), text.to_string())).collect();
+            circles(&sources)
+        };
+        assert_eq!(found(&[("a", "use crate::b::B;"), ("b", "use super::a;")]), ["a, b"]);
+        assert_eq!(
+            found(&[("a", "use crate::b;"), ("b", "fn f() { crate::c::g() }"), ("c", "use crate::a::A;")]),
+            ["a, b, c"]
+        );
+        assert_eq!(found(&[("a", "use crate::b;"), ("b", "use crate::c::B;"), ("c", "")]), [""; 0]);
+        assert_eq!(found(&[("a", "use crate::b;"), ("b", "#[cfg(test)] mod tests { use crate::a; }")]), [""; 0]);
+        assert_eq!(found(&[("a", "use self::b::B;"), ("a::b", "use super::b::C;")]), [""; 0], "itself");
+    }
+
+    #[test]
     fn finds_planted_keywords() {
         let code = format!("{UNSAFE} fn f() {{}}");
         assert!(unsafe_fault("core/src/log/mod.rs", &code).is_some());
@@ -372,6 +405,36 @@ fn own_dependencies(manifest: &str) -> Vec<String> {
         .filter(|line| line.starts_with("fanwire") && !line.starts_with("fanwire-types"))
         .map(str::to_owned)
         .collect()
+}
+
+/// Every set of modules that need each other, by the order of their names. A module's own parts count as it.
+fn circles(sources: &[(String, String)]) -> Vec<String> {
+    let top = |module: &str| module.split("::").next().unwrap_or_default().to_owned();
+    let needs: BTreeSet<(String, String)> = sources
+        .iter()
+        .flat_map(|(module, text)| named_paths(module, text).into_iter().map(move |(_, path)| (top(module), path)))
+        .filter_map(|(from, path)| Some((from, top(path.strip_prefix("crate::")?))))
+        .filter(|(from, to)| from != to && sources.iter().any(|(module, _)| top(module) == *to))
+        .collect();
+    let reached = |from: &str| {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![from.to_owned()];
+        while let Some(module) = next.pop() {
+            for (_, to) in needs.iter().filter(|(from, _)| *from == module) {
+                if seen.insert(to.clone()) {
+                    next.push(to.clone());
+                }
+            }
+        }
+        seen
+    };
+    let modules: BTreeSet<String> = sources.iter().map(|(module, _)| top(module)).collect();
+    let circle_of = |module: &String| -> Vec<String> {
+        reached(module).into_iter().filter(|other| reached(other).contains(module)).collect()
+    };
+    let found: BTreeSet<String> =
+        modules.iter().map(circle_of).filter(|circle| !circle.is_empty()).map(|circle| circle.join(", ")).collect();
+    found.into_iter().collect()
 }
 
 /// `file:line: text` for each line of a manifest that switches on `fanwire::bench` for a build that might ship.

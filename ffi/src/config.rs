@@ -102,6 +102,16 @@ pub struct fw_topic_config {
     pub batch_window_us: u64,
 }
 
+/// A setting by its name: docs/reference/settings.md lists them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fw_setting {
+    /// Its name: "limits.ping_every".
+    pub name: *const c_char,
+    /// Its value as text: "64MiB", "5s", "true", "epoll". A list is written with commas, topics one a line.
+    pub value: *const c_char,
+}
+
 /// What an engine is made with. Fill it with FW_CONFIG_INIT, then change what matters. fw_start copies all of it.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -176,13 +186,20 @@ pub struct fw_config {
     /// Milliseconds over which fw_engine_shutdown spreads its closes (with 1012), so that clients do not all come back at once; at
     /// most half of the time that the shutdown has. 0: each is closed (with 1001) as soon as it has everything.
     pub close_window_ms: u64,
+    /// Bytes that the kernel may hold unsent for one connection, about: what a critical message may have to wait behind on a
+    /// thin link.
+    pub unsent_bytes_max: u64,
+    /// Any settings by their names: they hold instead of what the fields above say, a later one instead of an earlier one.
+    pub settings: *const fw_setting,
+    /// How many.
+    pub settings_count: usize,
 }
 
 /// Bytes of the first version's struct: what every header has at least.
 const FIRST_BYTES: usize = offset_of!(fw_config, events_messages) + size_of::<u32>();
 
-/// Events that may wait on one shard, at most.
-const EVENTS_CAPACITY_MAX: u32 = 1 << 20;
+/// Settings by name, at most: beyond it is a number that was never set.
+const SETTINGS_MAX: usize = 1 << 20;
 
 const LISTEN: &std::ffi::CStr = c"127.0.0.1:9001";
 
@@ -231,6 +248,9 @@ impl Default for fw_config {
             events_capacity: events.capacity as u32,
             events_messages: u32::from(events.messages),
             close_window_ms: limits.close_window.as_millis() as u64,
+            unsent_bytes_max: limits.unsent_bytes_max as u64,
+            settings: ptr::null(),
+            settings_count: 0,
         }
     }
 }
@@ -277,10 +297,36 @@ pub fn read(config: *const fw_config) -> Outcome<Config> {
     let to = ptr::from_mut(&mut whole).cast::<u8>();
     // SAFETY: `bytes` is what the host has, and at most what `whole` has.
     unsafe { to.copy_from_nonoverlapping(config.cast::<u8>(), bytes) };
-    whole.read()
+    let mut read = whole.read()?;
+    whole.apply_settings(&mut read)?;
+    Ok(read)
+}
+
+/// Says whether a setting can have this value, without an engine: for a host that reads settings from a file or its users.
+/// What settings have to do with each other, and with the machine, is seen by fw_start. fw_last_error names the values that
+/// are allowed, or the setting whose name is nearest.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never. Fails: FW_NULL, FW_NOT_UTF8, FW_BAD_CONFIG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_setting_check(name: *const c_char, value: *const c_char) -> fw_status {
+    guard("fw_setting_check", || fw_setting { name, value }.apply(&mut Config::default()))
+}
+
+impl fw_setting {
+    fn apply(&self, config: &mut Config) -> Outcome {
+        let (name, value) = (text::text("name", self.name)?, text::text("value", self.value)?);
+        config.set(name, value).map_err(|error| Failure::new(fw_status::FW_BAD_CONFIG, error.to_string()))
+    }
 }
 
 impl fw_config {
+    fn apply_settings(&self, config: &mut Config) -> Outcome {
+        if self.settings_count > SETTINGS_MAX {
+            return Err(wrong("settings_count", self.settings_count));
+        }
+        text::array(self.settings, self.settings_count)?.iter().try_for_each(|setting| setting.apply(config))
+    }
+
     fn read(&self) -> Outcome<Config> {
         Ok(Config {
             listen: addresses(text::text("listen", self.listen)?)?,
@@ -308,15 +354,16 @@ impl fw_config {
                 message_bytes_max: self.message_bytes_max as usize,
                 request_bytes_max: self.request_bytes_max as usize,
                 handshake_timeout: milliseconds(self.handshake_timeout_ms),
+                handshakes_max: LimitsConfig::default().handshakes_max,
                 ping_every: milliseconds(self.ping_every_ms),
                 idle_timeout: milliseconds(self.idle_timeout_ms),
                 close_timeout: milliseconds(self.close_timeout_ms),
                 close_window: milliseconds(self.close_window_ms),
                 subscriptions_per_connection_max: self.subscriptions_per_connection_max,
-                ..LimitsConfig::default()
+                unsent_bytes_max: self.unsent_bytes_max as usize,
             },
             topics: self.topics()?,
-            events: EventsConfig { capacity: self.events_capacity()?, messages: self.events_messages != 0 },
+            events: EventsConfig { capacity: self.events_capacity as usize, messages: self.events_messages != 0 },
             compression: CompressionConfig {
                 deflate: self.deflate != 0,
                 threshold_bytes: self.compression_threshold_bytes as usize,
@@ -335,14 +382,6 @@ impl fw_config {
             },
             server_name: text::text("server_name", self.server_name)?.to_owned(),
         })
-    }
-
-    fn events_capacity(&self) -> Outcome<usize> {
-        // Taken from the system at once.
-        if self.events_capacity > EVENTS_CAPACITY_MAX {
-            return Err(wrong("events_capacity", self.events_capacity));
-        }
-        Ok(self.events_capacity as usize)
     }
 
     fn cpus(&self) -> Outcome<Option<Vec<usize>>> {
@@ -433,9 +472,79 @@ fn addresses(list: &str) -> Outcome<Vec<SocketAddr>> {
         .collect()
 }
 
+/// Sets how long times are at most, for those who wait.
+pub fn wait_ms(ms: u32) -> Duration {
+    milliseconds(ms.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+
+    use fanwire::settings::{Unit, settings};
+
     use super::*;
+
+    /// The field of `fw_config` that stands for a setting.
+    fn field_of(setting: &fanwire::Setting) -> String {
+        match setting.name {
+            "events.capacity" => "events_capacity".into(),
+            "events.messages" => "events_messages".into(),
+            _ if setting.unit() == Unit::Time => format!("{}_ms", setting.keyword),
+            _ => setting.keyword.into(),
+        }
+    }
+
+    #[test]
+    fn every_setting_is_a_field_and_every_field_a_setting() {
+        let source = include_str!("config.rs");
+        let from = source.find("pub struct fw_config {").unwrap();
+        let body = source[from..].split("\n}").next().unwrap();
+        let mut fields: Vec<&str> =
+            body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()).collect();
+        fields.retain(|field| {
+            !field.ends_with("_count") && !["struct fw_config {", "struct_size", "settings", "pinning"].contains(field)
+        });
+        let mut expected: Vec<String> = settings().map(field_of).collect();
+        fields.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(fields, expected);
+    }
+
+    fn read_with(pairs: &[(&str, &str)]) -> Outcome<Config> {
+        let texts: Vec<_> = pairs.iter().map(|(n, v)| (CString::new(*n).unwrap(), CString::new(*v).unwrap())).collect();
+        let settings: Vec<_> =
+            texts.iter().map(|(name, value)| fw_setting { name: name.as_ptr(), value: value.as_ptr() }).collect();
+        let config = fw_config { settings: settings.as_ptr(), settings_count: settings.len(), ..fw_config::default() };
+        read(&raw const config)
+    }
+
+    #[test]
+    fn every_setting_can_be_given_by_its_name() {
+        for setting in settings() {
+            let default = setting.default();
+            let config =
+                read_with(&[(setting.name, &default)]).unwrap_or_else(|failure| panic!("{setting:?}: {failure:?}"));
+            assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+        }
+        let later =
+            read_with(&[("limits.ping_every", "5s"), ("driver", "epoll"), ("limits.ping_every", "7s")]).unwrap();
+        assert_eq!((later.limits.ping_every, later.driver), (Duration::from_secs(7), DriverChoice::Epoll));
+        for (name, value) in [("limits.ping_evry", "5s"), ("limits.ping_every", "5")] {
+            assert_eq!(read_with(&[(name, value)]).unwrap_err().status, fw_status::FW_BAD_CONFIG);
+        }
+        let many = fw_config { settings_count: SETTINGS_MAX + 1, ..fw_config::default() };
+        assert_eq!(read(&raw const many).unwrap_err().status, fw_status::FW_BAD_CONFIG);
+        let null = fw_config { settings_count: 1, ..fw_config::default() };
+        assert_eq!(read(&raw const null).unwrap_err().status, fw_status::FW_NULL);
+    }
+
+    #[test]
+    fn a_header_that_knew_less_is_read_as_far_as_it_goes() {
+        let mut config = fw_config { unsent_bytes_max: 1, settings_count: 9, ..fw_config::default() };
+        config.struct_size = offset_of!(fw_config, unsent_bytes_max) as u32;
+        assert_eq!(format!("{:?}", read(&raw const config).unwrap()), format!("{:?}", Config::default()));
+    }
 
     #[test]
     fn the_defaults_are_those_of_the_rust_interface() {

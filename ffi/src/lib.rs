@@ -21,10 +21,12 @@ const HAS_PLANTED_PANICS: bool = false;
 
 mod buffer;
 mod config;
+mod connection;
 mod engine;
 mod event;
 mod guard;
 mod host;
+mod life;
 mod publish;
 mod reference;
 mod registry;
@@ -35,7 +37,9 @@ mod topic;
 mod version;
 
 // Constants and types that only the header's readers use.
-pub use config::{fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_slow_policy, fw_topic_config};
+pub use config::{
+    fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_setting, fw_slow_policy, fw_topic_config,
+};
 pub use event::{FW_FOREVER, fw_event, fw_event_type};
 pub use publish::{fw_kind, fw_message, fw_priority, fw_slice};
 pub use stats::fw_stats;

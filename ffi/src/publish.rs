@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use fanwire::{Kind, Message, Priority};
 
-use crate::config::check_size;
-use crate::engine::wait_ms;
+use crate::config::{check_size, wait_ms};
 use crate::guard::{guard, planted};
 use crate::reference::{Offer, fw_release_fn};
 use crate::status::{Failure, Outcome, fw_status};

@@ -9,12 +9,12 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use fanwire::binding::Bell;
 
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
 /// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
@@ -31,7 +31,7 @@ pub struct Releases {
     outstanding: AtomicU64,
     outstanding_bytes: AtomicU64,
     /// What `fw_event_fd` gives.
-    bell: OwnedFd,
+    bell: Bell,
 }
 
 thread_local! {
@@ -60,7 +60,7 @@ impl Drop for Releasing {
 }
 
 impl Releases {
-    pub fn new(bell: OwnedFd) -> Self {
+    pub fn new(bell: Bell) -> Self {
         Self {
             first: AtomicPtr::new(ptr::null_mut()),
             outstanding: AtomicU64::new(0),
@@ -69,19 +69,14 @@ impl Releases {
         }
     }
 
-    pub fn bell(&self) -> RawFd {
-        self.bell.as_raw_fd()
-    }
-
     /// Makes the descriptor readable.
     pub fn ring(&self) {
-        // Non-blocking; a counter at its maximum is readable already.
-        let _ = rustix::io::write(self.bell.as_fd(), &1u64.to_ne_bytes());
+        self.bell.ring();
     }
 
     /// Makes the descriptor unreadable.
     pub fn silence(&self) {
-        let _ = rustix::io::read(self.bell.as_fd(), &mut [0u8; 8]);
+        self.bell.silence();
     }
 
     /// Messages and bytes that the host was not told about yet.
@@ -224,8 +219,7 @@ mod tests {
     }
 
     fn releases() -> Arc<Releases> {
-        let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
-        Arc::new(Releases::new(rustix::event::eventfd(0, flags).unwrap()))
+        Arc::new(Releases::new(Bell::new().unwrap()))
     }
 
     #[test]

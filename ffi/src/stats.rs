@@ -223,50 +223,29 @@ fn base(host: &Host, shards: usize, ring_bytes: u64, payload_bytes: u64) -> fw_s
     fw_stats { shards: shards as u32, ring_bytes, payload_bytes, references, reference_bytes, ..fw_stats::default() }
 }
 
+/// The host's struct with the numbers of a shard: a number that the engine keeps and the struct lacks does not compile.
+macro_rules! filled {
+    ($base:ident, $shard:ident; $($name:ident)*) => {
+        fw_stats { $($name: $shard.$name,)* ..$base }
+    };
+}
+
 fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
-    fw_stats {
-        connections: shard.connections,
-        accepted: shard.accepted,
-        refused: shard.refused,
-        upgraded: shard.upgraded,
-        upgrades_refused: shard.upgrades_refused,
-        closed: shard.closed,
-        violations: shard.violations,
-        evicted: shard.evicted,
-        pongs_missed: shard.pongs_missed,
-        cut_off: shard.cut_off,
-        topics: shard.topics,
-        cursors: shard.cursors,
-        messages: shard.messages,
-        message_bytes: shard.message_bytes,
-        received: shard.received,
-        deliveries: shard.deliveries,
-        encoded: shard.encoded,
-        compressed: shard.compressed,
-        rebuilt: shard.rebuilt,
-        lagging: shard.lagging,
-        passed_over: shard.passed_over,
-        sent_bytes: shard.sent_bytes,
-        sends: shard.sends,
-        sends_short: shard.sends_short,
-        syscalls: shard.syscalls,
-        gaps: shard.gaps,
-        dropped_critical: shard.dropped_critical,
-        dropped_high: shard.dropped_high,
-        dropped_normal: shard.dropped_normal,
-        dropped_low: shard.dropped_low,
-        unlogged: shard.unlogged,
-        log_bytes: shard.log_bytes,
-        remainder_bytes: shard.remainder_bytes,
-        events_waiting: shard.events_waiting,
-        turns: shard.turns,
-        sleeps: shard.sleeps,
-        recv_buffers_exhausted: shard.recv_buffers_exhausted,
-        cq_overflows: shard.cq_overflows,
-        accept_exhausted: shard.accept_exhausted,
-        turn_steps_max: shard.turn_steps_max,
-        turn_ns_max: shard.turn_ns_max,
-        client_bytes: shard.client_bytes,
-        ..base
+    fanwire::for_each_counter!(filled base, shard;)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_number_of_the_struct_is_one_of_the_table() {
+        let source = include_str!("stats.rs");
+        let from = source.find("pub struct fw_stats {").unwrap();
+        let body = source[from..].split("\n}").next().unwrap();
+        let mut fields: Vec<&str> =
+            body.lines().skip(1).filter_map(|l| l.trim().strip_prefix("pub ")?.split(':').next()).collect();
+        // What belongs to this interface alone.
+        fields.retain(|field| !["struct_size", "references", "reference_bytes"].contains(field));
+        let table: Vec<&str> = fanwire::counters().map(|counter| counter.name).collect();
+        assert_eq!(fields, table);
     }
 }

@@ -9,8 +9,20 @@ fn the_committed_header_is_the_generated_one() {
     let config = cbindgen::Config::from_file(here.join("cbindgen.toml")).expect("cbindgen.toml is readable");
     let mut builder = cbindgen::Builder::new().with_config(config);
     // In the order in which they read best.
-    for source in ["version", "status", "config", "engine", "topic", "publish", "buffer", "reference", "event", "stats"]
-    {
+    for source in [
+        "version",
+        "status",
+        "config",
+        "engine",
+        "life",
+        "connection",
+        "topic",
+        "publish",
+        "buffer",
+        "reference",
+        "event",
+        "stats",
+    ] {
         builder = builder.with_src(here.join("src").join(source).with_extension("rs"));
     }
     let mut generated = Vec::new();

@@ -1,6 +1,6 @@
 """The extension module. Import `fanwire` instead."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, final
 
@@ -12,6 +12,7 @@ from ._types import Kind, Priority, TopicSettings
 _Address: TypeAlias = str | tuple[str, int]
 _Priority: TypeAlias = Priority | Literal["critical", "high", "normal", "low", 0, 1, 2, 3]
 _Kind: TypeAlias = Kind | Literal["text", "binary", "json", 0, 1, 2]
+_Option: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[int] | None
 _Data: TypeAlias = Buffer | str | dict[Any, Any] | list[Any] | tuple[Any, ...]
 
 __all__ = ["Claim", "Engine", "Pressure", "Stats", "Topic", "__version__", "_stop_all"]
@@ -59,6 +60,7 @@ class Engine:
         server_name: str | None = None,
         events: int | None = None,
         messages: bool = False,
+        options: Mapping[str, _Option] | None = None,
     ) -> Self:
         """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
 
@@ -98,6 +100,8 @@ class Engine:
         server_name: how the engine names itself to clients. Default: "fanwire/VERSION".
         events: events that may wait on each shard; 0: none are made. Default: 0, or 4,096 with `messages`.
         messages: clients may connect to "/" without a topic, and their messages come as events.
+        options: any settings by their names, such as {"limits.ping_every": "5s", "memory.pool_bytes": "1GiB"}; they hold
+            instead of the other arguments. A number for a time is seconds. docs/reference/settings.md lists them.
 
         Raises ConfigError, UringUnavailable, ListenError, StartError; then nothing is left running.
         """

@@ -5,16 +5,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use fanwire::{Config, DriverChoice, PublishAccess, Retention, SlowPolicy, TopicConfig};
+use fanwire::settings::{Span, Unit};
+use fanwire::{Config, DriverChoice, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyMapping, PyString, PyTuple};
 
 use crate::error::{Class, Failure, Outcome};
 use crate::wait;
 
-/// Events that may wait on one shard, at most: their places are taken from the system at once.
-const EVENTS_CAPACITY_MAX: usize = 1 << 20;
 /// Where the host asks for messages from clients and names no capacity.
 const EVENTS_CAPACITY: usize = 4_096;
 
@@ -200,10 +199,6 @@ impl Settings {
         put(&mut config.access.allowed_origins, self.allowed_origins);
         put(&mut config.server_name, self.server_name);
         let capacity = self.events.unwrap_or(if self.messages { EVENTS_CAPACITY } else { 0 });
-        if capacity > EVENTS_CAPACITY_MAX {
-            let text = format!("events = {capacity}: at most {EVENTS_CAPACITY_MAX} may wait");
-            return Err(Failure::new(Class::ConfigError, text));
-        }
         if self.messages && capacity == 0 {
             let text = "events = 0, but messages = True: there must be room for messages to wait";
             return Err(Failure::new(Class::ConfigError, text));
@@ -212,6 +207,61 @@ impl Settings {
         config.events.messages = self.messages;
         Ok(config)
     }
+}
+
+/// Gives settings the values that a mapping has for their names: `{"limits.ping_every": "5s"}`. `None` leaves one as it is.
+///
+/// # Errors
+/// `ConfigError` for a name that is none and a value that it cannot have; `TypeError` for what is no value at all.
+pub fn apply_options(config: &mut Config, options: &Bound<'_, PyMapping>) -> PyResult<()> {
+    for pair in options.items()? {
+        let (name, value) = pair.extract::<(String, Bound<'_, PyAny>)>()?;
+        let setting = Setting::find(&name).map_err(refused)?;
+        if value.is_none() {
+            continue;
+        }
+        let text = text_of(setting, &value)?;
+        setting.set(config, &text).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// A value as the table of settings reads it.
+fn text_of(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(text.to_str()?.to_owned());
+    }
+    if let Ok(is_on) = value.cast::<PyBool>() {
+        return Ok(is_on.is_true().to_string());
+    }
+    let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+    // Seconds, as everywhere in Python.
+    if setting.unit() == Unit::Time && is_number {
+        return Ok(Span(wait::duration(setting.name, value.extract()?)?).to_string());
+    }
+    if value.is_instance_of::<PyInt>() {
+        return Ok(value.str()?.to_str()?.to_owned());
+    }
+    if let Some(separator) = setting.separator()
+        && let Ok(several) = value.try_iter()
+    {
+        let texts = several.map(|one| Ok(one?.str()?.to_str()?.to_owned())).collect::<PyResult<Vec<String>>>()?;
+        return Ok(texts.join(&separator.to_string()));
+    }
+    let text = format!(
+        "options[{:?}]: a str, bool, int{} is needed",
+        setting.name,
+        match setting.unit() {
+            Unit::Time => ", float",
+            Unit::List => ", or a list of str",
+            _ => "",
+        }
+    );
+    Err(PyTypeError::new_err(text))
+}
+
+fn refused(error: SettingError) -> PyErr {
+    Failure::new(Class::ConfigError, error.to_string()).into()
 }
 
 fn put<T>(place: &mut T, value: Option<T>) {

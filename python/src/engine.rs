@@ -1,5 +1,6 @@
 //! Starting, ending and asking an engine.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,12 @@ use fanwire::{ConnectionId, Kind, Priority};
 use pyo3::exceptions::{PyIndexError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyMapping;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::HELD_BYTES_MAX;
 use crate::body::{Body, KindArgument, PriorityArgument};
-use crate::config::{Access, Addresses, Driver, Settings, TopicSettings};
+use crate::config::{Access, Addresses, Driver, Settings, TopicSettings, apply_options};
 use crate::error::{Class, Failure, Outcome, stopped};
 use crate::event;
 use crate::host::Host;
@@ -64,6 +66,7 @@ impl Engine {
         server_name=None,
         events=None,
         messages=false,
+        options=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "keywords, each by its name")]
     fn new(
@@ -98,6 +101,7 @@ impl Engine {
         server_name: Option<String>,
         events: Option<usize>,
         messages: bool,
+        options: Option<Bound<'_, PyMapping>>,
     ) -> PyResult<Self> {
         let settings = Settings {
             listen,
@@ -131,7 +135,10 @@ impl Engine {
             events,
             messages,
         };
-        let config = settings.read()?;
+        let mut config = settings.read()?;
+        if let Some(options) = options {
+            apply_options(&mut config, &options)?;
+        }
         stop_at_exit(py)?;
         let host = py.detach(|| Host::start(config))?;
         let engine = Self { host, events: PyOnceLock::new() };
@@ -337,7 +344,7 @@ impl Engine {
     /// The descriptor that is readable whenever `poll_events` has something to do.
     fn fileno(&self) -> PyResult<i32> {
         self.host.check()?;
-        Ok(self.host.bell())
+        Ok(self.host.bell().as_raw_fd())
     }
 
     fn __repr__(&self) -> String {
@@ -371,18 +378,16 @@ impl Engine {
                 return Err(stopped());
             }
             // While somebody ends it, nobody gets in to look.
-            let failure = self.host.with(|engine| Ok(engine.failure().map(ToString::to_string))).unwrap_or(None);
-            if let Some(text) = failure
-                && !self.host.is_stopped()
-            {
-                return Err(Failure::new(Class::InternalError, text));
+            let is_ended = self.host.with(|engine| Ok(!engine.is_running())).unwrap_or(false);
+            if is_ended && !self.host.is_stopped() {
+                return Err(Failure::new(Class::InternalError, self.host.failure_text()));
             }
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
                 return Ok(events);
             }
             let rest = Timespec { tv_sec: rest.as_secs() as i64, tv_nsec: rest.subsec_nanos().into() };
-            let bell = self.host.bell_fd();
+            let bell = self.host.bell().as_fd();
             // That a signal ended it is seen next.
             let _ = py.detach(|| poll(&mut [PollFd::from_borrowed_fd(bell, PollFlags::IN)], Some(&rest)));
             py.check_signals()?;
@@ -392,7 +397,7 @@ impl Engine {
     fn take<'py>(&self, py: Python<'py>, capacity: usize) -> Outcome<Vec<Bound<'py, PyAny>>> {
         let mut inbox = self.host.inbox()?;
         let Some(queue) = inbox.as_mut() else {
-            self.host.silence();
+            self.host.bell().silence();
             return Ok(Vec::new());
         };
         let mut taken = Vec::new();

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use fanwire::{ConfigError, PublishError, SendError, StartError, TopicError};
+use fanwire::{ConfigError, PublishError, SendError, Setting, StartError, TopicError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -146,10 +146,7 @@ impl From<StartError> for Failure {
 fn lines(errors: &[ConfigError]) -> String {
     let mut text = "the configuration cannot be used:".to_owned();
     for error in errors {
-        let name = match error.field {
-            "topics.pattern" | "topics.lane_bytes" => error.field,
-            field => field.rsplit('.').next().unwrap_or(field),
-        };
+        let name = Setting::find(error.field).map_or(error.field, |setting| setting.keyword);
         text.push_str(&format!("\n  {name} = {}: {}", error.value, flat(&error.problem)));
     }
     text
@@ -157,7 +154,10 @@ fn lines(errors: &[ConfigError]) -> String {
 
 /// A text that names settings by path, with the names that Python has.
 fn flat(text: &str) -> String {
-    text.replace("limits.", "").replace("memory.", "")
+    fanwire::settings().fold(text.to_owned(), |text, setting| match setting.name.contains('.') {
+        true => text.replace(setting.name, setting.keyword),
+        false => text,
+    })
 }
 
 #[cold]

@@ -1,11 +1,10 @@
 //! One engine as Python sees it: the engine, its events, what Python lent it, and what of it is still usable.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use fanwire::binding::{self, Bell, Unusable};
 use fanwire::{Config, Engine, Events};
 use pyo3::prelude::*;
 
@@ -21,49 +20,18 @@ static RUNNING: Mutex<Vec<Weak<Host>>> = Mutex::new(Vec::new());
 
 /// See the module's head.
 pub struct Host {
-    /// Written only by whoever ends it; while that goes on, nobody else gets in.
-    engine: RwLock<Option<Engine>>,
-    /// Held by the one call that takes events.
-    inbox: Mutex<Option<Events>>,
+    shared: Arc<binding::Host<Option<Events>>>,
     /// What Python lent.
     pub releases: Arc<Releases>,
-    /// Readable whenever there may be events or views to give back.
-    bell: OwnedFd,
     owner: Process,
-    is_stopped: AtomicBool,
-    is_poisoned: AtomicBool,
 }
 
 impl Host {
     /// Starts an engine.
     pub fn start(config: Config) -> Outcome<Arc<Host>> {
         let owner = Process::this();
-        let mut engine = Engine::start(config)?;
-        let events = engine.events();
-        let bell: std::io::Result<OwnedFd> = match &events {
-            Some(events) => events.as_fd().try_clone_to_owned(),
-            None => {
-                let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
-                rustix::event::eventfd(0, flags).map_err(Into::into)
-            }
-        };
-        let bell = bell.map_err(|error| Failure::new(Class::StartError, format!("no event descriptor: {error}")))?;
-        let ringer =
-            bell.try_clone().map_err(|error| Failure::new(Class::StartError, format!("no descriptor: {error}")))?;
-        engine.set_reclaim_bell(move || ring(&ringer));
-        // Whoever waits for events is to see that it is over, events or none.
-        let ringer =
-            bell.try_clone().map_err(|error| Failure::new(Class::StartError, format!("no descriptor: {error}")))?;
-        engine.set_failure_bell(move || ring(&ringer));
-        let host = Arc::new(Host {
-            engine: RwLock::new(Some(engine)),
-            inbox: Mutex::new(events),
-            releases: Releases::new(),
-            bell,
-            owner,
-            is_stopped: AtomicBool::new(false),
-            is_poisoned: AtomicBool::new(false),
-        });
+        let shared = Arc::new(binding::Host::start(config, |events| events)?);
+        let host = Arc::new(Host { shared, releases: Releases::new(), owner });
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|other| other.strong_count() > 0);
         running.push(Arc::downgrade(&host));
@@ -75,7 +43,7 @@ impl Host {
     #[inline]
     pub fn check(&self) -> Outcome {
         self.owner.check()?;
-        if self.is_poisoned.load(Ordering::Relaxed) { Err(poisoned()) } else { Ok(()) }
+        self.shared.check().map_err(Into::into)
     }
 
     /// Does something with the engine, running or stopped.
@@ -83,14 +51,9 @@ impl Host {
     /// # Errors
     /// As [`Host::check`]; `Stopped` while somebody stops it; those of `f`.
     pub fn with<T>(&self, f: impl FnOnce(&Engine) -> Outcome<T>) -> Outcome<T> {
-        self.check()?;
-        let engine = match self.engine.try_read() {
-            Ok(engine) => engine,
-            Err(TryLockError::Poisoned(engine)) => engine.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(stopped()),
-        };
-        let engine = engine.as_ref().ok_or_else(stopped)?;
-        self.guarded(|| f(engine))
+        self.owner.check()?;
+        let engine = self.shared.engine()?;
+        self.guarded(|| f(&engine))
     }
 
     /// The event queue, for one caller at a time.
@@ -99,33 +62,17 @@ impl Host {
     /// As [`Host::check`]; `Busy`.
     pub fn inbox(&self) -> Outcome<MutexGuard<'_, Option<Events>>> {
         self.check()?;
-        match self.inbox.try_lock() {
-            Ok(inbox) => Ok(inbox),
-            Err(TryLockError::Poisoned(inbox)) => Ok(inbox.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                Err(Failure::new(Class::Busy, "another thread takes this engine's events now"))
-            }
-        }
+        Ok(self.shared.inbox()?)
     }
 
-    /// The descriptor of the bell.
-    pub fn bell(&self) -> RawFd {
-        self.bell.as_raw_fd()
-    }
-
-    /// The same, to poll.
-    pub fn bell_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
-    }
-
-    /// Makes the bell quiet, where no event queue does.
-    pub fn silence(&self) {
-        let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
+    /// Readable whenever there may be events or views to give back.
+    pub fn bell(&self) -> &Bell {
+        self.shared.bell()
     }
 
     /// It has been stopped.
     pub fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Acquire)
+        self.shared.is_stopped()
     }
 
     /// Ends the engine: in good order within the time, or at once. `None`: it had ended before. Call without the GIL.
@@ -134,49 +81,19 @@ impl Host {
     /// As [`Host::check`].
     pub fn end(&self, within: Option<Duration>) -> Outcome<Option<bool>> {
         self.owner.check()?;
-        // Waits for calls that look at it, and for whoever ends it already.
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        if self.is_stopped() {
-            return Ok(None);
-        }
-        let is_clean = self.guarded(|| {
-            Ok(match (within, engine.as_mut()) {
-                (_, None) => true,
-                (Some(deadline), Some(engine)) => engine.drain(deadline).is_clean,
-                (None, Some(engine)) => {
-                    engine.stop();
-                    true
-                }
-            })
-        });
-        self.is_stopped.store(true, Ordering::Release);
-        drop(engine);
-        // Whoever waits for events is to see that it is over.
-        ring(&self.bell);
-        is_clean.map(Some)
+        caught(|| Ok(self.shared.end(within).ok()))
     }
 
     /// Lets the engine give back what Python lent, and gives it to Python. Returns how many objects that were.
     pub fn reclaim(&self, py: Python<'_>) -> usize {
-        // While somebody ends the engine, that call does this.
-        if let Ok(engine) = self.engine.try_read()
-            && let Some(engine) = engine.as_ref()
-        {
-            engine.reclaim();
-        }
+        self.shared.reclaim();
         self.releases.run(py)
     }
 
     /// Runs `f`; if that panics, the engine takes no more calls but those that end it.
     #[inline]
     pub fn guarded<T>(&self, f: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-        match catch_unwind(AssertUnwindSafe(f)) {
-            Ok(outcome) => outcome,
-            Err(panic) => {
-                self.is_poisoned.store(true, Ordering::Relaxed);
-                Err(panicked(panic))
-            }
-        }
+        caught(|| self.shared.guarded(f))
     }
 
     /// True in the process that started it.
@@ -187,10 +104,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if !self.is_ours() {
-            // The threads, sockets and rings are the parent's.
-            std::mem::forget(engine);
+            // The threads, sockets and rings are the parent's: a count that is never given back keeps them.
+            std::mem::forget(self.shared.clone());
         }
     }
 }
@@ -206,12 +122,19 @@ pub fn stop_all(py: Python<'_>) {
     }
 }
 
-fn ring(bell: &OwnedFd) {
-    // Non-blocking; a counter at its maximum is readable already.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+/// A panic as the exception that stands for it.
+#[inline]
+fn caught<T>(f: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
-#[cold]
-fn poisoned() -> Failure {
-    Failure::new(Class::InternalError, "a bug in fanwire has hit this engine before: stop it")
+impl From<Unusable> for Failure {
+    #[cold]
+    fn from(why: Unusable) -> Self {
+        match why {
+            Unusable::Stopped => stopped(),
+            Unusable::Busy => Failure::new(Class::Busy, "another thread takes this engine's events now"),
+            Unusable::Poisoned => Failure::new(Class::InternalError, binding::POISONED),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 macro_rules! stats {
-    (own: $($own:ident),*; shard: $($name:ident),* $(,)?) => {
+    ($($own:ident),*; $($name:ident)*) => {
         /// What an engine, or one of its shards, has counted.
         #[pyclass(frozen, get_all, module = "fanwire")]
         #[derive(Clone, Debug, Default)]
@@ -27,13 +27,7 @@ macro_rules! stats {
     };
 }
 
-stats! {
-    own: shards, ring_bytes, payload_bytes;
-    shard: connections, accepted, refused, upgraded, upgrades_refused, closed, violations, evicted, pongs_missed, cut_off, topics,
-    cursors, messages, message_bytes, received, deliveries, encoded, compressed, rebuilt, lagging, passed_over, sent_bytes,
-    sends, sends_short, syscalls, gaps, dropped_critical, dropped_high, dropped_normal, dropped_low, unlogged, log_bytes,
-    remainder_bytes, events_waiting, turns, sleeps, recv_buffers_exhausted, cq_overflows, accept_exhausted,
-}
+fanwire::for_each_counter!(stats shards, ring_bytes, payload_bytes;);
 
 #[pymethods]
 impl Stats {

@@ -44,6 +44,7 @@ def test_every_setting_is_taken():
         "server_name": "unit",
         "events": 16,
         "messages": True,
+        "options": {"server_name": "unit", "limits.ping_every": "5s"},
     }
     names = set(inspect.signature(fanwire.Engine).parameters)
     assert set(settings) == names, "a setting is not tested"
@@ -85,6 +86,13 @@ def test_every_setting_is_taken():
         ({"handshake_timeout": 0}, fanwire.ConfigError, "handshake_timeout"),
         ({"shards": "two"}, TypeError, "shards"),
         ({"speed": 1}, TypeError, "speed"),
+        ({"options": {"limits.ping_evry": "5s"}}, fanwire.ConfigError, "did you mean limits.ping_every?"),
+        ({"options": {"memory.ring_bytes": 1000}}, fanwire.ConfigError, "memory.ring_bytes = 1000: must be a power of two"),
+        ({"options": {"limits.ping_every": -1}}, ValueError, "limits.ping_every = -1"),
+        ({"options": {"shards": 1.5}}, TypeError, "shards"),
+        ({"options": {"shards": ["1"]}}, TypeError, "shards"),
+        ({"options": {1: "1"}}, TypeError, "str"),
+        ({"options": ["shards"]}, TypeError, "options"),
         ({"topics": ["a"]}, TypeError, "TopicSettings"),
         ({"topics": [fanwire.TopicSettings(pattern="a**")]}, fanwire.ConfigError, "topics.pattern"),
         ({"topics": [fanwire.TopicSettings(pattern="a", messages=5)]}, fanwire.ConfigError, '"last" does'),
@@ -97,6 +105,26 @@ def test_wrong_settings_are_named(settings, error, text):
     with pytest.raises(error) as caught:
         fanwire.Engine(**{**SMALL, **settings})
     assert text in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+
+
+def test_any_setting_can_be_given_by_its_name():
+    options = {
+        "server_name": "unit",
+        "limits.ping_every": 0.5,
+        "limits.handshake_timeout": "1500ms",
+        "limits.message_bytes_max": 1 << 10,
+        "limits.unsent_bytes_max": "4KiB",
+        "compression.deflate": False,
+        "cpus": [0],
+        "access.allowed_origins": ["https://a.example", "https://b.example"],
+        "topics": ["a/**=latest", "b=keep-messages=5"],
+        "driver": None,
+    }
+    with fanwire.Engine(**{**SMALL, "message_bytes_max": 1 << 20}, options=options) as engine:
+        with pytest.raises(fanwire.TooLarge):
+            engine.topic("t").publish(bytes(1025))
+        with JsonClient(engine, "t") as client:
+            assert client.welcome["server"] == "unit"
 
 
 INF = float("inf")

@@ -29,14 +29,14 @@ pub enum Unit {
     List,
 }
 
-/// A word of a choice, and how it is chosen.
-pub type Word = (&'static str, fn(&mut Config));
-
 /// One word out of a few, each with what it sets.
 pub struct Choice {
     pub get: fn(&Config) -> &'static str,
     pub words: &'static [Word],
 }
+
+/// A word, and what sets it.
+pub type Word = (&'static str, fn(&mut Config));
 
 /// What a setting's value is.
 pub enum Kind {

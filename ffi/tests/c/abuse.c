@@ -269,6 +269,27 @@ static void configurations(const char *driver) {
     memset(name, 'x', 256);
     name[256] = 0;
     REFUSED(FW_BAD_CONFIG, config.server_name = name);
+    REFUSED(FW_BAD_CONFIG, config.unsent_bytes_max = 0);
+    REFUSED(FW_BAD_CONFIG, config.unsent_bytes_max = 1023);
+    REFUSED(FW_BAD_CONFIG, config.unsent_bytes_max = (64 << 20) + 1);
+    REFUSED(FW_BAD_CONFIG, config.unsent_bytes_max = UINT64_MAX);
+    REFUSED(FW_NULL, config.settings_count = 1);
+    REFUSED(FW_BAD_CONFIG, config.settings_count = SIZE_MAX);
+    fw_setting settings[] = {{"limits.ping_every", "5s"}, {"limits.ping_every", "7s"}};
+#define WITH(setting, text) (settings[1].name = setting, settings[1].value = text, config.settings = settings, config.settings_count = 2)
+    REFUSED(FW_NULL, WITH(NULL, "5s"));
+    REFUSED(FW_NULL, WITH("driver", NULL));
+    REFUSED(FW_NOT_UTF8, WITH("driver", "\xff"));
+    REFUSED(FW_BAD_CONFIG, WITH("limits.ping_evry", "5s"));
+    CHECK(strstr(fw_last_error(), "did you mean limits.ping_every?") != NULL);
+    REFUSED(FW_BAD_CONFIG, WITH("limits.ping_every", "5"));
+    REFUSED(FW_BAD_CONFIG, WITH("memory.ring_bytes", "100KiB"));
+    CHECK(strstr(fw_last_error(), "64KiB to 4GiB") != NULL);
+    EXPECT(FW_NULL, fw_setting_check(NULL, "5s"));
+    EXPECT(FW_NULL, fw_setting_check("driver", NULL));
+    EXPECT(FW_BAD_CONFIG, fw_setting_check("driver", "kqueue"));
+    EXPECT(FW_BAD_CONFIG, fw_setting_check("drver", "epoll"));
+    EXPECT(FW_OK, fw_setting_check("driver", "epoll"));
 #define TAKEN(change)                                                                                               \
     do {                                                                                                            \
         config = small_config(driver);                                                                              \
@@ -278,6 +299,10 @@ static void configurations(const char *driver) {
         EXPECT(FW_OK, fw_shutdown(engine, UINT32_MAX));                                                             \
         EXPECT(FW_OK, fw_engine_free(engine));                                                                      \
     } while (0)
+    TAKEN(config.unsent_bytes_max = 1024);
+    TAKEN(config.unsent_bytes_max = 64 << 20);
+    TAKEN(WITH("limits.unsent_bytes_max", "4KiB"));
+    TAKEN((WITH("topics", "a/**=latest\nb=disconnect,keep-for=1m"), config.settings_count = 2));
     TAKEN(config.server_name = name + 1);
     TAKEN(config.server_name = "");
     TAKEN(config.ring_bytes = 64 << 10);

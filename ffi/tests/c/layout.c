@@ -54,7 +54,13 @@ PLACE(fw_config, deflate, 188);
 PLACE(fw_config, lock_memory, 196);
 PLACE(fw_config, events_messages, 204);
 PLACE(fw_config, close_window_ms, 208);
-SIZE(fw_config, 216);
+PLACE(fw_config, unsent_bytes_max, 216);
+PLACE(fw_config, settings, 224);
+PLACE(fw_config, settings_count, 232);
+SIZE(fw_config, 240);
+PLACE(fw_setting, name, 0);
+PLACE(fw_setting, value, 8);
+SIZE(fw_setting, 16);
 
 SIZE(fw_pressure, 64);
 PLACE(fw_pressure, subscribers, 8);

@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
     for (int all = 0; all < 2; all++) {
 #define PLANTED(name, call) (plant(all ? "all" : #name), planted(#name, call))
         PLANTED(fw_config_init, FW_CONFIG_INIT(&config));
+        PLANTED(fw_setting_check, fw_setting_check("driver", "epoll"));
         PLANTED(fw_start, fw_start(&config, &other));
         PLANTED(fw_shutdown, fw_shutdown(engine, 1));
         PLANTED(fw_stop, fw_stop(engine));

@@ -55,6 +55,11 @@ static fanwire::Config small(const char *driver) {
     config.base.lane_bytes = 1 << 20;
     config.base.payload_bytes = 8 << 20;
     config.base.message_bytes_max = 4 << 20;
+    done(config.set("limits.unsent_bytes_max", "4KiB"));
+    done(config.set("limits.ping_every", "5s"));
+    CHECK(CODE_OF(config.set("limits.unsent_byte", "4KiB")) == FW_BAD_CONFIG);
+    CHECK(CODE_OF(config.set("limits.unsent_bytes_max", "1")) == FW_BAD_CONFIG);
+    CHECK(config.settings().size() == 2);
     return config;
 }
 

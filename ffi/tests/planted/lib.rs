@@ -13,6 +13,8 @@ const HAS_PLANTED_PANICS: bool = true;
 mod buffer;
 #[path = "../../src/config.rs"]
 mod config;
+#[path = "../../src/connection.rs"]
+mod connection;
 #[path = "../../src/engine.rs"]
 mod engine;
 #[path = "../../src/event.rs"]
@@ -21,6 +23,8 @@ mod event;
 mod guard;
 #[path = "../../src/host.rs"]
 mod host;
+#[path = "../../src/life.rs"]
+mod life;
 #[path = "../../src/publish.rs"]
 mod publish;
 #[path = "../../src/reference.rs"]
@@ -38,7 +42,9 @@ mod topic;
 #[path = "../../src/version.rs"]
 mod version;
 
-pub use config::{fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_slow_policy, fw_topic_config};
+pub use config::{
+    fw_config, fw_driver, fw_pinning, fw_publish_access, fw_retention, fw_setting, fw_slow_policy, fw_topic_config,
+};
 pub use event::{FW_FOREVER, fw_event, fw_event_type};
 pub use publish::{fw_kind, fw_message, fw_priority, fw_slice};
 pub use stats::fw_stats;

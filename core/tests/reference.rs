@@ -1,0 +1,195 @@
+//! The pages of `docs/reference` that are generated from the tables, and the Python stubs, against the tables.
+//!
+//! `FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test reference` writes the pages anew.
+
+#![allow(clippy::disallowed_methods, reason = "tests may ask the environment")]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fanwire::settings::Unit;
+use fanwire::{Counter, CounterKind, Setting, counters, settings};
+
+/// Longest line of a page.
+const COLUMNS: usize = 120;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn is_generated(page: &str, text: &str) {
+    let path = repository().join("docs/reference").join(page);
+    if std::env::var_os("FANWIRE_WRITE_REFERENCE").is_some() {
+        fs::write(&path, text).expect("docs/reference is writable");
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == text,
+        "docs/reference/{page} is not what the table says; write it anew with\n  \
+         FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test reference"
+    );
+    for line in text.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{page}: too long: {line}");
+    }
+}
+
+/// A text in lines that fit.
+fn folded(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("one at least");
+        match last.chars().count() {
+            0 => last.push_str(word),
+            used if used + 1 + word.chars().count() <= COLUMNS => *last += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// A cell of a table: `|` would end it.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// The default, but not the version that it may contain.
+fn default_of(setting: &Setting) -> String {
+    match setting.default() {
+        text if text.is_empty() => "none".into(),
+        text => text.replace(env!("CARGO_PKG_VERSION"), "VERSION"),
+    }
+}
+
+const SECTIONS: [(&str, &str); 6] = [
+    ("", "The engine"),
+    ("memory", "Memory"),
+    ("limits", "Limits and time-outs"),
+    ("compression", "Compression"),
+    ("access", "Access"),
+    ("events", "Events"),
+];
+
+fn section_of(setting: &Setting) -> &'static str {
+    setting.name.split_once('.').map_or("", |(section, _)| section)
+}
+
+fn where_it_is_set(setting: &Setting) -> String {
+    let field = match setting.name {
+        "events.capacity" => "events_capacity".into(),
+        "events.messages" => "events_messages".into(),
+        _ if setting.unit() == Unit::Time => format!("{}_ms", setting.keyword),
+        _ => setting.keyword.to_owned(),
+    };
+    let bindings = format!("in C `{field}`, in Python `{}`", setting.keyword);
+    match setting.is_for_hosts {
+        true => format!("For programs that have the engine inside themselves: {bindings}."),
+        false => format!("On the command line `--{}`, {bindings}.", setting.keyword.replace('_', "-")),
+    }
+}
+
+#[test]
+fn the_page_of_settings_is_the_table_s() {
+    let mut page = "\
+# Settings
+
+What can be set, to which values, and what holds where nothing is said. Generated from the engine's table of settings.
+
+| where | how |
+| --- | --- |
+| command line | an option: `fanwire serve --ring-bytes 64MiB` (`fanwire serve --help`) |
+| Rust | a field of `Config`, or `config.set(\"memory.ring_bytes\", \"64MiB\")?` |
+| C | a field of `fw_config`, or `settings` with any names and values |
+| C++ | a field of `fanwire::Config::base`, or `config.set(\"memory.ring_bytes\", \"64MiB\")` |
+| Python | a keyword of `fanwire.Engine`, or `options={\"memory.ring_bytes\": \"64MiB\"}` |
+
+Bytes are written `65536`, `64KiB`, `8MiB`, `1GiB` (powers of 1024) or `500kB`, `2MB` (powers of 1000). Times are
+written `500us`, `250ms`, `10s`, `2m`, `1h`; `0` stands alone. A value that is not allowed, and a name that is none,
+are refused with what is allowed, or the nearest name. *Reload* says which settings a running engine could take anew,
+because it looks them up each time; the others need a new engine. Nothing reloads a running engine yet.
+"
+    .to_owned();
+    for (section, title) in SECTIONS {
+        let rows = || settings().filter(|setting| section_of(setting) == section);
+        assert!(rows().count() > 0, "no setting of {section}");
+        write!(page, "\n## {title}\n\n| setting | values | default | reload |\n| --- | --- | --- | --- |\n").unwrap();
+        for setting in rows() {
+            let reload = if setting.is_reloadable { "yes" } else { "no" };
+            let (values, default) = (cell(&setting.range()), cell(&default_of(setting)));
+            writeln!(page, "| `{}` | {values} | {default} | {reload} |", setting.name).unwrap();
+        }
+        for setting in rows() {
+            let secret = if setting.is_secret { " Never shown." } else { "" };
+            let text = format!("{}.{secret} {}", setting.help, where_it_is_set(setting));
+            write!(page, "\n### {}\n\n{}\n", setting.name, folded(&text)).unwrap();
+        }
+    }
+    assert!(settings().all(|setting| SECTIONS.iter().any(|(name, _)| *name == section_of(setting))), "a new section");
+    is_generated("settings.md", &page);
+}
+
+#[test]
+fn the_page_of_counters_is_the_table_s() {
+    let mut page = "\
+# Counters
+
+What an engine counts of itself: `Engine::stats()` in Rust, `fw_read_stats` in C, `engine.stats()` in Python. Generated
+from the engine's table. A *gauge* says what is now; a *total* only grows, from the start of the engine on. Numbers are
+at most a second old while a shard sleeps.
+"
+    .to_owned();
+    let parts: [(&str, fn(&&Counter) -> bool); 2] = [
+        ("Of the whole engine", |counter| counter.is_of_engine),
+        ("Of each shard, and their sum", |counter| !counter.is_of_engine),
+    ];
+    for (title, is_of) in parts {
+        write!(page, "\n## {title}\n\n| name | kind | unit | what it says |\n| --- | --- | --- | --- |\n").unwrap();
+        for counter in counters().filter(is_of) {
+            let kind = match counter.kind {
+                CounterKind::Gauge => "gauge",
+                CounterKind::Total => "total",
+            };
+            let (name, unit, help) = (counter.name, counter.unit, cell(counter.help));
+            let line = format!("| `{name}` | {kind} | {unit} | {help} |");
+            writeln!(page, "{line}").unwrap();
+        }
+    }
+    is_generated("counters.md", &page);
+}
+
+/// The text of a class of the stubs.
+fn class(stubs: &str, name: &str) -> String {
+    let from = stubs.find(&format!("\nclass {name}:")).unwrap_or_else(|| panic!("no class {name}"));
+    let rest = &stubs[from + 1..];
+    let end = ["\n@final", "\ndef "].into_iter().filter_map(|next| rest.find(next)).min();
+    rest[..end.unwrap_or(rest.len())].to_owned()
+}
+
+#[test]
+fn the_python_stubs_have_every_setting_and_no_other() {
+    let stubs = fs::read_to_string(repository().join("python/fanwire/_fanwire.pyi")).expect("the stubs");
+    let engine = class(&stubs, "Engine");
+    let signature =
+        engine.split("def __new__(").nth(1).and_then(|rest| rest.split(") -> Self").next()).expect("a signature");
+    let mut keywords: Vec<&str> = signature
+        .lines()
+        .filter_map(|line| Some(line.trim().split_once(": ")?.0))
+        .filter(|name| *name != "options")
+        .collect();
+    let mut expected: Vec<&str> = settings().map(|setting| setting.keyword).collect();
+    keywords.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(keywords, expected);
+    for keyword in keywords {
+        assert!(engine.contains(&format!("\n        {keyword}: ")), "the stubs' text says nothing about {keyword}");
+    }
+}
+
+#[test]
+fn the_python_stubs_have_every_counter_and_no_other() {
+    let stubs = fs::read_to_string(repository().join("python/fanwire/_fanwire.pyi")).expect("the stubs");
+    let stats = class(&stubs, "Stats");
+    let names: Vec<&str> = stats.split("def ").skip(1).filter_map(|part| part.split('(').next()).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != "as_dict").collect();
+    let expected: Vec<&str> = counters().map(|counter| counter.name).collect();
+    assert_eq!(names, expected);
+}

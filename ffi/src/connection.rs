@@ -1,0 +1,93 @@
+//! What is done to one connection, past all topics.
+//!
+//! # Contract of the unsafe code
+//! Only the exported names need it; the host's bytes are read through [`crate::text`].
+
+use std::ffi::{c_char, c_void};
+
+use fanwire::{ConnectionId, Kind};
+
+use crate::engine::{fw_engine, host};
+use crate::guard::guard;
+use crate::publish;
+use crate::reference::{Offer, fw_release_fn};
+use crate::status::{Failure, fw_status};
+use crate::text::{bytes, text};
+
+/// Sends a message to one connection, past all topics: the `connection` of an event. Copies it. A connection that is gone by
+/// the time its shard looks is no error.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (`kind` is no fw_kind), FW_TOO_LARGE, FW_NOT_UTF8, FW_WOULD_BLOCK,
+/// FW_GONE (no such connection was ever made), FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_send_to(
+    engine: *mut fw_engine,
+    connection: u64,
+    kind: u32,
+    data: *const c_void,
+    len: usize,
+) -> fw_status {
+    guard("fw_send_to", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let (kind, message) = (publish::kind(kind)?, bytes(data, len)?);
+        host.guarded(|| Ok(engine.send_copy_to(ConnectionId::from_u64(connection), kind, message)?))
+    })
+}
+
+/// fw_send_to without a copy: see fw_publish_ref for what is retained and when it is released.
+///
+/// Frees: `release` is called once if this returns FW_OK, and never otherwise. Threads: any. Blocks: never.
+/// Fails: as fw_send_to; FW_NULL if `release` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_send_ref_to(
+    engine: *mut fw_engine,
+    connection: u64,
+    kind: u32,
+    data: *const c_void,
+    len: usize,
+    release: fw_release_fn,
+    context: *mut c_void,
+) -> fw_status {
+    guard("fw_send_ref_to", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let kind: Kind = publish::kind(kind)?;
+        let message = bytes(data, len)?;
+        let release = release.ok_or(fw_status::FW_NULL)?;
+        let (offer, message) = Offer::new(message, release, context, &host.releases);
+        host.guarded(|| Ok(engine.send_to(ConnectionId::from_u64(connection), kind, message)?))?;
+        offer.accept();
+        Ok(())
+    })
+}
+
+/// Closes one connection: with this code (1000 to 1003, 1007 to 1014, or 3000 to 4999) and reason (text, at most 123 bytes
+/// of which are sent; may be NULL).
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the code), FW_NOT_UTF8, FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_close(
+    engine: *mut fw_engine,
+    connection: u64,
+    code: u32,
+    reason: *const c_char,
+) -> fw_status {
+    guard("fw_close", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let code = match code {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => code as u16,
+            _ => {
+                return Err(Failure::new(
+                    fw_status::FW_BAD_ARGUMENT,
+                    format!("{code} is no close code that may be sent"),
+                ));
+            }
+        };
+        let reason = if reason.is_null() { "" } else { text("reason", reason)? };
+        host.guarded(|| Ok(engine.close(ConnectionId::from_u64(connection), code, reason)?))
+    })
+}
