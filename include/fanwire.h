@@ -194,12 +194,12 @@ enum fw_publish_access
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /// Only the host. The default.
-    FW_PUBLISH_NOBODY = 0,
+    FW_PUBLISH_NOBODY = 2,
     /// Peers on this machine, unless a browser or a proxy speaks for them. A TLS terminator or a tunnel on this machine that
     /// adds no forwarding header makes everybody who comes through it such a peer.
-    FW_PUBLISH_LOOPBACK = 1,
+    FW_PUBLISH_LOOPBACK = 0,
     /// Everyone who may connect.
-    FW_PUBLISH_EVERYONE = 2,
+    FW_PUBLISH_EVERYONE = 1,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -68,12 +68,12 @@ pub enum fw_slow_policy {
 #[repr(u32)]
 pub enum fw_publish_access {
     /// Only the host. The default.
-    FW_PUBLISH_NOBODY = 0,
+    FW_PUBLISH_NOBODY = 2,
     /// Peers on this machine, unless a browser or a proxy speaks for them. A TLS terminator or a tunnel on this machine that
     /// adds no forwarding header makes everybody who comes through it such a peer.
-    FW_PUBLISH_LOOPBACK = 1,
+    FW_PUBLISH_LOOPBACK = 0,
     /// Everyone who may connect.
-    FW_PUBLISH_EVERYONE = 2,
+    FW_PUBLISH_EVERYONE = 1,
 }
 
 /// Settings for the topics whose name matches a pattern. Zero it, set struct_size and pattern, then what matters.
@@ -370,9 +370,9 @@ impl fw_config {
             },
             access: AccessConfig {
                 publish: match self.publish_access {
-                    0 => PublishAccess::Nobody,
-                    1 => PublishAccess::Loopback,
-                    2 => PublishAccess::Everyone,
+                    0 => PublishAccess::Loopback,
+                    1 => PublishAccess::Everyone,
+                    2 => PublishAccess::Nobody,
                     other => return Err(wrong("publish_access", other)),
                 },
                 allowed_origins: text::array(self.allowed_origins, self.allowed_origins_count)?

@@ -27,6 +27,11 @@ pub struct Host {
 }
 
 impl Host {
+    /// Which shard has failed and why, for a person; empty if none has.
+    pub fn failure_text(&self) -> String {
+        self.shared.failure_text()
+    }
+
     /// Starts an engine.
     pub fn start(config: Config) -> Outcome<Arc<Host>> {
         let owner = Process::this();
