@@ -1,4 +1,4 @@
-//! Job: lines for people. stderr's go through a queue to a thread of their own, stdout's ready lines are written at once.
+//! Job: lines for people on stderr, which go through a queue to a thread of their own.
 //! Knows: that whoever reads them may be gone, full, slow or stopped; then lines are dropped and counted, and the command goes on.
 //! Must never know: what is said.
 
@@ -69,12 +69,6 @@ pub fn flush() {
     if let Some(lines) = STDERR.get() {
         lines.flush(LAST_WORDS);
     }
-}
-
-/// Prints a line on stdout at once. Whoever started the process may have closed it: that is no failure.
-pub fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 enum Item {

@@ -54,7 +54,7 @@ fn in_words(error: StartError) -> anyhow::Error {
 /// Says on stdout where the engine can be connected to.
 pub fn announce(engine: &Engine) {
     for address in engine.local_addrs() {
-        console::say(&format!("listening on ws://{address}"));
+        say(&format!("listening on ws://{address}"));
     }
 }
 
@@ -97,6 +97,9 @@ pub fn wait(engine: &Engine, stop: &StopRequests) {
 /// 70 if the engine had ended by itself: who started the process starts it again.
 pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
     end_at_last(deadline);
+    for (shard, counted) in engine.stats().shards.iter().enumerate() {
+        tracing::debug!("shard {shard}: {counted:?}");
+    }
     let report = engine.drain(deadline);
     if let Some(failure) = engine.failure() {
         return Err(Failure::message(

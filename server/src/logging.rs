@@ -18,6 +18,8 @@ use crate::stderr::{self, Stderr};
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Where this program's own lines come from: `fanwire`, `fanwire::…`, and the crates beside it, `fanwire_…`.
 const OWN: &str = "fanwire";
+/// Warnings at start that can be silenced one by one.
+const NOTICES: [&str; 2] = ["publish", "origin"];
 
 /// Starts logging. `level` is what the person asked for; without it RUST_LOG holds, then `info`.
 ///
@@ -74,7 +76,8 @@ fn check(directive: &str, is_ours: bool) -> Result<(), String> {
     if !is_level(level) {
         return Err(format!("`{level}` is no level: there are {}", LEVELS.join(", ")));
     }
-    let is_own = target.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']));
+    let is_own = target.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']))
+        || NOTICES.contains(&target);
     match is_ours && !is_own {
         true => Err(format!("nothing here logs as `{target}`: targets are {OWN} and what is below it")),
         false => Ok(()),

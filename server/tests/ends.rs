@@ -128,7 +128,7 @@ fn pub_sub_and_what_is_refused_end_with_their_codes_whatever_became_of_stderr() 
         let sub = ["sub", &url, "kept", "--stats", "--count", "1", "--log", "trace"];
         assert_eq!(run(&sub, b""), Some(0), "{what}");
         assert_eq!(run(&["pub", "ws://127.0.0.1:1", "a"], b""), Some(69), "{what}");
-        assert_eq!(run(&["serve", "--listen", "127.0.0.1:0", "--ring-bytes", "1"], b""), Some(78), "{what}");
+        assert_eq!(run(&["serve", "--listen", "127.0.0.1:0", "--lane-bytes", "2GiB"], b""), Some(78), "{what}");
         assert_eq!(run(&["serve", "--bogus"], b""), Some(2), "{what}");
     }
 }

@@ -57,6 +57,6 @@ fn an_origin_that_no_page_can_have_is_refused_at_start() {
         let (code, out, log) = run(&["serve", "--listen", "127.0.0.1:0", "--allow-origin", origin], b"");
         assert_eq!(code, 78, "{log}");
         assert!(out.is_empty());
-        assert!(log.contains("--allow-origin") && log.contains(origin) && log.contains(what), "{origin}: {log}");
+        assert!(log.contains("--allowed-origins") && log.contains(origin) && log.contains(what), "{origin}: {log}");
     }
 }

@@ -15,7 +15,6 @@ use fanwire::Engine;
 
 use self::http::{File, Site};
 use crate::args::DemoArgs;
-use crate::console;
 use crate::engine;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::signals::StopRequests;
@@ -49,7 +48,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
         .or_exit(Exit::Software, || "cannot start the page's thread".into())?;
     let fleet = fleet::start(&engine, args.seed)?;
     engine::announce(&engine);
-    console::say(&format!("page at http://{page_address}/"));
+    crate::engine::say(&format!("page at http://{page_address}/"));
     engine::wait(&engine, &stop);
     if stop.is_asked() {
         tracing::info!("{}: stopping", stop.name());

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use serde::Serialize;
 
 use super::finding::{Finding, Level};
-use crate::console::say;
+use crate::engine::say;
 use crate::tune::plan::Plan;
 use crate::units::grouped;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::arguments::CheckArgs;
 use super::knob::{Reading, Verdict};
 use super::{named, table};
-use crate::console::say;
+use crate::engine::say;
 use crate::exit::Outcome;
 
 /// Longest value that the columns make room for.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::arguments::ListArgs;
 use super::knob::{Group, Knob, Standing};
 use super::{named, table};
-use crate::console::say;
+use crate::engine::say;
 use crate::exit::Outcome;
 
 /// Runs the command.

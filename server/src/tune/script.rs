@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::arguments::ScriptArgs;
 use super::knob::{Reading, Verdict};
 use super::{named, persist, table};
-use crate::console::say;
+use crate::engine::say;
 use crate::exit::Outcome;
 use crate::units::grouped;
 

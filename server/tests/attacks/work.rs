@@ -25,7 +25,7 @@ fn names_that_nobody_has_are_looked_for_once_each_whatever_the_patterns() {
     stranger.settle();
     stranger.ask(topics("unsubscribe", (0..NAMES).map(|i| format!("n{i}"))));
     let answers = stranger.settle();
-    assert_eq!(answers.iter().filter(|answer| kind(answer) == "error").count(), answers.len());
+    assert_eq!(answers.iter().filter(|answer| kind(answer) == "error").count(), NAMES);
     server.end_with_short_turns();
 }
 
@@ -103,7 +103,7 @@ fn a_message_that_becomes_a_thousand_times_as_long_is_not_read_to_its_end() {
         .expect("a stranger is let in");
     stranger.raw(&super::served::frame_of(0xc1, &zeros(300 << 10)));
     let answers = stranger.settle();
-    assert_eq!(answers.iter().map(kind).collect::<Vec<_>>(), ["error"]);
+    assert!(answers.is_empty(), "a request of an unknown type is passed over: {answers:?}");
     server.end_with_short_turns();
 }
 

@@ -54,6 +54,8 @@ pub struct Extra {
     pub decoder: Option<Decoder>,
     /// A message that is arriving in parts.
     pub assembly: Option<ClaimBuf>,
+    /// When its first part came.
+    pub began_ns: u64,
     /// What waits for something else before more input is looked at.
     pub held: Option<Held>,
     /// The name of the topic that a raw connection publishes to, while there is none of that name.

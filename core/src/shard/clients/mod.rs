@@ -3,6 +3,7 @@
 //! Knows bytes and time. Never knows a topic, a log or a subscription. Nothing here closes a connection or touches a socket: that is
 //! the turn's.
 
+mod arriving;
 mod conn;
 mod extra;
 mod wheel;
@@ -13,7 +14,9 @@ pub use conn::{Conn, HalfSent, NO_TOPIC, Phase};
 pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, PlannedClose};
 pub use wheel::{Moment, NODE_BYTES, Wheel};
 
+use self::arriving::{Arrival, Arriving};
 use super::rest::{Rest, RestBudget};
+use crate::ingest::{ClaimBuf, PayloadPool};
 use crate::types::ConnectionId;
 
 /// Emptied [`Extra`]s kept for reuse.
@@ -32,6 +35,7 @@ pub struct Clients {
     pub dirty: Vec<u32>,
     /// Memory of input and answers that wait, over all connections.
     held_bytes: usize,
+    arriving: Arriving,
 }
 
 impl Clients {
@@ -45,6 +49,7 @@ impl Clients {
             spare: Vec::new(),
             dirty: Vec::new(),
             held_bytes: 0,
+            arriving: Arriving::default(),
         }
     }
 
@@ -72,8 +77,50 @@ impl Clients {
         self.open_count += 1;
     }
 
+    /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared. False: there is none.
+    pub fn add_to_message(&mut self, slot: u32, bytes: &[u8], pool: &PayloadPool, now_ns: u64) -> bool {
+        let extra = self.extra(slot);
+        let before = extra.assembly.as_ref().map_or(0, ClaimBuf::capacity);
+        if extra.assembly.is_none() {
+            let Some(claim) = pool.claim_empty(bytes.len()) else { return false };
+            extra.assembly = Some(claim);
+            extra.began_ns = now_ns;
+            self.arriving.begin(Arrival { slot, began_ns: now_ns });
+        }
+        let Some(claim) = self.extra(slot).assembly.as_mut() else { return false };
+        let has_room = claim.append(bytes);
+        let now = claim.capacity();
+        self.arriving.note(before, now);
+        has_room
+    }
+
+    /// The message that has arrived, as far as it has.
+    pub fn take_message(&mut self, slot: u32) -> Option<ClaimBuf> {
+        let claim = self.conns[slot as usize].extra.as_mut()?.assembly.take()?;
+        self.arriving.note(claim.capacity(), 0);
+        Some(claim)
+    }
+
+    /// Where unfinished messages take more than their share: the connection of the oldest, of several, but for `slot`.
+    pub fn over_share(&mut self, slot: u32, share: usize) -> Option<u32> {
+        if self.arriving.bytes() <= share {
+            return None;
+        }
+        let conns = &self.conns;
+        self.arriving.oldest_but(slot, |a| is_unfinished(conns, a)).map(|a| a.slot)
+    }
+
+    /// The connection of the oldest unfinished message, if that takes too long.
+    pub fn late_message(&mut self, now_ns: u64) -> Option<u32> {
+        let conns = &self.conns;
+        let oldest = self.arriving.oldest(|a| is_unfinished(conns, a))?;
+        let bytes = conns[oldest.slot as usize].extra.as_ref()?.assembly.as_ref()?.len();
+        oldest.is_late(now_ns, bytes).then_some(oldest.slot)
+    }
+
     /// Ends a connection: its slot is free, and what it held of the budget for half-sent frames is given back.
     pub fn vacate(&mut self, slot: u32, rests: &mut RestBudget) {
+        self.take_message(slot);
         let conn = &mut self.conns[slot as usize];
         let extra = conn.extra.take();
         conn.vacate();
@@ -194,6 +241,11 @@ impl Clients {
         let conn = self.conns.get(connection.slot() as usize)?;
         (conn.phase != Phase::Free && conn.generation == connection.generation()).then(|| connection.slot())
     }
+}
+
+fn is_unfinished(conns: &[Conn], arrival: &Arrival) -> bool {
+    let extra = conns[arrival.slot as usize].extra.as_ref();
+    extra.is_some_and(|extra| extra.assembly.is_some() && extra.began_ns == arrival.began_ns)
 }
 
 impl std::ops::Index<u32> for Clients {

@@ -83,10 +83,10 @@ impl<D: Driver> Shard<D> {
         }
         self.clients[slot].close_code = code;
         let frame = encoder::close(Some(CloseCode::new(code)), reason);
+        self.clients.take_message(slot);
         let extra = self.clients.extra(slot);
         extra.pong = None;
         extra.held = None;
-        extra.assembly = None;
         extra.inbox.clear();
         extra.closing = None;
         extra.publishes_to = None;

@@ -61,6 +61,7 @@ impl<D: Driver> Shard<D> {
         self.close_marked();
         self.take_down();
         self.expire_deadlines();
+        self.end_late_messages();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();

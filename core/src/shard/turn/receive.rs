@@ -172,7 +172,7 @@ impl<D: Driver> Shard<D> {
                 if !last {
                     return Flow::Go;
                 }
-                match self.clients.extra(slot).assembly.take() {
+                match self.clients.take_message(slot) {
                     Some(claim) => self.on_client_message(slot, kind, Inbound::Own(claim.freeze())),
                     None => Flow::Go,
                 }
@@ -191,7 +191,7 @@ impl<D: Driver> Shard<D> {
                 return Flow::Go;
             }
         }
-        let assembled = if is_whole { None } else { self.clients.extra(slot).assembly.take() };
+        let assembled = if is_whole { None } else { self.clients.take_message(slot) };
         let compressed: &[u8] = assembled.as_deref().unwrap_or(bytes);
         let max = self.message_bytes_max(slot);
         let mut inflated = std::mem::take(&mut self.desk.inflated);
@@ -218,13 +218,25 @@ impl<D: Driver> Shard<D> {
         flow
     }
 
-    /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared.
+    /// Adds to the message that is arriving. Where unfinished messages take more than their share, the oldest of others goes.
     fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
-        if self.clients.extra(slot).assembly.is_none() {
-            let Some(claim) = self.shared.payloads.claim_empty(bytes.len()) else { return false };
-            self.clients.extra(slot).assembly = Some(claim);
+        let has_room = self.clients.add_to_message(slot, bytes, &self.shared.payloads, self.pace.now_ns);
+        let config = &self.shared.config;
+        let share =
+            (config.memory.payload_bytes / 4 / self.shared.mailboxes.len()).max(config.limits.message_bytes_max);
+        while let Some(other) = self.clients.over_share(slot, share) {
+            self.clients.take_message(other);
+            self.evict(other, "its message takes memory and does not end");
         }
-        self.clients.extra(slot).assembly.as_mut().is_some_and(|claim| claim.append(bytes))
+        has_room
+    }
+
+    /// Ends connections whose messages take too long.
+    pub(super) fn end_late_messages(&mut self) {
+        while let Some(slot) = self.clients.late_message(self.pace.now_ns) {
+            self.clients.take_message(slot);
+            self.mark_close(slot, CloseCode::POLICY.to_u16(), "a message takes too long");
+        }
     }
 
     fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
@@ -246,6 +258,7 @@ impl<D: Driver> Shard<D> {
         if self.clients[slot].is_live() {
             self.clients.extra(slot).held = Some(held);
             self.hold_input(slot, cause);
+            self.check_held_bytes(slot);
         }
         Flow::Stop
     }
