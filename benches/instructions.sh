@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 baseline=benches/instructions.toml
 # Per cent above the baseline that pass: with the tools that it was recorded with, and with others.
-tolerance=4
+tolerance=1
 tolerance_elsewhere=25
 
 record=false

@@ -1,15 +1,13 @@
 //! A shard that ends without being told to: the whole engine ends in good order, and its host is told which shard and why.
 //!
-//! `cargo test -p fanwire --features test-knobs --test shard_end`
-
-mod support;
+//! `cargo test -p fanwire --features test-knobs --test suite shard_end::`
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use fanwire::{DriverChoice, Engine, Event, Events, Kind, Priority, PublishError};
-use support::{Client, PATIENCE, addr, config, connect, read_to_close, start, try_connect, wait_until};
+use crate::support::{Client, PATIENCE, addr, config, connect, read_to_close, start, try_connect, wait_until};
 
 on_both_drivers![
     a_driver_that_fails_ends_the_engine_in_good_order,

@@ -21,4 +21,6 @@ mod standstill;
 mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]
+mod shard_end;
+#[cfg(feature = "test-knobs")]
 mod tiny;

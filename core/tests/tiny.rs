@@ -1,6 +1,6 @@
 //! Faults that need a build with knobs: next to no receive buffers, a completion queue that overflows, the smallest send buffer.
 //!
-//! `cargo test -p fanwire --features test-knobs --test tiny`
+//! `./test faults`, or `cargo test -p fanwire --features test-knobs --test suite tiny::`
 
 use crate::support;
 

@@ -37,6 +37,6 @@ fn the_committed_header_is_the_generated_one() {
     assert!(
         committed == generated,
         "include/fanwire.h is not what the sources say; make it anew with\n  \
-         FANWIRE_BLESS=1 cargo test -p fanwire-ffi --test suite header"
+         FANWIRE_BLESS=1 cargo test -p fanwire-ffi --test ffi-suite header"
     );
 }

@@ -21,7 +21,7 @@ pub enum RingError {
     /// [`RING_BYTES_MAX`](super::RING_BYTES_MAX).
     #[error("ring size {0} is not a power of two from 65536 to 4294967296")]
     Size(usize),
-    /// Not 1 to [`READERS_MAX`](super::ring::READERS_MAX).
+    /// Not 1 to `READERS_MAX`.
     #[error("a ring has 1 to 64 readers, not {0}")]
     Readers(usize),
     /// The system has no memory of this size.

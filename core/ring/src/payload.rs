@@ -169,7 +169,7 @@ impl PayloadPool {
     /// happens to drop them last, a shard, but in a later `adopt` or [`PayloadPool::reclaim`].
     ///
     /// # Errors
-    /// [`PoolFull`] gives the bytes back.
+    /// `PoolFull` gives the bytes back.
     pub fn adopt(&self, bytes: Bytes) -> Result<Payload, PoolFull> {
         self.reclaim();
         if !self.shared.reserve(bytes.len()) {

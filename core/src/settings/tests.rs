@@ -68,7 +68,7 @@ fn another(setting: &Setting) -> &'static str {
         "driver" => "epoll",
         "server_name" => "unit",
         "topics" => "a/*=latest,keep-nothing\n**=disconnect,keep-messages=5",
-        "access.publish" => "nobody",
+        "access.publish" => "everyone",
         "access.allowed_origins" => "https://a.example,https://b.example",
         _ => match setting.unit() {
             Unit::Bytes => "64KiB",

@@ -27,6 +27,7 @@ fn every_file_of_tests_is_in_a_program() {
 #[test]
 fn a_file_that_was_left_out_is_found() {
     let manifest = "autotests = false\n[[test]]\nname = \"suite\"\n[[bin]]\nname = \"tool\"\n";
+    assert!(is_named("all", "[[test]]\nname = \"suite\"\npath = \"tests/all.rs\"\n", ""));
     assert!(is_named("suite", manifest, "") && is_named("limits", manifest, "mod support;\nmod limits;\n"));
     assert!(
         !is_named("limits", manifest, "mod limits_of_others;\n// mod limits;\n") && !is_named("tool", manifest, "")
@@ -36,6 +37,7 @@ fn a_file_that_was_left_out_is_found() {
 /// Whether the file is a program of its own, or a module of the suite.
 fn is_named(name: &str, manifest: &str, suite: &str) -> bool {
     let programs = manifest.split("[[").filter_map(|table| table.strip_prefix("test]]"));
-    let is_program = |table: &str| table.lines().any(|line| line.trim() == format!("name = \"{name}\""));
+    let wanted = [format!("name = \"{name}\""), format!("path = \"tests/{name}.rs\"")];
+    let is_program = |table: &str| table.lines().any(|line| wanted.iter().any(|wanted| line.trim() == wanted));
     programs.into_iter().any(is_program) || suite.lines().any(|line| line == format!("mod {name};"))
 }
