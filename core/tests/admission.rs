@@ -1,12 +1,10 @@
 //! Silent sockets of one address shut nobody out: connections before their upgrade have a quota of their own.
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
+use crate::support::{Bare, addr, config, settle, start, subscribe, upgrade_request, wait_until};
 use fanwire::{DriverChoice, Engine};
 use rustix::net::{AddressFamily, SocketType};
-use support::{Bare, addr, config, settle, start, subscribe, upgrade_request, wait_until};
 
 on_both_drivers![
     silent_sockets_of_one_address_push_out_their_own_and_nobody_else,

@@ -65,7 +65,9 @@ fn a_raw_subscriber_gets_messages_verbatim_and_the_last_value_first() {
 #[test]
 fn a_json_subscriber_is_welcomed_and_told_what_it_subscribed() {
     on_both(|driver| {
-        let engine = Engine::start(config(driver, 1)).unwrap();
+        let mut config = config(driver, 1);
+        config.access.publish = fanwire::PublishAccess::Loopback;
+        let engine = Engine::start(config).unwrap();
         let mut socket = connect(&engine, "/", Some("fanwire.json.v1"));
         assert!(text(&mut socket).contains(r#""type":"welcome""#));
         socket.send(Message::text(r#"{"type":"subscribe","id":7,"topics":["x/*","y"]}"#)).unwrap();

@@ -1,11 +1,9 @@
 //! What `[::]` covers: both kinds of addresses, or IPv6 alone where an IPv4 address with the same port is listened on besides.
 
-mod support;
-
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
+use crate::support::{config, connect, read_to_close, skip, start};
 use fanwire::{DriverChoice, Engine, StartError};
-use support::{config, connect, read_to_close, skip, start};
 
 on_both_drivers![the_address_of_all_takes_both_kinds, the_two_addresses_of_all_stand_side_by_side,];
 
@@ -19,7 +17,7 @@ fn has_ipv6() -> bool {
 
 fn serves(engine: Engine, addresses: &[SocketAddr]) {
     let mut clients: Vec<_> = addresses.iter().map(|address| connect(*address, "/t/news", None)).collect();
-    let closer = std::thread::spawn(move || engine.shutdown(support::PATIENCE));
+    let closer = std::thread::spawn(move || engine.shutdown(crate::support::PATIENCE));
     for (client, address) in clients.iter_mut().zip(addresses) {
         assert_eq!(read_to_close(client).1, 1001, "{address}");
     }

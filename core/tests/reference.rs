@@ -147,6 +147,7 @@ at most a second old while a shard sleeps.
             let kind = match counter.kind {
                 CounterKind::Gauge => "gauge",
                 CounterKind::Total => "total",
+                CounterKind::Peak => "peak",
             };
             let (name, unit, help) = (counter.name, counter.unit, cell(counter.help));
             let line = format!("| `{name}` | {kind} | {unit} | {help} |");

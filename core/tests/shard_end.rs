@@ -6,8 +6,8 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fanwire::{DriverChoice, Engine, Event, Events, Kind, Priority, PublishError};
 use crate::support::{Client, PATIENCE, addr, config, connect, read_to_close, start, try_connect, wait_until};
+use fanwire::{DriverChoice, Engine, Event, Events, Kind, Priority, PublishError};
 
 on_both_drivers![
     a_driver_that_fails_ends_the_engine_in_good_order,

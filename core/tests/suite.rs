@@ -5,6 +5,7 @@
 #[macro_use]
 mod support;
 
+mod admission;
 mod bad_input;
 mod counters;
 mod engine;
@@ -12,15 +13,17 @@ mod host;
 mod large_messages;
 mod lifecycle;
 mod limits;
+mod listening;
 mod origins;
 mod pressure;
 mod protocol;
+mod reference;
 mod restart;
+#[cfg(feature = "test-knobs")]
+mod shard_end;
 mod slow_batches;
 mod standstill;
 mod thin_link;
 mod threads;
-#[cfg(feature = "test-knobs")]
-mod shard_end;
 #[cfg(feature = "test-knobs")]
 mod tiny;

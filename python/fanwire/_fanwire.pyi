@@ -43,9 +43,11 @@ class Engine:
         lane_bytes: int | None = None,
         payload_bytes: int | None = None,
         remainder_bytes: int | None = None,
+        client_bytes: int | None = None,
         lock_memory: bool = False,
         message_bytes_max: int | None = None,
         request_bytes_max: int | None = None,
+        handshakes_max: int | None = None,
         unsent_bytes_max: int | None = None,
         handshake_timeout: float | None = None,
         ping_every: float | None = None,
@@ -78,9 +80,11 @@ class Engine:
         payload_bytes: claims, messages by reference, messages being received, messages to single connections. Past it:
             WouldBlock. Default: 256 MiB.
         remainder_bytes: copies of half-sent messages. Default: 16 MiB.
+        client_bytes: input and answers that wait, and what clients asked for. Default: 64 MiB.
         lock_memory: lock all memory of the process (mlockall).
         message_bytes_max: largest message. Default: 64 MiB, which is the most.
         request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
+        handshakes_max: connections before their upgrade. 0, the default: an eighth of all.
         unsent_bytes_max: what the kernel may hold unsent for one connection, about: what a critical message may have to wait
             behind on a thin link. Default: 16 KiB.
         handshake_timeout: seconds from a connection to its complete HTTP request. Default: 10.
@@ -520,6 +524,18 @@ class Stats:
     @property
     def accept_exhausted(self) -> int:
         """Times that accept failed for want of descriptors."""
+
+    @property
+    def turn_steps_max(self) -> int:
+        """The most work in one turn, in steps; of several shards, the highest."""
+
+    @property
+    def turn_ns_max(self) -> int:
+        """The longest turn by its thread's CPU clock, in nanoseconds; of several shards, the highest."""
+
+    @property
+    def client_bytes(self) -> int:
+        """Input and answers that wait, and what clients asked for, in bytes."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

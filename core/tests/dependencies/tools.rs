@@ -4,7 +4,7 @@
 use super::{all_sources, read, repository};
 
 /// Of Debian's essential packages: they cannot be missing.
-const ESSENTIAL: &[&str] = &["mkfifo", "sh", "unshare"];
+const ESSENTIAL: &[&str] = &["mkfifo", "sh", "test", "unshare"];
 
 /// How sources start programs by name, and how the C interface's tests ask for one.
 const STARTERS: &[&str] = &["Command::new(", "if !has(", "|| !has("];
