@@ -98,6 +98,9 @@ pub fn wait(engine: &Engine, stop: &StopRequests) {
 pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
     end_at_last(deadline);
     let report = engine.drain(deadline);
+    for (shard, counted) in engine.stats().shards.iter().enumerate() {
+        tracing::debug!("shard {shard}: {counted:?}");
+    }
     if let Some(failure) = engine.failure() {
         return Err(Failure::message(
             Exit::Software,

@@ -34,7 +34,11 @@ fn an_end_is_in_good_order_though_nobody_reads_the_log() {
 
 #[test]
 fn strangers_through_a_terminator_on_this_host_may_not_publish_unless_that_was_asked_for() {
-    let (server, address) = Fanwire::listening("serve --listen 127.0.0.1:0 --shards 1 --cpus none");
+    // With nothing said of who may publish.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    let mut server =
+        Fanwire::spawn(command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--cpus", "none"]), b"");
+    let address = server.address();
     let terminator = TcpListener::bind("127.0.0.1:0").expect("a port");
     let public = terminator.local_addr().expect("an address");
     std::thread::spawn(move || {
