@@ -101,6 +101,9 @@ pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
         tracing::debug!("shard {shard}: {counted:?}");
     }
     let report = engine.drain(deadline);
+    for (shard, counted) in engine.stats().shards.iter().enumerate() {
+        tracing::debug!("shard {shard}: {counted:?}");
+    }
     if let Some(failure) = engine.failure() {
         return Err(Failure::message(
             Exit::Software,

@@ -127,7 +127,6 @@ fn session(bench: &Bench, attack: &'static Attack) -> Result<Session> {
 
 fn serve(bench: &Bench, attack: &Attack) -> Result<Server> {
     let mut arguments = vec![
-        ("publish", "loopback".into()),
         // At its end the server then says what it has counted.
         ("log", "debug".into()),
     ];
