@@ -73,7 +73,8 @@ impl Server {
         let mut child = command_within(&spec.within, &spec.binary)
             .arg("serve")
             .args(["--listen", &spec.listen.to_string()])
-            .args(["--publish", "loopback"])
+            // Its own publishers may publish, which is not worth a warning here.
+            .args(["--publish", "loopback", "--log", "info,publish=off"])
             .args(&spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
 //! A client written from `PROTOCOL.md` alone (`core/tests/protocol_client.py`) against the binary, on both drivers.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 use crate::support;
 

@@ -94,7 +94,7 @@ const TABLE: &[(&str, Edit, u16, bool)] = &[
     ("absolute form with a query alone", Swap("/t/a", "http://example.com?topic=a"), 101, true),
     // RFC 9112 section 3.2.2: Host is then ignored. Nothing here depends on either.
     ("absolute form of another host", Swap("/t/a", "http://example.org/t/a"), 101, true),
-    ("absolute form without a host", Swap("/t/a", "http:///t/a"), 400, false),
+    ("absolute form without a host", Swap("/t/a", "http:///t/a"), 400, true),
     ("absolute form with a port alone", Swap("/t/a", "http://:80/t/a"), 400, true),
     ("absolute form with a user", Swap("/t/a", "http://me@example.com/t/a"), 400, true),
     ("absolute form with a word for a port", Swap("/t/a", "http://example.com:http/t/a"), 400, true),

@@ -1,6 +1,6 @@
 //! Job: the built binary as a child process: its lines, its signals, its end.
 //! Knows: processes and pipes. Must never know: what is tested.
-#![allow(dead_code, clippy::disallowed_methods)]
+#![allow(dead_code, clippy::disallowed_methods, clippy::disallowed_macros)]
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
