@@ -23,7 +23,7 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
 use crate::plan::{ConfigError, MemoryPlan, RECV_BUFFERS, RECV_BYTES};
-use crate::registry::{Registry, TopicError};
+use crate::registry::{Registry, TopicError, User};
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::sys::socket::{self, ListenOptions};
 use crate::sys::wake::EventFd;
@@ -282,7 +282,7 @@ impl Engine {
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
         let shared = &self.shared;
-        let open = || match shared.registry.open_watched(name, &shared.ring, clock::realtime_ns(), true) {
+        let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
@@ -296,7 +296,7 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` or `Stopped`.
     pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
-        self.shared.registry.remove(name, &self.shared.ring, clock::realtime_ns())
+        self.shared.registry.remove(name, self.shared.to_ring())
     }
 
     /// The event queue, once. `None` if it was taken before, or the configuration asks for no events.

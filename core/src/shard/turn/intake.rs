@@ -60,6 +60,7 @@ impl<D: Driver> Shard<D> {
         let topic = self.topics.get_mut(index)?;
         let lane = self.lanes.create(index, head.priority, topic.keeps.lane_bytes)?;
         topic.lanes[head.priority as usize] = lane;
+        self.is_for_more(index);
         let members = self.subscriptions.members(index).len() as u32;
         self.subscriptions.spread.on_lane(head.topic, head.priority, members);
         // Before the message is there, if the budget allows.
@@ -72,6 +73,7 @@ impl<D: Driver> Shard<D> {
         let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
         let Some(topic) = self.topics.get(index) else { return };
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
+        self.subscriptions.look_at_use_of(index);
         self.spread();
     }
 
@@ -103,6 +105,7 @@ impl<D: Driver> Shard<D> {
         while let Some(&membership) = self.subscriptions.members(index).last() {
             self.lose_topic(membership);
         }
+        self.is_for_more(index);
         let Some(topic) = self.topics.remove(index) else { return };
         for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
             self.lanes.remove(lane);
