@@ -143,6 +143,9 @@ pub struct LimitsConfig {
     pub close_window: Duration,
     /// Topics and patterns that one connection may subscribe to; 0: none.
     pub subscriptions_per_connection_max: u32,
+    /// Topics that may be there for one connection alone: those that it was the first to name, and that nobody has published to or
+    /// subscribed to since. More are refused (`too_many_topics`); 0: none.
+    pub topics_per_connection_max: u32,
     /// Bytes that the kernel may hold unsent for one connection, about (`TCP_NOTSENT_LOWAT`): what a critical message may have
     /// to wait behind on a thin link. What does not fit stays in the shared logs, where priorities still count. Less is
     /// better on thin links, and costs fast but distant clients throughput.
@@ -161,6 +164,7 @@ impl Default for LimitsConfig {
             close_timeout: Duration::from_secs(5),
             close_window: Duration::ZERO,
             subscriptions_per_connection_max: 1_024,
+            topics_per_connection_max: 256,
             unsent_bytes_max: 16 << 10,
         }
     }

@@ -20,7 +20,7 @@ use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
 use crate::listen::{Inherited, Listeners, is_dual_stack, listen_all};
 use crate::plan::{ConfigError, MemoryPlan};
-use crate::registry::{Registry, TopicError};
+use crate::registry::{Registry, TopicError, User};
 use crate::shard::{Command, Mailbox, ShardStats, Shared};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
@@ -284,7 +284,7 @@ impl Engine {
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
         let shared = &self.shared;
-        let open = || match shared.registry.open_watched(name, &shared.ring, clock::realtime_ns(), true) {
+        let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };
@@ -298,7 +298,7 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` or `Stopped`.
     pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
-        self.shared.registry.remove(name, &self.shared.ring, clock::realtime_ns())
+        self.shared.registry.remove(name, self.shared.to_ring())
     }
 
     /// The event queue, once. `None` if it was taken before, or the configuration asks for no events.

@@ -2,6 +2,9 @@
 //!
 //! The one lock of the engine. Hosts wait for it; shards only ever try it. A new topic's record enters the ring under the
 //! lock, so no message of a topic can come before the record that makes it.
+//!
+//! A topic lives while a handle of the host's is there, a shard has subscribers by its name, or a message was published. Whoever is
+//! about to publish says so here first, so a topic that ends by itself never had one, and nobody holds its number.
 
 use std::collections::{HashMap, VecDeque};
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
@@ -32,16 +35,83 @@ pub enum TopicError {
     Stopped,
 }
 
+/// Who needs a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// A handle of the host's, until [`Registry::release`].
+    Handle,
+    /// Somebody who publishes now: the topic stays until the host removes it.
+    Publisher,
+    /// Subscribers by name on a shard, until [`Registry::give_back`]; without `may_make` the topic must be there already.
+    Shard {
+        /// Which shard.
+        number: u8,
+        /// The topic is made if there is none of its name.
+        may_make: bool,
+    },
+}
+
+/// Topics that nobody needs are looked at so many at a time.
+const IDLE_PER_LOOK: usize = 16;
+/// Lives of one index; the last number of each is never followed by the first, but for [`Entry::is_spotless`].
+const REUSES_MAX: u32 = u32::MAX >> TOPIC_INDEX_BITS;
+/// Indexes are below this; the last one stands for none.
+const INDEXES_MAX: u32 = (1 << TOPIC_INDEX_BITS) - 1;
+
+#[derive(Debug)]
+struct Entry {
+    opened: Opened,
+    /// Handles of the host's.
+    handles: u64,
+    /// Shards with subscribers by name, a bit each.
+    shards: u64,
+    /// Messages came, or may come.
+    is_published: bool,
+    /// It stands in [`Names::idle`].
+    is_queued: bool,
+    /// Nobody can still hold a number of this index's earlier lives.
+    is_spotless: bool,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.handles == 0 && self.shards == 0 && !self.is_published
+    }
+
+    fn note(&mut self, user: User) {
+        match user {
+            User::Handle => self.handles += 1,
+            User::Publisher => self.is_published = true,
+            User::Shard { number, .. } => self.shards |= 1 << number,
+        }
+    }
+}
+
+/// An index whose topic is gone.
+#[derive(Debug)]
+struct Retired {
+    id: TopicId,
+    /// Free for reuse once every shard has read past this position of the ring.
+    position: u64,
+    is_spotless: bool,
+}
+
 #[derive(Debug, Default)]
 struct Names {
-    by_name: HashMap<Box<str>, Opened>,
+    by_name: HashMap<Box<str>, Entry>,
     /// Topics ever made.
     created: u64,
     /// Index count ever used.
     used: u32,
-    /// Indexes free for reuse once every shard has read past the position.
-    retired: VecDeque<(u32, u64)>,
+    /// Indexes whose numbers are used up.
+    worn_out: u32,
+    /// Indexes to be used again.
+    retired: VecDeque<Retired>,
+    /// Topics that nobody needed when somebody looked, and for whose end the ring had no room.
+    idle: VecDeque<Box<str>>,
 }
+
+const _: () = assert!(crate::plan::SHARDS_MAX <= u64::BITS as usize);
 
 /// A topic that exists.
 #[derive(Clone, Debug)]
@@ -54,6 +124,8 @@ pub struct Opened {
     pub is_removed: Arc<AtomicBool>,
     /// What shards say of its subscribers, once somebody has asked.
     pub gauges: Arc<OnceLock<Arc<Gauges>>>,
+    /// It was made just now.
+    pub is_new: bool,
 }
 
 /// See the module's head.
@@ -61,79 +133,186 @@ pub struct Registry {
     #[allow(clippy::disallowed_types, reason = "see above")]
     names: Mutex<Names>,
     topics_max: u32,
+    /// [`Names::idle`] is not empty.
+    has_idle: AtomicBool,
+}
+
+/// The ring and the time of a record.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// Where the record goes.
+    pub ring: &'a Ring,
+    /// Wall clock.
+    pub time_ns: u64,
 }
 
 impl Registry {
     /// An empty registry for at most `topics_max` topics.
     pub fn new(topics_max: u32) -> Self {
-        Self { names: Default::default(), topics_max: topics_max.min((1 << TOPIC_INDEX_BITS) - 1) }
+        Self { names: Default::default(), topics_max: topics_max.min(INDEXES_MAX), has_idle: AtomicBool::new(false) }
     }
 
-    /// The topic called `name`, made if need be. `may_wait`: for the lock (never for the ring).
+    /// The topic called `name`, made if need be, for `user`. Shards do not wait for the lock; nobody waits for the ring.
     ///
     /// # Errors
     /// See [`TopicError`].
-    pub fn open(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<TopicId, TopicError> {
-        self.open_watched(name, ring, time_ns, may_wait).map(|opened| opened.id)
-    }
-
-    /// [`Registry::open`], and the mark that is set when the topic is removed.
-    ///
-    /// # Errors
-    /// See [`TopicError`].
-    pub fn open_watched(&self, name: &str, ring: &Ring, time_ns: u64, may_wait: bool) -> Result<Opened, TopicError> {
+    pub fn open(&self, name: &str, user: User, to: To<'_>, may_wait: bool) -> Result<Opened, TopicError> {
         TopicName::check(name)?;
-        let mut names = if may_wait {
-            self.names.lock().unwrap_or_else(|poison| poison.into_inner())
-        } else {
-            self.names.try_lock().map_err(|_| TopicError::WouldBlock)?
-        };
-        if let Some(named) = names.by_name.get(name) {
-            return Ok(named.clone());
+        let mut names = if may_wait { self.lock() } else { self.try_lock()? };
+        if let Some(entry) = names.by_name.get_mut(name) {
+            entry.note(user);
+            return Ok(entry.opened.clone());
         }
+        if matches!(user, User::Shard { may_make: false, .. }) {
+            return Err(TopicError::TooMany);
+        }
+        self.look_at_idle(&mut names, to);
         if names.by_name.len() >= self.topics_max as usize {
             return Err(TopicError::TooMany);
         }
-        let reusable = names.retired.front().is_some_and(|&(_, position)| ring.slowest_reader().0 > position);
-        let id = match names.retired.front() {
-            Some(&(old, _)) if reusable => old.wrapping_add(1 << TOPIC_INDEX_BITS),
-            _ if names.used < self.topics_max => names.used,
-            _ => return Err(TopicError::WouldBlock),
-        };
-        let id = TopicId(id);
-        ring.try_publish(&Self::head(RecordKind::TopicCreated, id, time_ns), name.as_bytes())
+        let (id, is_spotless, is_reused) = names.next_number(self.topics_max, to.ring)?;
+        to.ring
+            .try_publish(&head(RecordKind::TopicCreated, id, to.time_ns), name.as_bytes())
             .map_err(to_topic_error)?;
-        if reusable {
+        if is_reused {
             names.retired.pop_front();
         } else {
             names.used += 1;
         }
         // Under the lock, hence in the order of the records: shards count the same.
-        let opened = Opened { id, number: names.created, is_removed: Arc::default(), gauges: Arc::default() };
+        let number = names.created;
+        let opened = Opened { id, number, is_removed: Arc::default(), gauges: Arc::default(), is_new: false };
         names.created += 1;
-        names.by_name.insert(name.into(), opened.clone());
-        Ok(opened)
+        let mut entry =
+            Entry { opened: opened.clone(), handles: 0, shards: 0, is_published: false, is_queued: false, is_spotless };
+        entry.note(user);
+        names.by_name.insert(name.into(), entry);
+        Ok(Opened { is_new: true, ..opened })
+    }
+
+    /// A handle of the host's is gone; `has_published`: messages came by it.
+    pub fn release(&self, name: &str, id: TopicId, has_published: bool, to: To<'_>) {
+        let mut names = self.lock();
+        let Some(entry) = names.by_name.get_mut(name).filter(|entry| entry.opened.id == id) else { return };
+        entry.handles -= 1;
+        entry.is_published |= has_published;
+        self.end_if_idle(&mut names, name, to);
+    }
+
+    /// A shard has no subscriber by this name any more. False: the lock is busy, so the same again later.
+    pub fn give_back(&self, name: &str, id: TopicId, shard: u8, to: To<'_>) -> bool {
+        let Ok(mut names) = self.try_lock() else { return false };
+        if let Some(entry) = names.by_name.get_mut(name).filter(|entry| entry.opened.id == id) {
+            entry.shards &= !(1 << shard);
+            self.end_if_idle(&mut names, name, to);
+        }
+        true
+    }
+
+    /// True if [`Registry::end_idle`] has something to do.
+    #[inline]
+    pub fn has_idle(&self) -> bool {
+        self.has_idle.load(Relaxed)
+    }
+
+    /// Ends a few of the topics that nobody needs and for whose end the ring had no room. Never waits.
+    pub fn end_idle(&self, to: To<'_>) {
+        if let Ok(mut names) = self.try_lock() {
+            self.look_at_idle(&mut names, to);
+        }
     }
 
     /// Forgets a topic: its logs go, its subscribers get no more, publishing to it does nothing. `Ok(false)`: no such topic.
     ///
     /// # Errors
     /// The ring is full, or the engine has stopped.
-    pub fn remove(&self, name: &str, ring: &Ring, time_ns: u64) -> Result<bool, TopicError> {
-        let mut names = self.names.lock().unwrap_or_else(|poison| poison.into_inner());
-        let Some(id) = names.by_name.get(name).map(|named| named.id) else { return Ok(false) };
-        let position =
-            ring.try_publish(&Self::head(RecordKind::TopicRemoved, id, time_ns), &[]).map_err(to_topic_error)?;
-        if let Some(named) = names.by_name.remove(name) {
-            named.is_removed.store(true, Relaxed);
+    pub fn remove(&self, name: &str, to: To<'_>) -> Result<bool, TopicError> {
+        let mut names = self.lock();
+        let Some(entry) = names.by_name.get_mut(name) else { return Ok(false) };
+        // Who published may still hold its number.
+        let (was_spotless, was_queued) = (entry.is_spotless, entry.is_queued);
+        entry.is_spotless = false;
+        if let Err(error) = names.end(name, to) {
+            if let Some(entry) = names.by_name.get_mut(name) {
+                entry.is_spotless = was_spotless;
+            }
+            return Err(error);
         }
-        names.retired.push_back((id.0, position.0));
+        if was_queued {
+            names.idle.retain(|idle| **idle != *name);
+            self.has_idle.store(!names.idle.is_empty(), Relaxed);
+        }
         Ok(true)
     }
 
-    fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {
-        Head { kind, time_ns, ..Head::message(topic, Priority::Normal, Kind::Text) }
+    fn end_if_idle(&self, names: &mut Names, name: &str, to: To<'_>) {
+        let Some(entry) = names.by_name.get(name).filter(|entry| entry.is_idle()) else { return };
+        if entry.is_queued || names.end(name, to).is_ok() {
+            return;
+        }
+        if let Some(entry) = names.by_name.get_mut(name) {
+            entry.is_queued = true;
+        }
+        names.idle.push_back(name.into());
+        self.has_idle.store(true, Relaxed);
     }
+
+    fn look_at_idle(&self, names: &mut Names, to: To<'_>) {
+        for _ in 0..IDLE_PER_LOOK {
+            let Some(name) = names.idle.pop_front() else { break };
+            let Some(entry) = names.by_name.get_mut(&name) else { continue };
+            if !entry.is_idle() {
+                entry.is_queued = false;
+            } else if names.end(&name, to).is_err() {
+                names.idle.push_front(name);
+                break;
+            }
+        }
+        self.has_idle.store(!names.idle.is_empty(), Relaxed);
+    }
+
+    #[allow(clippy::disallowed_types, reason = "see above")]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    #[allow(clippy::disallowed_types, reason = "see above")]
+    fn try_lock(&self) -> Result<std::sync::MutexGuard<'_, Names>, TopicError> {
+        self.names.try_lock().map_err(|_| TopicError::WouldBlock)
+    }
+}
+
+impl Names {
+    /// The number of the next topic, whether nobody can hold an earlier one of its index, and whether it is the first of the retired.
+    fn next_number(&self, topics_max: u32, ring: &Ring) -> Result<(TopicId, bool, bool), TopicError> {
+        if let Some(retired) = self.retired.front().filter(|retired| ring.slowest_reader().0 > retired.position) {
+            return Ok((TopicId(retired.id.0.wrapping_add(1 << TOPIC_INDEX_BITS)), retired.is_spotless, true));
+        }
+        if self.used < topics_max.saturating_add(self.worn_out).min(INDEXES_MAX) {
+            return Ok((TopicId(self.used), true, false));
+        }
+        Err(if self.retired.is_empty() { TopicError::TooMany } else { TopicError::WouldBlock })
+    }
+
+    fn end(&mut self, name: &str, to: To<'_>) -> Result<(), TopicError> {
+        let Some(entry) = self.by_name.get(name) else { return Ok(()) };
+        let (id, is_spotless) = (entry.opened.id, entry.is_spotless);
+        let ended = to.ring.try_publish(&head(RecordKind::TopicRemoved, id, to.time_ns), &[]);
+        let position = ended.map_err(to_topic_error)?.0;
+        entry.opened.is_removed.store(true, Relaxed);
+        self.by_name.remove(name);
+        if id.0 >> TOPIC_INDEX_BITS == REUSES_MAX && !is_spotless {
+            // Its first number may still be in somebody's hand: the index is never used again.
+            self.worn_out += 1;
+        } else {
+            self.retired.push_back(Retired { id, position, is_spotless });
+        }
+        Ok(())
+    }
+}
+
+fn head(kind: RecordKind, topic: TopicId, time_ns: u64) -> Head {
+    Head { kind, time_ns, ..Head::message(topic, Priority::Normal, Kind::Text) }
 }
 
 fn to_topic_error(refused: Refused) -> TopicError {
@@ -143,3 +322,7 @@ fn to_topic_error(refused: Refused) -> TopicError {
         Refused::Full | Refused::TooLarge => TopicError::WouldBlock,
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -106,6 +106,14 @@ struct Inner {
     name: Box<str>,
     is_removed: Arc<AtomicBool>,
     gauges: Arc<OnceLock<Arc<Gauges>>>,
+    has_published: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Inner { shared, name, id, has_published, .. } = self;
+        shared.registry.release(name, *id, has_published.load(Relaxed), shared.to_ring());
+    }
 }
 
 impl std::fmt::Debug for Topic {
@@ -116,9 +124,10 @@ impl std::fmt::Debug for Topic {
 
 impl Topic {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
-        let Opened { id, number, is_removed, gauges } = opened;
+        let Opened { id, number, is_removed, gauges, .. } = opened;
         let epoch = shared.epochs.of(number);
-        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed, gauges }) }
+        let has_published = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed, gauges, has_published }) }
     }
 
     /// Its name.
@@ -353,6 +362,10 @@ impl Topic {
         self.check_payload(kind, payload)?;
         if self.inner.is_removed.load(Relaxed) {
             return Err(PublishError::Removed);
+        }
+        // Most messages are not the first: they only read.
+        if !self.inner.has_published.load(Relaxed) {
+            self.inner.has_published.store(true, Relaxed);
         }
         Ok(Head { time_ns: clock::realtime_ns(), ..Head::message(self.inner.id, priority, kind) })
     }

@@ -171,7 +171,7 @@ fn errors_that_pass_are_come_back_from() {
     let (_server, url) = serve("--max-topics 1");
     assert_eq!(run(&["pub", &url, "only"], b"one\n").0, 0);
     let (code, _, log) = run(&["sub", &url, "another"], b"");
-    assert!(code == 1 && log.contains("too_many_subscriptions"), "{code}: {log}");
+    assert!(code == 1 && log.contains("too_many_topics"), "{code}: {log}");
     let (code, _, log) = run(&["pub", &url, "another"], b"x\n");
     assert!(code == 1 && log.contains("stdin:1:") && log.contains("too_many_topics"), "{code}: {log}");
     for arguments in [&["sub", &*url, "another", "--reconnect"][..], &["pub", &*url, "another", "--reconnect"]] {

@@ -24,11 +24,15 @@ pub const PROTOCOL: &str = "fanwire.msgpack.v1";
 /// Largest payload, in bytes: lengths are 32 bits.
 pub const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Appends a `message` up to its payload, which must follow as it is. `topic_packed` is what [`pack_topic`] gave; the
-/// body's payload has at most [`PAYLOAD_BYTES_MAX`] bytes.
-pub fn message_prefix(
+/// Appends a `message` up to its payload, which must follow as it is and has at most [`PAYLOAD_BYTES_MAX`] bytes.
+pub fn message_prefix(out: &mut Vec<u8>, topic: &str, priority: Priority, seq: u64, time_us: u64, body: &Body<'_>) {
+    prefix(out, |out| string(out, topic), priority, seq, time_us, body);
+}
+
+#[inline(always)]
+fn prefix(
     out: &mut Vec<u8>,
-    topic_packed: &[u8],
+    topic: impl FnOnce(&mut Vec<u8>),
     priority: Priority,
     seq: u64,
     time_us: u64,
@@ -38,7 +42,7 @@ pub fn message_prefix(
     map(out, if text { 7 } else { 6 });
     pair(out, "type", "message");
     string(out, "topic");
-    out.extend_from_slice(topic_packed);
+    topic(out);
     pair(out, "priority", priority.name());
     unsigned_pair(out, "seq", seq);
     unsigned_pair(out, "time_us", time_us);
@@ -53,9 +57,9 @@ pub fn message_prefix(
     }
 }
 
-/// Appends a whole `message`.
+/// Appends a whole `message`. `topic_packed` is what [`pack_topic`] gave.
 pub fn message(out: &mut Vec<u8>, topic_packed: &[u8], priority: Priority, seq: u64, time_us: u64, body: &Body<'_>) {
-    message_prefix(out, topic_packed, priority, seq, time_us, body);
+    prefix(out, |out| out.extend_from_slice(topic_packed), priority, seq, time_us, body);
     out.extend_from_slice(body.payload());
 }
 

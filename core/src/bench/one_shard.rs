@@ -11,7 +11,7 @@ use crate::driver::{Driver, Slot};
 use crate::epoch::Epochs;
 use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
-use crate::registry::Registry;
+use crate::registry::{Registry, User};
 use crate::shard::{Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::topic::Topic;
 
@@ -61,8 +61,8 @@ impl OneShard {
     /// # Panics
     /// If the name is not legal, or the ring or the table of topics is full.
     pub fn topic(&self, name: &str) -> Topic {
-        let Shared { registry, ring, .. } = &*self.shared;
-        let opened = registry.open_watched(name, ring, WALL_NS, true).expect("a legal name, and room");
+        let shared = &self.shared;
+        let opened = shared.registry.open(name, User::Handle, shared.to_ring(), true).expect("a legal name, and room");
         Topic::new(self.shared.clone(), opened, name)
     }
 
@@ -71,7 +71,7 @@ impl OneShard {
     /// # Panics
     /// If there is no such topic, or the ring is full.
     pub fn remove_topic(&self, name: &str) {
-        let removed = self.shared.registry.remove(name, &self.shared.ring, WALL_NS);
+        let removed = self.shared.registry.remove(name, self.shared.to_ring());
         assert_eq!(removed, Ok(true), "no topic {name} to remove");
     }
 

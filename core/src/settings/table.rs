@@ -257,6 +257,13 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.subscriptions_per_connection_max, 0, u32::MAX),
         "Topics and patterns that one connection may subscribe to",
     )),
+    reloadable(row(
+        "limits.topics_per_connection_max",
+        "topics_per_connection_max",
+        count!(limits.topics_per_connection_max, 0, u32::MAX),
+        "Topics that may be there for one connection alone: it was the first to name them, and nobody has published to them or \
+         subscribed to them since; more are refused with too_many_topics",
+    )),
     row(
         "topics",
         "topics",

@@ -6,6 +6,8 @@
 //!
 //! Taking down and catching up go in pieces, and neither shard reads the ring meanwhile: so the place holds. Knows topics and lanes.
 
+use std::sync::Arc;
+
 use super::lanes::Lanes;
 use super::table::NONE;
 use super::topics::Topics;
@@ -36,7 +38,7 @@ pub struct TopicNotes {
     /// How many were made before it.
     pub number: u64,
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// The next number of each lane; 0: it has had no message.
     pub next: [u64; 4],
 }

@@ -10,6 +10,7 @@ pub use super::subscriptions::Start;
 use super::{Shard, TURN_STEPS_MAX};
 use crate::driver::Driver;
 use crate::proto::server_message::GapReason;
+use crate::shard::table::NONE;
 use crate::types::{ConnectionId, Priority, TopicId};
 
 /// The largest block of log memory.
@@ -139,6 +140,13 @@ impl<D: Driver> Shard<D> {
     pub fn check_nothing_is_forgotten(&self) {
         if !self.has_no_work() {
             return;
+        }
+        if self.subscriptions.unsettled() == 0 {
+            for (index, topic) in self.topics.all().filter(|(_, topic)| topic.life.is_held) {
+                let is_waited_for = self.subscriptions.asked.first_by_name(&topic.name) != NONE;
+                let literal = self.subscriptions.literal_members(index);
+                assert!(literal > 0 || is_waited_for, "{} is kept for nobody", topic.name);
+            }
         }
         for (id, stream) in self.lanes.streams() {
             let source = self.lanes.source(stream.lane).log.next_seq();

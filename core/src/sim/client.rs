@@ -331,7 +331,7 @@ impl Client {
                 self.view.on_gap(&m.topic, m.priority, (m.from, m.to, m.reason), sent, truth);
             }
             ServerMessage::Error(m) => {
-                self.view.was_refused |= m.code == "too_many_subscriptions";
+                self.view.was_refused |= m.code.starts_with("too_many_");
                 if m.code == "not_subscribed" {
                     assert!(self.view.was_refused, "{}", m.message);
                     let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");

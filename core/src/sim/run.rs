@@ -21,7 +21,7 @@ use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
 use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
-use crate::registry::Registry;
+use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::topic::key_number;
@@ -126,7 +126,8 @@ impl Engine for Rig {
     fn publish(&self, stamp: &Stamp, way: Way) -> bool {
         let Shared { ring, payloads, registry, .. } = &*self.shared;
         let time_ns = (self.shared.wall_ns)();
-        let Ok(topic) = registry.open(&stamp.topic, ring, time_ns, true) else { return false };
+        let opened = registry.open(&stamp.topic, User::Publisher, self.shared.to_ring(), true);
+        let Ok(topic) = opened.map(|opened| opened.id) else { return false };
         let key = stamp.key_name().map_or(0, |name| key_number(&name));
         let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
         let payload = &stamp.render()[..];
@@ -143,8 +144,7 @@ impl Engine for Rig {
     }
 
     fn remove(&self, topic: &str) -> bool {
-        let Shared { ring, registry, .. } = &*self.shared;
-        registry.remove(topic, ring, (self.shared.wall_ns)()).is_ok_and(|was_there| was_there)
+        self.shared.registry.remove(topic, self.shared.to_ring()).is_ok_and(|was_there| was_there)
     }
 
     fn audit(&self, truth: &mut Truth) -> u64 {

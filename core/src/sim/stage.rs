@@ -7,6 +7,7 @@ mod cuts;
 mod gauges;
 mod lag;
 mod lanes;
+mod lives;
 mod pace;
 mod picks;
 mod sends;
@@ -32,7 +33,7 @@ use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
 use crate::proto::header::Opcode;
 use crate::proto::server_message::{GapReason, ServerMessage};
-use crate::registry::Registry;
+use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
 use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
 use crate::topic::key_number;
@@ -167,7 +168,8 @@ impl Stage {
     pub fn publish(&self, stamp: &Stamp) {
         let Shared { ring, registry, .. } = &*self.shared;
         let time_ns = (self.shared.wall_ns)();
-        let topic = registry.open(&stamp.topic, ring, time_ns, true).expect("room in the ring");
+        let opened = registry.open(&stamp.topic, User::Publisher, self.shared.to_ring(), true);
+        let topic = opened.expect("room in the ring").id;
         let key = stamp.key_name().map_or(0, |name| key_number(&name));
         let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
         ring.try_publish(&head, &stamp.render()).expect("room in the ring");
@@ -189,8 +191,8 @@ impl Stage {
 
     /// The number of a topic, which is made if there is none of this name.
     pub fn topic(&self, name: &str) -> TopicId {
-        let Shared { ring, registry, .. } = &*self.shared;
-        registry.open(name, ring, (self.shared.wall_ns)(), true).expect("room in the ring")
+        let opened = self.shared.registry.open(name, User::Publisher, self.shared.to_ring(), true);
+        opened.expect("room in the ring").id
     }
 
     /// Tells the shard something, as the host does.

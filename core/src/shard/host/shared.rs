@@ -13,7 +13,7 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
-use crate::registry::Registry;
+use crate::registry::{Registry, To};
 use crate::shard::readmission::Notes;
 use crate::types::{ConnectionId, Kind, TopicId};
 
@@ -45,6 +45,11 @@ impl Shared {
     /// Counts one more connection; false if that is more than the configuration allows.
     pub fn enter(&self) -> bool {
         self.open.fetch_add(1, Relaxed) < self.config.connections_max
+    }
+
+    /// The ring and the time, for records about topics.
+    pub fn to_ring(&self) -> To<'_> {
+        To { ring: &self.ring, time_ns: (self.wall_ns)() }
     }
 
     /// Counts one connection less.

@@ -182,7 +182,7 @@ impl Lanes {
             }
             Encoding::Json => {
                 let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
-                json::message_prefix(rendered, &topic.escaped, priority, entry.seq, entry.time_ns / 1_000);
+                json::message_prefix(rendered, topic.escaped(), priority, entry.seq, entry.time_ns / 1_000);
                 match (&body, shared) {
                     // A large JSON payload stands in the envelope as it is: keep it by reference.
                     (json::Body::Json(_), Some(payload)) if keeps_reference => {
@@ -198,7 +198,7 @@ impl Lanes {
             }
             Encoding::Msgpack | Encoding::Batch => {
                 let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
-                msgpack::message_prefix(rendered, &topic.packed, priority, entry.seq, entry.time_ns / 1_000, &body);
+                msgpack::message_prefix(rendered, &topic.name, priority, entry.seq, entry.time_ns / 1_000, &body);
                 match shared {
                     Some(payload) if keeps_reference => by_reference = Some(payload.clone()),
                     _ => rendered.extend_from_slice(bytes),

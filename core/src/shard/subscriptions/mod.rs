@@ -12,7 +12,7 @@ mod spread;
 mod start;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 pub use asked::{Asked, List};
 pub use membership::{Link, Membership, Terms};
@@ -50,6 +50,18 @@ pub struct Subscriber {
     pub form: Form,
     /// Some of its cursors look at each frame: the hot pass must leave it alone.
     pub is_picking: bool,
+    /// Topics that are there for it alone.
+    pub made: u32,
+}
+
+/// Memberships of one topic.
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<u32>,
+    /// Those that asked for it by its name.
+    literal: u32,
+    /// It stands in [`Subscriptions::unsettled`].
+    is_queued: bool,
 }
 
 impl Subscriber {
@@ -64,6 +76,7 @@ impl Subscriber {
             asked: List::default(),
             form,
             is_picking: false,
+            made: 0,
         }
     }
 
@@ -86,7 +99,9 @@ pub struct Subscriptions {
     subscribers: Vec<Subscriber>,
     memberships: Table<Membership>,
     /// Memberships by topic.
-    members: Vec<Vec<u32>>,
+    members: Vec<Members>,
+    /// Topics that may have their first subscriber by name, or none any more, each once.
+    unsettled: VecDeque<u32>,
     /// Of connections with many.
     membership_of: Pairs,
     /// What memberships ask for beyond the messages, of those that do.
@@ -108,6 +123,7 @@ impl Subscriptions {
             subscribers: Vec::new(),
             memberships: Table::reserved(cursors_max),
             members: Vec::new(),
+            unsettled: VecDeque::new(),
             membership_of: Pairs::default(),
             options: HashMap::new(),
             links: Table::reserved(cursors_max),
@@ -192,7 +208,7 @@ impl Subscriptions {
 
     /// Memberships of a topic.
     pub fn members(&self, topic: u32) -> &[u32] {
-        self.members.get(topic as usize).map_or(&[], Vec::as_slice)
+        self.members.get(topic as usize).map_or(&[], |members| &members.list)
     }
 
     /// A connection's membership of a topic.
@@ -219,13 +235,10 @@ impl Subscriptions {
 
     /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room.
     pub fn add(&mut self, slot: u32, topic: u32, must_announce: bool, options: Options) -> Option<u32> {
-        while self.members.len() <= topic as usize {
-            self.members.push(Vec::new());
-        }
-        let index = self.members[topic as usize].len() as u32;
+        let index = self.members_mut(topic).list.len() as u32;
         let membership =
             self.memberships.insert(Membership { must_announce, ..Membership::new(slot, topic, index) })?;
-        self.members[topic as usize].push(membership);
+        self.members[topic as usize].list.push(membership);
         self.push_back(membership);
         self.subscribers[slot as usize].memberships += 1;
         let count = self.subscribers[slot as usize].memberships;
@@ -240,6 +253,50 @@ impl Subscriptions {
             self.options.insert(membership, options);
         }
         Some(membership)
+    }
+
+    fn members_mut(&mut self, topic: u32) -> &mut Members {
+        while self.members.len() <= topic as usize {
+            self.members.push(Members::default());
+        }
+        &mut self.members[topic as usize]
+    }
+
+    /// A membership is by the topic's name, or no more. Returns whether it was.
+    pub fn set_literal(&mut self, membership: u32, is_literal: bool) -> bool {
+        let Membership { topic, is_literal: was_literal, .. } = self.memberships[membership];
+        self.memberships[membership].is_literal = is_literal;
+        let members = &mut self.members[topic as usize];
+        members.literal = members.literal + u32::from(is_literal) - u32::from(was_literal);
+        let is_first_or_last = members.literal == u32::from(is_literal);
+        if was_literal != is_literal && is_first_or_last {
+            self.look_at_use_of(topic);
+        }
+        was_literal
+    }
+
+    /// Members of a topic that asked for it by its name.
+    pub fn literal_members(&self, topic: u32) -> u32 {
+        self.members.get(topic as usize).map_or(0, |members| members.literal)
+    }
+
+    /// A topic may have its first subscriber by name, or none any more.
+    pub fn look_at_use_of(&mut self, topic: u32) {
+        if !std::mem::replace(&mut self.members_mut(topic).is_queued, true) {
+            self.unsettled.push_back(topic);
+        }
+    }
+
+    /// A topic that is to be looked at.
+    pub fn next_to_settle(&mut self) -> Option<u32> {
+        let topic = self.unsettled.pop_front()?;
+        self.members[topic as usize].is_queued = false;
+        Some(topic)
+    }
+
+    /// How many topics are still to be looked at.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.len()
     }
 
     /// What a membership's cursors are to do beyond the usual.
@@ -354,7 +411,8 @@ impl Subscriptions {
                 self.membership_of.remove(slot, self.memberships[m].topic);
             }
         }
-        let members = &mut self.members[topic as usize];
+        self.set_literal(membership, false);
+        let members = &mut self.members[topic as usize].list;
         members.swap_remove(index as usize);
         if let Some(&moved) = members.get(index as usize) {
             self.memberships[moved].index = index;

@@ -2,16 +2,19 @@
 //!
 //! Never knows who subscribes, nor what a message looks like.
 
+mod lives;
 mod names;
 
+pub use lives::{Life, Opening};
 pub use names::{Found, Names, level_order};
 
 use super::lanes::NO_LANES;
 use crate::config::{Config, Retention, SlowPolicy, TopicConfig, nanoseconds};
+use crate::proto::json;
 use crate::proto::topic::Pattern;
-use crate::proto::{json, msgpack};
 use crate::registry::topic_index;
 use crate::types::TopicId;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a batch may stay open where the topic's configuration does not say.
@@ -23,21 +26,33 @@ pub struct Topic {
     /// Its number, with the count of reuses.
     pub id: TopicId,
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// How many topics were made before it.
     pub number: u64,
     /// The epoch of its numbering.
     pub epoch: u64,
-    /// Its name escaped for a JSON string.
-    pub escaped: Box<[u8]>,
-    /// Its name as a MessagePack string.
-    pub packed: Box<[u8]>,
+    /// Its name escaped for a JSON string, where that is not the name itself.
+    escaped: Option<Box<[u8]>>,
     /// Lanes by priority; none until the first message.
     pub lanes: [u32; 4],
     /// What is kept for its subscribers, and how.
     pub keeps: Keeps,
     /// Messages lost by slow subscribers, by priority.
     pub dropped: [u64; 4],
+    /// What the registry knows of it from here.
+    pub life: Life,
+}
+
+impl Topic {
+    /// Its name escaped for a JSON string.
+    pub fn escaped(&self) -> &[u8] {
+        self.escaped.as_deref().unwrap_or(self.name.as_bytes())
+    }
+
+    /// A message was published, or the registry knows that one will be.
+    pub fn is_published(&self) -> bool {
+        self.life.is_published || self.lanes != NO_LANES
+    }
 }
 
 /// A topic's settings.
@@ -60,6 +75,8 @@ pub struct Topics {
     names: Names,
     /// Topics ever made, the same on all shards at the same place in the ring.
     created: u64,
+    /// Opened by this shard, and not yet there.
+    opening: Opening,
 }
 
 impl Topics {
@@ -89,6 +106,12 @@ impl Topics {
         self.topics.get(index as usize)?.as_ref()
     }
 
+    /// All topics, with their places.
+    #[cfg(any(test, fuzzing))]
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Topic)> {
+        (0..).zip(&self.topics).filter_map(|(index, topic)| Some((index, topic.as_ref()?)))
+    }
+
     /// The same, to be changed.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Topic> {
@@ -115,24 +138,32 @@ impl Topics {
         let index = topic_index(id);
         let mut escaped = Vec::new();
         json::escape_topic(name, &mut escaped);
-        let mut packed = Vec::new();
-        msgpack::pack_topic(name, &mut packed);
+        let shared: Arc<str> = name.into();
         while self.topics.len() <= index as usize {
             self.topics.push(None);
         }
         self.topics[index as usize] = Some(Topic {
             id,
-            name: name.into(),
+            name: shared.clone(),
             number,
             epoch,
-            escaped: escaped.into(),
-            packed: packed.into(),
+            escaped: (escaped != name.as_bytes()).then(|| escaped.into()),
             lanes: NO_LANES,
             keeps: Keeps::of(name, config),
             dropped: [0; 4],
+            life: self.opening.take(id),
         });
-        self.names.insert(name, index);
+        self.names.insert(shared, index);
         Some(index)
+    }
+
+    /// What the registry knows of a topic from here, whether its record has been read or not.
+    pub fn life_mut(&mut self, id: TopicId) -> &mut Life {
+        let index = topic_index(id) as usize;
+        match self.topics.get_mut(index).and_then(Option::as_mut).filter(|topic| topic.id == id) {
+            Some(topic) => &mut topic.life,
+            None => self.opening.get_mut(id),
+        }
     }
 
     /// A topic ends.
@@ -167,7 +198,7 @@ mod tests {
         let id = TopicId(3);
         assert_eq!(topics.create(id, b"a/b", 100, &config), Some(3));
         assert_eq!((topics.find(id), topics.names().find("a/b")), (Some(3), Some(3)));
-        assert_eq!(topics.get(3).map(|t| (t.number, t.epoch, &*t.escaped)), Some((0, 100, &b"a/b"[..])));
+        assert_eq!(topics.get(3).map(|t| (t.number, t.epoch, t.escaped())), Some((0, 100, &b"a/b"[..])));
         assert!(topics.remove(3).is_some() && topics.remove(3).is_none());
         assert_eq!((topics.find(id), topics.names().find("a/b")), (None, None));
         let again = TopicId(3 | 1 << crate::registry::TOPIC_INDEX_BITS);

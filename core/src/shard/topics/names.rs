@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::shard::budget::Budget;
 
@@ -33,7 +34,7 @@ pub enum Found {
 /// Topic names to their places.
 #[derive(Debug, Default)]
 pub struct Names {
-    by_name: HashMap<Box<str>, u32>,
+    by_name: HashMap<Arc<str>, u32>,
     ordered: BTreeMap<Box<[u8]>, u32>,
 }
 
@@ -49,9 +50,9 @@ impl Names {
     }
 
     /// Adds a name.
-    pub fn insert(&mut self, name: &str, index: u32) {
-        self.by_name.insert(name.into(), index);
-        self.ordered.insert(level_order(name), index);
+    pub fn insert(&mut self, name: Arc<str>, index: u32) {
+        self.ordered.insert(level_order(&name), index);
+        self.by_name.insert(name, index);
     }
 
     /// Forgets a name.
@@ -153,7 +154,7 @@ mod tests {
     fn names(list: &[String]) -> Names {
         let mut names = Names::default();
         for (index, name) in (0..).zip(list) {
-            names.insert(name, index);
+            names.insert(name.as_str().into(), index);
         }
         names
     }
@@ -230,7 +231,7 @@ mod tests {
         let mut budget = Budget::new(100);
         assert_eq!(names.next_match("a/*", &mut after, &mut budget), Found::Topic(0));
         names.remove("a/1");
-        names.insert("a/0", 9);
+        names.insert("a/0".into(), 9);
         assert_eq!(names.next_match("a/*", &mut after, &mut budget), Found::Topic(1));
         assert_eq!(names.next_match("a/*", &mut after, &mut budget), Found::Topic(2));
         assert_eq!(names.next_match("a/*", &mut after, &mut budget), Found::End);

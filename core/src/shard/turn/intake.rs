@@ -61,6 +61,7 @@ impl<D: Driver> Shard<D> {
         let topic = self.topics.get_mut(index)?;
         let lane = self.lanes.create(index, priority, topic.keeps.lane_bytes)?;
         topic.lanes[priority as usize] = lane;
+        self.is_for_more(index);
         let members = self.subscriptions.members(index).len() as u32;
         self.subscriptions.spread.on_lane(id, priority, members);
         // Before the message is there, if the budget allows.
@@ -73,6 +74,7 @@ impl<D: Driver> Shard<D> {
         let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
         let Some(topic) = self.topics.get(index) else { return };
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
+        self.subscriptions.look_at_use_of(index);
         self.spread();
     }
 
@@ -104,6 +106,7 @@ impl<D: Driver> Shard<D> {
         while let Some(&membership) = self.subscriptions.members(index).last() {
             self.lose_topic(membership);
         }
+        self.is_for_more(index);
         let Some(topic) = self.topics.remove(index) else { return };
         for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
             self.lanes.remove(lane);

@@ -94,8 +94,12 @@ impl<D: Driver> Shard<D> {
         let m = self.subscriptions.membership_mut(membership);
         let before = m.subscription;
         if reason.is_literal {
-            let was_literal = std::mem::replace(&mut m.is_literal, true);
+            let topic = m.topic;
+            let was_literal = self.subscriptions.set_literal(membership, true);
             self.subscriptions.of_mut(slot).asked.counted += u32::from(!was_literal);
+            if self.topics.get(topic).and_then(|t| t.life.made_for).is_some_and(|id| id != self.clients.id(slot)) {
+                self.is_for_more(topic);
+            }
         } else if !reason.is_again {
             m.patterns += 1;
         }
@@ -181,13 +185,15 @@ impl<D: Driver> Shard<D> {
             }
             self.subscriptions.drop_told(slot, subscription);
         }
-        if is_raw && let Some(state) = self.topics.get(topic) {
+        if is_raw
+            && self.clients[slot].flags.awaits_topic
+            && let Some(state) = self.topics.get(topic)
+            && self.clients.extra(slot).publishes_to.as_deref() == Some(&*state.name)
+        {
             let conn = &mut self.clients[slot];
-            if conn.flags.awaits_topic {
-                conn.flags.awaits_topic = false;
-                conn.publishes_to = state.id;
-                self.clients.extra(slot).publishes_to = None;
-            }
+            conn.flags.awaits_topic = false;
+            conn.publishes_to = state.id;
+            self.clients.extra(slot).publishes_to = None;
         }
     }
 
@@ -206,7 +212,7 @@ impl<D: Driver> Shard<D> {
         if self.clients[slot].publishes_to == state.id {
             // What it says reaches the topic's next life, once there is one.
             self.clients[slot].flags.awaits_topic = true;
-            self.clients.extra(slot).publishes_to = Some(state.name.clone());
+            self.clients.extra(slot).publishes_to = Some((&*state.name).into());
         }
         // It was counted as a subscription before, so no limit is looked at.
         let mut list = self.subscriptions.of(slot).asked;
@@ -221,6 +227,9 @@ impl<D: Driver> Shard<D> {
             let m = self.subscriptions.membership(membership);
             (m.slot, m.topic)
         };
+        if self.topics.get(topic).and_then(|t| t.life.made_for) == Some(self.clients.id(slot)) {
+            self.is_for_more(topic);
+        }
         let keeps_rest = !matches!(self.clients[slot].phase, crate::shard::clients::Phase::Broken);
         self.subscriptions.remove(membership, &mut self.lanes, keeps_rest);
         self.apply_effects();

@@ -8,6 +8,7 @@ mod effects;
 mod gaps;
 mod intake;
 mod join;
+mod lives;
 mod pick;
 mod plan;
 mod publish;
@@ -60,6 +61,7 @@ impl<D: Driver> Shard<D> {
         self.send_news();
         self.close_marked();
         self.take_down();
+        self.give_back_topics();
         self.expire_deadlines();
         self.end_late_messages();
         self.look_over_watched();
@@ -127,7 +129,7 @@ impl<D: Driver> Shard<D> {
             until = until.min(deadline_ns);
         }
         let waits = [Cause::Ring, Cause::Names, Cause::Host].iter().any(|&cause| !self.waiters.is_empty(cause));
-        if waits || self.host.waiting() > 0 {
+        if waits || self.host.waiting() > 0 || self.has_topics_to_give_back() {
             // What they wait for (a slower shard, the host) does not wake this shard.
             until = until.min(self.pace.now_ns + RETRY_NS);
         }

@@ -36,13 +36,13 @@ impl<D: Driver> Shard<D> {
             self.mark_close(slot, CloseCode::POLICY.to_u16(), "publishing is not allowed here");
             return Flow::Stop;
         }
-        if conn.flags.awaits_topic {
-            let name = self.clients.extra(slot).publishes_to.clone().unwrap_or_default();
-            match self.open_topic(&name) {
+        if let Some(name) = self.name_to_open(slot) {
+            match self.open_for_publisher(&name) {
                 Ok(topic) => {
                     self.clients[slot].publishes_to = topic;
-                    self.clients[slot].flags.awaits_topic = false;
-                    self.clients.extra(slot).publishes_to = None;
+                    if std::mem::take(&mut self.clients[slot].flags.awaits_topic) {
+                        self.clients.extra(slot).publishes_to = None;
+                    }
                 }
                 Err(SubscribeError::Busy) => {
                     let Some(payload) = self.owned(slot, message) else { return Flow::Stop };
@@ -57,6 +57,15 @@ impl<D: Driver> Shard<D> {
         let topic = self.clients[slot].publishes_to;
         let publication = Publication { topic, priority: Priority::Normal, kind, extras: Extras::default() };
         self.publish(slot, publication, message)
+    }
+
+    /// The name of the topic of a raw connection, if it has to be opened before the next message.
+    fn name_to_open(&mut self, slot: u32) -> Option<Box<str>> {
+        if self.clients[slot].flags.awaits_topic {
+            return self.clients.extra(slot).publishes_to.clone();
+        }
+        let topic = self.topics.by_id(self.clients[slot].publishes_to)?;
+        (!topic.is_published()).then(|| (&*topic.name).into())
     }
 
     /// A `publish` request.
@@ -76,8 +85,7 @@ impl<D: Driver> Shard<D> {
         };
         let Ok(kind) = kind else { return Err(refuse(subscribe::code::BAD_DATA, "`data` is not base64")) };
         let bytes = publish.content.as_plain().unwrap_or(&scratch);
-        let known = self.topics.names().find(&publish.topic).and_then(|t| self.topics.get(t)).map(|t| t.id);
-        let opened = known.map_or_else(|| self.open_topic(&publish.topic), Ok);
+        let opened = self.open_for_publisher(&publish.topic);
         let extras = Extras {
             key: publish.key.as_deref().map_or(0, crate::topic::key_number),
             ttl_ms: publish.ttl_ms.map_or(0, |ms| ms.clamp(1, u32::MAX.into()) as u32),
@@ -85,7 +93,9 @@ impl<D: Driver> Shard<D> {
         let publication = Publication { topic: NO_TOPIC, priority: publish.priority, kind, extras };
         let flow = match opened {
             Ok(topic) => Ok(self.publish(slot, Publication { topic, ..publication }, Inbound::Lent(bytes))),
-            Err(SubscribeError::TooMany) => Err(refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made")),
+            Err(SubscribeError::TooMany | SubscribeError::TooManyTopics) => {
+                Err(refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made"))
+            }
             Err(SubscribeError::Malformed) => Err(refuse(subscribe::code::BAD_TOPIC, "malformed topic name")),
             Err(SubscribeError::Stopped) => Err(refuse(subscribe::code::STOPPED, "the server is shutting down")),
             Err(SubscribeError::Busy | SubscribeError::Later) => Ok(match self.keep(slot, bytes) {
@@ -136,7 +146,7 @@ impl<D: Driver> Shard<D> {
         publication: Publication,
         payload: Payload,
     ) -> Flow {
-        match self.open_topic(&name) {
+        match self.open_for_publisher(&name) {
             Ok(topic) => self.publish(slot, Publication { topic, ..publication }, Inbound::Own(payload)),
             Err(SubscribeError::Busy) => self.hold(slot, Held::Open(name, publication, payload), Some(Cause::Names)),
             Err(_) => {

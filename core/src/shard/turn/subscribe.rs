@@ -4,7 +4,6 @@ use crate::driver::Driver;
 use crate::event::Protocol;
 use crate::proto::subscribe::{self, ControlError, SinceList};
 use crate::proto::topic::Pattern;
-use crate::registry::TopicError;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::options::Options;
@@ -23,6 +22,8 @@ pub(super) enum SubscribeError {
     Later,
     /// One of the maxima is reached.
     TooMany,
+    /// No more topics can be made, or not for this connection.
+    TooManyTopics,
     /// The engine is ending.
     Stopped,
     /// The name or pattern is malformed.
@@ -36,6 +37,9 @@ impl SubscribeError {
             SubscribeError::Busy | SubscribeError::Later => return None,
             SubscribeError::TooMany => {
                 (subscribe::code::TOO_MANY_SUBSCRIPTIONS, "a maximum of topics, subscriptions or cursors is reached")
+            }
+            SubscribeError::TooManyTopics => {
+                (subscribe::code::TOO_MANY_TOPICS, "no more topics can be made, or not for this connection alone")
             }
             SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
             SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
@@ -65,10 +69,10 @@ impl<D: Driver> Shard<D> {
     ) -> Result<TopicId, SubscribeError> {
         let known = self.topics.names().find(name);
         let number = match (known.and_then(|index| self.topics.get(index)), opened) {
-            (Some(topic), _) => topic.id,
+            (Some(topic), _) if topic.life.is_held => topic.id,
             // Opening it again could find the registry busy.
-            (None, Some(opened)) => opened,
-            (None, None) => self.open_topic(name)?,
+            (_, Some(opened)) => opened,
+            (_, None) => self.open_for_subscriber(slot, name)?,
         };
         let id: Option<Box<[u8]>> = asking.id.map(Into::into);
         let mut list = self.subscriptions.of(slot).asked;
@@ -111,18 +115,6 @@ impl<D: Driver> Shard<D> {
             return Err(SubscribeError::TooMany);
         }
         Ok(number)
-    }
-
-    /// A topic's number, from the registry.
-    pub(super) fn open_topic(&self, name: &str) -> Result<TopicId, SubscribeError> {
-        self.shared.registry.open(name, &self.shared.ring, (self.shared.wall_ns)(), false).map_err(
-            |error| match error {
-                TopicError::WouldBlock => SubscribeError::Busy,
-                TopicError::TooMany => SubscribeError::TooMany,
-                TopicError::Stopped => SubscribeError::Stopped,
-                TopicError::Name(_) => SubscribeError::Malformed,
-            },
-        )
     }
 
     /// Subscribes a connection to a pattern: `scan` says how far this has come.
@@ -290,14 +282,14 @@ impl<D: Driver> Shard<D> {
     fn unsubscribe_from_topic(&mut self, slot: u32, name: &str) -> bool {
         let Some(topic) = self.topics.names().find(name) else { return false };
         let Some(membership) = self.subscriptions.find(slot, topic) else { return false };
-        let m = self.subscriptions.membership_mut(membership);
-        if !std::mem::replace(&mut m.is_literal, false) {
+        if !self.subscriptions.set_literal(membership, false) {
             return false;
         }
-        let has_pattern = m.patterns > 0;
         self.subscriptions.of_mut(slot).asked.counted -= 1;
-        if !has_pattern {
+        if self.subscriptions.membership(membership).patterns == 0 {
             self.leave(membership);
+        } else if self.topics.get(topic).and_then(|t| t.life.made_for) == Some(self.clients.id(slot)) {
+            self.is_for_more(topic);
         }
         true
     }

@@ -16,7 +16,7 @@ use crate::proto::topic::TopicName;
 use crate::shard::clients::{Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
-use crate::shard::turn::subscribe::Asking;
+use crate::shard::turn::subscribe::{Asking, SubscribeError};
 use crate::shard::waiters::Cause;
 use crate::shard::{Ending, Shard};
 use crate::types::TopicId;
@@ -102,7 +102,7 @@ impl<D: Driver> Shard<D> {
         let extra = self.clients.extra(slot);
         let inbox = std::mem::take(&mut extra.inbox);
         let (len, peer) = (extra.request_len, extra.peer);
-        match self.judge(&inbox[..len], peer) {
+        match self.judge(slot, &inbox[..len], peer) {
             Verdict::Busy => {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, Some(Cause::Names));
@@ -133,7 +133,9 @@ impl<D: Driver> Shard<D> {
         conn.heard = Moment::at(self.pace.now_ns);
         conn.message = conn.heard;
         // A narrower window than ours is served uncompressed.
+        let made = self.subscriptions.of(slot).made;
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
+        self.subscriptions.of_mut(slot).made = made;
         self.stats.upgraded += 1;
         if self.shared.config.events.capacity > 0 {
             self.clients[slot].flags.was_announced = true;
@@ -150,7 +152,7 @@ impl<D: Driver> Shard<D> {
         for (i, (topic, opened)) in topics.iter().enumerate() {
             let asking = Asking { id: None, options, since: &since };
             match self.subscribe_to_name(slot, topic, Some(*opened), &asking) {
-                Ok(id) if i == 0 => self.clients[slot].publishes_to = id,
+                Ok(id) if i == 0 => self.publishes_to(slot, id, topic),
                 Ok(_) => {}
                 // `judge` has opened the topics; only limits are left to fail.
                 Err(_) => self.evict(slot, "too many subscriptions"),
@@ -165,7 +167,16 @@ impl<D: Driver> Shard<D> {
         self.refresh(slot);
     }
 
-    fn judge(&self, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
+    /// The topic that a raw connection publishes to; if its record is still to be read, it is known by its name until then.
+    fn publishes_to(&mut self, slot: u32, id: TopicId, name: &str) {
+        self.clients[slot].publishes_to = id;
+        if self.clients[slot].flags.may_publish && self.topics.by_id(id).is_none() {
+            self.clients[slot].flags.awaits_topic = true;
+            self.clients.extra(slot).publishes_to = Some(name.into());
+        }
+    }
+
+    fn judge(&mut self, slot: u32, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
         let request = match Request::parse(head) {
             Ok(request) => request,
             Err(error) => return Verdict::Refused(Refusal::from(error)),
@@ -174,7 +185,8 @@ impl<D: Driver> Shard<D> {
             Ok(target) => target,
             Err(_) => return Verdict::Refused(Refusal::bad_request("malformed request target")),
         };
-        let config = &self.shared.config;
+        let shared = self.shared.clone();
+        let config = &shared.config;
         if target.endpoint == Endpoint::Other {
             return Verdict::Refused(Refusal::not_found("no such path: connect to / or to /t/TOPIC"));
         }
@@ -207,9 +219,9 @@ impl<D: Driver> Shard<D> {
             if TopicName::check(topic).is_err() {
                 return Verdict::Refused(Refusal::bad_request("malformed topic name"));
             }
-            match self.shared.registry.open(topic, &self.shared.ring, (self.shared.wall_ns)(), false) {
+            match self.open_for_subscriber(slot, topic) {
                 Ok(opened) => topics.push((topic.to_string(), opened)),
-                Err(crate::registry::TopicError::WouldBlock) => return Verdict::Busy,
+                Err(SubscribeError::Busy) => return Verdict::Busy,
                 Err(_) => {
                     return Verdict::Refused(Refusal::unavailable("no more topics can be made", RETRY_AFTER_S));
                 }

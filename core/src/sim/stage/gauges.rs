@@ -212,7 +212,7 @@ fn a_topic_that_is_gone_has_no_subscribers_and_is_looked_at_no_more() {
     stage.says("a", "second", |_| {});
     stage.turns(30, &mut player);
     assert!(told(&stage, &gauges).1 > 0);
-    assert_eq!(stage.shared.registry.remove("a", &stage.shared.ring, 0), Ok(true));
+    assert_eq!(stage.shared.registry.remove("a", stage.shared.to_ring()), Ok(true));
     stage.turns(30, &mut player);
     assert_eq!(told(&stage, &gauges), (0, 0, None));
     gauges[0].fullest.store(5, Relaxed);

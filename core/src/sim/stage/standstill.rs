@@ -69,7 +69,7 @@ fn others_go_on_and_the_clients_of_one_that_stood_still_are_told_what_they_lost(
     pair.stands(200, 1);
     assert!(!pair.stage.shared.ring.awaits(0));
     assert_eq!(pair.stands(500, 2), 1_000, "nobody is refused any more");
-    assert_eq!(pair.stage.shared.registry.remove("gone", &pair.stage.shared.ring, 0), Ok(true));
+    assert_eq!(pair.stage.shared.registry.remove("gone", pair.stage.shared.to_ring()), Ok(true));
     for topic in ["late/1", "late/2"] {
         assert!(pair.tries(topic, Priority::High));
     }
