@@ -68,6 +68,17 @@ impl<D: Driver> Shard<D> {
         asking: &Asking<'_>,
     ) -> Result<TopicId, SubscribeError> {
         let known = self.topics.names().find(name);
+        let mut list = self.subscriptions.of(slot).asked;
+        let waiting = self.subscriptions.asked.find(&list, slot, name);
+        let is_known = match known {
+            Some(topic) => {
+                self.subscriptions.find(slot, topic).is_some_and(|m| self.subscriptions.membership(m).is_literal)
+            }
+            None => waiting.is_some(),
+        };
+        if !is_known && list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+            return Err(SubscribeError::TooMany);
+        }
         let number = match (known.and_then(|index| self.topics.get(index)), opened) {
             (Some(topic), _) if topic.life.is_held => topic.id,
             // Opening it again could find the registry busy.
@@ -75,22 +86,12 @@ impl<D: Driver> Shard<D> {
             (_, None) => self.open_for_subscriber(slot, name)?,
         };
         let id: Option<Box<[u8]>> = asking.id.map(Into::into);
-        let mut list = self.subscriptions.of(slot).asked;
-        let is_known = match known {
-            Some(topic) => {
-                self.subscriptions.find(slot, topic).is_some_and(|m| self.subscriptions.membership(m).is_literal)
-            }
-            None => match self.subscriptions.asked.find(&list, slot, name) {
-                Some(record) => {
-                    self.subscriptions.asked.set_id(record, id);
-                    self.subscriptions.asked.get_mut(record).options = asking.options;
-                    return Ok(number);
-                }
-                None => false,
-            },
-        };
-        if !is_known && list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
-            return Err(SubscribeError::TooMany);
+        if known.is_none()
+            && let Some(record) = waiting
+        {
+            self.subscriptions.asked.set_id(record, id);
+            self.subscriptions.asked.get_mut(record).options = asking.options;
+            return Ok(number);
         }
         let Some(topic) = known else {
             let since_number = self.topics.created();
