@@ -73,8 +73,8 @@ impl Server {
         let mut child = command_within(&spec.within, &spec.binary)
             .arg("serve")
             .args(["--listen", &spec.listen.to_string()])
-            // Its own publishers may publish, which is not worth a warning here.
-            .args(["--publish", "loopback", "--log", "info,publish=off"])
+            // Its own publishers may publish, which is not worth a warning here; at its end it says what it has counted.
+            .args(["--publish", "loopback", "--log", "debug,publish=off"])
             .args(&spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -190,7 +190,7 @@ impl Server {
         }
     }
 
-    /// Waits for its end; then what each shard has counted, as its log says with `--log debug`. Empty where it says nothing.
+    /// Waits for its end; then what each shard has counted, as its log says. Empty where it says nothing.
     ///
     /// # Errors
     /// When it is still there after `patience`.

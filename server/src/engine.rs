@@ -97,9 +97,6 @@ pub fn wait(engine: &Engine, stop: &StopRequests) {
 /// 70 if the engine had ended by itself: who started the process starts it again.
 pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
     end_at_last(deadline);
-    for (shard, counted) in engine.stats().shards.iter().enumerate() {
-        tracing::debug!("shard {shard}: {counted:?}");
-    }
     let report = engine.drain(deadline);
     for (shard, counted) in engine.stats().shards.iter().enumerate() {
         tracing::debug!("shard {shard}: {counted:?}");

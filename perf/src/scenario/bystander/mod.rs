@@ -126,11 +126,7 @@ fn session(bench: &Bench, attack: &'static Attack) -> Result<Session> {
 }
 
 fn serve(bench: &Bench, attack: &Attack) -> Result<Server> {
-    let mut arguments = vec![
-        // At its end the server then says what it has counted.
-        ("log", "debug".into()),
-    ];
-    arguments.extend(attack.server.iter().map(|(name, value)| (*name, value.to_string())));
+    let arguments: Vec<_> = attack.server.iter().map(|(name, value)| (*name, value.to_string())).collect();
     bench.serve(CONNECTIONS, &arguments)
 }
 
