@@ -231,9 +231,12 @@ impl<D: Driver> Shard<D> {
         has_room
     }
 
-    /// Ends connections whose messages take too long.
+    /// Ends connections whose messages take too long, as far as that is their fault.
     pub(super) fn end_late_messages(&mut self) {
-        while let Some(slot) = self.clients.late_message(self.pace.now_ns) {
+        while !self.is_behind()
+            && let Some(slot) = self.clients.late_message(self.pace.now_ns)
+            && !self.clients[slot].flags.is_paused
+        {
             self.clients.take_message(slot);
             self.mark_close(slot, CloseCode::POLICY.to_u16(), "a message takes too long");
         }
