@@ -32,8 +32,6 @@ use std::sync::Arc;
 
 #[cfg(any(test, fuzzing))]
 pub use budget::TURN_STEPS_MAX;
-#[cfg(any(test, fuzzing))]
-pub use clients::MESSAGE_GRACE_NS;
 #[cfg(feature = "bench")]
 pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};

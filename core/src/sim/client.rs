@@ -65,9 +65,6 @@ pub struct Client {
     stalled_until: u64,
     /// When it connected, and when it ended.
     pub lived_ns: (u64, u64),
-    owing_since_ns: Option<u64>,
-    /// For how long, at most, something that it had begun to send was not all sent.
-    pub owed_ns: u64,
     pub(super) next_id: u64,
     /// Pings (WebSocket) out; the server may answer only the newest.
     pub(super) pings: VecDeque<Vec<u8>>,
@@ -128,8 +125,6 @@ impl Client {
             close_code: None,
             stalled_until: 0,
             lived_ns: (now_ns, now_ns),
-            owing_since_ns: None,
-            owed_ns: 0,
             next_id: 1,
             pings: VecDeque::new(),
             said_pings: VecDeque::new(),
@@ -193,12 +188,6 @@ impl Client {
     pub fn act(&mut self, now_ns: u64, truth: &mut Truth) {
         if !self.is_alive() || self.stalled_until == u64::MAX {
             return;
-        }
-        if self.wire.queued() > 0 {
-            let since_ns = *self.owing_since_ns.get_or_insert(self.lived_ns.1);
-            self.owed_ns = self.owed_ns.max(now_ns - since_ns);
-        } else {
-            self.owing_since_ns = None;
         }
         self.lived_ns.1 = now_ns;
         self.wire.write_some(&mut self.rng);

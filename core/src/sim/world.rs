@@ -17,7 +17,6 @@ use super::truth::Truth;
 use super::vandal::Vandal;
 use super::view::Since;
 use crate::driver::sim::{Rng, SimNet, SimSocket};
-use crate::shard::MESSAGE_GRACE_NS;
 use crate::types::Priority;
 
 /// Time that an orderly end gets.
@@ -523,8 +522,6 @@ impl World {
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
             Outcome::Closed { code: 4321, by_server: true } => {}
-            // A message that it had begun took too long.
-            Outcome::Closed { code: 1008, by_server: true } if client.owed_ns >= MESSAGE_GRACE_NS => {}
             Outcome::Closed { code: 1008, by_server: true }
                 if client.nature.is_raw() && client.handed > 0 && !client.nature.topics.is_empty() => {}
             Outcome::Closed { by_server: false, .. } => {}

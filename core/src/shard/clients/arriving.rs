@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 /// A message may take so long…
-pub const GRACE_NS: u64 = 10_000_000_000;
+const GRACE_NS: u64 = 10_000_000_000;
 /// …and a second more for each so many bytes that have come.
 const BYTES_A_SECOND: u64 = 64 << 10;
 

@@ -8,8 +8,6 @@ mod conn;
 mod extra;
 mod wheel;
 
-#[cfg(any(test, fuzzing))]
-pub use arriving::GRACE_NS as MESSAGE_GRACE_NS;
 #[cfg(test)]
 pub use conn::Flags;
 pub use conn::{Conn, HalfSent, NO_TOPIC, Phase};

@@ -67,7 +67,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// True while something that was said may not have been heard.
-    pub(super) fn is_behind(&self) -> bool {
+    fn is_behind(&self) -> bool {
         self.pace.now_ns < self.pace.heard_all_from_ns
     }
 

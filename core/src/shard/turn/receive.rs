@@ -231,12 +231,9 @@ impl<D: Driver> Shard<D> {
         has_room
     }
 
-    /// Ends connections whose messages take too long, as far as that is their fault.
+    /// Ends connections whose messages take too long.
     pub(super) fn end_late_messages(&mut self) {
-        while !self.is_behind()
-            && let Some(slot) = self.clients.late_message(self.pace.now_ns)
-            && !self.clients[slot].flags.is_paused
-        {
+        while let Some(slot) = self.clients.late_message(self.pace.now_ns) {
             self.clients.take_message(slot);
             self.mark_close(slot, CloseCode::POLICY.to_u16(), "a message takes too long");
         }
