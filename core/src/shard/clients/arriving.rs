@@ -1,14 +1,9 @@
-//! Messages that arrive in parts: how much memory they take together, and which of them has taken longest.
+//! Messages that arrive in parts: how much memory they take together, and which of them began first.
 //!
 //! Who sends all of a message but its end would keep that memory for as long as it likes, and a few such clients all that there is
-//! for publishing. So unfinished messages have a share, beyond which the oldest goes, and a pace.
+//! for publishing. So unfinished messages have a share, beyond which the oldest goes.
 
 use std::collections::VecDeque;
-
-/// A message may take so long…
-const GRACE_NS: u64 = 10_000_000_000;
-/// …and a second more for each so many bytes that have come.
-const BYTES_A_SECOND: u64 = 64 << 10;
 
 /// One unfinished message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +19,8 @@ pub struct Arrival {
 pub struct Arriving {
     /// Oldest first. May name messages that are whole or given up by now.
     order: VecDeque<Arrival>,
+    /// How many there may be before those that are over are forgotten.
+    order_max: usize,
     bytes: usize,
 }
 
@@ -33,8 +30,12 @@ impl Arriving {
         self.bytes
     }
 
-    /// A message has begun.
-    pub fn begin(&mut self, arrival: Arrival) {
+    /// A message has begun. Of those before it, only those that are unfinished still matter.
+    pub fn begin(&mut self, arrival: Arrival, is_unfinished: impl Fn(&Arrival) -> bool) {
+        if self.order.len() >= self.order_max {
+            self.order.retain(|arrival| is_unfinished(arrival));
+            self.order_max = (2 * self.order.len()).max(64);
+        }
         self.order.push_back(arrival);
     }
 
@@ -43,29 +44,10 @@ impl Arriving {
         self.bytes = self.bytes + now - before;
     }
 
-    /// The oldest of those that `is_unfinished` still.
-    pub fn oldest(&mut self, is_unfinished: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
-        while let Some(first) = self.order.front() {
-            if is_unfinished(first) {
-                return Some(*first);
-            }
-            self.order.pop_front();
-        }
-        None
-    }
-
-    /// The second oldest of them, of a list whose first was found by [`Arriving::oldest`].
+    /// The oldest of those that `is_unfinished` still, but for one connection.
     pub fn oldest_but(&mut self, slot: u32, is_unfinished: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
         self.order.retain(|arrival| is_unfinished(arrival));
         self.order.iter().find(|arrival| arrival.slot != slot).copied()
-    }
-}
-
-impl Arrival {
-    /// True if a message of which so many bytes are here has taken too long.
-    pub fn is_late(&self, now_ns: u64, bytes: usize) -> bool {
-        let allowed = GRACE_NS + bytes as u64 / BYTES_A_SECOND * 1_000_000_000;
-        now_ns.saturating_sub(self.began_ns) > allowed
     }
 }
 
@@ -77,9 +59,9 @@ mod tests {
     fn the_oldest_unfinished_message_is_found_past_those_that_are_whole() {
         let mut arriving = Arriving::default();
         for slot in 0..4 {
-            arriving.begin(Arrival { slot, began_ns: slot.into() });
+            arriving.begin(Arrival { slot, began_ns: slot.into() }, |_| true);
         }
-        assert_eq!(arriving.oldest(|a| a.slot > 1).map(|a| a.slot), Some(2));
+        assert_eq!(arriving.oldest_but(9, |a| a.slot > 1).map(|a| a.slot), Some(2));
         assert_eq!(arriving.oldest_but(2, |a| a.slot > 1).map(|a| a.slot), Some(3));
         assert_eq!(arriving.oldest_but(3, |a| a.slot > 2), None);
         arriving.note(0, 100);
@@ -89,11 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_ten_seconds_and_one_for_each_64_kib() {
-        let arrival = Arrival { slot: 0, began_ns: 5_000_000_000 };
-        for (bytes, allowed_s) in [(0, 10), (65_535, 10), (65_536, 11), (64 << 20, 1_034)] {
-            assert!(!arrival.is_late((5 + allowed_s) * 1_000_000_000, bytes), "{bytes}");
-            assert!(arrival.is_late((5 + allowed_s) * 1_000_000_000 + 1, bytes), "{bytes}");
+    fn messages_that_are_whole_are_forgotten_however_many_there_were() {
+        let mut arriving = Arriving::default();
+        for began_ns in 0..100_000 {
+            arriving.begin(Arrival { slot: 0, began_ns }, |a| a.began_ns % 1_000 == 0 && a.began_ns < 50_000);
+            assert!(arriving.order.len() <= 101, "{} at {began_ns}", arriving.order.len());
         }
     }
 }

@@ -85,7 +85,8 @@ impl Clients {
             let Some(claim) = pool.claim_empty(bytes.len()) else { return false };
             extra.assembly = Some(claim);
             extra.began_ns = now_ns;
-            self.arriving.begin(Arrival { slot, began_ns: now_ns });
+            let conns = &self.conns;
+            self.arriving.begin(Arrival { slot, began_ns: now_ns }, |a| is_unfinished(conns, a));
         }
         let Some(claim) = self.extra(slot).assembly.as_mut() else { return false };
         let has_room = claim.append(bytes);
@@ -108,14 +109,6 @@ impl Clients {
         }
         let conns = &self.conns;
         self.arriving.oldest_but(slot, |a| is_unfinished(conns, a)).map(|a| a.slot)
-    }
-
-    /// The connection of the oldest unfinished message, if that takes too long.
-    pub fn late_message(&mut self, now_ns: u64) -> Option<u32> {
-        let conns = &self.conns;
-        let oldest = self.arriving.oldest(|a| is_unfinished(conns, a))?;
-        let bytes = conns[oldest.slot as usize].extra.as_ref()?.assembly.as_ref()?.len();
-        oldest.is_late(now_ns, bytes).then_some(oldest.slot)
     }
 
     /// Ends a connection: its slot is free, and what it held of the budget for half-sent frames is given back.

@@ -63,7 +63,6 @@ impl<D: Driver> Shard<D> {
         self.take_down();
         self.give_back_topics();
         self.expire_deadlines();
-        self.end_late_messages();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();

@@ -231,14 +231,6 @@ impl<D: Driver> Shard<D> {
         has_room
     }
 
-    /// Ends connections whose messages take too long.
-    pub(super) fn end_late_messages(&mut self) {
-        while let Some(slot) = self.clients.late_message(self.pace.now_ns) {
-            self.clients.take_message(slot);
-            self.mark_close(slot, CloseCode::POLICY.to_u16(), "a message takes too long");
-        }
-    }
-
     fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
         self.pace.work.input.spend(8);
         self.stats.received += 1;
