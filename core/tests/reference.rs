@@ -1,6 +1,6 @@
 //! The pages of `docs/reference` that are generated from the tables, and the Python stubs, against the tables.
 //!
-//! `FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test reference` writes the pages anew.
+//! `FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test suite reference` writes the pages anew.
 
 #![allow(clippy::disallowed_methods, reason = "tests may ask the environment")]
 
@@ -26,7 +26,7 @@ fn is_generated(page: &str, text: &str) {
     assert!(
         fs::read_to_string(&path).unwrap_or_default() == text,
         "docs/reference/{page} is not what the table says; write it anew with\n  \
-         FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test reference"
+         FANWIRE_WRITE_REFERENCE=1 cargo test -p fanwire --test suite reference"
     );
     for line in text.lines() {
         assert!(line.chars().count() <= COLUMNS, "{page}: too long: {line}");

@@ -48,6 +48,7 @@ class Engine:
         message_bytes_max: int | None = None,
         request_bytes_max: int | None = None,
         handshakes_max: int | None = None,
+        topics_per_connection_max: int | None = None,
         unsent_bytes_max: int | None = None,
         handshake_timeout: float | None = None,
         ping_every: float | None = None,
@@ -85,6 +86,7 @@ class Engine:
         message_bytes_max: largest message. Default: 64 MiB, which is the most.
         request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
         handshakes_max: connections before their upgrade. 0, the default: an eighth of all.
+        topics_per_connection_max: topics that are there for one connection alone. Default: 256.
         unsent_bytes_max: what the kernel may hold unsent for one connection, about: what a critical message may have to wait
             behind on a thin link. Default: 16 KiB.
         handshake_timeout: seconds from a connection to its complete HTTP request. Default: 10.
