@@ -16,7 +16,7 @@ fn fill(server: &Served, count: usize, each: usize, payload: &str) {
 
 #[test]
 fn names_that_nobody_has_are_looked_for_once_each_whatever_the_patterns() {
-    let server = Served::start("");
+    let server = Served::start("--topics-per-connection-max 1000");
     let mut other = server.stranger();
     other.subscribe((0..1_000).map(|i| format!("a/x{i}")));
     let mut stranger = server.stranger();
