@@ -88,7 +88,7 @@ fn a_taken_port_is_named() {
 #[test]
 fn a_configuration_that_cannot_be_had_is_refused_line_by_line() {
     let (code, out, log) =
-        run(&["serve", "--listen", "127.0.0.1:0", "--ring-bytes", "1000", "--lane-bytes", "2GiB"], b"");
+        run(&["serve", "--listen", "127.0.0.1:0", "--payload-bytes", "1MiB", "--lane-bytes", "2GiB"], b"");
     assert_eq!(code, 78, "{log}");
     assert!(out.is_empty(), "no ready line");
     assert!(log.lines().filter(|l| l.trim_start().starts_with("- ")).count() >= 2, "{log}");
