@@ -1,7 +1,7 @@
 //! What the C and the Python interface have in common: one engine that any thread may use, stop, and find stopped.
 //!
-//! Knows the public interface of the engine. Must never know a language: handles, exceptions, and what a host lent are the
-//! bindings' own affair. For them alone; it may change with any version.
+//! Knows the public interface of the engine. Must never know a language: handles, exceptions, and what a host lent are
+//! the bindings' own affair. For them alone; it may change with any version.
 
 #![allow(
     clippy::disallowed_types,
@@ -157,8 +157,9 @@ impl<I> Host<I> {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Ends the engine: in good order within the time (true: everything was delivered), or at once. Waits for calls that look
-    /// at it, and for whoever ends it already. The bell rings afterwards: who waits for events is to see that it is over.
+    /// Ends the engine: in good order within the time (true: everything was delivered), or at once. Waits for calls that
+    /// look at it, and for whoever ends it already. The bell rings afterwards: who waits for events is to see that it is
+    /// over.
     ///
     /// # Errors
     /// [`Unusable::Stopped`] if it had ended before.

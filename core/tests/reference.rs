@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fanwire::settings::Unit;
-use fanwire::{Counter, CounterKind, Setting, counters, settings};
+use fanwire::{CounterKind, Setting, counters, settings};
 
 /// Longest line of a page.
 const COLUMNS: usize = 120;
@@ -137,13 +137,9 @@ from the engine's table. A *gauge* says what is now; a *total* only grows, from 
 at most a second old while a shard sleeps.
 "
     .to_owned();
-    let parts: [(&str, fn(&&Counter) -> bool); 2] = [
-        ("Of the whole engine", |counter| counter.is_of_engine),
-        ("Of each shard, and their sum", |counter| !counter.is_of_engine),
-    ];
-    for (title, is_of) in parts {
+    for (title, is_of_engine) in [("Of the whole engine", true), ("Of each shard, and their sum", false)] {
         write!(page, "\n## {title}\n\n| name | kind | unit | what it says |\n| --- | --- | --- | --- |\n").unwrap();
-        for counter in counters().filter(is_of) {
+        for counter in counters().filter(|counter| counter.is_of_engine == is_of_engine) {
             let kind = match counter.kind {
                 CounterKind::Gauge => "gauge",
                 CounterKind::Total => "total",

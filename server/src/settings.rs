@@ -84,7 +84,7 @@ impl Args for EngineArgs {
                     .value_name("FILE")
                     .value_parser(value_parser!(PathBuf))
                     .help_heading("Topics")
-                    .help("More topics out of a file, one a line, after those of the command line; # begins a comment line"),
+                    .help("More topics out of a file, one a line, after the command line's; # begins a comment line"),
             )
             .arg(
                 Arg::new(NO_DEFLATE)

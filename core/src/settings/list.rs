@@ -21,7 +21,8 @@ pub fn parts(text: &str) -> impl Iterator<Item = &str> {
 
 pub fn set_listen(config: &mut Config, text: &str) -> Result<(), String> {
     let parse = |part: &str| {
-        let problem = "is no address: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001 (port 0: a free one)";
+        let problem = "is no address: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001 \
+                       (port 0: a free one)";
         part.parse().map_err(|_| format!("`{part}` {problem}"))
     };
     let addresses: Vec<_> = parts(text).map(parse).collect::<Result<_, _>>()?;

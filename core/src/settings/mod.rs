@@ -134,8 +134,8 @@ impl fmt::Debug for Setting {
 }
 
 impl Config {
-    /// Gives a setting the value that `text` says: `config.set("limits.ping_every", "5s")`. A list is replaced by what is
-    /// written between its [separators](Setting::separator). What settings have to do with each other is
+    /// Gives a setting the value that `text` says: `config.set("limits.ping_every", "5s")`. A list is replaced by what
+    /// is written between its [separators](Setting::separator). What settings have to do with each other is
     /// [`Config::validate`]'s affair.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The table of settings itself.
 //!
-//! Knows each setting's name, unit, range and help; the default is [`Config::default`]'s. What one setting has to do with another
-//! is in `validate`.
+//! Knows each setting's name, unit, range and help; the default is `Config::default`'s. What one setting has to do
+//! with another is in `validate`.
 
 use super::Setting;
 use super::kind::{Choice, Kind};
@@ -106,8 +106,8 @@ pub(super) static TABLE: &[Setting] = &[
             set: set_cpus,
             values: "CPUs such as 0,1 or 2-5; none; auto",
         }),
-        "CPUs to pin the shards to, in this order; auto takes those this process may use; none pins nothing, which is better \
-         where other programs keep all CPUs busy",
+        "CPUs to pin the shards to, in this order; auto takes those this process may use; none pins nothing, which \
+         is better where other programs keep all CPUs busy",
     ),
     row(
         "driver",
@@ -124,8 +124,8 @@ pub(super) static TABLE: &[Setting] = &[
                 ("epoll", |config| config.driver = DriverChoice::Epoll),
             ],
         }),
-        "How to talk to the kernel; auto takes io_uring, or epoll (and says so) where io_uring is refused; uring refuses to \
-         start there",
+        "How to talk to the kernel; auto takes io_uring, or epoll (and says so) where io_uring is refused; uring \
+         refuses to start there",
     ),
     row(
         "server_name",
@@ -211,8 +211,8 @@ pub(super) static TABLE: &[Setting] = &[
         "limits.unsent_bytes_max",
         "unsent_bytes_max",
         bytes!(limits.unsent_bytes_max, 1 << 10, 64 << 20),
-        "Bytes that the kernel may hold unsent for one subscriber: what a critical message may have to wait behind; less is \
-         better for thin links (4KiB), more for fast ones over long distances",
+        "Bytes that the kernel may hold unsent for one subscriber: what a critical message may have to wait behind; \
+         less is better for thin links (4KiB), more for fast ones over long distances",
     ),
     reloadable(row(
         "limits.handshake_timeout",
@@ -248,8 +248,8 @@ pub(super) static TABLE: &[Setting] = &[
         "limits.close_window",
         "close_window",
         time!(limits.close_window, above_zero: false),
-        "Time over which a shutdown spreads its closes (with 1012), so that clients do not all come back at once; at most \
-         half of the time that the shutdown has; 0 closes each (with 1001) as soon as it has everything",
+        "Time over which a shutdown spreads its closes (with 1012), so that clients do not all come back at once; at \
+         most half of the time that the shutdown has; 0 closes each (with 1001) as soon as it has everything",
     )),
     reloadable(row(
         "limits.subscriptions_per_connection_max",
@@ -273,9 +273,9 @@ pub(super) static TABLE: &[Setting] = &[
             set: set_topics,
             values: "PATTERN=WORD[,WORD…], one a line",
         }),
-        "How topics that match a pattern are treated; the first match holds. Words: for slow subscribers drop-oldest, latest \
-         (only the newest of each key), disconnect; for those who come later keep-nothing, keep-last, keep-messages=N, \
-         keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME",
+        "How topics that match a pattern are treated; the first match holds. Words: for slow subscribers \
+         drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing, \
+         keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME",
     ),
     reloadable(row(
         "compression.deflate",

@@ -11,8 +11,8 @@ use crate::config::{Retention, SlowPolicy, TopicConfig};
 use crate::proto::topic::Pattern;
 
 /// What stands on the right, for messages about what does not.
-const WORDS: &str = "drop-oldest, latest, disconnect, keep-nothing, keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME, \
-                     lane-bytes=SIZE, batch-window=TIME";
+const WORDS: &str = "drop-oldest, latest, disconnect, keep-nothing, keep-last, keep-messages=N, keep-bytes=SIZE, \
+                     keep-for=TIME, lane-bytes=SIZE, batch-window=TIME";
 
 /// `PATTERN=WORD[,WORD…]`.
 impl FromStr for TopicConfig {

@@ -51,7 +51,8 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A span of time: `500us`, `250ms`, `10s`, `2m`, `1h`; a bare `0` where zero means off. Shown so that it reads back as it was.
+/// A span of time: `500us`, `250ms`, `10s`, `2m`, `1h`; a bare `0` where zero means off. Shown so that it reads back
+/// as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -83,7 +84,8 @@ impl FromStr for Span {
     }
 }
 
-/// A number with or without a point, times `factor`, in whole numbers: `None` if it is none, `Some(None)` if it is too large.
+/// A number with or without a point, times `factor`, in whole numbers: `None` if it is none, `Some(None)` if it is too
+/// large.
 fn decimal(number: &str, factor: u128) -> Option<Option<u128>> {
     /// What lies behind is less than a nanosecond, whatever the unit.
     const DIGITS_MAX: usize = 15;

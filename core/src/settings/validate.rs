@@ -11,8 +11,8 @@ use crate::plan::{ConfigError, SHARDS_MAX};
 use crate::proto::topic::Pattern;
 
 impl Config {
-    /// Checks every setting against its range, and those that have to do with each other; not whether this machine has as
-    /// much memory and as many descriptors, which [`Config::plan`] and the start see to.
+    /// Checks every setting against its range, and those that have to do with each other; not whether this machine has
+    /// as much memory and as many descriptors, which [`Config::plan`] and the start see to.
     ///
     /// # Errors
     /// Everything that is wrong, one by one.
