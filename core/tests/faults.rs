@@ -32,6 +32,7 @@ fn small_table(driver: DriverChoice, table: u32) -> Engine {
     let mut config = config(driver);
     config.shards = Some(2);
     config.connections_max = table;
+    config.limits.handshakes_max = table;
     start(config)
 }
 
@@ -69,6 +70,7 @@ fn a_full_table_answers_everybody_and_drops_nobody(driver: DriverChoice) {
 fn silent_connections_beyond_the_table_wait_and_are_served_later(driver: DriverChoice) {
     let mut config = config(driver);
     config.connections_max = 8;
+    config.limits.handshakes_max = 8;
     config.limits.handshake_timeout = PATIENCE * 4;
     let engine = start(config);
     // More than the table and what is kept to say 503 with: the rest stays in the kernel's backlog.
