@@ -278,7 +278,8 @@ impl Engine {
         &self.shared.config
     }
 
-    /// The topic called `name`, made if need be. Waits up to a second for room in the ring.
+    /// The topic called `name`, made if need be. Waits up to a second for room in the ring. A topic lives while there is a handle
+    /// of it, or subscribers by its name, or once it was published to, until it is removed.
     ///
     /// # Errors
     /// See [`TopicError`].
