@@ -455,12 +455,17 @@ impl<const HEAD: usize> Area<HEAD> {
     #[inline]
     fn fetch_ahead(&self, start: u64, bytes: usize) {
         #[cfg(all(target_arch = "x86_64", not(any(feature = "loom", miri))))]
-        for line in (0..bytes as u64).step_by(UNIT as usize) {
-            let offset = (start + FETCH_AHEAD + line) & self.mask;
-            // SAFETY: the mask keeps it within the memory.
-            let line = unsafe { self.memory.start.add(offset as usize) };
-            // SAFETY: the instruction reads and writes nothing that the program could see.
-            unsafe { asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly)) };
+        {
+            let from = (start + FETCH_AHEAD) & self.mask;
+            // Up to the memory's end: who begins there waits, once a lap.
+            let lines = (bytes as u64).div_ceil(UNIT).min((self.capacity() - from) / UNIT);
+            let mut line = self.record_at(from);
+            for _ in 0..lines {
+                // SAFETY: the instruction reads and writes nothing that the program could see.
+                unsafe { asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly)) };
+                // SAFETY: within the memory, or one past its end.
+                line = unsafe { line.add(UNIT as usize) };
+            }
         }
         #[cfg(not(all(target_arch = "x86_64", not(any(feature = "loom", miri)))))]
         let _ = (start, bytes);
@@ -506,11 +511,14 @@ impl<const HEAD: usize> Area<HEAD> {
         place.lent.check(&self.watch);
         loop {
             let start = place.next;
-            if !self.is_committed(start) {
-                if self.leap(place) {
+            match self.mark(start & self.mask).load(Ordering::Acquire) ^ self.lap(start) {
+                0 => {}
+                // Producers have left out a hole.
+                LEAP if !place.is_out => {
+                    place.next += self.claim_bytes;
                     continue;
                 }
-                return None;
+                _ => return None,
             }
             if start >= place.claimed_below && !self.claim(place) {
                 return None;
@@ -533,21 +541,6 @@ impl<const HEAD: usize> Area<HEAD> {
             };
             return Some(Found { start, words, after });
         }
-    }
-
-    /// Goes on behind a hole that producers have left out at `place`. Where there is nothing at all, sees whether this reader is waited
-    /// for: if not, nothing will ever come.
-    fn leap(&self, place: &mut Place) -> bool {
-        let start = place.next;
-        if place.is_out {
-            return false;
-        }
-        if self.mark(start & self.mask).load(Ordering::Acquire) == self.lap(start) ^ LEAP {
-            place.next += self.claim_bytes;
-            return true;
-        }
-        place.is_out = !self.readers.is_awaited(place.reader);
-        false
     }
 
     /// Claims what lies ahead of `place`, and gives up what it claimed before. False: its reader has been passed over.

@@ -101,7 +101,7 @@ impl Cursor {
     #[inline]
     pub(crate) fn next(&mut self) -> Option<Record<'_>> {
         self.finish_held();
-        let Self { ring, main, critical, held, run, life, is_out, .. } = self;
+        let Self { ring, index, main, critical, held, run, life, is_out } = self;
         let ring: &Ring = ring;
         if let Some(found) = find_critical(ring, critical, main.next)
             && (*run < CRITICAL_RUN || !ring.main.is_committed(main.next))
@@ -110,7 +110,8 @@ impl Cursor {
             return Some(lend_critical(ring, critical, &found, held));
         }
         let Some(found) = ring.main.look(main) else {
-            if main.is_out || critical.is_out {
+            // Where a claim has failed, or where there is nothing: then nothing may ever come.
+            if main.is_out || critical.is_out || !ring.readers.is_awaited(*index) {
                 leave(ring, main, critical, is_out);
             }
             return None;
