@@ -28,7 +28,7 @@ pub mod limit {
 pub const SENDS_UNTIL_NS: u64 = 1_000_000;
 
 /// The most by which one piece of work may go over its budget: the last request, frame, record or send that still began within it.
-/// The largest are a message of 64 MiB that is copied once, and a compressed one of 256 KiB.
+/// Reckoned for messages of 256 KiB. A larger one, of who may publish, is inflated, checked and copied in one piece, and goes beyond.
 #[cfg(any(test, fuzzing))]
 pub const OVERSHOOT_MAX: u32 = 3 * (64 << 10);
 
