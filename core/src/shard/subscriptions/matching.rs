@@ -140,6 +140,7 @@ fn below(patterns: &Ordered, path: &[u8]) -> Option<Option<u32>> {
 mod tests {
     use super::*;
     use crate::proto::topic::Pattern;
+    use crate::shard::topics::some_pattern;
     use proptest::prelude::*;
 
     fn ordered(patterns: &[String]) -> Ordered {
@@ -158,15 +159,6 @@ mod tests {
                 Matched::End => return (found, sum),
             }
         }
-    }
-
-    fn some_pattern() -> impl Strategy<Value = String> {
-        (proptest::collection::vec("[ab-]{1,2}|\\*", 0..4), "\\*\\*|\\*|[ab]")
-            .prop_map(|(mut levels, last)| {
-                levels.push(last);
-                levels.join("/")
-            })
-            .prop_filter("a wildcard", |p| Pattern::parse(p).is_ok_and(|p| !p.is_literal()))
     }
 
     proptest! {

@@ -6,6 +6,8 @@ mod lives;
 mod names;
 
 pub use lives::{Life, Opening};
+#[cfg(test)]
+pub use names::tests::some_pattern;
 pub use names::{Found, Names, level_order};
 
 use super::lanes::NO_LANES;

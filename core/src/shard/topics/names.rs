@@ -146,7 +146,7 @@ fn past(key: &[u8], star_end: Option<usize>) -> Step {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::proto::topic::Pattern;
     use proptest::prelude::*;
@@ -178,7 +178,8 @@ mod tests {
         proptest::collection::vec("[ab$-]{1,2}", 1..5).prop_map(|levels| levels.join("/"))
     }
 
-    fn some_pattern() -> impl Strategy<Value = String> {
+    /// A legal pattern with a wildcard, of few levels and letters.
+    pub fn some_pattern() -> impl Strategy<Value = String> {
         (proptest::collection::vec("[ab-]{1,2}|\\*", 0..4), "\\*\\*|\\*|[ab]")
             .prop_map(|(mut levels, last)| {
                 levels.push(last);
