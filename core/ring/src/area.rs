@@ -658,9 +658,11 @@ impl<const HEAD: usize> Area<HEAD> {
     /// A reader is gone: it claims nothing and shares nothing.
     pub(crate) fn forget_reader(&self, reader: usize) {
         self.claims[reader].store(NO_CLAIM, Ordering::Release);
-        for slot in self.shared.slots() {
-            self.give_up(slot, 1 << reader);
-        }
+        let share = 1 << reader;
+        self.shared
+            .slots()
+            .filter(|&slot| self.shared.is_shared_by(slot, share))
+            .for_each(|slot| self.give_up(slot, share));
     }
 
     /// Takes a slot for a payload that is to be shared.

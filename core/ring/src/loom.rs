@@ -298,7 +298,6 @@ fn the_last_reader_of_a_shared_payload_frees_it() {
 }
 
 #[test]
-#[ignore = "known fault: a reader that ends while a large payload is published may keep its share of it"]
 fn a_reader_that_is_dropped_while_a_payload_is_published_keeps_no_share() {
     explore(3, || {
         let pool = PayloadPool::new(4096);
@@ -314,7 +313,6 @@ fn a_reader_that_is_dropped_while_a_payload_is_published_keeps_no_share() {
 }
 
 #[test]
-#[ignore = "known fault: a reader that ends while a large payload is published may keep its share of it"]
 fn readers_that_are_all_dropped_while_a_payload_is_published_keep_no_share() {
     explore(3, || {
         let pool = PayloadPool::new(4096);

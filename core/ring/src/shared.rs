@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::payload::Payload;
-use super::sync::{ArrayQueue, AtomicU64, Ordering, UnsafeCell};
+use super::sync::{ArrayQueue, AtomicU64, Ordering, UnsafeCell, fence};
 
 /// See the module's head.
 pub(crate) struct SharedPayloads {
@@ -98,6 +98,11 @@ impl SharedPayloads {
         payload.as_ref().expect("a slot with shares holds a payload")
     }
 
+    /// Whether any of `owners` has a share in a slot. Who has none writes nothing there: the slot may be a producer's, about to be filled.
+    pub(crate) fn is_shared_by(&self, slot: u32, owners: u64) -> bool {
+        self.slots[slot as usize].shares.load(Ordering::Acquire) & owners != 0
+    }
+
     /// Clears the bits of `owners` in one slot; the last one to go drops the payload and frees the slot. Bits that are not
     /// set are ignored. Gives those that are left.
     pub(crate) fn give_up(&self, slot: u32, owners: u64) -> u64 {
@@ -114,18 +119,22 @@ impl SharedPayloads {
     /// asked twice; the second time the slot is the caller's alone, so that what it says of these shares holds.
     pub(crate) fn empty_if(&self, slot: u32, may: impl Fn(u64, u64) -> bool) {
         let entry = &self.slots[slot as usize];
-        let shares = entry.shares.load(Ordering::Acquire);
-        if shares == 0 || !may(shares, entry.at.load(Ordering::Relaxed)) {
-            return;
-        }
-        if entry.shares.compare_exchange(shares, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return;
-        }
-        if may(shares, entry.at.load(Ordering::Relaxed)) {
-            self.empty(slot);
-        } else {
-            // Whoever gave up a share meanwhile has found none. That was one who leaves, and looks at all slots then.
+        loop {
+            let shares = entry.shares.load(Ordering::Acquire);
+            if shares == 0 || !may(shares, entry.at.load(Ordering::Relaxed)) {
+                return;
+            }
+            if entry.shares.compare_exchange(shares, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                return;
+            }
+            if may(shares, entry.at.load(Ordering::Relaxed)) {
+                self.empty(slot);
+                return;
+            }
             entry.shares.fetch_or(shares, Ordering::AcqRel);
+            // Orders that before the next look. A reader that leaves clears its claim, passes a full fence and looks at the slots: either
+            // it has seen this one shared, or we see now that it claims nothing.
+            fence(Ordering::SeqCst);
         }
     }
 
