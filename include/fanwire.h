@@ -380,7 +380,7 @@ typedef struct fw_config {
     const struct fw_topic_config *topics;
     /// How many.
     size_t topics_count;
-    /// Origins of web pages that may connect, such as "https://example.org"; none: all.
+    /// Origins of web pages that may connect, such as `https://example.org`; none: all.
     const char *const *allowed_origins;
     /// How many.
     size_t allowed_origins_count;
@@ -579,6 +579,12 @@ typedef struct fw_stats {
     uint64_t cq_overflows;
     /// Times that accept failed for want of descriptors.
     uint64_t accept_exhausted;
+    /// The most work in one turn, in steps; of several shards, the highest.
+    uint64_t turn_steps_max;
+    /// The longest turn by its thread's CPU clock, in nanoseconds; of several shards, the highest.
+    uint64_t turn_ns_max;
+    /// Input and answers that wait, and what clients asked for, in bytes.
+    uint64_t client_bytes;
 } fw_stats;
 
 #ifdef __cplusplus

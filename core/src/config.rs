@@ -128,8 +128,8 @@ pub struct LimitsConfig {
     /// Time from accept to a complete upgrade request.
     pub handshake_timeout: Duration,
     /// Connections before their upgrade, of the whole engine, spread over the shards; at most [`Config::connections_max`]. Where there
-    /// would be more, the oldest of the address (IPv6: the /64) that holds most is cut off: so nobody who connects and says nothing
-    /// shuts others out. 0 (the default): an eighth of the connections, or 64 a shard if that is more, but not above half.
+    /// would be more, the oldest of the address (IPv6: the /64) that holds most is answered with 503: so nobody who connects and says
+    /// nothing shuts others out. 0 (the default): an eighth of the connections, or 256 on each shard if that is more.
     pub handshakes_max: u32,
     /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
     pub ping_every: Duration,

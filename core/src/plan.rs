@@ -18,7 +18,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Connections where the configuration names no number.
 const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Connections before their upgrade that a shard has room for where the configuration names no number: two turns' accepts.
-const HANDSHAKES_LEAST: usize = 64;
+const HANDSHAKES_LEAST: usize = 256;
 /// Descriptors kept for the engine and its host.
 const OWN_FILES: u64 = 128;
 /// Most shards.
@@ -107,11 +107,11 @@ impl Config {
     pub(crate) fn handshakes_per_shard(&self, shards: usize) -> usize {
         let shards = shards.max(1);
         let most = self.connections_max as usize;
-        let wanted = match self.limits.handshakes_max {
-            0 => (most / 8).max((HANDSHAKES_LEAST * shards).min(most / 2)),
-            wanted => wanted as usize,
-        };
-        wanted.div_ceil(shards).max(1)
+        match self.limits.handshakes_max {
+            // The kernel spreads connections as it likes: all may come to one shard.
+            0 => (most / 8).div_ceil(shards).max(HANDSHAKES_LEAST).min(most).max(1),
+            wanted => (wanted as usize).div_ceil(shards),
+        }
     }
 
     /// Open files (`RLIMIT_NOFILE`) that `connections_max` connections over `shards` shards need: with epoll one each and some for the

@@ -80,7 +80,8 @@ fn where_it_is_set(setting: &Setting) -> String {
         _ if setting.unit() == Unit::Time => format!("{}_ms", setting.keyword),
         _ => setting.keyword.to_owned(),
     };
-    let bindings = format!("in C `{field}`, in Python `{}`", setting.keyword);
+    let field = if setting.has_field { format!("`{field}`") } else { "by its name".into() };
+    let bindings = format!("in C {field}, in Python `{}`", setting.keyword);
     match setting.is_for_hosts {
         true => format!("For programs that have the engine inside themselves: {bindings}."),
         false => format!("On the command line `--{}`, {bindings}.", setting.keyword.replace('_', "-")),

@@ -165,7 +165,7 @@ pub struct fw_config {
     pub topics: *const fw_topic_config,
     /// How many.
     pub topics_count: usize,
-    /// Origins of web pages that may connect, such as "https://example.org"; none: all.
+    /// Origins of web pages that may connect, such as `https://example.org`; none: all.
     pub allowed_origins: *const *const c_char,
     /// How many.
     pub allowed_origins_count: usize,
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_a_field_and_every_field_a_setting() {
+    fn the_fields_are_the_settings_that_say_so() {
         let source = include_str!("config.rs");
         let from = source.find("pub struct fw_config {").unwrap();
         let body = source[from..].split("\n}").next().unwrap();
@@ -506,7 +506,8 @@ mod tests {
         fields.retain(|field| {
             !field.ends_with("_count") && !["struct fw_config {", "struct_size", "settings", "pinning"].contains(field)
         });
-        let mut expected: Vec<String> = settings().map(field_of).collect();
+        let with_field = settings().filter(|setting| setting.has_field);
+        let mut expected: Vec<String> = with_field.map(field_of).collect();
         fields.sort_unstable();
         expected.sort_unstable();
         assert_eq!(fields, expected);

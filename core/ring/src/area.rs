@@ -481,10 +481,10 @@ impl<const HEAD: usize> Area<HEAD> {
         (position >> self.lap_shift) as u32
     }
 
-    /// Whether a record, or padding, is committed there.
+    /// Whether a record, padding, or a leap is committed there: [`Area::look`] goes on from it.
     #[inline]
     pub(crate) fn is_committed(&self, position: u64) -> bool {
-        self.mark(position & self.mask).load(Ordering::Acquire) == self.lap(position)
+        (self.mark(position & self.mask).load(Ordering::Acquire) ^ self.lap(position)) & !LEAP == 0
     }
 
     /// Called by the producer whose record begins `lap`, before it commits that record: sees to it that one mark, another

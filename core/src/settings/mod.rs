@@ -38,6 +38,8 @@ pub struct Setting {
     pub is_secret: bool,
     /// Of use only to a program that has the engine inside itself.
     pub is_for_hosts: bool,
+    /// `fw_config` has a field for it. A field is part of a binary interface for ever; other settings are given to C by their names.
+    pub has_field: bool,
     kind: kind::Kind,
 }
 

@@ -60,7 +60,7 @@ macro_rules! flag {
 }
 
 const fn row(name: &'static str, keyword: &'static str, kind: Kind, help: &'static str) -> Setting {
-    Setting { name, keyword, help, is_reloadable: false, is_secret: false, is_for_hosts: false, kind }
+    Setting { name, keyword, help, is_reloadable: false, is_secret: false, is_for_hosts: false, has_field: true, kind }
 }
 
 const fn reloadable(setting: Setting) -> Setting {
@@ -70,6 +70,11 @@ const fn reloadable(setting: Setting) -> Setting {
 /// Of use only to a program that has the engine inside itself.
 const fn for_hosts(setting: Setting) -> Setting {
     Setting { is_for_hosts: true, ..setting }
+}
+
+/// Given to C by its name alone.
+const fn by_name(setting: Setting) -> Setting {
+    Setting { has_field: false, ..setting }
 }
 
 pub(super) static TABLE: &[Setting] = &[
@@ -183,12 +188,12 @@ pub(super) static TABLE: &[Setting] = &[
         bytes!(memory.remainder_bytes, 0, BYTES_MAX),
         "Copies of half-sent messages whose log memory was needed",
     ),
-    row(
+    by_name(row(
         "memory.client_bytes",
         "client_bytes",
         bytes!(memory.client_bytes, 64 << 10, BYTES_MAX),
         "Input and answers that wait, and what clients asked for; who asks for more is closed with 1013",
-    ),
+    )),
     row(
         "memory.lock_memory",
         "lock_memory",
@@ -220,12 +225,12 @@ pub(super) static TABLE: &[Setting] = &[
         time!(limits.handshake_timeout, above_zero: true),
         "Time that a connection gets to send its whole upgrade request",
     )),
-    row(
+    by_name(row(
         "limits.handshakes_max",
         "handshakes_max",
         count!(limits.handshakes_max, 0, CONNECTIONS_MAX),
-        "Connections before their upgrade; beyond, the oldest of the address with most is cut off; 0: an eighth of all",
-    ),
+        "Connections before their upgrade; beyond, the oldest of the address with most gets 503; 0: an eighth of all",
+    )),
     reloadable(row(
         "limits.ping_every",
         "ping_every",
@@ -257,13 +262,13 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.subscriptions_per_connection_max, 0, u32::MAX),
         "Topics and patterns that one connection may subscribe to",
     )),
-    reloadable(row(
+    reloadable(by_name(row(
         "limits.topics_per_connection_max",
         "topics_per_connection_max",
         count!(limits.topics_per_connection_max, 0, u32::MAX),
         "Topics that may be there for one connection alone: it was the first to name them, and nobody has published to them or \
          subscribed to them since; more are refused with too_many_topics",
-    )),
+    ))),
     row(
         "topics",
         "topics",

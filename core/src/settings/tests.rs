@@ -196,6 +196,7 @@ fn a_secret_is_not_shown() {
         is_reloadable: true,
         is_secret: true,
         is_for_hosts: false,
+        has_field: false,
         kind: name,
     };
     let mut config = Config::default();

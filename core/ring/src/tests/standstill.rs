@@ -84,6 +84,31 @@ fn others_go_on_without_one_that_was_passed_over() {
 }
 
 #[test]
+fn nobody_sleeps_before_a_hole_behind_which_there_is_something() {
+    for len in [1, 200, 1_000] {
+        let (ring, mut stalled, mut other) = two(16 << 10);
+        other.set_waker(Arc::new(|| {}));
+        let mut next = 0;
+        while next < 4 {
+            ring.try_publish(&head(1), &message(next, 700)).unwrap();
+            next += 1;
+        }
+        assert!(stalled.next().is_some());
+        assert!(ring.pass_over(0));
+        assert_eq!(read_numbers(&mut other).len(), 4);
+        // One by one, so that it waits wherever a record ends, at the hole's beginning too.
+        for _ in 0..2_000 {
+            ring.try_publish(&head(1), &message(next, len)).unwrap();
+            assert!(!other.prepare_sleep(), "record {next} of {len} bytes");
+            assert_eq!(read_numbers(&mut other), [next]);
+            next += 1;
+            assert!(other.prepare_sleep());
+            other.cancel_sleep();
+        }
+    }
+}
+
+#[test]
 fn what_was_lent_stays_whole_for_as_long_as_its_reader_stands() {
     let pool = PayloadPool::new(1 << 20);
     for before in [0, 1, 30] {

@@ -54,15 +54,16 @@ impl<D: Driver> Shard<D> {
         #[cfg(any(test, fuzzing))]
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
-        if !is_within || self.pace.ending != Ending::No {
+        let goes = if is_within { None } else { self.pending.make_room(peer, self.pace.now_ns) };
+        if self.pace.ending != Ending::No || !is_within && goes.is_none() {
             self.stats.refused += 1;
-            let why = if is_within { "the server is shutting down" } else { "too many connections" };
+            let is_ending = self.pace.ending != Ending::No;
+            let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
-        if let Some(goes) = self.pending.admit(slot, peer) {
-            self.stats.refused += 1;
-            self.cut(goes, CloseCode::ABNORMAL.to_u16());
+        for goes in goes.into_iter().chain(self.pending.admit(slot, peer, self.pace.now_ns)) {
+            self.displace(goes);
         }
         let limits =
             RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
@@ -71,6 +72,19 @@ impl<D: Driver> Shard<D> {
         extra.peer = peer;
         let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
         self.clients.wheel.arm(slot, by);
+    }
+
+    /// Ends a connection that was not upgraded, to make room for a newer one.
+    fn displace(&mut self, slot: u32) {
+        self.stats.refused += 1;
+        if self.clients[slot].phase != Phase::Handshake {
+            // It has had its answer.
+            self.cut(slot, CloseCode::ABNORMAL.to_u16());
+            return;
+        }
+        self.refuse(slot, &Refusal::unavailable("too many connections wait for their upgrade", RETRY_AFTER_S));
+        // Nothing is waited for: it is closed as soon as this is sent.
+        self.clients[slot].flags.has_ended = true;
     }
 
     /// More of the upgrade request has arrived.
