@@ -423,8 +423,9 @@ fn raw_clients_that_come_together_for_new_topics_are_all_served(driver: DriverCh
     let addr = addr(&engine);
     let is_over = AtomicBool::new(false);
     let outcome = std::thread::scope(|scope| {
-        // The host keeps the registry busy meanwhile.
+        // The host keeps the registry busy meanwhile, with a topic that stays.
         scope.spawn(|| {
+            let _stays = engine.topic("busy");
             while !is_over.load(Ordering::Relaxed) {
                 let _ = engine.topic("busy");
             }
