@@ -137,7 +137,7 @@ fn fifty_inflate_bombs_at_once_take_no_more_than_a_message_each(driver: DriverCh
                     let mut client = compressing(engine);
                     client.send(bytes);
                     match client.close_code() {
-                        1009 => _ = too_big.fetch_add(1, Ordering::Relaxed),
+                        1009 => _ = too_big.fetch_add(1, Relaxed),
                         code => assert_eq!(code, 1013),
                     }
                 });
