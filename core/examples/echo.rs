@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanwire::{Config, DriverChoice, Engine, Event, Retention, SendError, TopicConfig};
+use fanwire::{Config, DriverChoice, Engine, Event, PublishAccess, Retention, SendError, TopicConfig};
 
 /// Events that may wait for us; a message is one.
 const EVENTS: usize = 4096;
@@ -50,6 +50,7 @@ fn config() -> Result<Config, Box<dyn Error>> {
             "--listen" => config.listen = vec![value.parse()?],
             "--fan-out" if value.parse()? => {
                 config.topics = vec![TopicConfig { retention: Retention::None, ..TopicConfig::default() }];
+                config.access.publish = PublishAccess::Loopback;
             }
             "--shards" => config.shards = Some(value.parse()?),
             "--driver" => {

@@ -81,11 +81,13 @@ def test_positions_grow_and_priorities_have_lanes(engine):
     with JsonClient(engine, "**") as client:
         topic, other = engine.topic("t"), engine.topic("t", priority="critical", kind="json")
         positions = [topic.publish("n"), topic.publish("l", priority="low"), topic.publish("h", priority=fanwire.Priority.HIGH)]
-        positions += [other.publish(b"1"), other.publish(b"2", priority=2)]
-        assert positions == sorted(set(positions))
-        got = [client.get("message") for _ in range(5)]
+        critical = other.publish(b"1")
+        positions.append(other.publish(b"2", priority=2))
+        assert positions == sorted({*positions, critical} - {critical}), "critical messages have an order of their own"
+        assert critical < other.publish(b"3")
+        got = [client.get("message") for _ in range(6)]
         lanes = sorted((m["priority"], m["seq"], m["data"]) for m in got)
-        assert lanes == [("critical", 1, 1), ("high", 1, "h"), ("low", 1, "l"), ("normal", 1, "n"), ("normal", 2, 2)]
+        assert lanes == [("critical", 1, 1), ("critical", 2, 3), ("high", 1, "h"), ("low", 1, "l"), ("normal", 1, "n"), ("normal", 2, 2)]
 
 
 def test_a_key_replaces_and_an_expired_message_is_passed_over():

@@ -4,6 +4,7 @@
 //! to the byte, the turn or the number: a module for each noun.
 
 mod cuts;
+mod events;
 mod gauges;
 mod lag;
 mod lanes;

@@ -447,8 +447,15 @@ impl Subscriptions {
         self.links.remove(link);
     }
 
-    /// Takes down a connection's subscriptions, as far as the budget goes.
-    pub fn leave(&mut self, slot: u32, lanes: &mut Lanes, keeps_rest: bool, budget: &mut Budget) -> Progress {
+    /// Takes down a connection's subscriptions, as far as the budget goes. `on_left` is told the place of each topic.
+    pub fn leave(
+        &mut self,
+        slot: u32,
+        lanes: &mut Lanes,
+        keeps_rest: bool,
+        budget: &mut Budget,
+        mut on_left: impl FnMut(u32),
+    ) -> Progress {
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return Progress::Done };
         let mut list = subscriber.asked;
         while let Some(first) = list.first() {
@@ -469,6 +476,7 @@ impl Subscriptions {
             let first = self.subscribers[slot as usize].first;
             // Its subscription is gone already.
             self.memberships[first].subscription = NONE;
+            on_left(self.memberships[first].topic);
             self.remove(first, lanes, keeps_rest);
         }
         Progress::Done

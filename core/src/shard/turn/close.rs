@@ -174,7 +174,14 @@ impl<D: Driver> Shard<D> {
 
     fn leave_all(&mut self, slot: u32, budget: &mut Budget) -> Progress {
         let keeps_rest = self.clients[slot].phase != Phase::Broken;
-        let progress = self.subscriptions.leave(slot, &mut self.lanes, keeps_rest, budget);
+        let told = self.hears_of_topics(slot).then(|| self.clients.id(slot));
+        let Self { subscriptions, lanes, topics, host, shared, number, .. } = self;
+        let progress = subscriptions.leave(slot, lanes, keeps_rest, budget, |topic| {
+            if let (Some(connection), Some(topic)) = (told, topics.get(topic)) {
+                let event = Event::Unsubscribed { connection, topic: topic.name.to_string() };
+                host.tell(&shared.mailboxes[*number as usize], event);
+            }
+        });
         self.apply_effects();
         progress
     }

@@ -233,7 +233,7 @@ impl<D: Driver> Shard<D> {
         let keeps_rest = !matches!(self.clients[slot].phase, crate::shard::clients::Phase::Broken);
         self.subscriptions.remove(membership, &mut self.lanes, keeps_rest);
         self.apply_effects();
-        if self.clients[slot].flags.was_announced && self.clients[slot].is_live() {
+        if self.hears_of_topics(slot) {
             let topic = self.topics.get(topic).map_or(String::new(), |t| t.name.to_string());
             let connection = self.clients.id(slot);
             self.tell_host(Event::Unsubscribed { connection, topic });

@@ -52,6 +52,12 @@ impl<D: Driver> Shard<D> {
         self.tell(slot, &ServerMessage::Welcome(welcome));
     }
 
+    /// Whether the host is told which topics this connection gets: to its end in good order, but not once it is cut off.
+    pub(super) fn hears_of_topics(&self, slot: u32) -> bool {
+        let conn = &self.clients[slot];
+        self.shared.config.events.capacity > 0 && conn.flags.was_announced && conn.phase != Phase::Broken
+    }
+
     pub(super) fn tell_host(&mut self, event: Event) {
         if self.shared.config.events.capacity > 0 {
             self.host.tell(&self.shared.mailboxes[self.number as usize], event);
