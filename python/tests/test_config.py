@@ -60,8 +60,7 @@ def test_every_setting_is_taken():
         assert engine.addresses[0] == ("127.0.0.1", engine.port) and engine.url == f"ws://127.0.0.1:{engine.port}"
         assert "in all" in engine.memory_plan and engine.is_running and engine.failure is None
         assert engine.stats().shards == 2 and engine.stats(shard=1).shards == 2
-        for _ in range(5):
-            engine.topic(f"t/{_}")
+        held = [engine.topic(f"t/{number}") for number in range(5)]
         with pytest.raises(fanwire.TooMany, match="topics_max"):
             engine.topic("one/more")
         with pytest.raises(fanwire.TooLarge):

@@ -77,6 +77,8 @@ pub struct Flags {
     pub awaits_topic: bool,
     /// In one of the queues of what waits.
     pub is_waiting: bool,
+    /// It gets a close frame: the host is told of each topic that it leaves, even if it is gone sooner.
+    pub closes_in_order: bool,
     /// Its subscriptions are being taken down.
     pub is_leaving: bool,
     /// permessage-deflate was agreed: its messages may be compressed.

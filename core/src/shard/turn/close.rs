@@ -82,6 +82,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         self.clients[slot].close_code = code;
+        self.clients[slot].flags.closes_in_order = true;
         let frame = encoder::close(Some(CloseCode::new(code)), reason);
         self.clients.take_message(slot);
         let extra = self.clients.extra(slot);

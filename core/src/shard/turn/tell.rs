@@ -55,7 +55,8 @@ impl<D: Driver> Shard<D> {
     /// Whether the host is told which topics this connection gets: to its end in good order, but not once it is cut off.
     pub(super) fn hears_of_topics(&self, slot: u32) -> bool {
         let conn = &self.clients[slot];
-        self.shared.config.events.capacity > 0 && conn.flags.was_announced && conn.phase != Phase::Broken
+        let is_told = conn.phase != Phase::Broken || conn.flags.closes_in_order;
+        self.shared.config.events.capacity > 0 && conn.flags.was_announced && is_told
     }
 
     pub(super) fn tell_host(&mut self, event: Event) {
