@@ -12,6 +12,8 @@ from peers import Driver, Server
 
 HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
+LANE_BYTES = "32MiB"
+"""What a test publishes before it reads: a few messages of 1 MiB, several times as long once they are escaped as JSON."""
 DRIVER = os.environ.get("FANWIRE_TEST_DRIVER", "auto")
 
 
@@ -62,7 +64,7 @@ def fanwire():
     """The address of a running `fanwire serve`."""
     server = Server(
         built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER,
-        "--publish", "loopback",
+        "--publish", "loopback", "--lane-bytes", LANE_BYTES,
     )
     yield server.address
     server.stop()
