@@ -1,4 +1,4 @@
-//! Steady state allocates nothing: a counting allocator watches the shard threads over 10^5 turns with 100 connections.
+//! Steady state allocates nothing: a counting allocator watches the shard threads over 10^5 turns with 24 connections.
 //!
 //! # Contract
 //! The allocator hands every call to the system's unchanged; it only counts, and only on threads whose name says that they are
@@ -88,7 +88,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const CONNECTIONS: usize = 100;
+const CONNECTIONS: usize = 24;
 const TURNS: u64 = 100_000;
 
 fn allocates_nothing(driver: DriverChoice) {
