@@ -10,7 +10,8 @@
 //!    the socket does not take is a short count or [`Sent::Blocked`]. So no log memory is ever referenced by
 //!    an operation in flight and the borrow checker proves it: a batch borrows, and the borrow ends with the call.
 //! 2. **Received bytes are lent.** [`Event::Received`] hands over a [`RecvBuf`]; the shard gives it back with
-//!    [`Driver::give_back`] within the same turn. An idle connection owns no receive buffer.
+//!    [`Driver::give_back`] when it has looked at it: in the same turn, or in a later one, before which it does not wait.
+//!    An idle connection owns no receive buffer.
 //! 3. **A slot is dead after [`Driver::close`].** No event names it again until a new [`Event::Accepted`] does:
 //!    the driver keeps generations and swallows what completes late.
 

@@ -1,8 +1,8 @@
 //! Work in bounded pieces: every kind of work that may be long has a budget of steps in each turn.
 //!
 //! A step is about 100 ns on a quiet machine: a name looked at, a cursor looked at, a kilobyte inflated. What a turn does not finish
-//! goes on in the next one, and others are served between. The sum of the budgets is [`TURN_STEPS_MAX`], which the simulator
-//! holds every turn against.
+//! goes on in the next one, and others are served between. The sum of the budgets, and of what may go over them, is
+//! `turn_steps_max`, which the simulator holds every turn against.
 
 /// How much a turn may do of each kind of work.
 pub mod limit {
@@ -27,21 +27,43 @@ pub mod limit {
 /// meanwhile in the same sends.
 pub const SENDS_UNTIL_NS: u64 = 1_000_000;
 
-/// The most by which one piece of work may go over its budget: the last request, frame, record or send that still began within it.
-/// Reckoned for messages of 256 KiB. A larger one, of who may publish, is inflated, checked and copied in one piece, and goes beyond.
+/// By how much each kind of work may go over its budget: the last request, frame, record or send that still began within it.
 #[cfg(any(test, fuzzing))]
-pub const OVERSHOOT_MAX: u32 = 3 * (64 << 10);
+pub mod overshoot {
+    /// What those who wait and what is new may have beyond a budget that others have spent: a share for each queue of waiters, one
+    /// for new input, and what a receive buffer holds more.
+    pub const INPUT: u32 = super::limit::INPUT + 5 * super::INPUT_SHARE + 1_024;
+    /// The last topic of a request.
+    pub const REQUESTS: u32 = 64;
+    /// The last subscriber of a new topic.
+    pub const NEW_TOPICS: u32 = 64;
+    /// The last topic of a connection that is gone.
+    pub const LEAVING: u32 = 64;
+    /// A group of gathered sends of 128 KiB, each with the cursors that it looks at.
+    pub const SENDS: u32 = 32 << 10;
+    /// The largest message, by bytes a step: inflated, read from the ring, and compressed.
+    pub const fn message(bytes_max: usize) -> u64 {
+        (bytes_max / 256 + bytes_max / 1_024 + bytes_max / 4) as u64
+    }
+}
 
-/// Steps of one turn, at most.
+/// What each queue of waiters and new input have of [`limit::INPUT`], even where others have spent it.
+pub const INPUT_SHARE: u32 = limit::INPUT / 4;
+
+/// Steps of one turn, at most, where messages have so many bytes at most. Beyond the largest message it is a constant.
 #[cfg(any(test, fuzzing))]
-pub const TURN_STEPS_MAX: u64 = (limit::INPUT
-    + limit::REQUESTS
-    + limit::NEW_TOPICS
-    + limit::LEAVING
-    + limit::RECORDS
-    + limit::RENDERING
-    + limit::SENDS
-    + OVERSHOOT_MAX) as u64;
+pub const fn turn_steps_max(message_bytes_max: usize) -> u64 {
+    let budgets = limit::INPUT
+        + limit::REQUESTS
+        + limit::NEW_TOPICS
+        + limit::LEAVING
+        + limit::RECORDS
+        + limit::RENDERING
+        + limit::SENDS;
+    let over =
+        overshoot::INPUT + overshoot::REQUESTS + overshoot::NEW_TOPICS + overshoot::LEAVING + overshoot::SENDS + 16;
+    (budgets + over) as u64 + overshoot::message(message_bytes_max)
+}
 
 /// What is left of one kind of work in this turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,6 +147,20 @@ impl Work {
             rendering: Budget::new(limit::RENDERING),
             sends: Budget::new(limit::SENDS),
         }
+    }
+
+    /// Steps by which each budget was overspent, in the order of the fields.
+    #[cfg(any(test, fuzzing))]
+    pub fn overshoots(&self) -> [u32; 7] {
+        [
+            self.input.spent.saturating_sub(limit::INPUT),
+            self.requests.spent.saturating_sub(limit::REQUESTS),
+            self.new_topics.spent.saturating_sub(limit::NEW_TOPICS),
+            self.leaving.spent.saturating_sub(limit::LEAVING),
+            self.records.spent.saturating_sub(limit::RECORDS),
+            self.rendering.spent.saturating_sub(limit::RENDERING),
+            self.sends.spent.saturating_sub(limit::SENDS),
+        ]
     }
 
     /// Steps of this turn.

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[cfg(any(test, fuzzing))]
-pub use budget::TURN_STEPS_MAX;
+pub use budget::turn_steps_max;
 #[cfg(feature = "bench")]
 pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};
@@ -112,6 +112,8 @@ struct Pace {
     serves: Option<waiters::Cause>,
     /// …and, of the ring's, what the connection in hand may still publish, in bytes.
     ring_credit: Option<usize>,
+    /// Steps of input at which the queue of waiters, or the new input, that is looked at just now has had its share.
+    input_until: u32,
     /// Slots that are due, kept from turn to turn.
     due: Vec<u32>,
     /// When the thread's CPU clock was last read: by the driver's clock, and what it said.
@@ -176,6 +178,7 @@ impl<D: Driver> Shard<D> {
                 heard_all_from_ns: 0,
                 serves: None,
                 ring_credit: None,
+                input_until: 0,
                 due: Vec::new(),
                 cpu_read: (now_ns, driver.cpu_ns()),
             },

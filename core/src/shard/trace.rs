@@ -5,14 +5,18 @@
 
 use std::collections::HashMap;
 
-use super::lanes::Form;
+use super::budget::Work;
+use super::lanes::{Form, Stream};
 pub use super::subscriptions::Start;
-use super::{Shard, TURN_STEPS_MAX};
+use super::waiters::Cause;
+use super::{Shard, turn_steps_max};
 use crate::driver::Driver;
 use crate::proto::server_message::GapReason;
 use crate::shard::table::NONE;
 use crate::types::{ConnectionId, Priority, TopicId};
 
+/// What a connection may hold beyond the memory that is refused to all: an answer, and the close frame.
+const HELD_SPARE: usize = 16 << 10;
 /// The largest block of log memory.
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 
@@ -163,16 +167,63 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// Panics if somebody stands before what a critical lane has forgotten, and was not sent away for it.
+    fn check_critical(&self, stream: &Stream) {
+        // A derived log that is built again begins where its source does: who was before that is told when it is looked at.
+        if self.lanes.lane(stream.lane).priority != Priority::Critical || stream.form != Form::Raw {
+            return;
+        }
+        let floor = stream.log.floor_seq();
+        for cursor in &stream.cursors.all {
+            let is_lost = cursor.seq < floor && self.clients[cursor.slot].is_live();
+            assert!(
+                !is_lost,
+                "{cursor:?} has lost critical messages, the oldest is {floor}: {:?}",
+                self.clients[cursor.slot]
+            );
+        }
+    }
+
+    /// What the last turn did.
+    pub fn last_work(&self) -> Work {
+        self.pace.work
+    }
+
+    /// Panics if a table holds more than the printed sum of memory has for it.
+    fn check_tables(&self) {
+        let (config, shards) = (&self.shared.config, self.shared.mailboxes.len());
+        let slots = self.ears.slots as usize;
+        for cause in Cause::ALL {
+            let waiters = self.waiters.len(cause);
+            assert!(waiters <= 2 * slots + 64, "{waiters} entries of {slots} connections wait for {cause:?}");
+        }
+        let held = self.clients.held_bytes() + self.subscriptions.asked.bytes();
+        let share = config.memory.client_bytes / shards + slots * HELD_SPARE;
+        assert!(held <= share, "{held} bytes are held for clients, allowed {share}");
+        let cursors = config.cursors_max.div_ceil(shards as u32) as usize;
+        let (links, memberships) = (self.subscriptions.cursors(), self.subscriptions.len());
+        assert!(links <= cursors && memberships <= cursors, "{links} cursors, {memberships} memberships of {cursors}");
+        assert!(
+            self.subscriptions.paced.len() <= cursors + slots,
+            "{} wait for their time",
+            self.subscriptions.paced.len()
+        );
+        let topics = self.topics.names().len();
+        assert!(topics <= config.topics_max as usize, "{topics} topics of {}", config.topics_max);
+    }
+
     /// Panics if a log holds more than it may, or the last turn did more than it may.
     pub fn check_budgets(&self) {
-        let steps = self.pace.work.steps();
-        assert!(steps <= TURN_STEPS_MAX, "a turn of {steps} steps, allowed {TURN_STEPS_MAX}: {:?}", self.pace.work);
+        let (steps, most) = (self.pace.work.steps(), turn_steps_max(self.shared.config.limits.message_bytes_max));
+        assert!(steps <= most, "a turn of {steps} steps, allowed {most}: {:?}", self.pace.work);
+        self.check_tables();
         for (_, stream) in self.lanes.streams() {
             // One frame above the budget is kept alone, with the blocks that its ends lie in.
             let log = &stream.log;
             let newest = log.last().map_or(0, |e| e.len as usize);
             let most = log.budget_bytes().max(newest + 2 * BLOCK_BYTES_MAX + 1_024);
             assert!(log.charged_bytes() <= most, "a log of {} bytes, allowed {most}", log.charged_bytes());
+            self.check_critical(stream);
         }
     }
 }

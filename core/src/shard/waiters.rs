@@ -35,6 +35,8 @@ pub struct Waiter {
     pub generation: u32,
     /// Bytes that it may still put into the ring in this round.
     pub deficit: usize,
+    /// It was interrupted in its round, and goes on with it.
+    pub goes_on: bool,
 }
 
 /// See the module's head.
@@ -74,6 +76,11 @@ impl Waiters {
         self.queues[cause as usize].is_empty()
     }
 
+    /// True if the first in a queue was interrupted in its round: nothing keeps it from going on.
+    pub fn goes_on(&self, cause: Cause) -> bool {
+        self.queues[cause as usize].front().is_some_and(|waiter| waiter.goes_on)
+    }
+
     /// Forgets those that do not wait any more, once they may be as many as the others.
     pub fn prune(&mut self, slots: usize, waits: impl Fn(&Waiter) -> bool) {
         for queue in &mut self.queues {
@@ -89,7 +96,7 @@ mod tests {
     use super::*;
 
     fn waiter(slot: u32) -> Waiter {
-        Waiter { slot, generation: 0, deficit: 0 }
+        Waiter { slot, generation: 0, deficit: 0, goes_on: false }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::client::{Client, Outcome};
+use super::nature::KEYS_FEW;
 use super::payload::Stamp;
 use super::speech;
 use super::truth::DIRECT;
@@ -29,6 +30,9 @@ impl Client {
         }
         if !self.nature.is_raw() && self.rng.chance(self.nature.churns) {
             return self.churn();
+        }
+        if self.rng.chance(self.nature.costs) {
+            return self.cost_most();
         }
         match self.rng.below(20) {
             0 => {
@@ -56,12 +60,12 @@ impl Client {
         }
     }
 
-    fn next_id(&mut self) -> u64 {
+    pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
-    fn request(&mut self, object: &Value) {
+    pub(super) fn request(&mut self, object: &Value) {
         let (opcode, bytes) = speech::request(self.nature.protocol, object, &mut self.rng);
         let fragments = if self.rng.chance(100) { 5 } else { 1 };
         self.wire.send_message(opcode, &bytes, fragments, &mut self.rng);
@@ -73,7 +77,8 @@ impl Client {
         self.subscribe(&topics, &since);
     }
 
-    fn subscribe(&mut self, topics: &[String], since: &BTreeMap<String, Since>) {
+    pub(super) fn subscribe(&mut self, topics: &[String], since: &BTreeMap<String, Since>) {
+        self.view.has_asked_again |= !self.view.asked.is_empty();
         let id = self.next_id();
         let mut object = json!({"type": "subscribe", "id": id, "topics": topics, "unknown": [1, {}]});
         if !self.nature.echo {
@@ -133,7 +138,7 @@ impl Client {
             stamp.fill_to_an_edge(&mut self.rng, 70_000);
         }
         if !is_raw {
-            stamp.season(&mut self.rng);
+            stamp.season(KEYS_FEW, &mut self.rng);
         }
         let fragments = if self.rng.chance(300) { 4 } else { 1 };
         let (opcode, bytes) = if is_raw {

@@ -15,6 +15,9 @@ use crate::proto::header::Opcode;
 use crate::proto::server_message::ServerMessage;
 use crate::types::{Kind, Priority};
 
+/// Names that nobody ever subscribes to begin so.
+pub(super) const NEVER_HAD: &str = "never had/";
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -72,6 +75,10 @@ pub struct Client {
     pub(super) said_pings: VecDeque<u64>,
     /// Unsubscribes out.
     pub(super) unsubscribing: VecDeque<String>,
+    /// Names given back that it never had, of which it is still to be told so, and has been.
+    pub unknown: u64,
+    /// See above.
+    pub unknown_told: u64,
     pub(super) numbers: BTreeMap<(String, Priority), u64>,
     settled: bool,
 }
@@ -129,6 +136,8 @@ impl Client {
             pings: VecDeque::new(),
             said_pings: VecDeque::new(),
             unsubscribing: VecDeque::new(),
+            unknown: 0,
+            unknown_told: 0,
             numbers: BTreeMap::new(),
             settled: false,
         };
@@ -332,7 +341,10 @@ impl Client {
             }
             ServerMessage::Error(m) => {
                 self.view.was_refused |= m.code.starts_with("too_many_");
-                if m.code == "not_subscribed" {
+                if m.code == "not_subscribed" && m.message.contains(NEVER_HAD) {
+                    self.unknown = self.unknown.checked_sub(1).expect("told of a name that it did not give back");
+                    self.unknown_told += 1;
+                } else if m.code == "not_subscribed" {
                     assert!(self.view.was_refused, "{}", m.message);
                     let refused = self.unsubscribing.pop_front().expect("an unsubscribe is under way");
                     self.view.asked.remove(&refused);

@@ -69,6 +69,8 @@ pub trait Engine {
     fn drop_derived(&self, shard: usize, rng: &mut Rng);
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
+    /// Steps of the longest turn, and by how much each budget was overspent at most.
+    fn steps(&self) -> (u64, [u32; 7]);
     /// The engine's counters.
     fn totals(&self) -> Totals;
 }
@@ -92,6 +94,12 @@ pub struct Scenario {
     pub pings: bool,
     /// Messages published in one burst at most.
     pub burst_max: u64,
+    /// Keys that the host's messages have, in each lane.
+    pub keys: u16,
+    /// The host makes and uses so many topics more.
+    pub wide: u64,
+    /// Several clients lag in one topic, in which the host publishes what is critical.
+    pub is_crowded: bool,
     /// Longest filling of the host's payloads.
     pub filling_max: u64,
 }
@@ -123,6 +131,12 @@ pub struct Summary {
     pub batches: u64,
     /// Derived logs built again.
     pub rebuilt: u64,
+    /// Names that clients gave back without having had them.
+    pub unknown: u64,
+    /// Steps of the longest turn.
+    pub steps_max: u64,
+    /// Steps by which each of a turn's budgets was overspent at most.
+    pub over: [u32; 7],
 }
 
 impl std::ops::AddAssign for Summary {
@@ -139,5 +153,8 @@ impl std::ops::AddAssign for Summary {
         self.compressed += other.compressed;
         self.batches += other.batches;
         self.rebuilt += other.rebuilt;
+        self.unknown += other.unknown;
+        self.steps_max = self.steps_max.max(other.steps_max);
+        self.over.iter_mut().zip(other.over).for_each(|(most, other)| *most = (*most).max(other));
     }
 }

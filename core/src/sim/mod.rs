@@ -38,6 +38,7 @@
 
 mod acts;
 mod client;
+mod costly;
 mod engine;
 mod frames;
 mod matches;

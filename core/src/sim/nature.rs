@@ -7,8 +7,14 @@ use crate::event::Protocol;
 
 /// Topics that the host publishes on; clients publish only on the last two.
 pub const TOPICS: [&str; 9] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", TINY, "c/0", "c/1"];
+/// Where crowds of laggards are.
+pub const CROWDED: &str = "a";
 /// Topics that clients publish on.
 pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
+/// Keys of one lane's messages, in most runs.
+pub const KEYS_FEW: u16 = 5;
+/// Where the names of the hundreds of topics begin that the host makes in some runs.
+pub const WIDE: &str = "d/";
 const PATTERNS: [&str; 7] = ["**", "a/*", "*", "*/*", "deep/**", "a/**", "c/*"];
 
 /// An offer of permessage-deflate, and the window that is agreed to.
@@ -66,6 +72,8 @@ pub struct Nature {
     pub churns: u32,
     /// Leaves by itself, in per mille of its acts.
     pub leaves: u32,
+    /// Asks for what costs most, by the rules, in per mille of its acts.
+    pub costs: u32,
     /// Never leaves, never reset by the network.
     pub witness: bool,
 }
@@ -92,9 +100,21 @@ impl Nature {
             hostile: false,
             churns: 0,
             leaves: 0,
+            costs: 0,
             witness: true,
         }
     }
+}
+
+/// One of a crowd that lags in the same lanes of one topic.
+pub fn laggard(rng: &mut Rng) -> Nature {
+    let mut nature = random_nature(rng, false);
+    nature.topics = vec![CROWDED.to_owned()];
+    nature.target.clear();
+    nature.publishes.clear();
+    (nature.hostile, nature.max_hz, nature.costs, nature.churns) = (false, None, 0, 0);
+    nature.pace = if rng.chance(500) { Pace::Slow(rng.skewed(3_000) as usize) } else { Pace::Stalling(5_000_000_000) };
+    nature
 }
 
 /// A client like any other.
@@ -150,6 +170,7 @@ pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
         hostile,
         churns: if rng.chance(300) { 300 } else { 0 },
         leaves: if rng.chance(300) { 20 } else { 0 },
+        costs: if !is_raw && rng.chance(120) { 400 } else { 0 },
         witness: false,
     }
 }

@@ -26,7 +26,7 @@ pub struct Stamp {
     /// Bytes of filling.
     pub filling: u32,
     /// Conflation key; 0: none.
-    pub key: u8,
+    pub key: u16,
     /// Time to live in milliseconds; 0: for ever.
     pub ttl_ms: u32,
     /// It says that it is JSON and is none.
@@ -76,10 +76,10 @@ impl Stamp {
         }
     }
 
-    /// Perhaps gives it a key and a time to live.
-    pub fn season(&mut self, rng: &mut Rng) {
+    /// Perhaps gives it one of so many keys, and a time to live.
+    pub fn season(&mut self, keys: u16, rng: &mut Rng) {
         if self.topic.len() % 2 == 1 && rng.chance(600) {
-            self.key = rng.between(1, 5) as u8;
+            self.key = rng.between(1, keys.into()) as u16;
         }
         if rng.chance(100) {
             self.ttl_ms = rng.skewed(5_000) as u32;

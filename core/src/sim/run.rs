@@ -2,7 +2,7 @@
 //!
 //! The only file that knows how a shard is made and stepped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
+use super::nature::KEYS_FEW;
 use super::payload::Stamp;
 use super::settings::{random_config, wall_of};
 use super::truth::{DIRECT, Truth};
@@ -38,6 +39,8 @@ struct Rig {
     auditor: RefCell<Reader>,
     host: RefCell<Host>,
     closes: bool,
+    /// See [`Engine::steps`].
+    steps: Cell<(u64, [u32; 7])>,
 }
 
 /// What the host knows from its events.
@@ -109,6 +112,11 @@ impl Engine for Rig {
         let mut shard = self.shards[shard].borrow_mut();
         let turned = shard.turn(may_wait).expect("the sim driver never fails");
         shard.check_budgets();
+        let (mut most, mut over) = self.steps.get();
+        let work = shard.last_work();
+        most = most.max(work.steps());
+        over.iter_mut().zip(work.overshoots()).for_each(|(most, steps)| *most = (*most).max(steps));
+        self.steps.set((most, over));
         shard.check_nothing_is_forgotten();
         turned == Turned::Ended
     }
@@ -236,6 +244,10 @@ impl Engine for Rig {
         assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
     }
 
+    fn steps(&self) -> (u64, [u32; 7]) {
+        self.steps.get()
+    }
+
     fn totals(&self) -> Totals {
         let stats: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
         let sum = |count: fn(&ShardStats) -> u64| stats.iter().map(count).sum();
@@ -282,6 +294,9 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         removes: rng.chance(200),
         burst_max: *rng.pick(&[8, 30, 200]),
         filling_max: *rng.pick(&[100, 2_000, 2_000, 40_000]),
+        keys: *rng.pick(&[KEYS_FEW, KEYS_FEW, 300]),
+        wide: *rng.pick(&[0, 0, 0, 300]),
+        is_crowded: rng.chance(200),
         host_listens: config.events.messages,
         drops_derived: *rng.pick(&[0, 0, 5, 50]),
         pings: !config.limits.ping_every.is_zero(),
@@ -335,6 +350,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         auditor: RefCell::new(auditor),
         host: RefCell::default(),
         closes: rng.chance(200),
+        steps: Cell::default(),
     };
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;

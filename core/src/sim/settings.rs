@@ -27,13 +27,14 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
         shards: Some(shards),
         connections_max,
         cursors_max: *rng.pick(&[8, 200, 10_000, 10_000, 10_000, 10_000]),
-        topics_max: *rng.pick(&[8, 64, 64]),
+        topics_max: *rng.pick(&[8, 64, 64, 1_000]),
         memory: MemoryConfig {
             ring_bytes: *rng.pick(&[64 << 10, 64 << 10, 1 << 20]),
             pool_bytes,
             lane_bytes,
             payload_bytes: *rng.pick(&[640 << 10, 16 << 20]),
             remainder_bytes: *rng.pick(&[0, 4 << 10, 1 << 20, 1 << 20]),
+            client_bytes: *rng.pick(&[1 << 20, 4 << 20, 64 << 20, 64 << 20]),
             ..MemoryConfig::default()
         },
         limits: LimitsConfig {
@@ -41,6 +42,7 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
             request_bytes_max: *rng.pick(&[1 << 10, 16 << 10]),
             ping_every: *rng.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(30)]),
             idle_timeout: Duration::ZERO,
+            subscriptions_per_connection_max: *rng.pick(&[3, 64, 1_024, 1_024, 1_024, 1_024]),
             handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
             // A client here may take its time over the upgrade, and is not to be cut off for another one.
             handshakes_max: connections_max,

@@ -4,15 +4,20 @@
 //! to the byte, the turn or the number: a module for each noun.
 
 mod cuts;
+mod deadlines;
 mod events;
 mod gauges;
 mod lag;
 mod lanes;
+mod leaving;
 mod lives;
 mod pace;
 mod picks;
+mod requests;
+mod search;
 mod sends;
 mod standstill;
+mod waiters;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -92,6 +97,7 @@ impl Stage {
         let access = AccessConfig { publish: PublishAccess::Loopback, ..config.access.clone() };
         let slots = connections_max + REFUSAL_SLOTS;
         options.limits.slots = slots;
+        options.limits.recv_bytes = crate::plan::RECV_BYTES;
         let net = SimNet::new(1, options);
         let (ring, mut readers) = Ring::new(config.memory.ring_bytes, count).expect("a legal ring");
         let (clock, looks) = (net.clock(), net.clock());
@@ -259,6 +265,35 @@ impl Stage {
             self.shard.turn(false).expect("the sim driver never fails");
             self.shard.check_budgets();
         }
+    }
+
+    /// What a client has queued goes out, as far as there is room for it.
+    pub fn hands_over(&mut self, player: &mut Player) {
+        for _ in 0..8 {
+            player.wire.write_some(&mut player.rng);
+        }
+    }
+
+    /// One turn, a millisecond later, in which these clients' requests arrive: its steps.
+    pub fn turn_of(&mut self, players: &mut [Player]) -> u64 {
+        for player in players {
+            self.hands_over(player);
+        }
+        self.net.advance_to(self.net.now_ns() + 1_000_000);
+        self.shard.turn(false).expect("the sim driver never fails");
+        self.shard.check_budgets();
+        self.shard.last_work().steps()
+    }
+
+    /// Makes topics, and gives the shard the turns that it needs to hear of them.
+    pub fn topics(&mut self, names: impl Iterator<Item = String>) {
+        for (number, name) in names.enumerate() {
+            self.topic(&name);
+            if number % 100 == 0 {
+                self.turn_of(&mut []);
+            }
+        }
+        (0..20).for_each(|_| _ = self.turn_of(&mut []));
     }
 
     /// So many turns, after each of which the client reads: what it was told.

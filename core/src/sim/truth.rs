@@ -4,7 +4,7 @@
 //! alone it says which messages a subscriber may be passed over for. The [`Ledger`] holds the shards' notes of where each cursor
 //! began and what it lost. A broken rule panics: the run's seed is printed by who runs it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::matches::matches;
@@ -306,6 +306,8 @@ pub struct Page {
 pub struct Ledger {
     /// By the client's socket.
     connections: HashMap<usize, ConnectionId>,
+    /// Sockets that each shard's kernel has accepted, of which the shard has not noted anything yet.
+    accepted: HashMap<u8, VecDeque<usize>>,
     pages: HashMap<(ConnectionId, TopicId, Priority), Vec<Page>>,
     read_in_turn: HashMap<(u8, TopicId, Priority, u64), u64>,
     /// Messages lost for lag, by priority.
@@ -315,11 +317,12 @@ pub struct Ledger {
 impl Ledger {
     /// Notes of one turn of a shard; `sockets` are those accepted in it.
     pub fn on_notes(&mut self, shard: u8, turn: u64, notes: Vec<Note>, sockets: Vec<usize>) {
-        let mut sockets = sockets.into_iter();
+        let accepted = self.accepted.entry(shard).or_default();
+        accepted.extend(sockets);
         for note in notes {
             match note {
                 Note::Accepted(id) => {
-                    let socket = sockets.next().expect("a shard takes only what was offered");
+                    let socket = accepted.pop_front().expect("a shard takes only what was offered");
                     self.connections.insert(socket, id);
                 }
                 Note::Linked(connection, topic, priority, linked) => {
@@ -342,7 +345,11 @@ impl Ledger {
                 }
             }
         }
-        assert_eq!(sockets.next(), None, "an accepted connection was not heard of");
+    }
+
+    /// True once shards have noted all connections that were accepted.
+    pub fn knows_all(&self) -> bool {
+        self.accepted.values().all(VecDeque::is_empty)
     }
 
     /// The connection of a client's socket.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::client::{Client, Outcome};
 use super::engine::{Engine, Scenario, Summary, Way};
-use super::nature::{CLIENT_TOPICS, Nature, TOPICS, random_nature};
+use super::nature::{CLIENT_TOPICS, CROWDED, Nature, TOPICS, WIDE, laggard, random_nature};
 use super::payload::{Stamp, TINY};
 use super::settings::{HANDSHAKE_NS, wall_of};
 use super::truth::Truth;
@@ -253,8 +253,16 @@ impl World {
     fn host_publishes(&self) {
         let mut state = self.state.borrow_mut();
         let State { rng, numbers, .. } = &mut *state;
-        let topic = *rng.pick(&TOPICS);
-        let priority = *rng.pick(&Priority::ALL);
+        let mut topic = *rng.pick(&TOPICS);
+        let mut priority = *rng.pick(&Priority::ALL);
+        if self.scenario.is_crowded && rng.chance(400) {
+            (topic, priority) = (CROWDED, Priority::Critical);
+        }
+        let wide;
+        if self.scenario.wide > 0 && rng.chance(400) {
+            wide = format!("{WIDE}{}", rng.below(self.scenario.wide));
+            topic = &wide;
+        }
         let count = if rng.chance(50) { rng.skewed(self.scenario.burst_max) } else { rng.skewed(8) };
         for _ in 0..count {
             let priority = if topic == TINY {
@@ -275,7 +283,7 @@ impl World {
                 if rng.chance(30) {
                     stamp.fill_to_an_edge(rng, self.scenario.filling_max as u32);
                 }
-                stamp.season(rng);
+                stamp.season(self.scenario.keys, rng);
                 stamp.is_broken = stamp.kind == 2 && rng.chance(50);
             }
             let way = *rng.pick(&[Way::Copy, Way::Copy, Way::Claim, Way::Reference]);
@@ -338,7 +346,13 @@ impl World {
     }
 
     fn connect_client(&self) {
-        let mut nature = random_nature(&mut self.state.borrow_mut().rng, self.scenario.host_listens);
+        let mut nature = {
+            let rng = &mut self.state.borrow_mut().rng;
+            match self.scenario.is_crowded && rng.chance(600) {
+                true => laggard(rng),
+                false => random_nature(rng, self.scenario.host_listens),
+            }
+        };
         let (socket, number) = self.connect(!nature.hostile);
         let mut state = self.state.borrow_mut();
         let State { rng, legacies, .. } = &mut *state;
@@ -479,6 +493,7 @@ impl World {
                 true => self.engine.heard(client.number),
                 false => truth.by_publisher.get(&client.number).copied().unwrap_or(0),
             };
+            assert_eq!(client.unknown, 0, "names that it never had, of which it is still to be told so");
             if !client.errors.iter().any(|code| code == "not_allowed" || code == "too_many_topics") {
                 assert_eq!(published, client.handed, "messages published by this client");
             }
@@ -585,6 +600,7 @@ impl World {
         }
         let totals = self.engine.totals();
         let state = self.state.borrow();
+        assert!(state.truth.ledger.knows_all(), "an accepted connection was not heard of");
         for (client, was_open) in state.clients.iter().zip(open) {
             assert!(!client.is_alive(), "client {} was never told of the end", client.number);
             if !was_open || client.misbehaved || at_once || client.was_frozen {
@@ -617,6 +633,9 @@ impl World {
             compressed: truth.compressed,
             batches: truth.batches,
             rebuilt: totals.derived.2,
+            unknown: state.clients.iter().map(|c| c.unknown_told).sum(),
+            steps_max: self.engine.steps().0,
+            over: self.engine.steps().1,
         }
     }
 }

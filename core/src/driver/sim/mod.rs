@@ -86,6 +86,8 @@ impl Driver for SimDriver {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
+        let lent = self.net.buffers_lent(self.shard);
+        assert!(wait == Wait::No || lent == 0, "shard {}: sleeps over {lent} receive buffers", self.shard);
         self.net.state_mut().shards[self.shard].turns += 1;
         self.net.state_mut().turn(self.shard, events);
         if events.len() == before

@@ -39,6 +39,7 @@ impl Lanes {
                 if stream.form == Form::Raw {
                     self.lanes[stream.lane].keys.forget(frame.key, frame.seq);
                 }
+                self.name_who_lost(id);
                 self.counts.unlogged += 1;
                 self.effects.push(Effect::Unlogged { stream: id, messages: frame.count });
                 return;
@@ -148,6 +149,18 @@ impl Lanes {
         }
         log.clear(pool);
         self.rank(id);
+        self.name_who_lost(id);
+    }
+
+    /// Names who has lost critical messages, where a source holds nothing of what was before its head. A derived log is made again from
+    /// its source; who has lost something there is found when it is looked at.
+    fn name_who_lost(&mut self, id: u32) {
+        let Self { streams, lanes, effects, .. } = self;
+        let Stream { log, cursors, form, lane, .. } = &streams[id];
+        if *form == Form::Raw && lanes[*lane].priority == Priority::Critical {
+            let head = log.next_seq();
+            effects.extend(cursors.all.iter().filter(|c| c.seq < head).map(|c| Effect::LostCritical { slot: c.slot }));
+        }
     }
 
     /// Gives up what a lane was to have before message `next`, which this shard has not read.
@@ -166,6 +179,7 @@ impl Lanes {
     pub(super) fn lose_until(&mut self, id: u32, target: u64) {
         self.forget_all(id);
         self.streams[id].log.skip(target - 1);
+        self.name_who_lost(id);
     }
 }
 

@@ -26,6 +26,7 @@ mod watch;
 use std::cmp::Reverse;
 use std::io;
 
+use super::budget::{INPUT_SHARE, limit};
 use super::waiters::Cause;
 use super::{Command, Ending, IoEvent, Shard, Turned, Work};
 use crate::driver::{Driver, Wait};
@@ -102,6 +103,7 @@ impl<D: Driver> Shard<D> {
             && self.closes.is_empty()
             && self.subscriptions.spread.is_empty()
             && self.waiters.is_empty(Cause::Turn)
+            && !self.waiters.goes_on(Cause::Ring)
             && !self.lanes.is_behind()
             && self.lanes.active.iter().all(Vec::is_empty)
             && !self.readmission.holds_reader()
@@ -138,7 +140,8 @@ impl<D: Driver> Shard<D> {
 
     /// Looks at what sockets said, as far as the budget goes.
     fn on_events(&mut self) {
-        while !self.pace.work.input.is_spent()
+        self.begin_input_share();
+        while !self.has_had_its_share()
             && let Some(event) = self.ears.events.pop_front()
         {
             self.pace.work.input.spend(1);
@@ -155,6 +158,16 @@ impl<D: Driver> Shard<D> {
                 IoEvent::Woken => {}
             }
         }
+    }
+
+    /// A queue of waiters, or what is new, is looked at: it has what is left of the budget, and its share where others have spent that.
+    pub(super) fn begin_input_share(&mut self) {
+        self.pace.input_until = limit::INPUT.max(self.pace.work.input.spent() + INPUT_SHARE);
+    }
+
+    /// True where the next in line is for another turn.
+    pub(super) fn has_had_its_share(&self) -> bool {
+        self.pace.work.input.spent() >= self.pace.input_until
     }
 
     fn take_commands(&mut self) {
@@ -194,7 +207,7 @@ impl<D: Driver> Shard<D> {
             self.subscriptions.paced.pop();
             let conn = &mut self.clients[slot];
             if conn.generation == generation && conn.is_live() {
-                conn.flags.must_look = true;
+                self.sender.look_at_all(conn, slot);
                 self.clients.mark_dirty(slot);
             }
         }

@@ -142,9 +142,13 @@ impl<D: Driver> Shard<D> {
                 left[priority as usize] = 0;
                 continue;
             }
+            let links = self.subscriptions.of(slot).links;
             let mut link = self.subscriptions.link(last).next;
+            // What is passed over behind a picked frame is looked at again when that is sent.
+            let mut again = 0;
             loop {
                 if left[priority as usize] == 0 {
+                    left[priority as usize] = again;
                     break;
                 }
                 if looks == 0 {
@@ -163,8 +167,11 @@ impl<D: Driver> Shard<D> {
                     }
                     return;
                 }
+                if self.clients[slot].flags.must_look {
+                    again = links;
+                }
                 if link == last {
-                    left[priority as usize] = 0;
+                    left[priority as usize] = again;
                     break;
                 }
                 if !self.clients[slot].is_live() {

@@ -8,6 +8,7 @@ use crate::proto::decoder::{Decoder, Part, Role};
 use crate::proto::encoder;
 use crate::proto::inflate::InflateError;
 use crate::shard::Shard;
+use crate::shard::budget::limit;
 use crate::shard::clients::{Moment, Phase};
 use crate::shard::request::Held;
 use crate::shard::waiters::{Cause, Waiter};
@@ -115,6 +116,12 @@ impl<D: Driver> Shard<D> {
             if self.on_part(slot, part) == Flow::Stop {
                 break;
             }
+            if at < bytes.len() && self.takes_too_long() && self.clients[slot].is_listening() {
+                // The rest is for another turn.
+                let is_in_round = self.pace.serves == Some(Cause::Ring);
+                self.hold_input(slot, Some(if is_in_round { Cause::Ring } else { Cause::Turn }));
+                break;
+            }
         }
         if !matches!(self.clients[slot].phase, Phase::Free | Phase::Broken | Phase::Marked) {
             if !decoder.is_between_messages() {
@@ -126,6 +133,13 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.refresh(slot);
+    }
+
+    /// True if this turn's input has taken so long that even what has begun is interrupted. What has been set aside already is at once;
+    /// a buffer that has just come only if it holds thousands of frames, for to stop and to go on costs a call of the kernel each.
+    fn takes_too_long(&self) -> bool {
+        let spare = if self.pace.serves.is_some() { 0 } else { limit::INPUT };
+        self.pace.work.input.spent() >= self.pace.input_until + spare
     }
 
     fn on_part(&mut self, slot: u32, part: Part<'_>) -> Flow {
@@ -272,7 +286,7 @@ impl<D: Driver> Shard<D> {
         if std::mem::replace(&mut conn.flags.is_waiting, true) {
             return;
         }
-        self.waiters.push(cause, Waiter { slot, generation: conn.generation, deficit: 0 });
+        self.waiters.push(cause, Waiter { slot, generation: conn.generation, deficit: 0, goes_on: false });
         let clients = &self.clients;
         self.waiters.prune(2 * self.ears.slots as usize, |w| {
             clients[w.slot].generation == w.generation && clients[w.slot].flags.is_waiting
@@ -316,7 +330,7 @@ impl<D: Driver> Shard<D> {
             // Keep the memory.
             extra.inbox = inbox;
         }
-        if extra.held.is_none() && self.clients[slot].is_live() {
+        if extra.held.is_none() && self.clients[slot].is_live() && !self.clients[slot].flags.is_waiting {
             self.release_input(slot);
         }
         self.refresh(slot);

@@ -110,7 +110,11 @@ impl<D: Driver> Shard<D> {
             conn.flags.is_blocked = true;
             self.sender.look_at_all(conn, slot);
             self.ears.driver.want_writable(Slot(slot));
-        } else if !plan.is_whole || conn.flags.must_look || self.has_output(slot) {
+        } else if !plan.is_whole {
+            // Lanes that were looked at did not all fit.
+            self.sender.look_at_all(conn, slot);
+            self.clients.mark_dirty(slot);
+        } else if conn.flags.must_look || self.has_output(slot) {
             self.clients[slot].flags.must_look = true;
             self.clients.mark_dirty(slot);
         }

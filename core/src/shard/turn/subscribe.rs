@@ -261,7 +261,6 @@ impl<D: Driver> Shard<D> {
                     None => {
                         // Not known before the topic has been brought to all who asked.
                         scan.after = before;
-                        budget.spend(u32::MAX);
                         return Err(SubscribeError::Later);
                     }
                 },

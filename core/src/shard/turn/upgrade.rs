@@ -116,6 +116,8 @@ impl<D: Driver> Shard<D> {
         let extra = self.clients.extra(slot);
         let inbox = std::mem::take(&mut extra.inbox);
         let (len, peer) = (extra.request_len, extra.peer);
+        // A request line may name hundreds of topics.
+        self.pace.work.input.spend(32 + (len / 8) as u32);
         match self.judge(slot, &inbox[..len], peer) {
             Verdict::Busy => {
                 self.clients.extra(slot).inbox = inbox;

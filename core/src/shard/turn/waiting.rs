@@ -2,7 +2,7 @@
 
 use crate::driver::Driver;
 use crate::shard::Shard;
-use crate::shard::waiters::{Cause, QUANTUM};
+use crate::shard::waiters::{Cause, QUANTUM, Waiter};
 
 /// Connections served of one queue in one turn at most.
 const SERVED_PER_TURN: usize = 256;
@@ -21,8 +21,9 @@ impl<D: Driver> Shard<D> {
     }
 
     fn serve_queue(&mut self, cause: Cause) {
+        self.begin_input_share();
         for _ in 0..self.waiters.len(cause).min(SERVED_PER_TURN) {
-            let is_spent = self.pace.work.input.is_spent() || self.pace.work.requests.is_spent();
+            let is_spent = self.has_had_its_share() || self.pace.work.requests.is_spent();
             let is_blocked = cause == Cause::Host && !self.host.keeps_up(self.shared.config.events.capacity);
             if is_spent || is_blocked {
                 return;
@@ -36,7 +37,7 @@ impl<D: Driver> Shard<D> {
             conn.flags.is_waiting = false;
             let (before, received) = (self.clients[slot].progress(), self.stats.received);
             if cause == Cause::Ring {
-                waiter.deficit += QUANTUM;
+                waiter.deficit += if std::mem::take(&mut waiter.goes_on) { 0 } else { QUANTUM };
                 if self.needs_bytes(slot) > waiter.deficit {
                     // Its next round.
                     self.clients[slot].flags.is_waiting = true;
@@ -46,7 +47,15 @@ impl<D: Driver> Shard<D> {
                 self.pace.ring_credit = Some(waiter.deficit);
             }
             self.retry_input(slot);
-            self.pace.ring_credit = None;
+            let credit = self.pace.ring_credit.take();
+            if let Some(deficit) = credit
+                && self.is_interrupted(slot)
+                && self.waiters.take_last(cause, slot)
+            {
+                // The turn's share of input is spent, not its share of the ring.
+                self.waiters.push_front(cause, Waiter { deficit, goes_on: true, ..waiter });
+                return;
+            }
             let has_moved = self.clients[slot].progress() != before || self.stats.received != received;
             if self.clients[slot].flags.is_waiting && !has_moved && matches!(cause, Cause::Ring | Cause::Names) {
                 // Its cause is not gone: it keeps its place, and those behind it wait for the same.
@@ -54,6 +63,12 @@ impl<D: Driver> Shard<D> {
                 return;
             }
         }
+    }
+
+    /// True if its input waits, though no message of it does.
+    fn is_interrupted(&self, slot: u32) -> bool {
+        let conn = &self.clients[slot];
+        conn.flags.is_waiting && conn.extra.as_ref().is_some_and(|extra| extra.held.is_none())
     }
 
     /// Bytes of the message that waits.

@@ -319,3 +319,18 @@ fn an_engine_whose_host_hears_nothing_counts_its_laggards() {
     stage.plays(30, &mut player);
     assert_eq!((stage.stats().lagging, stage.events().len()), (1, 0));
 }
+
+/// Whoever stands in what a critical lane forgets, and not the first of them alone; though none of them takes anything.
+#[test]
+fn all_who_lose_a_critical_message_are_sent_away_in_that_turn() {
+    let mut stage = Stage::new(config(SlowPolicy::DropOldest), 4 << 20);
+    let mut players: Vec<Player> = (0..5).map(|_| stage.raw("/t/a")).collect();
+    stage.send_capacity(1);
+    for player in &players {
+        stage.sends_to(player, "held");
+    }
+    stage.turns(2, &mut players[0]);
+    burst(&stage, "a", Priority::Critical, BUDGET * 3 / 2);
+    stage.turns(1, &mut players[0]);
+    assert_eq!(stage.stats().evicted, 5);
+}
