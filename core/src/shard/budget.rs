@@ -90,7 +90,6 @@ impl Budget {
     }
 
     /// Steps done.
-    #[cfg(test)]
     pub const fn spent(&self) -> u32 {
         self.spent
     }
