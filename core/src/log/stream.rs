@@ -296,6 +296,11 @@ impl Log {
     /// Memory that appending `frame` would newly charge, in blocks of the size that is due now.
     fn need(&self, frame: &Frame<'_>) -> usize {
         let room = self.segments.back().map_or(0, Segment::room);
+        if let FramePayload::Copied(bytes) = frame.payload
+            && frame.header.len() + bytes.len() + frame.tail.len() <= room
+        {
+            return 0;
+        }
         let unit = BLOCK_BYTES[self.block_class()];
         match frame.payload {
             FramePayload::Copied(bytes) => {
@@ -321,12 +326,7 @@ impl Log {
         let offset = self.head;
         let segments_before = self.segments.len();
         let len_before = self.segments.back().map_or(0, |s| s.len);
-        let written = self.write(frame.header, pool)
-            && match frame.payload {
-                FramePayload::Copied(bytes) => self.write(bytes, pool),
-                FramePayload::Shared(payload) => self.refer(payload, pool),
-            }
-            && self.write(frame.tail, pool);
+        let written = self.write_within_block(frame) || self.write_frame(frame, pool);
         if !written || !pool.charge_index(ENTRY_BYTES) {
             self.roll_back(offset, segments_before, len_before, pool);
             return false;
@@ -354,6 +354,33 @@ impl Log {
     pub fn skip(&mut self, seq: u64) {
         assert!(seq >= self.next_seq, "sequence numbers only grow");
         self.next_seq = seq + 1;
+    }
+
+    /// Writes a frame that is copied and fits into what is left of the last block, as most do. False: it is not, or does not.
+    #[inline(always)]
+    fn write_within_block(&mut self, frame: &Frame<'_>) -> bool {
+        let FramePayload::Copied(payload) = frame.payload else { return false };
+        let Some(Segment { len, memory: Memory::Block(block), .. }) = self.segments.back_mut() else { return false };
+        let size = frame.header.len() + payload.len() + frame.tail.len();
+        let Some(room) = block.bytes_mut().get_mut(*len..).and_then(|room| room.get_mut(..size)) else { return false };
+        let (header, room) = room.split_at_mut(frame.header.len());
+        header.copy_from_slice(frame.header);
+        let (body, tail) = room.split_at_mut(payload.len());
+        body.copy_from_slice(payload);
+        tail.copy_from_slice(frame.tail);
+        *len += size;
+        self.head += size as u64;
+        true
+    }
+
+    #[cold]
+    fn write_frame(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
+        self.write(frame.header, pool)
+            && match frame.payload {
+                FramePayload::Copied(bytes) => self.write(bytes, pool),
+                FramePayload::Shared(payload) => self.refer(payload, pool),
+            }
+            && self.write(frame.tail, pool)
     }
 
     fn write(&mut self, mut bytes: &[u8], pool: &mut BlockPool) -> bool {
