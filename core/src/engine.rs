@@ -236,21 +236,32 @@ impl Engine {
         }
         drop(signals);
         drop(ready);
+        engine.await_shards(choice, shards, &started)?;
+        Ok(engine)
+    }
+
+    /// Waits until each shard has said how it began.
+    fn await_shards(
+        &mut self,
+        choice: DriverChoice,
+        shards: usize,
+        started: &mpsc::Receiver<io::Result<&'static str>>,
+    ) -> Result<(), StartError> {
         for _ in 0..shards {
             match started.recv() {
-                Ok(Ok(name)) => engine.driver = name,
+                Ok(Ok(name)) => self.driver = name,
                 Ok(Err(error)) if choice == DriverChoice::Epoll => {
                     return Err(StartError::System { what: "set up a shard's driver", error });
                 }
                 Ok(Err(error)) => return Err(StartError::Uring(probe::explain("a shard's ring", &error))),
                 Err(_) => {
-                    let failure = engine.failure().map(ToString::to_string);
+                    let failure = self.failure().map(ToString::to_string);
                     let error = io::Error::other(failure.unwrap_or("a shard has ended while it started".into()));
                     return Err(StartError::System { what: "start a shard", error });
                 }
             }
         }
-        Ok(engine)
+        Ok(())
     }
 
     /// The addresses listened on, ports filled in.

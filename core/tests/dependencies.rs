@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "dependencies/programs.rs"]
 mod programs;
+#[path = "dependencies/rooms.rs"]
+mod rooms;
 #[path = "dependencies/tools.rs"]
 mod tools;
 

@@ -72,3 +72,54 @@ impl Closes {
         self.marked.is_empty() && self.leaving.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::clients::Clients;
+    use super::*;
+
+    fn open(phase: Phase) -> Clients {
+        let mut clients = Clients::new(0, 1, 0);
+        clients.open(0, 0);
+        clients[0].phase = phase;
+        clients
+    }
+
+    #[test]
+    fn a_connection_ends_once_and_may_still_be_cut_off_before_its_end_has_begun() {
+        let (mut clients, mut closes) = (open(Phase::Open), Closes::default());
+        assert!(closes.is_empty() && !closes.has_marked());
+        assert!(closes.mark(&mut clients[0], 0, 1000, "bye".into()));
+        assert!(!closes.mark(&mut clients[0], 0, 1013, "later".into()), "the first word holds");
+        assert!(closes.cut(&mut clients[0], 0, 1006));
+        assert!(!closes.cut(&mut clients[0], 0, 1011));
+        assert!(!closes.mark(&mut clients[0], 0, 1000, "".into()));
+        assert_eq!((clients[0].phase, clients[0].close_code), (Phase::Broken, 1006));
+        let marked = closes.take();
+        assert_eq!(marked, [(0, How::Frame { code: 1000, reason: "bye".into() }), (0, How::Cut)]);
+        assert!(closes.is_empty());
+        let room = marked.capacity();
+        closes.give_back(marked);
+        assert!(closes.is_empty() && closes.marked.capacity() == room, "the memory is used again");
+    }
+
+    #[test]
+    fn only_who_is_upgraded_gets_a_close_frame_and_who_is_gone_gets_nothing() {
+        for (phase, may_mark, may_cut) in [
+            (Phase::Free, false, false),
+            (Phase::Handshake, false, true),
+            (Phase::Open, true, true),
+            (Phase::Draining, true, true),
+            (Phase::Marked, false, true),
+            (Phase::Closing, false, true),
+            (Phase::Lingering, false, true),
+            (Phase::Broken, false, false),
+        ] {
+            let mut closes = Closes::default();
+            assert_eq!(closes.mark(&mut open(phase)[0], 0, 1000, "".into()), may_mark, "{phase:?}");
+            assert_eq!(closes.cut(&mut open(phase)[0], 0, 1006), may_cut, "{phase:?}");
+            closes.leaving.push_back(0);
+            assert!(!closes.is_empty());
+        }
+    }
+}

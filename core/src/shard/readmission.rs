@@ -119,3 +119,58 @@ impl Notes {
         self.topics.binary_search_by_key(&index, by_index).is_ok_and(|place| self.topics[place].id == id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::ingest::{PayloadPool, Position};
+    use crate::types::Priority;
+
+    const AT: Standing = Standing { main: Position(640), critical: Position(64) };
+
+    #[test]
+    fn each_topic_is_taken_down_with_the_next_number_of_each_lane_in_any_number_of_pieces() {
+        let config = Config::default();
+        let (mut topics, mut lanes) = (Topics::default(), Lanes::new(&config, Arc::new(PayloadPool::new(1 << 20)), 1));
+        for number in [0, 1, 2, 4] {
+            let index = topics.create(TopicId(number), format!("t/{number}").as_bytes(), 7, &config).unwrap();
+            if number != 1 {
+                let lane = lanes.create(index, Priority::High, 64 << 10).unwrap();
+                lanes.skip_to(lane, 10 + u64::from(number));
+                topics.get_mut(index).unwrap().lanes[Priority::High as usize] = lane;
+            }
+        }
+        assert!(topics.remove(2).is_some());
+        for step in [1, 2, 100] {
+            let mut notes = Notes::new(AT, topics.created());
+            let end = topics.places();
+            (0..end).step_by(step).for_each(|from| notes.take(from..end.min(from + step as u32), &topics, &lanes));
+            let all: Vec<_> =
+                notes.topics.iter().map(|t| (t.id.0, &*t.name, t.next[Priority::High as usize])).collect();
+            assert_eq!(all, [(0, "t/0", 10), (1, "t/1", 0), (4, "t/4", 14)]);
+            assert_eq!((notes.created, notes.topics[2].number), (4, 3));
+            for (id, is_there) in [(0, true), (1, true), (2, false), (3, false), (4, true), (5, false)] {
+                assert_eq!(notes.has(TopicId(id)), is_there, "{id}");
+            }
+            let next_life = TopicId(4 | 1 << crate::registry::TOPIC_INDEX_BITS);
+            assert!(!notes.has(next_life), "a number's next topic is another");
+        }
+    }
+
+    #[test]
+    fn the_ring_is_not_read_while_a_place_must_hold() {
+        let mut readmission = Readmission::default();
+        assert!(!readmission.holds_reader() && readmission.due_ns().is_none());
+        readmission.absence = Absence::Asks { at_ns: 5 };
+        assert_eq!((readmission.holds_reader(), readmission.due_ns()), (false, Some(5)), "there is nothing to read");
+        for absence in [Absence::Awaits { at: AT }, Absence::CatchesUp { notes: Notes::new(AT, 0), gone: 0, known: 0 }]
+        {
+            readmission.absence = absence;
+            assert_eq!((readmission.holds_reader(), readmission.due_ns()), (true, None));
+        }
+        readmission.absence = Absence::None;
+        readmission.helps = Some((1, Notes::new(AT, 0), 0));
+        assert!(readmission.holds_reader());
+    }
+}

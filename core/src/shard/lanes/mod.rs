@@ -33,8 +33,6 @@ use crate::proto::encoder::header;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::types::{Kind, Priority};
 
-/// A topic without a message.
-pub const NO_LANES: [u32; 4] = [NONE; 4];
 /// In a record's flags: its publisher does not want it back.
 pub const FLAG_SENDER_EXCLUDED: u8 = 1;
 

@@ -10,14 +10,17 @@ pub use lives::{Life, Opening};
 pub use names::tests::some_pattern;
 pub use names::{Found, Names, level_order};
 
-use super::lanes::NO_LANES;
 use crate::config::{Config, Retention, SlowPolicy, TopicConfig, nanoseconds};
 use crate::proto::json;
 use crate::proto::topic::Pattern;
 use crate::registry::topic_index;
+use crate::shard::table::NONE;
 use crate::types::TopicId;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A topic without a message.
+pub const NO_LANES: [u32; 4] = [NONE; 4];
 
 /// How long a batch may stay open where the topic's configuration does not say.
 const BATCH_WINDOW: Duration = Duration::from_millis(5);

@@ -3,9 +3,9 @@
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::shard::Shard;
-use crate::shard::lanes::NO_LANES;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
+use crate::shard::topics::NO_LANES;
 use crate::types::{Priority, TopicId};
 
 impl<D: Driver> Shard<D> {

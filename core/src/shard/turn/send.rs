@@ -72,12 +72,10 @@ impl<D: Driver> Shard<D> {
     fn walk_range(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
         let Self { number, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
         let Ears { driver, .. } = ears;
-        let shard = u32::from(*number);
         let until_ns = pace.now_ns + SENDS_UNTIL_NS;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
         let (head, head_seq) = (log.head(), log.next_seq());
-        let mut batch = SendBatch::new();
-        let mut sent: ArrayVec<Offer, SEND_BATCH_OPS> = ArrayVec::new();
+        let (mut batch, mut sent) = (SendBatch::new(), ArrayVec::<Offer, SEND_BATCH_OPS>::new());
         // Nearly all cursors stand at the same place: look it up once.
         let mut known: (u64, u64) = (u64::MAX, 0);
         let end = range.end;
@@ -120,13 +118,13 @@ impl<D: Driver> Shard<D> {
                         let messages = head_seq - cursors.all[index].seq;
                         stats.deliveries += messages;
                         cursors.all[index].seq = head_seq;
-                        usdt::send(shard, slot, n as u64, offered as u64, messages);
+                        usdt::send((*number).into(), slot, n as u64, offered as u64, messages);
                         continue;
                     }
                     // Short, or more than one send's worth: out of the hot pass until it has caught up.
                     let messages = cursors.place_at(log, index, from + n as u64);
                     stats.deliveries += messages;
-                    usdt::send(shard, slot, n as u64, offered as u64, messages);
+                    usdt::send((*number).into(), slot, n as u64, offered as u64, messages);
                     cursors.all[index].set_gathered(true);
                     let conn = &mut clients[slot];
                     if cursors.all[index].sent_bytes() != 0 {
