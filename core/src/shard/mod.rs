@@ -162,7 +162,7 @@ impl<D: Driver> Shard<D> {
             number,
             clients: Clients::new(number, slots, now_ns),
             pending: PendingUpgrades::new(shared.config.handshakes_per_shard(shards)),
-            topics: Topics::default(),
+            topics: Topics::new(shared.config.topics_max),
             lanes: Lanes::new(&shared.config, shared.payloads.clone(), shards),
             subscriptions: Subscriptions::new(shared.config.cursors_max.div_ceil(shards as u32)),
             sender: Sender::default(),

@@ -72,3 +72,76 @@ impl<T> std::ops::IndexMut<u32> for Table<T> {
         &mut self.records[n as usize]
     }
 }
+
+/// The same with each record in a box: a table that grows copies their addresses alone, so that it never takes long.
+#[derive(Debug)]
+pub struct Boxes<T>(Table<Box<T>>);
+
+impl<T> Boxes<T> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self(Table::new(NONE - 1))
+    }
+
+    /// Adds a record; `None` (and the record dropped) when there is no number left.
+    pub fn insert(&mut self, record: T) -> Option<u32> {
+        self.0.insert(Box::new(record))
+    }
+
+    /// Frees a number. The record stays in place, unused, until the number is taken again.
+    pub fn remove(&mut self, n: u32) {
+        self.0.remove(n);
+    }
+
+    /// One past the highest number ever used.
+    #[cfg(any(test, fuzzing))]
+    pub fn end(&self) -> u32 {
+        self.0.end()
+    }
+}
+
+impl<T> std::ops::Index<u32> for Boxes<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, n: u32) -> &T {
+        &self.0[n]
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Boxes<T> {
+    #[inline]
+    fn index_mut(&mut self, n: u32) -> &mut T {
+        &mut self.0[n]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_uses_numbers_again_and_takes_no_more_than_it_may() {
+        let mut table = Table::new(3);
+        assert_eq!([7, 8, 9, 10].map(|record| table.insert(record)), [Some(0), Some(1), Some(2), None]);
+        assert_eq!((table.len(), table.room(), table.end()), (3, 0, 3));
+        table.remove(1);
+        table.remove(0);
+        assert_eq!((table.insert(11), table.insert(12), table.insert(13)), (Some(0), Some(1), None));
+        table[1] += 1;
+        assert_eq!((table[0], table[1], table[2]), (11, 13, 9));
+    }
+
+    #[test]
+    fn boxed_records_stay_where_they_are() {
+        let mut boxes = Boxes::new();
+        assert_eq!(boxes.insert(0), Some(0));
+        let first: *const u32 = &boxes[0];
+        assert!((1..5_000).all(|n| boxes.insert(n) == Some(n)));
+        assert!(std::ptr::eq(first, &boxes[0]));
+        boxes.remove(7);
+        assert_eq!((boxes.insert(9), boxes[7], boxes.end()), (Some(7), 9, 5_000));
+        boxes[7] = 3;
+        assert_eq!(boxes[7], 3);
+    }
+}

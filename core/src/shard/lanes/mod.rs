@@ -25,7 +25,7 @@ use self::batches::Batches;
 use self::encoder::Encoder;
 use self::ranking::Ranking;
 use super::rest::{Rest, RestBudget};
-use super::table::{NONE, Table};
+use super::table::{Boxes, NONE};
 use crate::config::{Config, SlowPolicy};
 use crate::ingest::{Body, Head, PayloadPool};
 use crate::log::{BlockPool, Frame, FramePayload, Log, Referrer};
@@ -80,8 +80,8 @@ pub struct Counts {
 
 /// See the module's head.
 pub struct Lanes {
-    lanes: Table<Lane>,
-    streams: Table<Stream>,
+    lanes: Boxes<Lane>,
+    streams: Boxes<Stream>,
     pool: BlockPool,
     /// Half-sent frames whose log memory was needed.
     pub rests: RestBudget,
@@ -114,8 +114,8 @@ impl Lanes {
         // What logs may refer to of the payload pool. The rest is for what is being received, published and rendered.
         let payload_bytes = config.memory.payload_bytes;
         Self {
-            lanes: Table::new(u32::MAX - 1),
-            streams: Table::new(u32::MAX - 1),
+            lanes: Boxes::new(),
+            streams: Boxes::new(),
             pool: BlockPool::new(config.memory.pool_bytes / shards)
                 .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             rests: RestBudget::new(&config.memory, shards),

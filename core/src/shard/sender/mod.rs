@@ -14,6 +14,8 @@ use crate::shard::table::NONE;
 
 /// Bytes of one send at most: what arrives meanwhile rides the next.
 pub const SEND_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one batch of sends, from which on no more are added to it: the kernel takes some microseconds for each 16 KiB.
+pub const BATCH_BYTES: usize = 256 << 10;
 /// Lanes of one connection that are looked at in one turn at most, beyond those that have news.
 pub const LOOKS_PER_TURN: u32 = 256;
 

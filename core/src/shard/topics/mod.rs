@@ -76,7 +76,8 @@ pub struct Keeps {
 /// See the module's head.
 #[derive(Default)]
 pub struct Topics {
-    topics: Vec<Option<Topic>>,
+    /// In boxes, so that a table that grows copies no topics.
+    topics: Vec<Option<Box<Topic>>>,
     names: Names,
     /// Topics ever made, the same on all shards at the same place in the ring.
     created: u64,
@@ -85,6 +86,11 @@ pub struct Topics {
 }
 
 impl Topics {
+    /// None yet; there may be so many.
+    pub fn new(topics_max: u32) -> Self {
+        Self { names: Names::with_room(topics_max), ..Self::default() }
+    }
+
     /// Names to numbers.
     pub fn names(&self) -> &Names {
         &self.names
@@ -108,19 +114,19 @@ impl Topics {
     /// The topic in a place.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&Topic> {
-        self.topics.get(index as usize)?.as_ref()
+        self.topics.get(index as usize)?.as_deref()
     }
 
     /// All topics, with their places.
     #[cfg(any(test, fuzzing))]
     pub fn all(&self) -> impl Iterator<Item = (u32, &Topic)> {
-        (0..).zip(&self.topics).filter_map(|(index, topic)| Some((index, topic.as_ref()?)))
+        (0..).zip(&self.topics).filter_map(|(index, topic)| Some((index, topic.as_deref()?)))
     }
 
     /// The same, to be changed.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Topic> {
-        self.topics.get_mut(index as usize)?.as_mut()
+        self.topics.get_mut(index as usize)?.as_deref_mut()
     }
 
     /// The topic with this number, if it is still there.
@@ -147,7 +153,7 @@ impl Topics {
         while self.topics.len() <= index as usize {
             self.topics.push(None);
         }
-        self.topics[index as usize] = Some(Topic {
+        self.topics[index as usize] = Some(Box::new(Topic {
             id,
             name: shared.clone(),
             number,
@@ -157,7 +163,7 @@ impl Topics {
             keeps: Keeps::of(name, config),
             dropped: [0; 4],
             life: self.opening.take(id),
-        });
+        }));
         self.names.insert(shared, index);
         Some(index)
     }
@@ -172,7 +178,7 @@ impl Topics {
     }
 
     /// A topic ends.
-    pub fn remove(&mut self, index: u32) -> Option<Topic> {
+    pub fn remove(&mut self, index: u32) -> Option<Box<Topic>> {
         let topic = self.topics.get_mut(index as usize)?.take()?;
         self.names.remove(&topic.name);
         Some(topic)

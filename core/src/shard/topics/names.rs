@@ -39,6 +39,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// With room for so many: a table of hashes that grows puts all of them into another one, which takes long.
+    pub fn with_room(names: u32) -> Self {
+        Self { by_name: HashMap::with_capacity(names as usize), ordered: BTreeMap::new() }
+    }
+
     /// Number of names.
     pub fn len(&self) -> usize {
         self.by_name.len()

@@ -9,16 +9,22 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use crate::driver::{Driver, SEND_BATCH_OPS, SendBatch, Sent, Slot};
+use crate::driver::{Driver, SEND_BATCH_OPS, SEND_BATCH_PARTS, SEND_PARTS_MAX, SendBatch, Sent, Slot};
 use crate::log::{Log, Place};
 use crate::proto::close::CloseCode;
 use crate::shard::budget::SENDS_UNTIL_NS;
 use crate::shard::clients::HalfSent;
 use crate::shard::lanes::Stream;
-use crate::shard::sender::SEND_BYTES_MAX;
+use crate::shard::sender::{BATCH_BYTES, SEND_BYTES_MAX};
 use crate::shard::{Ears, Shard};
 use crate::types::Priority;
 use crate::usdt;
+
+/// Pieces of memory of one run: a batch of runs is full when it has as many as it takes, before the pieces are too many.
+const RUN_PARTS_MAX: usize = 7;
+const _: () = assert!((SEND_BATCH_OPS - 1) * RUN_PARTS_MAX + SEND_PARTS_MAX <= SEND_BATCH_PARTS);
+/// Sends of one batch at least, however long the runs are.
+const SENDS_LEAST: usize = 4;
 
 /// One send of a batch: the cursor's index, where it stands, and how much was offered.
 type Offer = (usize, u64, usize);
@@ -72,12 +78,11 @@ impl<D: Driver> Shard<D> {
     fn walk_range(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
         let Self { number, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
         let Ears { driver, .. } = ears;
-        let until_ns = pace.now_ns + SENDS_UNTIL_NS;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
         let (head, head_seq) = (log.head(), log.next_seq());
         let (mut batch, mut sent) = (SendBatch::new(), ArrayVec::<Offer, SEND_BATCH_OPS>::new());
         // Nearly all cursors stand at the same place: look it up once.
-        let mut known: (u64, u64) = (u64::MAX, 0);
+        let (mut known, mut most): ((u64, u64), usize) = ((u64::MAX, 0), SEND_BATCH_OPS);
         let end = range.end;
         for i in range {
             let cursor = cursors.all[i];
@@ -89,6 +94,7 @@ impl<D: Driver> Shard<D> {
                     Some(known.1)
                 } else if let Place::At(entry) = log.place(cursor.seq) {
                     known = (cursor.seq, entry.offset);
+                    most = (BATCH_BYTES / (head - entry.offset) as usize).clamp(SENDS_LEAST, SEND_BATCH_OPS);
                     Some(entry.offset)
                 } else {
                     None
@@ -99,7 +105,7 @@ impl<D: Driver> Shard<D> {
                     clients.dirty.push(cursor.slot);
                 }
             }
-            if batch.is_full() || (i + 1 == end && !batch.is_empty()) {
+            if sent.len() >= most || (i + 1 == end && !batch.is_empty()) {
                 driver.send(&batch, &mut sender.results);
                 let mut bytes = 0;
                 for (&(index, from, offered), &result) in sent.iter().zip(sender.results.iter()) {
@@ -142,7 +148,7 @@ impl<D: Driver> Shard<D> {
                 pace.work.sends.spend(8 * sent.len() as u32 + (bytes >> 10) as u32);
                 batch.clear();
                 sent.clear();
-                if i + 1 < end && (pace.work.sends.is_spent() || driver.fresh_ns() >= until_ns) {
+                if i + 1 < end && (pace.work.sends.is_spent() || driver.fresh_ns() >= pace.now_ns + SENDS_UNTIL_NS) {
                     return Some(i + 1);
                 }
             }
@@ -160,7 +166,7 @@ fn offer<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head
         return run.len();
     }
     // The news crosses a segment's end.
-    let mut parts: ArrayVec<IoSlice<'_>, 8> = ArrayVec::new();
+    let mut parts: ArrayVec<IoSlice<'_>, RUN_PARTS_MAX> = ArrayVec::new();
     let offered = log.gather(from, head, SEND_BYTES_MAX, &mut parts);
     batch.push(Slot(slot), &parts);
     offered

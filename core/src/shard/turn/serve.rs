@@ -6,7 +6,7 @@ use crate::shard::Shard;
 use crate::shard::clients::{HalfSent, Phase};
 use crate::shard::lanes::Stream;
 use crate::shard::request::Held;
-use crate::shard::sender::{Item, Plan, fill};
+use crate::shard::sender::{BATCH_BYTES, Item, Plan, fill};
 use crate::shard::table::NONE;
 use crate::shard::waiters::Cause;
 use crate::usdt;
@@ -56,9 +56,11 @@ impl<D: Driver> Shard<D> {
             let mut next = first;
             let mut results = std::mem::take(&mut self.sender.results);
             let mut batch = SendBatch::new();
-            while next < plans.len() && !batch.is_full() {
+            let mut bytes = 0;
+            while next < plans.len() && !batch.is_full() && bytes < BATCH_BYTES {
                 let plan = &mut plans[next];
                 fill(&mut batch, plan, &self.clients[plan.slot], &self.subscriptions, &self.lanes);
+                bytes += plan.offered();
                 next += 1;
             }
             self.ears.driver.send(&batch, &mut results);
@@ -70,6 +72,13 @@ impl<D: Driver> Shard<D> {
             }
             self.sender.results = results;
             first = next;
+            if first < plans.len() && !self.may_send() {
+                break;
+            }
+        }
+        for plan in &plans[first..] {
+            self.sender.look_at_all(&mut self.clients[plan.slot], plan.slot);
+            self.clients.mark_dirty(plan.slot);
         }
         self.sender.plans = plans;
     }
