@@ -97,15 +97,36 @@ impl<'a> JsonString<'a> {
         if !self.escaped {
             return Cow::Borrowed(self.raw);
         }
-        let mut decoded = String::with_capacity(self.raw.len());
-        self.each_part(|part| decoded.push_str(part));
-        Cow::Owned(decoded)
+        let mut decoded = Vec::with_capacity(self.raw.len());
+        self.decode(&mut decoded);
+        Cow::Owned(String::from_utf8(decoded).unwrap_or_default())
     }
 
     /// Appends the decoded text to `out`: never more than [`JsonString::bytes_max`].
     pub fn decode(&self, out: &mut Vec<u8>) {
         out.reserve(self.raw.len());
-        self.each_part(|part| out.extend_from_slice(part.as_bytes()));
+        if !self.escaped {
+            return out.extend_from_slice(self.raw.as_bytes());
+        }
+        let bytes = self.raw.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            // What follows each other is not looked for.
+            while let Some(c) = short_escape(bytes, at) {
+                out.push(c);
+                at += 2;
+            }
+            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return };
+            if rest[0] == b'\\' {
+                let (c, length) = decode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, 2));
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                at += length;
+                continue;
+            }
+            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..plain]);
+            at += plain;
+        }
     }
 
     /// Upper bound of the decoded length, in bytes: decoding never makes a text longer.
@@ -434,14 +455,49 @@ fn skip_string(bytes: &[u8], at: usize) -> Result<Quoted, JsonError> {
             Some(b'"') => return Ok(Quoted { start, end: at, escaped }),
             Some(b'\\') => {
                 escaped = true;
-                match decode_escape(&bytes[at..]) {
-                    Ok((_, length)) => at += length,
-                    Err(fault) => return Err(JsonError { at, fault }),
+                while short_escape(bytes, at).is_some() {
+                    at += 2;
+                }
+                if bytes.get(at) == Some(&b'\\') {
+                    match decode_escape(&bytes[at..]) {
+                        Ok((_, length)) => at += length,
+                        Err(fault) => return Err(JsonError { at, fault }),
+                    }
                 }
             }
             Some(_) => return Err(JsonError { at, fault: Fault::Control }),
             None => return Err(JsonError { at, fault: Fault::End }),
         }
+    }
+}
+
+/// What the byte behind a backslash stands for; 0: it is no escape of two bytes.
+const SHORT_ESCAPES: [u8; 256] = {
+    let mut escapes = [0; 256];
+    let pairs = [
+        (b'"', b'"'),
+        (b'\\', b'\\'),
+        (b'/', b'/'),
+        (b'b', 8),
+        (b'f', 12),
+        (b'n', b'\n'),
+        (b'r', b'\r'),
+        (b't', b'\t'),
+    ];
+    let mut at = 0;
+    while at < pairs.len() {
+        escapes[pairs[at].0 as usize] = pairs[at].1;
+        at += 1;
+    }
+    escapes
+};
+
+/// The character of the escape of two bytes at `at`, if there is one.
+#[inline]
+fn short_escape(bytes: &[u8], at: usize) -> Option<u8> {
+    match bytes.get(at..at + 2) {
+        Some(&[b'\\', byte]) => Some(SHORT_ESCAPES[usize::from(byte)]).filter(|&c| c != 0),
+        _ => None,
     }
 }
 
@@ -496,19 +552,13 @@ fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonError> {
 
 /// Decodes the escape at the start of `bytes`: the character, and how many bytes the escape takes.
 fn decode_escape(bytes: &[u8]) -> Result<(char, usize), Fault> {
-    let c = match bytes.get(1) {
-        Some(b'"') => '"',
-        Some(b'\\') => '\\',
-        Some(b'/') => '/',
-        Some(b'b') => '\x08',
-        Some(b'f') => '\x0c',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'u') => return decode_unicode(bytes),
-        _ => return Err(Fault::Escape),
-    };
-    Ok((c, 2))
+    if let Some(c) = short_escape(bytes, 0) {
+        return Ok((char::from(c), 2));
+    }
+    match bytes.get(1) {
+        Some(b'u') => decode_unicode(bytes),
+        _ => Err(Fault::Escape),
+    }
 }
 
 /// `\uXXXX`, or a pair of them for a character beyond U+FFFF (RFC 8259 section 7).
