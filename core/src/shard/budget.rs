@@ -14,18 +14,24 @@ pub mod limit {
     pub const NEW_TOPICS: u32 = 3_000;
     /// What closed connections leave behind: three steps a topic.
     pub const LEAVING: u32 = 3_000;
-    /// Records of the ring: four steps each, one for each KiB.
+    /// Records of the ring: four steps each, one for each KiB; twenty more where a topic is made or removed.
     pub const RECORDS: u32 = 5_120;
     /// Rendering and compressing: two steps a message, one for each 16 bytes, or each 4 that are compressed.
     pub const RENDERING: u32 = 8_192;
     /// Sends: eight steps each, one for each KiB, one for each cursor that is looked at by itself.
-    /// What sends cost differs between machines: they end, too, when a turn has taken [`SENDS_UNTIL_NS`].
     pub const SENDS: u32 = 1 << 16;
 }
 
-/// From its beginning on, a turn sends for so long, and a batch more. What is left goes out in the next turn, with what has come
-/// meanwhile in the same sends.
-pub const SENDS_UNTIL_NS: u64 = 1_000_000;
+/// What steps cost differs between machines, and with what else a machine does. So from its beginning on, a turn looks at input for so
+/// long, and at a little of it at least…
+pub const INPUT_UNTIL_NS: u64 = 500_000;
+/// …reads the ring for so long, and [`RECORDS_LEAST`] at least…
+pub const RECORDS_UNTIL_NS: u64 = 1_000_000;
+/// …and sends for so long, and a batch at least. What is left goes out in the next turn, with what has come meanwhile in the same
+/// sends.
+pub const SENDS_UNTIL_NS: u64 = 1_500_000;
+/// Records read, and events looked at, however long a turn has taken already.
+pub const RECORDS_LEAST: u32 = 64;
 
 /// By how much each kind of work may go over its budget: the last request, frame, record or send that still began within it.
 #[cfg(any(test, fuzzing))]

@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::shard::Shard;
+use crate::shard::budget::{RECORDS_LEAST, RECORDS_UNTIL_NS};
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
 use crate::shard::topics::NO_LANES;
@@ -13,20 +14,34 @@ impl<D: Driver> Shard<D> {
     pub(super) fn read_ring(&mut self) {
         let Some(mut reader) = self.ears.reader.take() else { return };
         let may_read = self.may_read(&mut reader);
+        let mut seen = 0u32;
         while may_read && !self.pace.work.records.is_spent() {
+            if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
+                break;
+            }
             let Some(record) = reader.next() else { break };
+            seen += 1;
             self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
             self.on_record(&record);
         }
         self.ears.reader = Some(reader);
     }
 
+    /// A topic comes or goes: tables and indexes change.
+    #[cold]
+    fn on_topic_record(&mut self, record: &Record<'_>) {
+        self.pace.work.records.spend(20);
+        match record.head.kind {
+            RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes()),
+            _ => self.on_topic_removed(record.head.topic),
+        }
+    }
+
     #[inline(always)]
     fn on_record(&mut self, record: &Record<'_>) {
         match record.head.kind {
             RecordKind::Message => self.on_message(&record.head, &record.body),
-            RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes()),
-            RecordKind::TopicRemoved => self.on_topic_removed(record.head.topic),
+            RecordKind::TopicCreated | RecordKind::TopicRemoved => self.on_topic_record(record),
             // Not written by this version of the engine.
             RecordKind::TopicPolicy | RecordKind::Epoch => {}
         }

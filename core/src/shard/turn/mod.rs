@@ -26,7 +26,7 @@ mod watch;
 use std::cmp::Reverse;
 use std::io;
 
-use super::budget::{INPUT_SHARE, limit};
+use super::budget::{INPUT_SHARE, INPUT_UNTIL_NS, RECORDS_LEAST, limit};
 use super::waiters::Cause;
 use super::{Command, Ending, IoEvent, Shard, Turned, Work};
 use crate::driver::{Driver, Wait};
@@ -141,9 +141,12 @@ impl<D: Driver> Shard<D> {
     /// Looks at what sockets said, as far as the budget goes.
     fn on_events(&mut self) {
         self.begin_input_share();
+        let mut seen = 0;
         while !self.has_had_its_share()
+            && (seen < RECORDS_LEAST || self.has_time_until(INPUT_UNTIL_NS))
             && let Some(event) = self.ears.events.pop_front()
         {
+            seen += 1;
             self.pace.work.input.spend(1);
             match event {
                 IoEvent::Accepted { slot, peer } => self.on_accepted(slot.0, peer),
@@ -158,6 +161,11 @@ impl<D: Driver> Shard<D> {
                 IoEvent::Woken => {}
             }
         }
+    }
+
+    /// Whether this turn has taken less than this.
+    pub(super) fn has_time_until(&self, until_ns: u64) -> bool {
+        self.ears.driver.fresh_ns() < self.pace.now_ns + until_ns
     }
 
     /// A queue of waiters, or what is new, is looked at: it has what is left of the budget, and its share where others have spent that.

@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::shard::Shard;
+use crate::shard::budget::INPUT_UNTIL_NS;
 use crate::shard::waiters::{Cause, QUANTUM, Waiter};
 
 /// Connections served of one queue in one turn at most.
@@ -22,8 +23,9 @@ impl<D: Driver> Shard<D> {
 
     fn serve_queue(&mut self, cause: Cause) {
         self.begin_input_share();
-        for _ in 0..self.waiters.len(cause).min(SERVED_PER_TURN) {
-            let is_spent = self.has_had_its_share() || self.pace.work.requests.is_spent();
+        for served in 0..self.waiters.len(cause).min(SERVED_PER_TURN) {
+            let is_late = served > 0 && !self.has_time_until(INPUT_UNTIL_NS);
+            let is_spent = is_late || self.has_had_its_share() || self.pace.work.requests.is_spent();
             let is_blocked = cause == Cause::Host && !self.host.keeps_up(self.shared.config.events.capacity);
             if is_spent || is_blocked {
                 return;
