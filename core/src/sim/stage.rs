@@ -5,6 +5,7 @@
 
 mod cuts;
 mod deadlines;
+mod derived;
 mod events;
 mod gauges;
 mod lag;

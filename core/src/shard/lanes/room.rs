@@ -4,6 +4,11 @@ use super::{Effect, Form, Lanes, Rank, Stream};
 use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
 
+/// Derived logs looked at for one that is idle, at most.
+const LOOKS_FOR_IDLE: u32 = 32;
+/// A derived log that got nothing before messages that are so much newer is idle.
+const IDLE_NS: u64 = 1_000_000_000;
+
 impl Lanes {
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
     /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
@@ -27,6 +32,7 @@ impl Lanes {
         loop {
             let Self { streams, pool, .. } = self;
             if streams[id].log.append(frame, pool) {
+                streams[id].appended_ns = self.newest_ns;
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 self.rank(id);
@@ -85,6 +91,29 @@ impl Lanes {
             }
             self.unrank(victim);
         }
+        self.forget_idle_derived(id)
+    }
+
+    /// Each log has but its newest frame. A derived one that has got nothing for a while is made again from its source when somebody
+    /// wants it: so it is forgotten rather than what has just come.
+    fn forget_idle_derived(&mut self, id: u32) -> bool {
+        let (own_lane, own) = (self.streams[id].lane, self.lane_of(id).priority);
+        for _ in 0..LOOKS_FOR_IDLE {
+            let Some(victim) = self.rank.derived.largest(own) else { return false };
+            let stream = &self.streams[victim];
+            let is_idle = self.newest_ns.saturating_sub(stream.appended_ns) >= IDLE_NS;
+            if is_idle && stream.lane != own_lane && stream.open.is_none() {
+                self.forget_all(victim);
+                self.rank.derived.remove(victim);
+                let stream = &mut self.streams[victim];
+                stream.built_from = stream.log.next_seq();
+                return true;
+            }
+            // Behind the others that hold as much.
+            self.rank.derived.remove(victim);
+            self.streams[victim].ranked_segments = 0;
+            self.rank(victim);
+        }
         false
     }
 
@@ -103,7 +132,8 @@ impl Lanes {
 
     /// Only its newest frame is left: it is in question again after its next one.
     fn unrank(&mut self, id: u32) {
-        self.rank.remove(id);
+        self.rank.blocks.remove(id);
+        self.rank.referred.iter_mut().for_each(|ranking| ranking.remove(id));
         self.streams[id].ranked_segments = 0;
     }
 
@@ -188,6 +218,10 @@ impl Rank {
         let may_forget = stream.log.segments() > 1;
         let of = |bytes: usize| if may_forget { bytes } else { 0 };
         self.blocks.set(id, priority, of(stream.log.charged_bytes()));
+        if stream.form != Form::Raw {
+            // All in one list, in the order in which they came to be.
+            self.derived.set(id, priority, stream.log.segments().min(1));
+        }
         for referrer in [Referrer::Source, Referrer::Derived] {
             let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };
             self.referred[referrer as usize].set(id, priority, of(bytes));
@@ -197,6 +231,7 @@ impl Rank {
     /// Forgets a log.
     pub(super) fn remove(&mut self, id: u32) {
         self.blocks.remove(id);
+        self.derived.remove(id);
         self.referred.iter_mut().for_each(|ranking| ranking.remove(id));
     }
 }
