@@ -1,12 +1,12 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
 use super::{Effect, Form, Lanes, Rank, Stream};
-use crate::log::{Frame, FramePayload, Referrer};
+use crate::log::{Entry, Frame, FramePayload, Referrer};
 use crate::types::Priority;
 
 /// Derived logs looked at for one that is idle, at most.
 const LOOKS_FOR_IDLE: u32 = 32;
-/// A derived log that got nothing before messages that are so much newer is idle.
+/// A derived log whose newest message is so much older than the newest of all is idle.
 const IDLE_NS: u64 = 1_000_000_000;
 
 impl Lanes {
@@ -32,7 +32,6 @@ impl Lanes {
         loop {
             let Self { streams, pool, .. } = self;
             if streams[id].log.append(frame, pool) {
-                streams[id].appended_ns = self.newest_ns;
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 self.rank(id);
@@ -94,14 +93,15 @@ impl Lanes {
         self.forget_idle_derived(id)
     }
 
-    /// Each log has but its newest frame. A derived one that has got nothing for a while is made again from its source when somebody
-    /// wants it: so it is forgotten rather than what has just come.
+    /// Each log has but its newest frame. A derived one is made again from its source when somebody wants it: so one whose message is
+    /// old is forgotten rather than what has just come, even if it is wanted just now by one who asks for more than there is room for.
     fn forget_idle_derived(&mut self, id: u32) -> bool {
         let (own_lane, own) = (self.streams[id].lane, self.lane_of(id).priority);
         for _ in 0..LOOKS_FOR_IDLE {
             let Some(victim) = self.rank.derived.largest(own) else { return false };
             let stream = &self.streams[victim];
-            let is_idle = self.newest_ns.saturating_sub(stream.appended_ns) >= IDLE_NS;
+            let is_old = |last: &Entry| self.newest_ns.saturating_sub(last.time_ns) >= IDLE_NS;
+            let is_idle = stream.log.last().is_none_or(|last| is_old(&last));
             if is_idle && stream.lane != own_lane && stream.open.is_none() {
                 self.forget_all(victim);
                 self.rank.derived.remove(victim);

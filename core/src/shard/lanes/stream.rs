@@ -98,8 +98,6 @@ pub struct Stream {
     pub is_active: bool,
     /// The sequence number from which a derived log was built: what lies before was never in it.
     pub built_from: u64,
-    /// How new messages were when it got its last frame.
-    pub appended_ns: u64,
     /// Whether compression pays, for a derived log that is packed.
     pub advisor: Advisor,
     /// The batch that is being filled, of a derived log of batches.
@@ -130,7 +128,6 @@ impl Stream {
     pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
         Self {
             built_from: log.next_seq(),
-            appended_ns: 0,
             log,
             cursors: Cursors::default(),
             lane,
