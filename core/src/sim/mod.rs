@@ -35,6 +35,9 @@
 //! expired messages sent (75), left out too early (157), a batch across a jump (37), of two kinds (149), with keys (148), LZ4 unasked (119),
 //! no last value (194), retention by count one too few (69), by age ignored (66), a control frame inside a frame (104), a log above its budget (114),
 //! a frame compressed twice (135), a due batch left open (66), an epoch used twice (41), a wrong number in JSON (153), invalid JSON as such (185).
+//!
+//! With seeds 1 to 1,000 × 10,000 steps: keys that have left the log not remembered as lost (485 to 520), every second of those who have
+//! lost a critical message left where it is (23).
 
 mod acts;
 mod client;
