@@ -72,13 +72,6 @@ impl<D: Driver> Shard<D> {
             }
             self.sender.results = results;
             first = next;
-            if first < plans.len() && !self.may_send() {
-                break;
-            }
-        }
-        for plan in &plans[first..] {
-            self.sender.look_at_all(&mut self.clients[plan.slot], plan.slot);
-            self.clients.mark_dirty(plan.slot);
         }
         self.sender.plans = plans;
     }
