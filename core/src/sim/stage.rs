@@ -5,7 +5,6 @@
 
 mod cuts;
 mod deadlines;
-mod derived;
 mod events;
 mod gauges;
 mod lag;

@@ -51,7 +51,6 @@ impl Lanes {
                 }
                 if self.streams[id].cursors.all.is_empty() {
                     // Nobody listens any more, and it can be built again.
-                    budget.spend(2);
                     self.lanes[lane].streams[form] = NONE;
                     self.free_stream(id);
                     continue;

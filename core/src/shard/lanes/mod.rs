@@ -82,8 +82,6 @@ pub struct Counts {
 pub struct Lanes {
     lanes: Boxes<Lane>,
     streams: Boxes<Stream>,
-    /// When the newest message was published.
-    newest_ns: u64,
     pool: BlockPool,
     /// Half-sent frames whose log memory was needed.
     pub rests: RestBudget,
@@ -107,8 +105,6 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct Rank {
     blocks: Ranking,
-    /// Derived logs that hold something, by priority alone.
-    derived: Ranking,
     referred: [Ranking; 2],
 }
 
@@ -120,7 +116,6 @@ impl Lanes {
         Self {
             lanes: Boxes::new(),
             streams: Boxes::new(),
-            newest_ns: 0,
             pool: BlockPool::new(config.memory.pool_bytes / shards)
                 .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             rests: RestBudget::new(&config.memory, shards),
@@ -258,7 +253,6 @@ impl Lanes {
             },
             tail: &[],
         };
-        self.newest_ns = self.newest_ns.max(head.time_ns);
         self.append(source, &frame);
         self.note_grown(lane);
         self.activate(source);
@@ -299,13 +293,7 @@ impl Lanes {
         cursors.place(index, seq, 0);
         cursors.all.swap_remove(index);
         cursors.links.swap_remove(index);
-        let moved = cursors.links.get(index).copied();
-        let stream = &self.streams[id];
-        if stream.cursors.all.is_empty() && stream.form != Form::Raw {
-            // It goes, if nobody comes meanwhile.
-            self.note_grown(stream.lane);
-        }
-        moved
+        cursors.links.get(index).copied()
     }
 
     /// Moves the unsent rest of the frame under a cursor to its connection, and the cursor behind it. Where there is no room for the

@@ -1,13 +1,8 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
 use super::{Effect, Form, Lanes, Rank, Stream};
-use crate::log::{Entry, Frame, FramePayload, Referrer};
+use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
-
-/// Derived logs looked at for one that is idle, at most.
-const LOOKS_FOR_IDLE: u32 = 32;
-/// A derived log whose newest message is so much older than the newest of all is idle.
-const IDLE_NS: u64 = 1_000_000_000;
 
 impl Lanes {
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
@@ -90,30 +85,6 @@ impl Lanes {
             }
             self.unrank(victim);
         }
-        self.forget_idle_derived(id)
-    }
-
-    /// Each log has but its newest frame. A derived one is made again from its source when somebody wants it: so one whose message is
-    /// old is forgotten rather than what has just come, even if it is wanted just now by one who asks for more than there is room for.
-    fn forget_idle_derived(&mut self, id: u32) -> bool {
-        let (own_lane, own) = (self.streams[id].lane, self.lane_of(id).priority);
-        for _ in 0..LOOKS_FOR_IDLE {
-            let Some(victim) = self.rank.derived.largest(own) else { return false };
-            let stream = &self.streams[victim];
-            let is_old = |last: &Entry| self.newest_ns.saturating_sub(last.time_ns) >= IDLE_NS;
-            let is_idle = stream.log.last().is_none_or(|last| is_old(&last));
-            if is_idle && stream.lane != own_lane && stream.open.is_none() {
-                self.forget_all(victim);
-                self.rank.derived.remove(victim);
-                let stream = &mut self.streams[victim];
-                stream.built_from = stream.log.next_seq();
-                return true;
-            }
-            // Behind the others that hold as much.
-            self.rank.derived.remove(victim);
-            self.streams[victim].ranked_segments = 0;
-            self.rank(victim);
-        }
         false
     }
 
@@ -132,8 +103,7 @@ impl Lanes {
 
     /// Only its newest frame is left: it is in question again after its next one.
     fn unrank(&mut self, id: u32) {
-        self.rank.blocks.remove(id);
-        self.rank.referred.iter_mut().for_each(|ranking| ranking.remove(id));
+        self.rank.remove(id);
         self.streams[id].ranked_segments = 0;
     }
 
@@ -218,10 +188,6 @@ impl Rank {
         let may_forget = stream.log.segments() > 1;
         let of = |bytes: usize| if may_forget { bytes } else { 0 };
         self.blocks.set(id, priority, of(stream.log.charged_bytes()));
-        if stream.form != Form::Raw {
-            // All in one list, in the order in which they came to be.
-            self.derived.set(id, priority, stream.log.segments().min(1));
-        }
         for referrer in [Referrer::Source, Referrer::Derived] {
             let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };
             self.referred[referrer as usize].set(id, priority, of(bytes));
@@ -231,7 +197,6 @@ impl Rank {
     /// Forgets a log.
     pub(super) fn remove(&mut self, id: u32) {
         self.blocks.remove(id);
-        self.derived.remove(id);
         self.referred.iter_mut().for_each(|ranking| ranking.remove(id));
     }
 }
