@@ -349,7 +349,6 @@ impl Topic {
         Publisher { topic: self.clone(), priority, kind }
     }
 
-    #[inline]
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
         let Message { priority, kind, payload, key, ttl } = *message;
         Ok(Head {
@@ -359,7 +358,6 @@ impl Topic {
         })
     }
 
-    #[inline]
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {
         self.check_payload(kind, payload)?;
         if self.inner.is_removed.load(Relaxed) {
