@@ -120,16 +120,14 @@ impl Lanes {
             }
         }
         let Self { streams, lanes, pool, effects, .. } = self;
-        let Stream { log, cursors, form, lane, .. } = &mut streams[id];
+        let Stream { log, form, lane, .. } = &mut streams[id];
         let lane = &mut lanes[*lane];
         if *form == Form::Raw && !lane.keys.is_empty() {
             log.entries_from(0).take_while(|e| e.seq < survivor).for_each(|e| lane.keys.forget(e.key, e.seq));
         }
         log.forget_oldest(pool);
-        if lane.priority == Priority::Critical {
-            let lost = cursors.all.iter().filter(|c| c.seq < survivor);
-            effects.extend(lost.map(|c| Effect::LostCritical { slot: c.slot }));
-        }
+        let priority = lane.priority;
+        name_laggards(&streams[id], survivor, priority, effects);
         self.rank(id);
         true
     }
@@ -156,10 +154,9 @@ impl Lanes {
     /// its source; who has lost something there is found when it is looked at.
     fn name_who_lost(&mut self, id: u32) {
         let Self { streams, lanes, effects, .. } = self;
-        let Stream { log, cursors, form, lane, .. } = &streams[id];
-        if *form == Form::Raw && lanes[*lane].priority == Priority::Critical {
-            let head = log.next_seq();
-            effects.extend(cursors.all.iter().filter(|c| c.seq < head).map(|c| Effect::LostCritical { slot: c.slot }));
+        let stream = &streams[id];
+        if stream.form == Form::Raw {
+            name_laggards(stream, stream.log.next_seq(), lanes[stream.lane].priority, effects);
         }
     }
 
@@ -180,6 +177,14 @@ impl Lanes {
         self.forget_all(id);
         self.streams[id].log.skip(target - 1);
         self.name_who_lost(id);
+    }
+}
+
+/// Names those who stand before message `first`, where what was there is lost to them and critical.
+fn name_laggards(stream: &Stream, first: u64, priority: Priority, effects: &mut Vec<Effect>) {
+    if priority == Priority::Critical {
+        let lost = stream.cursors.all.iter().filter(|cursor| cursor.seq < first);
+        effects.extend(lost.map(|cursor| Effect::LostCritical { slot: cursor.slot }));
     }
 }
 

@@ -58,7 +58,7 @@ impl<D: Driver> Shard<D> {
 
     /// True while there is something left of this turn's share of sends.
     pub(super) fn may_send(&self) -> bool {
-        !self.pace.work.sends.is_spent() && self.ears.driver.fresh_ns() < self.pace.now_ns + SENDS_UNTIL_NS
+        !self.pace.work.sends.is_spent() && self.has_time_until(SENDS_UNTIL_NS)
     }
 
     /// The hot pass over one stream, from where the last one stopped. Where the budget does not reach round, it goes on in the next turn.

@@ -13,12 +13,12 @@ use crate::proto::request::{Request, RequestLimits, RequestScanner};
 use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
+use crate::shard::Shard;
 use crate::shard::clients::{Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
 use crate::shard::turn::subscribe::{Asking, SubscribeError};
 use crate::shard::waiters::Cause;
-use crate::shard::{Ending, Shard};
 use crate::types::TopicId;
 use crate::usdt;
 
@@ -54,10 +54,10 @@ impl<D: Driver> Shard<D> {
         #[cfg(any(test, fuzzing))]
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
-        let goes = if is_within { None } else { self.pending.make_room(peer, self.pace.now_ns) };
-        if self.pace.ending != Ending::No || !is_within && goes.is_none() {
+        let is_ending = self.is_ending();
+        let goes = if is_within || is_ending { None } else { self.pending.make_room(peer, self.pace.now_ns) };
+        if is_ending || !is_within && goes.is_none() {
             self.stats.refused += 1;
-            let is_ending = self.pace.ending != Ending::No;
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
