@@ -105,28 +105,7 @@ impl<'a> JsonString<'a> {
     /// Appends the decoded text to `out`: never more than [`JsonString::bytes_max`].
     pub fn decode(&self, out: &mut Vec<u8>) {
         out.reserve(self.raw.len());
-        if !self.escaped {
-            return out.extend_from_slice(self.raw.as_bytes());
-        }
-        let bytes = self.raw.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            // What follows each other is not looked for.
-            while let Some(c) = short_escape(bytes, at) {
-                out.push(c);
-                at += 2;
-            }
-            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else { return };
-            if rest[0] == b'\\' {
-                let (c, length) = decode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, 2));
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                at += length;
-                continue;
-            }
-            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
-            out.extend_from_slice(&rest[..plain]);
-            at += plain;
-        }
+        self.each_part(|part| out.extend_from_slice(part));
     }
 
     /// Upper bound of the decoded length, in bytes: decoding never makes a text longer.
@@ -139,24 +118,34 @@ impl<'a> JsonString<'a> {
         if !self.escaped {
             return self.raw == other;
         }
-        let mut rest = Some(other);
+        let mut rest = Some(other.as_bytes());
         self.each_part(|part| rest = rest.and_then(|r| r.strip_prefix(part)));
-        rest.is_some_and(str::is_empty)
+        rest.is_some_and(<[u8]>::is_empty)
     }
 
     /// Hands out the decoded text in pieces. The escapes were checked when the string was read.
-    fn each_part(&self, mut part: impl FnMut(&str)) {
+    #[inline]
+    fn each_part(&self, mut part: impl FnMut(&[u8])) {
+        let mut rest = self.raw.as_bytes();
         if !self.escaped {
-            return part(self.raw);
+            return part(rest);
         }
-        let mut rest = self.raw;
-        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-            part(&rest[..at]);
-            let (c, bytes) = decode_escape(&rest.as_bytes()[at..]).unwrap_or((char::REPLACEMENT_CHARACTER, 2));
-            part(c.encode_utf8(&mut [0; 4]));
-            rest = rest.get(at + bytes..).unwrap_or_default();
+        while !rest.is_empty() {
+            // What follows each other is not looked for.
+            while let Some(c) = short_escape(rest, 0) {
+                part(&[c]);
+                rest = &rest[2..];
+            }
+            if rest.first() == Some(&b'\\') {
+                let (c, bytes) = decode_escape(rest).unwrap_or((char::REPLACEMENT_CHARACTER, 2));
+                part(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = rest.get(bytes..).unwrap_or_default();
+                continue;
+            }
+            let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+            part(&rest[..plain]);
+            rest = &rest[plain..];
         }
-        part(rest);
     }
 }
 
