@@ -8,7 +8,6 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fanwire::settings::Unit;
 use fanwire::{CounterKind, Setting, counters, settings};
 
 /// Longest line of a page.
@@ -74,13 +73,7 @@ fn section_of(setting: &Setting) -> &'static str {
 }
 
 fn where_it_is_set(setting: &Setting) -> String {
-    let field = match setting.name {
-        "events.capacity" => "events_capacity".into(),
-        "events.messages" => "events_messages".into(),
-        _ if setting.unit() == Unit::Time => format!("{}_ms", setting.keyword),
-        _ => setting.keyword.to_owned(),
-    };
-    let field = if setting.has_field { format!("`{field}`") } else { "by its name".into() };
+    let field = setting.field().map_or("by its name".into(), |field| format!("`{field}`"));
     let bindings = format!("in C {field}, in Python `{}`", setting.keyword);
     match setting.is_for_hosts {
         true => format!("For programs that have the engine inside themselves: {bindings}."),

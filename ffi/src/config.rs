@@ -482,32 +482,16 @@ pub fn wait_ms(ms: u32) -> Duration {
 mod tests {
     use std::ffi::CString;
 
-    use fanwire::settings::{Unit, settings};
+    use fanwire::settings::settings;
 
     use super::*;
-
-    /// The field of `fw_config` that stands for a setting.
-    fn field_of(setting: &fanwire::Setting) -> String {
-        match setting.name {
-            "events.capacity" => "events_capacity".into(),
-            "events.messages" => "events_messages".into(),
-            _ if setting.unit() == Unit::Time => format!("{}_ms", setting.keyword),
-            _ => setting.keyword.into(),
-        }
-    }
+    use crate::fields::fields_of;
 
     #[test]
     fn the_fields_are_the_settings_that_say_so() {
-        let source = include_str!("config.rs");
-        let from = source.find("pub struct fw_config {").unwrap();
-        let body = source[from..].split("\n}").next().unwrap();
-        let mut fields: Vec<&str> =
-            body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()).collect();
-        fields.retain(|field| {
-            !field.ends_with("_count") && !["struct fw_config {", "struct_size", "settings", "pinning"].contains(field)
-        });
-        let with_field = settings().filter(|setting| setting.has_field);
-        let mut expected: Vec<String> = with_field.map(field_of).collect();
+        let mut fields = fields_of(include_str!("config.rs"), "fw_config");
+        fields.retain(|field| !field.ends_with("_count") && !["struct_size", "settings", "pinning"].contains(field));
+        let mut expected: Vec<String> = settings().filter_map(fanwire::Setting::field).collect();
         fields.sort_unstable();
         expected.sort_unstable();
         assert_eq!(fields, expected);

@@ -24,6 +24,8 @@ mod config;
 mod connection;
 mod engine;
 mod event;
+#[cfg(test)]
+mod fields;
 mod guard;
 mod host;
 mod life;

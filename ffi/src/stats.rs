@@ -236,13 +236,11 @@ fn with_shard(base: fw_stats, shard: &ShardStats) -> fw_stats {
 
 #[cfg(test)]
 mod tests {
+    use crate::fields::fields_of;
+
     #[test]
     fn every_number_of_the_struct_is_one_of_the_table() {
-        let source = include_str!("stats.rs");
-        let from = source.find("pub struct fw_stats {").unwrap();
-        let body = source[from..].split("\n}").next().unwrap();
-        let mut fields: Vec<&str> =
-            body.lines().skip(1).filter_map(|l| l.trim().strip_prefix("pub ")?.split(':').next()).collect();
+        let mut fields = fields_of(include_str!("stats.rs"), "fw_stats");
         // What belongs to this interface alone.
         fields.retain(|field| !["struct_size", "references", "reference_bytes"].contains(field));
         let table: Vec<&str> = fanwire::counters().map(|counter| counter.name).collect();

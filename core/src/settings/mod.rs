@@ -38,8 +38,8 @@ pub struct Setting {
     pub is_secret: bool,
     /// Of use only to a program that has the engine inside itself.
     pub is_for_hosts: bool,
-    /// `fw_config` has a field for it. A field is part of a binary interface for ever; other settings are given to C by their names.
-    pub has_field: bool,
+    /// See [`Setting::field`].
+    has_field: bool,
     kind: kind::Kind,
 }
 
@@ -87,6 +87,17 @@ impl Setting {
     pub fn find(name: &str) -> Result<&'static Setting, SettingError> {
         let found = settings().find(|setting| setting.name == name);
         found.ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+    }
+
+    /// Its field in C's `fw_config`. A field is part of a binary interface for ever: settings that have none (`None`) are given to C by
+    /// their names.
+    pub fn field(&self) -> Option<String> {
+        self.has_field.then(|| match self.name {
+            "events.capacity" => "events_capacity".into(),
+            "events.messages" => "events_messages".into(),
+            _ if self.unit() == Unit::Time => format!("{}_ms", self.keyword),
+            _ => self.keyword.into(),
+        })
     }
 
     /// What its value is counted in, or how it is written.
