@@ -78,7 +78,6 @@ impl Client {
     }
 
     pub(super) fn subscribe(&mut self, topics: &[String], since: &BTreeMap<String, Since>) {
-        self.view.has_asked_again |= !self.view.asked.is_empty();
         let id = self.next_id();
         let mut object = json!({"type": "subscribe", "id": id, "topics": topics, "unknown": [1, {}]});
         if !self.nature.echo {
@@ -100,7 +99,7 @@ impl Client {
             }
         }
         self.request(&object);
-        self.view.asked.extend(topics.iter().cloned());
+        self.view.on_asks(id, topics);
     }
 
     fn churn(&mut self) {

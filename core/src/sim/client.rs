@@ -322,7 +322,10 @@ impl Client {
                 assert_eq!(welcome.protocol, self.nature.protocol.name());
                 self.welcomed = true;
             }
-            ServerMessage::Subscribed(m) => self.view.on_subscribed(&m.topic, m.topic_id, m.epoch, m.seq, truth),
+            ServerMessage::Subscribed(m) => {
+                self.view.on_subscribed(&m.topic, m.topic_id, m.epoch, m.seq, truth);
+                self.view.on_answer(&m.topic, speech::number_of(self.nature.protocol, m.id));
+            }
             ServerMessage::Unsubscribed(m) => {
                 let expected = self.unsubscribing.pop_front();
                 assert_eq!(expected.as_deref(), Some(&*m.topic), "`unsubscribed` out of order");

@@ -383,7 +383,8 @@ fn in_words(said: Said<'_>) -> Option<String> {
         }
         Said::Object(ServerMessage::Subscribed(m)) => {
             let seqs = Priority::ALL.into_iter().zip(m.seq).filter_map(|(p, seq)| Some(format!(" {p} {}", seq?)));
-            format!("subscribed{}", seqs.collect::<String>())
+            let id = speech::number_of(Protocol::JsonV1, m.id).map(|id| format!(", request {id}"));
+            format!("subscribed{}{}", seqs.collect::<String>(), id.unwrap_or_default())
         }
         Said::Object(other) => format!("{other:?}"),
     })

@@ -73,6 +73,8 @@ pub struct View {
     pub since: BTreeMap<String, Since>,
     /// It asked for everything kept of the topics that its `since` does not name.
     pub from_oldest: bool,
+    /// Names whose newest request has not been answered yet, by its `id`.
+    pub unanswered: BTreeMap<String, u64>,
     topics: BTreeMap<String, TopicView>,
 }
 
@@ -88,6 +90,24 @@ impl View {
             (view.epoch, std::array::from_fn(|p| view.lanes[p].next.checked_sub(1).filter(|seq| *seq > 0)))
         };
         self.topics.iter().map(|(name, view)| (name.clone(), since(view))).collect()
+    }
+
+    /// It asks for these names and patterns.
+    pub fn on_asks(&mut self, id: u64, topics: &[String]) {
+        self.has_asked_again |= !self.asked.is_empty();
+        self.asked.extend(topics.iter().cloned());
+        let (patterns, names): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.contains('*'));
+        // A pattern asks for the topic again: its `id`, or that of an earlier request that brings the topic, is told.
+        self.unanswered.retain(|name, _| !patterns.iter().any(|pattern| matches(pattern, name)));
+        let brought = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        self.unanswered.extend(names.into_iter().filter(|name| !brought(name)).map(|name| (name.clone(), id)));
+    }
+
+    /// An answer to a request.
+    pub fn on_answer(&mut self, topic: &str, id: Option<u64>) {
+        if id.is_some() && self.unanswered.get(topic) == id.as_ref() {
+            self.unanswered.remove(topic);
+        }
     }
 
     /// `subscribed`.
@@ -194,6 +214,7 @@ impl View {
     /// `unsubscribed`: what only this pattern brought comes no more.
     pub fn on_unsubscribed(&mut self, pattern: &str, truth: &Truth) {
         self.asked.remove(pattern);
+        self.unanswered.remove(pattern);
         let asked = &self.asked;
         let mut gone = Vec::new();
         self.topics.retain(|topic, view| {
@@ -338,6 +359,8 @@ impl View {
             }
             let Some(view) = self.topics.get(topic) else { panic!("{topic} was asked for and never `subscribed`") };
             assert_eq!(view.id, id, "{topic} began anew, and the client was not told");
+            let unanswered = self.unanswered.get(topic);
+            assert_eq!(unanswered, None, "`subscribed` for {topic} came without the `id` of the newest request");
             for priority in Priority::ALL {
                 let lane = (id, priority);
                 let view = &view.lanes[priority as usize];

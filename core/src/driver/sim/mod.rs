@@ -14,6 +14,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,12 +38,14 @@ pub struct SimDriver {
     shard: usize,
     woken: Arc<AtomicBool>,
     on_sleep: Option<SleepHook>,
+    /// How long this turn has taken, as far as anybody has looked.
+    taken_ns: Cell<u64>,
 }
 
 impl SimDriver {
     fn new(net: SimNet, shard: usize) -> Self {
         let woken = net.state().shards[shard].woken.clone();
-        SimDriver { net, shard, woken, on_sleep: None }
+        SimDriver { net, shard, woken, on_sleep: None, taken_ns: Cell::new(0) }
     }
 
     /// Runs `hook` whenever a turn that may wait finds nothing to report: the moment at which a real shard
@@ -72,6 +75,11 @@ impl Driver for SimDriver {
         self.net.now_ns()
     }
 
+    fn fresh_ns(&self) -> u64 {
+        self.taken_ns.set(self.taken_ns.get() + self.net.state().options.look_ns);
+        self.net.now_ns() + self.taken_ns.get()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         Arc::new(SimWaker { woken: self.woken.clone() })
     }
@@ -85,6 +93,7 @@ impl Driver for SimDriver {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        self.taken_ns.set(0);
         let before = events.len();
         let lent = self.net.buffers_lent(self.shard);
         assert!(wait == Wait::No || lent == 0, "shard {}: sleeps over {lent} receive buffers", self.shard);

@@ -46,6 +46,8 @@ pub struct SimOptions {
     pub slot_reuse: u32,
     /// The kernel cannot tell the peer's address.
     pub peer_unknown: u32,
+    /// Time that passes within a turn from one look at the clock to the next.
+    pub look_ns: u64,
 }
 
 impl SimOptions {
@@ -72,6 +74,7 @@ impl SimOptions {
             accept_one: 0,
             slot_reuse: 1000,
             peer_unknown: 0,
+            look_ns: 0,
         }
     }
 
@@ -106,6 +109,7 @@ impl SimOptions {
             reset_loses: some(1000),
             accept_one: some(1000),
             peer_unknown: some(300),
+            look_ns: u64::from(some(400_000)),
             ..SimOptions::calm()
         };
         options.slot_reuse = if rng.chance(700) { 1000 } else { 0 };

@@ -145,14 +145,6 @@ impl Asked {
         let record = self.add(list, slot, entry, since_number, id, options)?;
         list.counted += 1;
         self.records[record].is_counted = true;
-        if list.len == LISTED_MAX + 1 {
-            let all: Vec<u32> = self.ids(list).collect();
-            for id in all {
-                self.of.insert(slot, self.records[id].entry, id);
-            }
-        } else if list.len > LISTED_MAX {
-            self.of.insert(slot, entry, record);
-        }
         let first = self.texts[entry].first;
         self.records[record].next_of_text = first;
         if first != NONE {
@@ -196,6 +188,15 @@ impl Asked {
         }
         list.first = record;
         list.len += 1;
+        // What is kept for its id alone makes a list longer, but has no text to be found by.
+        let listed: Vec<u32> = match list.len {
+            n if n == LISTED_MAX + 1 => self.ids(list).filter(|&id| self.records[id].entry != NONE).collect(),
+            n if n > LISTED_MAX && entry != NONE => vec![record],
+            _ => Vec::new(),
+        };
+        for id in listed {
+            self.of.insert(slot, self.records[id].entry, id);
+        }
         Some(record)
     }
 
@@ -274,7 +275,7 @@ impl Asked {
         if list.len == LISTED_MAX {
             // The rest is walked again.
             let entries: Vec<u32> = self.ids(list).map(|id| self.records[id].entry).collect();
-            entries.into_iter().for_each(|entry| self.of.remove(slot, entry));
+            entries.into_iter().filter(|&entry| entry != NONE).for_each(|entry| self.of.remove(slot, entry));
         }
         self.bytes -= RECORD_BYTES + self.records[record].id.take().map_or(0, |id| id.len());
         self.records[record].ended_at = None;
@@ -337,6 +338,34 @@ mod tests {
         }
         assert_eq!((asked.bytes(), asked.by_text.len(), asked.patterns.len()), (0, 0, 0));
         assert_eq!((asked.records.len(), asked.texts.len()), (0, 0));
+    }
+
+    #[test]
+    fn texts_are_found_whatever_is_kept_beside_them_for_its_id_alone() {
+        for others in 0..3 * LISTED_MAX {
+            let (mut asked, mut list) = (Asked::default(), List::default());
+            let texts: Vec<String> = (0..LISTED_MAX).map(|n| format!("level{n}/*")).collect();
+            let (before, after) = texts.split_at(texts.len() / 2);
+            let insert = |asked: &mut Asked, list: &mut List, texts: &[String]| {
+                texts.iter().for_each(|text| _ = asked.insert(list, 7, text, 0, None, Options::default()));
+            };
+            insert(&mut asked, &mut list, before);
+            let id = || -> Box<[u8]> { b"1".as_slice().into() };
+            let ids: Vec<Option<u32>> =
+                (0..others).map(|_| asked.insert_id(&mut list, 7, id(), Options::default())).collect();
+            insert(&mut asked, &mut list, after);
+            let are_found = |asked: &Asked, list: &List| texts.iter().all(|text| asked.find(list, 7, text).is_some());
+            assert!(are_found(&asked, &list), "beside {others}");
+            for record in ids.into_iter().flatten() {
+                asked.remove(&mut list, record);
+                assert!(are_found(&asked, &list), "beside fewer than {others}");
+            }
+            for text in &texts {
+                let record = asked.find(&list, 7, text).expect("it is there");
+                asked.remove(&mut list, record);
+            }
+            assert_eq!((asked.bytes(), asked.records.len()), (0, 0));
+        }
     }
 
     #[test]

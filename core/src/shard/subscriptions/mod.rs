@@ -423,6 +423,17 @@ impl Subscriptions {
         }
     }
 
+    /// The id of the request for this membership by its name, if no `subscribed` has carried it yet.
+    pub fn take_untold_id(&mut self, membership: u32) -> Option<Box<[u8]>> {
+        let subscription = self.memberships[membership].subscription;
+        if subscription == NONE || !self.asked.get(subscription).is_id_only {
+            return None;
+        }
+        let id = self.asked.get(subscription).id.clone();
+        self.asked.set_id(subscription, None);
+        id
+    }
+
     /// Forgets a subscription that was kept for its id alone.
     pub fn drop_told(&mut self, slot: u32, subscription: u32) {
         let asked = self.asked.get(subscription);

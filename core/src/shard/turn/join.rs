@@ -204,6 +204,7 @@ impl<D: Driver> Shard<D> {
             (m.slot, m.topic, m.is_literal)
         };
         let options = self.subscriptions.options_of(membership);
+        let id = self.subscriptions.take_untold_id(membership);
         self.leave(membership);
         let Some(state) = self.topics.get(topic) else { return };
         if !is_literal || !self.clients[slot].is_live() {
@@ -217,7 +218,7 @@ impl<D: Driver> Shard<D> {
         // It was counted as a subscription before, so no limit is looked at.
         let mut list = self.subscriptions.of(slot).asked;
         let since_number = self.topics.created();
-        self.subscriptions.asked.insert(&mut list, slot, &state.name, since_number, None, options);
+        self.subscriptions.asked.insert(&mut list, slot, &state.name, since_number, id, options);
         self.subscriptions.of_mut(slot).asked = list;
     }
 

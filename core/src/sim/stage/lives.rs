@@ -131,3 +131,28 @@ fn a_raw_publisher_is_heard_in_its_topic_s_next_life() {
     let heard = publisher.reads();
     assert!(!heard.iter().any(|text| text.contains("Close")), "{heard:?}");
 }
+
+#[test]
+fn a_request_is_answered_by_its_id_though_the_topic_begins_another_life_before() {
+    let mut stage = stage(8, 8);
+    let mut player = stage.player(Protocol::JsonV1, &subscribe(&["a"]));
+    stage.plays(2, &mut player);
+    let request = |id: u64| json!({"type": "subscribe", "id": id, "topics": ["a"]});
+    for id in 0..3 {
+        // The shard hears of the end in the turn in which it takes the request.
+        player.asks(&request(id));
+        stage.hands_over(&mut player);
+        stage.shared.registry.remove("a", stage.shared.to_ring()).expect("room");
+        assert_eq!(stage.plays(2, &mut player), [""; 0], "there is no such topic now");
+        stage.says("a", "made anew", |_| {});
+        let heard = stage.plays(2, &mut player);
+        assert_eq!(heard.iter().filter(|text| text.ends_with(&format!(", request {id}"))).count(), 1, "{heard:?}");
+        // And once only.
+        stage.shared.registry.remove("a", stage.shared.to_ring()).expect("room");
+        stage.turns(1, &mut player);
+        stage.says("a", "made anew", |_| {});
+        let heard = stage.plays(2, &mut player);
+        assert!(heard.iter().any(|text| text.starts_with("subscribed")), "{heard:?}");
+        assert!(!heard.iter().any(|text| text.contains("request")), "{heard:?}");
+    }
+}
