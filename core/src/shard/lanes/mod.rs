@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use derive::Clock;
 pub use form::Form;
 pub use lane::Lane;
-pub use stream::{Cursor, Stream};
+pub use stream::{Cursor, Cursors, Stream};
 
 use self::batches::Batches;
 use self::encoder::Encoder;

@@ -13,8 +13,8 @@ use crate::driver::{Driver, SEND_BATCH_OPS, SEND_BATCH_PARTS, SEND_PARTS_MAX, Se
 use crate::log::{Log, Place};
 use crate::proto::close::CloseCode;
 use crate::shard::budget::SENDS_UNTIL_NS;
-use crate::shard::clients::HalfSent;
-use crate::shard::lanes::Stream;
+use crate::shard::clients::{Clients, HalfSent};
+use crate::shard::lanes::{Cursors, Stream};
 use crate::shard::sender::{BATCH_BYTES, SEND_BYTES_MAX};
 use crate::shard::{Ears, Shard};
 use crate::types::Priority;
@@ -82,25 +82,22 @@ impl<D: Driver> Shard<D> {
         let (head, head_seq) = (log.head(), log.next_seq());
         let (mut batch, mut sent) = (SendBatch::new(), ArrayVec::<Offer, SEND_BATCH_OPS>::new());
         // Nearly all cursors stand at the same place: look it up once.
-        let (mut known, mut most): ((u64, u64), usize) = ((u64::MAX, 0), SEND_BATCH_OPS);
+        let mut known = News { seq: u64::MAX, from: 0, run: None };
+        let mut most = SEND_BATCH_OPS;
         let end = range.end;
         for i in range {
             let cursor = cursors.all[i];
             // A derived log that is being built again may be behind its cursors.
             if cursor.seq < head_seq {
-                let position = if !cursor.is_plain() {
-                    None
-                } else if cursor.seq == known.0 {
-                    Some(known.1)
-                } else if let Place::At(entry) = log.place(cursor.seq) {
-                    known = (cursor.seq, entry.offset);
-                    most = (BATCH_BYTES / (head - entry.offset) as usize).clamp(SENDS_LEAST, SEND_BATCH_OPS);
-                    Some(entry.offset)
-                } else {
-                    None
-                };
-                if let Some(from) = position {
-                    sent.push((i, from, offer(log, &mut batch, cursor.slot, from, head)));
+                if cursor.is_plain() && (cursor.seq == known.seq || known.look_up(log, cursor.seq, head, &mut most)) {
+                    let offered = match known.run {
+                        Some(run) => {
+                            batch.push_one(Slot(cursor.slot), run);
+                            run.len()
+                        }
+                        None => gather(log, &mut batch, cursor.slot, known.from, head),
+                    };
+                    sent.push((i, known.from, offered));
                 } else if sender.note_news(&mut clients[cursor.slot], cursors.links[i]) {
                     clients.dirty.push(cursor.slot);
                 }
@@ -120,29 +117,16 @@ impl<D: Driver> Shard<D> {
                         }
                     };
                     bytes += n;
-                    if from + n as u64 == head {
-                        let messages = head_seq - cursors.all[index].seq;
-                        stats.deliveries += messages;
-                        cursors.all[index].seq = head_seq;
-                        usdt::send((*number).into(), slot, n as u64, offered as u64, messages);
-                        continue;
-                    }
-                    // Short, or more than one send's worth: out of the hot pass until it has caught up.
-                    let messages = cursors.place_at(log, index, from + n as u64);
+                    let messages = if from + n as u64 == head {
+                        head_seq - std::mem::replace(&mut cursors.all[index].seq, head_seq)
+                    } else {
+                        // Short, or more than one send's worth: out of the hot pass until it has caught up.
+                        let messages = cursors.place_at(log, index, from + n as u64);
+                        fell_short(cursors, index, clients, n == offered, driver);
+                        messages
+                    };
                     stats.deliveries += messages;
                     usdt::send((*number).into(), slot, n as u64, offered as u64, messages);
-                    cursors.all[index].set_gathered(true);
-                    let conn = &mut clients[slot];
-                    if cursors.all[index].sent_bytes() != 0 {
-                        conn.set_half_sent(HalfSent::Cursor(cursors.links[index]));
-                    }
-                    conn.flags.must_look = true;
-                    if n < offered {
-                        conn.flags.is_blocked = true;
-                        driver.want_writable(Slot(slot));
-                    } else {
-                        clients.mark_dirty(slot);
-                    }
                 }
                 stats.sent_bytes += bytes as u64;
                 pace.work.sends.spend(8 * sent.len() as u32 + (bytes >> 10) as u32);
@@ -157,17 +141,54 @@ impl<D: Driver> Shard<D> {
     }
 }
 
-/// Adds the run from `from` to the head to the batch; returns its length.
-#[inline(always)]
-fn offer<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head: u64) -> usize {
-    let run = log.run(from, head, SEND_BYTES_MAX);
-    if from + run.len() as u64 == head || run.len() == SEND_BYTES_MAX {
-        batch.push_one(Slot(slot), run);
-        return run.len();
+/// What is new for cursors in one place.
+struct News<'a> {
+    /// Where they stand: the message, …
+    seq: u64,
+    /// …and its offset.
+    from: u64,
+    /// The memory from there to the head, where it is one piece.
+    run: Option<&'a [u8]>,
+}
+
+impl<'a> News<'a> {
+    /// Finds them, and how many sends of them make a batch. False: nothing can be sent from there by the hot pass.
+    fn look_up(&mut self, log: &'a Log, seq: u64, head: u64, most: &mut usize) -> bool {
+        let Place::At(entry) = log.place(seq) else { return false };
+        let from = entry.offset;
+        let run = log.run(from, head, SEND_BYTES_MAX);
+        let is_whole = from + run.len() as u64 == head || run.len() == SEND_BYTES_MAX;
+        *self = News { seq, from, run: is_whole.then_some(run) };
+        *most = (BATCH_BYTES / (head - from) as usize).clamp(SENDS_LEAST, SEND_BATCH_OPS);
+        true
     }
-    // The news crosses a segment's end.
+}
+
+/// Adds news that cross a segment's end to the batch; returns their length.
+#[cold]
+#[inline(never)]
+fn gather<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head: u64) -> usize {
     let mut parts: ArrayVec<IoSlice<'_>, RUN_PARTS_MAX> = ArrayVec::new();
     let offered = log.gather(from, head, SEND_BYTES_MAX, &mut parts);
     batch.push(Slot(slot), &parts);
     offered
+}
+
+/// A cursor has not caught up: its connection is looked at, now or when it takes more.
+#[cold]
+#[inline(never)]
+fn fell_short(cursors: &mut Cursors, index: usize, clients: &mut Clients, took_all: bool, driver: &mut impl Driver) {
+    cursors.all[index].set_gathered(true);
+    let slot = cursors.all[index].slot;
+    let conn = &mut clients[slot];
+    if cursors.all[index].sent_bytes() != 0 {
+        conn.set_half_sent(HalfSent::Cursor(cursors.links[index]));
+    }
+    conn.flags.must_look = true;
+    if took_all {
+        clients.mark_dirty(slot);
+    } else {
+        conn.flags.is_blocked = true;
+        driver.want_writable(Slot(slot));
+    }
 }
