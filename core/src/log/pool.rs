@@ -29,7 +29,7 @@ impl Block {
     }
 }
 
-/// Which of a shard's logs a payload is referred to by.
+/// Which of a shard's logs holds a block, or refers to a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referrer {
     /// Logs of what was published: all shards refer to the same memory.
@@ -46,7 +46,8 @@ pub struct BlockPool {
     free: [Vec<Block>; BLOCK_BYTES.len()],
     /// Bytes of blocks in existence, lent or free.
     made_bytes: usize,
-    lent_bytes: usize,
+    /// By [`Referrer`].
+    lent_bytes: [usize; 2],
     limit_bytes: usize,
     index_bytes: usize,
     /// By [`Referrer`]: bytes of the payload pool that the logs keep from being used again, and most such bytes.
@@ -60,7 +61,7 @@ impl BlockPool {
         Self {
             free: Default::default(),
             made_bytes: 0,
-            lent_bytes: 0,
+            lent_bytes: [0; 2],
             limit_bytes,
             index_bytes: 0,
             referred_bytes: [0; 2],
@@ -92,10 +93,10 @@ impl BlockPool {
     }
 
     /// A block of size class `class` (index into [`BLOCK_BYTES`]), or `None` when the pool is dry.
-    pub fn take(&mut self, class: usize) -> Option<Block> {
+    pub fn take(&mut self, class: usize, referrer: Referrer) -> Option<Block> {
         let size = BLOCK_BYTES[class];
         if let Some(block) = self.free[class].pop() {
-            self.lent_bytes += size;
+            self.lent_bytes[referrer as usize] += size;
             return Some(block);
         }
         // Room for a new block may be held by free blocks of another size: give those up.
@@ -104,13 +105,13 @@ impl BlockPool {
             self.give_up(victim);
         }
         self.made_bytes += size;
-        self.lent_bytes += size;
+        self.lent_bytes[referrer as usize] += size;
         Some(Block { bytes: vec![0; size].into_boxed_slice(), class: class as u8 })
     }
 
-    /// Takes a block back.
-    pub fn give_back(&mut self, block: Block) {
-        self.lent_bytes -= block.capacity();
+    /// Takes a block back from a log of this kind.
+    pub fn give_back(&mut self, block: Block, referrer: Referrer) {
+        self.lent_bytes[referrer as usize] -= block.capacity();
         if cfg!(feature = "guard-pages") {
             self.give_up(block);
         } else {
@@ -142,7 +143,22 @@ impl BlockPool {
 
     /// Bytes lent to logs.
     pub fn lent_bytes(&self) -> usize {
-        self.lent_bytes
+        self.lent_bytes.iter().sum()
+    }
+
+    /// Bytes lent to logs of one kind.
+    pub fn lent_to(&self, referrer: Referrer) -> usize {
+        self.lent_bytes[referrer as usize]
+    }
+
+    /// Bytes that may be lent at most.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    /// True if not even the smallest block is left.
+    pub fn is_dry(&self) -> bool {
+        self.made_bytes + BLOCK_BYTES[0] > self.limit_bytes && self.free.iter().all(Vec::is_empty)
     }
 }
 
@@ -153,34 +169,34 @@ mod tests {
     #[test]
     fn pool_lends_up_to_its_limit_and_not_one_block_more() {
         let mut pool = BlockPool::new(2 * BLOCK_BYTES[2]);
-        let a = pool.take(2).unwrap();
-        let b = pool.take(2).unwrap();
-        assert!(pool.take(0).is_none());
+        let a = pool.take(2, Referrer::Source).unwrap();
+        let b = pool.take(2, Referrer::Source).unwrap();
+        assert!(pool.take(0, Referrer::Source).is_none() && pool.is_dry());
         assert_eq!(pool.lent_bytes(), pool.limit_bytes);
-        pool.give_back(a);
-        assert!(pool.take(2).is_some());
-        pool.give_back(b);
+        pool.give_back(a, Referrer::Source);
+        assert!(pool.take(2, Referrer::Source).is_some());
+        pool.give_back(b, Referrer::Source);
     }
 
     #[test]
     fn free_blocks_of_one_size_make_room_for_another() {
         let mut pool = BlockPool::new(BLOCK_BYTES[2]);
-        let small: Vec<_> = (0..16).map(|_| pool.take(0).unwrap()).collect();
-        assert!(pool.take(2).is_none());
-        small.into_iter().for_each(|b| pool.give_back(b));
-        assert_eq!(pool.take(2).unwrap().capacity(), BLOCK_BYTES[2]);
-        assert!(pool.take(0).is_none());
+        let small: Vec<_> = (0..16).map(|_| pool.take(0, Referrer::Source).unwrap()).collect();
+        assert!(pool.take(2, Referrer::Source).is_none());
+        small.into_iter().for_each(|b| pool.give_back(b, Referrer::Source));
+        assert_eq!(pool.take(2, Referrer::Source).unwrap().capacity(), BLOCK_BYTES[2]);
+        assert!(pool.take(0, Referrer::Source).is_none());
     }
 
     #[test]
     fn what_a_pool_has_made_of_one_size_counts_until_it_is_given_up() {
         let mut pool = BlockPool::new(BLOCK_BYTES[2] + BLOCK_BYTES[0]);
         for class in [2, 1, 0, 2] {
-            let blocks: Vec<_> = std::iter::from_fn(|| pool.take(class)).collect();
+            let blocks: Vec<_> = std::iter::from_fn(|| pool.take(class, Referrer::Source)).collect();
             assert_eq!(blocks.len(), (BLOCK_BYTES[2] + BLOCK_BYTES[0]) / BLOCK_BYTES[class], "class {class}");
             assert!(blocks.iter().all(|b| b.capacity() == BLOCK_BYTES[class] && b.bytes().len() == b.capacity()));
             assert_eq!(pool.lent_bytes(), blocks.len() * BLOCK_BYTES[class]);
-            blocks.into_iter().for_each(|b| pool.give_back(b));
+            blocks.into_iter().for_each(|b| pool.give_back(b, Referrer::Source));
             assert_eq!(pool.lent_bytes(), 0);
         }
     }
@@ -189,14 +205,14 @@ mod tests {
     #[cfg(not(feature = "guard-pages"))] // With it, no block is used twice.
     fn the_block_that_came_back_last_is_lent_first() {
         let mut pool = BlockPool::new(1 << 20);
-        let [mut a, mut b] = [pool.take(0).unwrap(), pool.take(0).unwrap()];
+        let [mut a, mut b] = [pool.take(0, Referrer::Source).unwrap(), pool.take(0, Referrer::Source).unwrap()];
         a.bytes_mut()[..3].copy_from_slice(b"one");
         b.bytes_mut()[BLOCK_BYTES[0] - 3..].copy_from_slice(b"two");
-        pool.give_back(a);
-        pool.give_back(b);
-        assert!(pool.take(0).unwrap().bytes().ends_with(b"two"));
+        pool.give_back(a, Referrer::Source);
+        pool.give_back(b, Referrer::Source);
+        assert!(pool.take(0, Referrer::Source).unwrap().bytes().ends_with(b"two"));
         assert_eq!(pool.lent_bytes(), BLOCK_BYTES[0]);
-        assert!(pool.take(0).unwrap().bytes().starts_with(b"one"));
+        assert!(pool.take(0, Referrer::Source).unwrap().bytes().starts_with(b"one"));
         assert_eq!(pool.lent_bytes(), 2 * BLOCK_BYTES[0]);
     }
 

@@ -388,7 +388,7 @@ impl Log {
             if self.segments.back().is_none_or(|s| s.room() == 0) {
                 let mut class = self.block_class();
                 let block = loop {
-                    if let Some(block) = pool.take(class) {
+                    if let Some(block) = pool.take(class, self.referrer) {
                         break block;
                     }
                     if class == 0 {
@@ -450,7 +450,7 @@ impl Log {
         self.referred -= referred;
         pool.release_reference(self.referrer, referred);
         if let Memory::Block(block) = segment.memory {
-            pool.give_back(block);
+            pool.give_back(block, self.referrer);
         }
     }
 

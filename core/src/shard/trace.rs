@@ -73,6 +73,13 @@ impl Rendered {
         self.compressed.remove(&stream);
     }
 
+    /// What comes before `next` stays in a derived log; what comes from there on found no room, and is to be rendered again.
+    pub fn on_paused(&mut self, stream: u32, next: u64) {
+        for newest in [&mut self.rendered, &mut self.compressed] {
+            newest.entry(stream).and_modify(|seq| *seq = (*seq).min(next.saturating_sub(1)));
+        }
+    }
+
     /// A message is rendered into a derived log.
     pub fn on_rendered(&mut self, stream: u32, seq: u64) {
         let before = self.rendered.insert(stream, seq);
@@ -123,13 +130,14 @@ impl<D: Driver> Shard<D> {
         self.trace.notes.push(Note::Lost(self.clients.id(slot), state.id, priority, lost));
     }
 
-    /// Drops the derived logs that `chooses` names; they are built again as far as their source reaches.
-    pub fn drop_derived(&mut self, mut chooses: impl FnMut() -> bool) {
+    /// Drops the derived logs that `chooses` names; they are built again as far as their source reaches: at once, or
+    /// when somebody looks.
+    pub fn drop_derived(&mut self, at_once: bool, mut chooses: impl FnMut() -> bool) {
         let derived: Vec<u32> =
             self.lanes.streams().filter(|(_, stream)| stream.form != Form::Raw).map(|(id, _)| id).collect();
         for id in derived {
             if chooses() {
-                self.lanes.rebuild(id);
+                if at_once { self.lanes.rebuild(id) } else { self.lanes.put_to_sleep(id) }
             }
         }
         self.apply_effects();
@@ -155,13 +163,14 @@ impl<D: Driver> Shard<D> {
         for (id, stream) in self.lanes.streams() {
             let source = self.lanes.source(stream.lane).log.next_seq();
             let is_wanted = !stream.cursors.all.is_empty();
-            assert!(!is_wanted || stream.taken_seq() >= source, "stream {id} ({:?}) is behind its source", stream.form);
+            let is_current = stream.is_asleep || stream.taken_seq() >= source;
+            assert!(!is_wanted || is_current, "stream {id} ({:?}) is behind its source", stream.form);
             for (cursor, &link) in stream.cursors.all.iter().zip(&stream.cursors.links) {
                 let conn = &self.clients[cursor.slot];
                 let is_held_up = conn.flags.is_blocked
                     || !conn.is_live()
                     || self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0);
-                let head = stream.log.next_seq();
+                let head = if stream.is_asleep { source } else { stream.log.next_seq() };
                 assert!(is_held_up || cursor.seq >= head, "{cursor:?} is forgotten, the head is {head}: {conn:?}");
             }
         }

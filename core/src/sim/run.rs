@@ -127,7 +127,8 @@ impl Engine for Rig {
 
     fn drop_derived(&self, shard: usize, rng: &mut Rng) {
         if let Ok(mut shard) = self.shards[shard].try_borrow_mut() {
-            shard.drop_derived(|| rng.chance(300));
+            let at_once = rng.chance(500);
+            shard.drop_derived(at_once, || rng.chance(300));
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod cuts;
 mod deadlines;
+mod derived;
 mod events;
 mod gauges;
 mod lag;
@@ -160,7 +161,7 @@ impl Stage {
         let wire = Wire::new(self.net.connect(0), target, &protocols, &[], &mut rng);
         let mut player = Player { wire, connection: ConnectionId::HOST, protocol, rng };
         self.shard.take_notes();
-        self.turns(2, &mut player);
+        self.turns(4, &mut player);
         let accepted = self.shard.take_notes().into_iter().find_map(|note| match note {
             Note::Accepted(connection) => Some(connection),
             _ => None,
@@ -482,7 +483,7 @@ mod tests {
         (1..=3).for_each(|number| stage.publish(&stamp(number, 1_500)));
         stage.turns(1, &mut player);
         // The memory of the frame that is half sent goes away under it.
-        stage.shard.drop_derived(|| true);
+        stage.shard.drop_derived(true, || true);
         stage.turns(1, &mut player);
         assert_eq!(stage.plays(9, &mut player), ["normal 1 to 3"]);
         stage.publish(&stamp(4, 5));
@@ -525,7 +526,7 @@ mod tests {
         assert_eq!(stage.plays(2, &mut player), ["normal 2 to 2"]);
         // Built again, all three share a batch; and the socket takes nothing for a while.
         stage.publish(&stamp(3, 5));
-        stage.shard.drop_derived(|| true);
+        stage.shard.drop_derived(true, || true);
         stage.net.with_options(|options| options.blocked_send = 1_000);
         stage.turns(2, &mut player);
         player.asks(&subscribe());

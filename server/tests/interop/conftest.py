@@ -14,6 +14,8 @@ HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
 LANE_BYTES = "32MiB"
 """What a test publishes before it reads: a few messages of 1 MiB, several times as long once they are escaped as JSON."""
+PAYLOAD_BYTES = "1GiB"
+"""What all tests publish: else older messages make room for newer ones, and a slow client is told of a gap."""
 DRIVER = os.environ.get("FANWIRE_TEST_DRIVER", "auto")
 
 
@@ -64,7 +66,8 @@ def fanwire():
     """The address of a running `fanwire serve`."""
     server = Server(
         built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--ping-every", "0", "--driver", DRIVER,
-        "--publish", "loopback", "--lane-bytes", LANE_BYTES,
+        "--publish", "loopback", "--lane-bytes", LANE_BYTES, "--payload-bytes", PAYLOAD_BYTES,
+        "--pool-bytes", PAYLOAD_BYTES,
     )
     yield server.address
     server.stop()

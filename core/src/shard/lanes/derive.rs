@@ -6,7 +6,7 @@
 use super::encoder::Scratch;
 use super::form::{Encoding, FORMS, Form, Packing};
 use super::stream::{Cursor, OpenBatch, Stream};
-use super::{Lanes, NONE};
+use super::{Effect, Lanes, NONE};
 use crate::ingest::Payload;
 use crate::log::{Entry, Frame, FramePayload, Log, Place, Referrer};
 use crate::proto::batch::{BatchEncoder, BatchHead, BatchLimits};
@@ -22,6 +22,8 @@ use crate::types::{Kind, Priority};
 const RENDERED_BLOCK_MAX: usize = 64 << 10;
 /// A larger message is sent as it is: compressing a MiB takes about 5 ms, in which the shard does nothing else.
 const DEFLATE_BYTES_MAX: usize = 1 << 20;
+/// A derived log that was asleep waits so often for room before it takes what others need.
+pub(super) const TRIES_MAX: u8 = 16;
 /// The full window of permessage-deflate: narrower clients are served uncompressed.
 const WINDOW_BITS: u8 = 15;
 
@@ -37,6 +39,7 @@ pub struct Clock {
 impl Lanes {
     /// Brings the derived logs of lanes that grew nearer to their sources, as far as the budget goes.
     pub fn derive_grown(&mut self, topics: &Topics, clock: Clock, budget: &mut Budget) {
+        self.now_ns = clock.now_ns;
         for _ in 0..self.grown.len() {
             if budget.is_spent() {
                 return;
@@ -51,6 +54,7 @@ impl Lanes {
                 }
                 if self.streams[id].cursors.all.is_empty() {
                     // Nobody listens any more, and it can be built again.
+                    budget.spend(2);
                     self.lanes[lane].streams[form] = NONE;
                     self.free_stream(id);
                     continue;
@@ -68,7 +72,8 @@ impl Lanes {
     pub fn want(&mut self, lane: u32, form: Form) -> Option<u32> {
         let known = self.lanes[lane].streams[form as usize];
         if known != NONE {
-            if form != Form::Raw && self.streams[known].cursors.all.is_empty() {
+            let stream = &self.streams[known];
+            if form != Form::Raw && (stream.is_asleep || stream.cursors.all.is_empty()) {
                 self.note_grown(lane);
             }
             return Some(known);
@@ -109,6 +114,57 @@ impl Lanes {
     pub fn rebuild(&mut self, id: u32) {
         let lane = self.streams[id].lane;
         let floor = self.source(lane).log.floor_seq();
+        self.begin_anew(id, floor);
+        self.note_grown(lane);
+    }
+
+    /// Gives up what a derived log holds, for want of room. Nobody loses anything by it: it is built again from the first message that
+    /// one of its cursors has not had, or the newest.
+    pub fn put_to_sleep(&mut self, id: u32) {
+        self.note_asleep(id);
+        let stream = &self.streams[id];
+        let source = &self.source(stream.lane).log;
+        let (floor, end) = (source.floor_seq(), source.next_seq());
+        // Who comes wants the newest message; but what is in a batch comes to all once more.
+        let is_batch = stream.form.encoding() == Encoding::Batch;
+        let newest = source.last().filter(|_| !is_batch).map_or(end, |entry| entry.seq);
+        let first = stream.cursors.all.iter().fold(newest, |first, cursor| first.min(stream.next_boundary(cursor)));
+        self.begin_anew(id, first.max(floor).min(stream.log.next_seq()));
+        self.rank.derived.remove(id);
+    }
+
+    /// Nobody works on a derived log until its source grows or a cursor wants more than there is: those that do are told to look.
+    fn note_asleep(&mut self, id: u32) {
+        let stream = &self.streams[id];
+        let end = self.source(stream.lane).log.next_seq();
+        let behind = stream.cursors.all.iter().filter(|cursor| stream.next_boundary(cursor) < end);
+        self.effects.extend(behind.map(|cursor| Effect::Asleep { slot: cursor.slot }));
+        self.streams[id].is_asleep = true;
+    }
+
+    /// Finds no room for more of a derived log that was asleep: it waits. False: there is nothing to wait for.
+    pub(super) fn wait_for_room(&mut self, id: u32) -> bool {
+        let stream = &mut self.streams[id];
+        if !stream.is_woken || stream.tries >= TRIES_MAX {
+            return false;
+        }
+        stream.tries += 1;
+        if stream.log.segments() > 0 && !stream.is_read() {
+            // What there is goes out first.
+            self.note_asleep(id);
+            #[cfg(any(test, fuzzing))]
+            self.trace.on_paused(id, self.streams[id].log.next_seq());
+            return true;
+        }
+        let is_alone = self.rank.derived.largest(Priority::Critical).is_none_or(|other| other == id);
+        if stream.log.segments() == 0 && is_alone {
+            return false;
+        }
+        self.put_to_sleep(id);
+        true
+    }
+
+    fn begin_anew(&mut self, id: u32, first: u64) {
         for index in 0..self.streams[id].cursors.all.len() {
             if self.streams[id].cursors.all[index].sent_bytes() != 0 {
                 self.move_rest_out(id, index);
@@ -116,13 +172,28 @@ impl Lanes {
         }
         let stream = &mut self.streams[id];
         stream.open = None;
-        stream.log.restart(floor, &mut self.pool);
-        stream.built_from = floor;
+        stream.log.restart(first, &mut self.pool);
+        stream.built_from = first;
         self.rank(id);
         self.counts.rebuilt += 1;
         #[cfg(any(test, fuzzing))]
         self.trace.on_begun(id);
-        self.note_grown(lane);
+    }
+
+    /// A cursor looks at its log: one that was given up is built again if there is something in it for the cursor.
+    #[inline]
+    pub fn wake(&mut self, id: u32, index: usize) {
+        if self.streams[id].is_asleep {
+            self.wake_for(id, index);
+        }
+    }
+
+    #[cold]
+    fn wake_for(&mut self, id: u32, index: usize) {
+        let stream = &self.streams[id];
+        if stream.cursors.all[index].seq < self.source(stream.lane).log.next_seq() {
+            self.note_grown(stream.lane);
+        }
     }
 
     /// Takes from the source what a derived log does not have yet; a bounded piece. True: it has everything.
@@ -131,8 +202,14 @@ impl Lanes {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let target = self.streams[source].log.next_seq();
         let Some(topic) = topics.get(self.lanes[lane].topic) else { return true };
+        self.streams[id].is_woken |= std::mem::take(&mut self.streams[id].is_asleep);
+        let is_empty = self.streams[id].is_woken && self.streams[id].log.segments() == 0;
+        if is_empty && self.pool.is_dry() && !self.make_room_for(id) && self.wait_for_room(id) {
+            return true;
+        }
+        self.streams[id].filled_ns = clock.now_ns;
         let mut scratch = std::mem::take(&mut self.encoder.scratch);
-        while self.streams[id].taken_seq() < target && !budget.is_spent() {
+        while self.streams[id].taken_seq() < target && !self.streams[id].is_asleep && !budget.is_spent() {
             let next = self.streams[id].taken_seq();
             let Some(entry) = self.streams[source].log.entries_from(next).next().copied() else {
                 // The source has lost the rest; so has this log.
@@ -159,7 +236,19 @@ impl Lanes {
         }
         scratch.shrink();
         self.encoder.scratch = scratch;
-        is_done
+        self.note_caught_up(id);
+        is_done || self.streams[id].is_asleep
+    }
+
+    /// A derived log that was asleep is like any other once it has caught up.
+    fn note_caught_up(&mut self, id: u32) {
+        let stream = &self.streams[id];
+        if stream.is_woken && !stream.is_asleep {
+            let end = self.source(stream.lane).log.next_seq();
+            let stream = &mut self.streams[id];
+            stream.is_woken = stream.log.next_seq() < end;
+            stream.tries = if stream.is_woken { stream.tries } else { 0 };
+        }
     }
 
     /// Renders one message and appends it.
@@ -268,6 +357,10 @@ impl Lanes {
         let due_ns = clock.now_ns + topic.keeps.batch_window_ns;
         let mut pieces = std::mem::take(&mut scratch.payload);
         for _ in 0..2 {
+            if self.streams[id].is_asleep {
+                // There was no room for the batch that was just closed: this message waits with it.
+                break;
+            }
             if !matches!(self.streams[source].log.place(entry.seq), Place::At(now) if now == *entry) {
                 // The room for the batch that was just closed was taken from the source: this message is lost.
                 break;
@@ -317,6 +410,7 @@ impl Lanes {
             rendered.extend_from_slice(&bytes);
             self.pack_and_append(id, Opcode::Binary, &meta, &mut rendered, &mut scratch.packed);
             scratch.rendered = rendered;
+            self.note_caught_up(id);
         }
         self.batches.close(bytes);
     }

@@ -56,6 +56,11 @@ pub enum Effect {
         /// The connection.
         slot: u32,
     },
+    /// A derived log is not built further before a cursor has all of it: its connection has to look.
+    Asleep {
+        /// The connection.
+        slot: u32,
+    },
     /// There was no memory at all for messages.
     Unlogged {
         /// The stream that lacks them.
@@ -83,6 +88,8 @@ pub struct Lanes {
     lanes: Boxes<Lane>,
     streams: Boxes<Stream>,
     pool: BlockPool,
+    /// When derived logs were last seen to, in the driver's time.
+    now_ns: u64,
     /// Half-sent frames whose log memory was needed.
     pub rests: RestBudget,
     rank: Rank,
@@ -105,6 +112,8 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct Rank {
     blocks: Ranking,
+    /// Derived logs that hold something, as they came to do so.
+    derived: Ranking,
     referred: [Ranking; 2],
 }
 
@@ -116,6 +125,7 @@ impl Lanes {
         Self {
             lanes: Boxes::new(),
             streams: Boxes::new(),
+            now_ns: 0,
             pool: BlockPool::new(config.memory.pool_bytes / shards)
                 .with_referred_limits(payload_bytes / 2, payload_bytes / 8 / shards),
             rests: RestBudget::new(&config.memory, shards),
@@ -293,7 +303,13 @@ impl Lanes {
         cursors.place(index, seq, 0);
         cursors.all.swap_remove(index);
         cursors.links.swap_remove(index);
-        cursors.links.get(index).copied()
+        let moved = cursors.links.get(index).copied();
+        let stream = &self.streams[id];
+        if stream.cursors.all.is_empty() && stream.form != Form::Raw {
+            // It goes, unless somebody comes meanwhile.
+            self.note_grown(stream.lane);
+        }
+        moved
     }
 
     /// Moves the unsent rest of the frame under a cursor to its connection, and the cursor behind it. Where there is no room for the

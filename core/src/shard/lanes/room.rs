@@ -1,8 +1,16 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
+use super::derive::TRIES_MAX;
 use super::{Effect, Form, Lanes, Rank, Stream};
 use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
+
+/// Derived logs looked at for one to give up, at most.
+const LOOKS_FOR_DERIVED: u32 = 4;
+/// A derived log to which nothing has been added for so long is idle.
+const IDLE_NS: u64 = 1_000_000_000;
+/// Derived logs that were asleep take old messages from others up to this part of the pool.
+const WOKEN_PART: usize = 4;
 
 impl Lanes {
     /// Appends to a stream's log: makes room within its budget first, and takes from less important lanes when the pool is
@@ -33,6 +41,9 @@ impl Lanes {
                 return;
             }
             if !self.make_room_for(id) {
+                if self.wait_for_room(id) {
+                    return;
+                }
                 self.forget_all(id);
                 let stream = &mut self.streams[id];
                 stream.log.skip(frame.seq + u64::from(frame.count) - 1);
@@ -74,16 +85,49 @@ impl Lanes {
         self.rank.note(id, stream, self.lanes[stream.lane].priority);
     }
 
-    /// Frees the oldest segment of some log: of the least important lane that has more than its newest frame, one that
-    /// holds most, to within a quarter. False: there is nothing left to free at or below the priority of stream `id`.
+    /// Frees memory: that of a derived log which is idle, for it can be built again. Else the oldest segment of some log: of the least
+    /// important lane that has more than its newest frame, one that holds most, to within a quarter. Else a derived log that is in use.
+    /// False: there is nothing left to free at or below the priority of stream `id`, or not for one that was asleep.
     #[cold]
-    fn make_room_for(&mut self, id: u32) -> bool {
+    pub(super) fn make_room_for(&mut self, id: u32) -> bool {
+        if self.give_up_derived(id, true) {
+            return true;
+        }
         let own = self.lane_of(id).priority;
+        let stream = &self.streams[id];
+        let is_woken = stream.is_woken && own != Priority::Critical;
+        let is_modest = is_woken && stream.tries < TRIES_MAX;
+        if is_modest && self.pool.lent_to(Referrer::Derived) >= self.pool.limit_bytes() / WOKEN_PART {
+            return false;
+        }
+        if is_woken && !is_modest && self.give_up_derived(id, false) {
+            return true;
+        }
         while let Some(victim) = self.rank.blocks.largest(own) {
             if self.forget_oldest(victim) {
                 return true;
             }
             self.unrank(victim);
+        }
+        !is_woken && self.give_up_derived(id, false)
+    }
+
+    /// Gives up a derived log of another lane than that of stream `id`, one that is idle or any, if one is soon found.
+    fn give_up_derived(&mut self, id: u32, must_be_idle: bool) -> bool {
+        let own_lane = self.streams[id].lane;
+        for _ in 0..LOOKS_FOR_DERIVED {
+            let Some(victim) = self.rank.derived.largest(Priority::Critical) else { return false };
+            let stream = &self.streams[victim];
+            let is_idle =
+                stream.open.is_none() && (self.now_ns.saturating_sub(stream.filled_ns) >= IDLE_NS || stream.is_read());
+            if stream.lane != own_lane && (is_idle || !must_be_idle) {
+                self.put_to_sleep(victim);
+                return true;
+            }
+            // Behind the others.
+            let priority = self.lane_of(victim).priority;
+            self.rank.derived.remove(victim);
+            self.rank.derived.set(victim, priority, 1);
         }
         false
     }
@@ -103,7 +147,8 @@ impl Lanes {
 
     /// Only its newest frame is left: it is in question again after its next one.
     fn unrank(&mut self, id: u32) {
-        self.rank.remove(id);
+        self.rank.blocks.remove(id);
+        self.rank.referred.iter_mut().for_each(|ranking| ranking.remove(id));
         self.streams[id].ranked_segments = 0;
     }
 
@@ -193,6 +238,9 @@ impl Rank {
         let may_forget = stream.log.segments() > 1;
         let of = |bytes: usize| if may_forget { bytes } else { 0 };
         self.blocks.set(id, priority, of(stream.log.charged_bytes()));
+        if stream.form != Form::Raw {
+            self.derived.set(id, priority, stream.log.segments().min(1));
+        }
         for referrer in [Referrer::Source, Referrer::Derived] {
             let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };
             self.referred[referrer as usize].set(id, priority, of(bytes));
@@ -202,6 +250,7 @@ impl Rank {
     /// Forgets a log.
     pub(super) fn remove(&mut self, id: u32) {
         self.blocks.remove(id);
+        self.derived.remove(id);
         self.referred.iter_mut().for_each(|ranking| ranking.remove(id));
     }
 }

@@ -83,6 +83,9 @@ impl Cursors {
     }
 }
 
+/// Cursors asked whether they have all that is in a log, at most.
+const ASKED_MAX: usize = 256;
+
 /// One log and its cursors.
 #[derive(Debug)]
 pub struct Stream {
@@ -98,6 +101,15 @@ pub struct Stream {
     pub is_active: bool,
     /// The sequence number from which a derived log was built: what lies before was never in it.
     pub built_from: u64,
+    /// A derived log that nobody works on, for want of room or because it is new: it is built from where it stands when its source
+    /// grows, or a cursor wants something of it.
+    pub is_asleep: bool,
+    /// It was asleep, and has not caught up since: it takes little from others.
+    pub is_woken: bool,
+    /// How often it found no room since then.
+    pub tries: u8,
+    /// When something was added to a derived log, in the driver's time.
+    pub filled_ns: u64,
     /// Whether compression pays, for a derived log that is packed.
     pub advisor: Advisor,
     /// The batch that is being filled, of a derived log of batches.
@@ -133,6 +145,10 @@ impl Stream {
             lane,
             form,
             is_active: false,
+            is_asleep: form != Form::Raw,
+            is_woken: false,
+            tries: 0,
+            filled_ns: 0,
             advisor: Advisor::new(compression_threshold.try_into().unwrap_or(u32::MAX)),
             open: None,
             walk_from: 0,
@@ -148,6 +164,12 @@ impl Stream {
     /// One past the last message taken from the source: in the log, or in the open batch.
     pub fn taken_seq(&self) -> u64 {
         self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
+    }
+
+    /// Whether all cursors have all that is in the log; too many to be asked are taken to have not.
+    pub fn is_read(&self) -> bool {
+        let all = &self.cursors.all;
+        all.len() <= ASKED_MAX && all.iter().all(|cursor| cursor.seq >= self.log.next_seq())
     }
 
     /// The first message behind what a cursor is in the middle of.

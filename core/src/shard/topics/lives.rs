@@ -13,6 +13,8 @@ pub struct Life {
     pub is_published: bool,
     /// The connection that it was made for, while it is there for that one alone.
     pub made_for: Option<ConnectionId>,
+    /// The connection that named it last: while that waits for its upgrade, for the sake of other topics, the topic is kept.
+    pub opened_for: Option<ConnectionId>,
 }
 
 /// Topics that were opened here, and whose records are still to be read.

@@ -33,6 +33,10 @@ impl<D: Driver> Shard<D> {
                     self.cut(slot, CloseCode::ABNORMAL.to_u16());
                 }
                 Effect::LostCritical { slot } => self.evict(slot, "too slow for critical messages"),
+                Effect::Asleep { slot } => {
+                    self.sender.look_at_all(&mut self.clients[slot], slot);
+                    self.clients.mark_dirty(slot);
+                }
                 Effect::Unlogged { stream, messages } => {
                     self.probe_drop(usdt::NOBODY, stream, messages.into(), DropReason::NoMemory);
                 }

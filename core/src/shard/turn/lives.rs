@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::registry::{Opened, TopicError, User};
 use crate::shard::Shard;
+use crate::shard::clients::Phase;
 use crate::shard::table::NONE;
 use crate::shard::turn::subscribe::SubscribeError;
 use crate::types::TopicId;
@@ -25,7 +26,7 @@ impl From<TopicError> for SubscribeError {
 
 impl<D: Driver> Shard<D> {
     /// A topic's number, for a connection that subscribes to it by its name. Until a subscription stands for it, it is kept to the end
-    /// of the turn.
+    /// of the turn, or of the connection's handshake.
     pub(super) fn open_for_subscriber(&mut self, slot: u32, name: &str) -> Result<TopicId, SubscribeError> {
         let made_max = self.shared.config.limits.topics_per_connection_max;
         let may_make = self.subscriptions.of(slot).made < made_max;
@@ -33,8 +34,9 @@ impl<D: Driver> Shard<D> {
         let Opened { id, is_new, .. } = self.shared.registry.open(name, user, self.shared.to_ring(), false)?;
         let life = self.topics.life_mut(id);
         life.is_held = true;
+        life.opened_for = Some(self.clients.id(slot));
         if is_new {
-            life.made_for = Some(self.clients.id(slot));
+            life.made_for = life.opened_for;
             self.subscriptions.of_mut(slot).made += 1;
         }
         if let Some(index) = self.topics.find(id) {
@@ -99,8 +101,10 @@ impl<D: Driver> Shard<D> {
                 Err(error) => error != TopicError::WouldBlock,
             };
         }
+        let opener = topic.life.opened_for.and_then(|id| self.clients.find(id));
+        let is_awaited = opener.is_some_and(|slot| self.clients[slot].phase == Phase::Handshake);
         let is_still_brought = self.subscriptions.asked.first_by_name(&topic.name) != NONE;
-        if is_still_brought || !self.shared.registry.give_back(&topic.name, topic.id, self.number, to) {
+        if is_awaited || is_still_brought || !self.shared.registry.give_back(&topic.name, topic.id, self.number, to) {
             return false;
         }
         self.is_for_more(index);

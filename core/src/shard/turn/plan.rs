@@ -184,10 +184,11 @@ impl<D: Driver> Shard<D> {
 
     /// Adds what a lane has for the connection. `false`: not everything fits, the rest is for another turn.
     fn plan_lane(&mut self, slot: u32, link: u32, plan: &mut Plan, room: &mut usize) -> bool {
-        let (stream, membership) = {
+        let (stream, membership, index) = {
             let link = self.subscriptions.link(link);
-            (link.stream, link.membership)
+            (link.stream, link.membership, link.index as usize)
         };
+        self.lanes.wake(stream, index);
         if self.subscriptions.membership(membership).must_announce {
             return false;
         }

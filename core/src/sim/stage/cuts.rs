@@ -132,7 +132,7 @@ fn long_frames_over_many_segments_may_be_cut_anywhere() {
 
 #[test]
 fn what_is_rendered_anew_meanwhile_goes_on_behind_the_half_sent_frame() {
-    cut_everywhere(rendered, |stage| stage.shard.drop_derived(|| true), 1, &[1, 3, 60]);
+    cut_everywhere(rendered, |stage| stage.shard.drop_derived(true, || true), 1, &[1, 3, 60]);
 }
 
 #[test]

@@ -156,3 +156,22 @@ fn a_request_is_answered_by_its_id_though_the_topic_begins_another_life_before()
         assert!(!heard.iter().any(|text| text.contains("request")), "{heard:?}");
     }
 }
+
+#[test]
+fn a_target_may_name_as_many_topics_as_there_are_numbers() {
+    for before in 1..=8 {
+        let mut stage = stage(8, 8);
+        let target = |name: &str, count: u32| {
+            let others = (1..count).map(|n| format!("&topic={name}/{n}")).collect::<String>();
+            format!("/t/{name}/0?echo=1{others}")
+        };
+        let mut player = stage.raw(&target("before", before));
+        player.wire.reset();
+        // The numbers of those before are free again only when their ends have been read: some are there at once, others later.
+        let mut player = stage.raw(&target("after", 8));
+        assert_eq!(topics(&mut stage), 8);
+        player.wire.reset();
+        stage.turns(1, &mut player);
+        assert_eq!(topics(&mut stage), 0);
+    }
+}

@@ -152,7 +152,7 @@ fn a_rest_that_moved_out_comes_in_sends_of_128_kib_at_most() {
     stage.says("a", &format!("\"{}\"", "x".repeat(300_000)), |head| head.payload_kind = Kind::Json);
     stage.turns(1, &mut player);
     assert_eq!(player.reads(), [""; 0]);
-    stage.shard.drop_derived(|| true);
+    stage.shard.drop_derived(true, || true);
     stage.says("a", "2", |head| head.payload_kind = Kind::Json);
     stage.send_capacity(1 << 20);
     let mut brought = Vec::new();
