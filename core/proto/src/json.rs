@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod reader;
+pub(crate) mod request;
 pub mod server;
 
 pub use check::{JsonCheck, JsonText};

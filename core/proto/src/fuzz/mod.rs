@@ -19,7 +19,7 @@ mod input;
 mod json;
 mod lz4_plain;
 mod msgpack;
-mod msgpack_plain;
+pub(crate) mod msgpack_plain;
 mod negotiation;
 mod negotiation_plain;
 mod plain_inflate;

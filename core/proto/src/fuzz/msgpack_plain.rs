@@ -69,7 +69,7 @@ fn take<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
 }
 
 /// Appends a JSON value; `false` if it holds a float, which the two encodings treat differently.
-pub(super) fn pack(value: &Value, out: &mut Vec<u8>) -> bool {
+pub(crate) fn pack(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
         Value::Null => out.push(0xc0),
         Value::Bool(truth) => out.push(0xc2 + u8::from(*truth)),

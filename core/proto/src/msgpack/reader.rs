@@ -113,6 +113,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads on with a reader whose errors count their bytes from here.
+    pub(super) fn apart<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut reader = Reader::new(self.bytes.get(self.at..).unwrap_or_default());
+        let result = read(&mut reader);
+        self.at += reader.at;
+        result
+    }
+
     /// Reads past one whole value and returns its bytes.
     ///
     /// # Errors

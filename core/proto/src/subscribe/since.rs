@@ -1,7 +1,7 @@
 //! Where a subscriber goes on: the `since` and the `from` of a subscribe request.
 //!
-//! Knows topics, epochs and sequence numbers as the client gives them, and which of them counts. Never knows whether a topic
-//! exists or what of it is kept.
+//! Knows topics, epochs and sequence numbers as the client gives them, and which of them counts. Never knows whether a
+//! topic exists or what of it is kept.
 
 use crate::Priority;
 use std::borrow::Cow;
@@ -36,7 +36,8 @@ pub struct SinceList<'a> {
 }
 
 impl<'a> SinceList<'a> {
-    /// From entries in the order of the request: of a topic that is there twice, the last counts. O(n log n), once a request.
+    /// From entries in the order of the request: of a topic that is there twice, the last counts. O(n log n), once a
+    /// request.
     pub(crate) fn new(mut entries: Vec<Since<'a>>, unnamed: Beginning) -> Self {
         entries.reverse();
         entries.sort_by(|a, b| a.topic.cmp(&b.topic));
@@ -50,8 +51,8 @@ impl<'a> SinceList<'a> {
         self.entries.get(at)
     }
 
-    /// The epoch and, by priority, the numbers after which `topic`, which has `epoch` now, goes on; `None`: it begins with its
-    /// last message. O(log topics).
+    /// The epoch and, by priority, the numbers after which `topic`, which has `epoch` now, goes on; `None`: it begins
+    /// with its last message. O(log topics).
     pub fn place(&self, topic: &str, epoch: u64) -> Option<(u64, [Option<u64>; Priority::ALL.len()])> {
         match self.find(topic) {
             Some(since) => Some((since.epoch, since.seq)),
