@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::access::AskHost;
+
 pub use crate::driver::probe::DriverChoice;
 use crate::ingest::{POOL_BYTES_DEFAULT, RING_BYTES_DEFAULT};
 
@@ -278,6 +280,9 @@ pub struct AccessConfig {
     /// RFC 6454 (scheme and host in lower case, no port that is the scheme's own); what no page can have is refused at start.
     /// `null` lets in every page without an origin, such as sandboxed frames. A request without `Origin` is no browser's and may.
     pub allowed_origins: Vec<String>,
+    /// The host decides on each upgrade, by [`crate::Event::Authorize`] and [`crate::Engine::decide`]: needs a capacity of events.
+    /// What it grants takes the place of `publish`.
+    pub ask_host: Option<AskHost>,
 }
 
 /// A span in nanoseconds, for sums with instants: none overflows, because a longer one is taken for 2^62 (146 years).

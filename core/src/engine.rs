@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
+use crate::access::{Decision, GRANT_PATTERNS_MAX};
 use crate::config::{Config, nanoseconds};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
@@ -106,6 +107,21 @@ pub enum SendError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// Why a decision was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// A list of patterns is too long.
+    #[error("{patterns} patterns are more than the {GRANT_PATTERNS_MAX} that a list may have")]
+    TooManyPatterns {
+        /// Its length.
+        patterns: usize,
+    },
+    /// It cannot be handed to the connection's shard.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// What the engine has counted.
@@ -369,6 +385,19 @@ impl Engine {
     /// See [`SendError`].
     pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), SendError> {
         self.command(connection, Command::Close { connection, code, reason: reason.to_owned() })
+    }
+
+    /// Decides on an upgrade request: see [`crate::Event::Authorize`]. From any thread; the first decision counts, and one for a connection
+    /// that is gone, or has been answered 503 for want of one, does nothing.
+    ///
+    /// # Errors
+    /// See [`DecideError`].
+    pub fn decide(&self, connection: ConnectionId, decision: Decision) -> Result<(), DecideError> {
+        let patterns = decision.patterns();
+        if patterns > GRANT_PATTERNS_MAX {
+            return Err(DecideError::TooManyPatterns { patterns });
+        }
+        Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
     }
 
     fn command(&self, connection: ConnectionId, command: Command) -> Result<(), SendError> {

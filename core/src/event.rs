@@ -38,11 +38,26 @@ impl Protocol {
 
 /// Something that happened to a connection, or to the engine.
 ///
-/// For one connection events come in order, beginning with `Opened` and ending with `Closed`. A connection of a shard that has
+/// For one connection events come in order, beginning with `Opened` (or `Authorize`) and ending with `Closed`. A connection of a shard that has
 /// failed gets no more of them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// Somebody asks to be let in: answer with [`crate::Engine::decide`]. Only with [`crate::AccessConfig::ask_host`], and before
+    /// `Opened`. Where the connection ends before it is let in, nothing more is told of it.
+    Authorize {
+        /// The connection.
+        connection: ConnectionId,
+        /// The peer's address, where the kernel told it.
+        peer: Option<SocketAddr>,
+        /// Which of [`crate::Config::listen`] it came by, from 0.
+        listener: usize,
+        /// The request's target, with its query, as it came.
+        target: String,
+        /// Those of [`crate::AskHost::headers`] that the request has: names as the configuration has them, values as they came, one for
+        /// each line.
+        headers: Vec<(String, Vec<u8>)>,
+    },
     /// The upgrade is complete.
     Opened {
         /// The connection.

@@ -12,6 +12,7 @@
 //!
 //! Subscribers connect to `ws://host/t/rover/1/imu`, or to `ws://host/` with the subprotocol `fanwire.json.v1`.
 
+mod access;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -54,13 +55,14 @@ use fanwire_ring as ingest;
 use fanwire_ring::usdt;
 use fanwire_types as types;
 
+pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants};
 pub use config::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
     Retention, SlowPolicy, TopicConfig,
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
-pub use engine::{Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
+pub use engine::{DecideError, Engine, SendError, ShutdownReport, StartError, Stats, try_io_uring};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;

@@ -221,7 +221,11 @@ impl Config {
             available,
         };
         if self.events.capacity > 0 {
-            let event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
+            let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
+            if self.access.ask_host.is_some() {
+                // Any may be of a request: what the host is told of it is a part of it.
+                event_bytes += self.limits.request_bytes_max as u64;
+            }
             let bytes = shards_u64 * self.events.capacity as u64 * event_bytes;
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
         }

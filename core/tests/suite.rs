@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod authorize;
 mod bad_input;
 mod counters;
 mod engine;

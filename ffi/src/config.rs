@@ -370,6 +370,8 @@ impl fw_config {
                 threshold_bytes: self.compression_threshold_bytes as usize,
             },
             access: AccessConfig {
+                // Not of this interface yet.
+                ask_host: None,
                 publish: match self.publish_access {
                     0 => PublishAccess::Loopback,
                     1 => PublishAccess::Everyone,

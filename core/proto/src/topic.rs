@@ -196,6 +196,31 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether every name that `other` matches is matched by this one too. O(length of both), no allocation.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        if self.is_literal() || other.is_literal() {
+            return self.matches(&other.text);
+        }
+        let (mut granted, mut wanted) = (self.text.as_bytes(), other.text.as_bytes());
+        loop {
+            let (grant, more_granted) = split_level(granted);
+            let (want, more_wanted) = split_level(wanted);
+            if grant == b"**" {
+                return true;
+            }
+            if want == b"**" || (grant != b"*" && grant != want) {
+                return false;
+            }
+            match (more_granted, more_wanted) {
+                (Some(g), Some(w)) => (granted, wanted) = (g, w),
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -257,6 +282,42 @@ fn split_level(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// All patterns, literals among them, of up to three levels out of these.
+    fn small_patterns() -> Vec<Pattern> {
+        let levels = ["a", "b", "*", "**"];
+        let more = |texts: &[String]| -> Vec<String> {
+            texts.iter().flat_map(|text| levels.iter().map(move |level| format!("{text}/{level}"))).collect()
+        };
+        let one: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
+        let (two, three) = (more(&one), more(&more(&one)));
+        let texts = one.into_iter().chain(two).chain(three).chain(["$a".to_owned(), "$a/b".to_owned()]);
+        texts.filter_map(|text| Pattern::parse(&text).ok()).collect()
+    }
+
+    #[test]
+    fn a_pattern_covers_another_where_it_matches_all_of_its_names() {
+        // A level that no pattern names stands for all others, and four levels for all longer names.
+        let mut names = vec![String::new()];
+        let mut all = vec!["$a".to_owned(), "$a/b".to_owned()];
+        for _ in 0..4 {
+            names = names
+                .iter()
+                .flat_map(|name| {
+                    ["a", "b", "c"].map(|level| format!("{name}/{level}").trim_start_matches('/').to_owned())
+                })
+                .collect();
+            all.extend(names.iter().cloned());
+        }
+        let patterns = small_patterns();
+        assert!(patterns.len() > 40);
+        for one in &patterns {
+            for other in &patterns {
+                let expected = all.iter().all(|name| !other.matches(name) || one.matches(name));
+                assert_eq!(one.covers(other), expected, "{one} covers {other}");
+            }
+        }
+    }
 
     /// The oracle: split both into vectors and compare by the definition.
     fn naive_matches(pattern: &str, name: &str) -> bool {

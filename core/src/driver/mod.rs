@@ -109,6 +109,8 @@ impl RecvBuf {
 pub enum Event {
     /// A connection was accepted into `slot`. `peer` is `None` where the kernel could not say.
     Accepted {
+        /// Which of the listeners it came by, from 0.
+        listener: u16,
         /// The new connection's slot.
         slot: Slot,
         /// The peer's address.

@@ -39,7 +39,7 @@ impl NullNet {
         let slot = Slot(state.accepted);
         state.accepted += 1;
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1_024 + (slot.0 % 60_000) as u16)));
-        state.events.push_back(Event::Accepted { slot, peer });
+        state.events.push_back(Event::Accepted { listener: 0, slot, peer });
         slot
     }
 

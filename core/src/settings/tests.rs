@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use super::*;
+use crate::access::{ASKED_HEADERS_MAX, AskHost};
 
 /// The public fields of the structs in `config.rs`, as dotted names, without those of tests.
 fn fields_of_config() -> BTreeSet<String> {
@@ -25,8 +26,8 @@ fn fields_of_config() -> BTreeSet<String> {
         for line in body.lines().skip(1).map(str::trim) {
             if let Some(field) = line.strip_prefix("pub ") {
                 let (field, kind) = field.split_once(": ").unwrap();
-                // A section is no setting, its fields are.
-                if !kind.ends_with("Config,") && !is_of_tests {
+                // A section is no setting, its fields are; nor is what only a host that answers can ask for.
+                if !kind.ends_with("Config,") && kind != "Option<AskHost>," && !is_of_tests {
                     names.insert(format!("{section}{field}"));
                 }
                 assert!(
@@ -215,4 +216,26 @@ fn times_longer_than_the_engine_lives_are_taken() {
     }
     assert_eq!(config.limits.ping_every, Duration::MAX);
     assert_eq!(config.validate_for(1), Ok(()));
+}
+
+#[test]
+fn a_host_that_is_asked_must_be_able_to_hear_and_have_time_within_the_handshake_s() {
+    let asks = |within: Duration, headers: usize| AskHost { within, headers: vec!["cookie".into(); headers] };
+    let problems = |capacity: usize, asks: AskHost| {
+        let mut config = Config::default();
+        config.events.capacity = capacity;
+        config.access.ask_host = Some(asks);
+        config.validate_for(1).err().map_or(0, |errors| {
+            assert!(errors.iter().all(|error| error.field == "access.ask_host"), "{errors:?}");
+            errors.len()
+        })
+    };
+    let handshake = Config::default().limits.handshake_timeout;
+    let just_below = handshake - Duration::from_nanos(1);
+    assert_eq!(problems(1, asks(just_below, ASKED_HEADERS_MAX)), 0);
+    assert_eq!(problems(1, asks(Duration::from_nanos(1), 0)), 0);
+    assert_eq!(problems(1, asks(Duration::ZERO, 0)), 1);
+    assert_eq!(problems(1, asks(handshake, 0)), 1);
+    assert_eq!(problems(1, asks(just_below, ASKED_HEADERS_MAX + 1)), 1);
+    assert_eq!(problems(0, asks(just_below, 0)), 1);
 }

@@ -5,6 +5,7 @@
 use super::settings;
 use super::table::LANE_BYTES_MIN;
 use super::units::ByteSize;
+use crate::access::ASKED_HEADERS_MAX;
 use crate::config::Config;
 use crate::origin;
 use crate::plan::{ConfigError, SHARDS_MAX};
@@ -63,6 +64,22 @@ impl Config {
             let problem =
                 format!("must be at most connections_max ({}); 0 leaves it to the engine", self.connections_max);
             faults.add("limits.handshakes_max", self.limits.handshakes_max, problem);
+        }
+        if let Some(asks) = &self.access.ask_host {
+            let mut wrong = |value: String, problem: String| faults.add("access.ask_host", value, problem);
+            if self.events.capacity == 0 {
+                wrong(format!("{asks:?}"), "needs events.capacity above zero".into());
+            }
+            if asks.within.is_zero() || asks.within >= self.limits.handshake_timeout {
+                let most = self.limits.handshake_timeout;
+                wrong(
+                    format!("{:?}", asks.within),
+                    format!("must be above 0 and below limits.handshake_timeout ({most:?})"),
+                );
+            }
+            if asks.headers.len() > ASKED_HEADERS_MAX {
+                wrong(asks.headers.len().to_string(), format!("must name at most {ASKED_HEADERS_MAX} headers"));
+            }
         }
         for text in &self.access.allowed_origins {
             if let Err(error) = origin::allowed(text) {

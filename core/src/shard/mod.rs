@@ -37,7 +37,7 @@ pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
-use self::admission::{PENDING_BYTES, PendingUpgrades};
+use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
 use self::closes::Closes;
@@ -135,8 +135,7 @@ pub struct Shard<D: Driver> {
     shared: Arc<Shared>,
     ears: Ears<D>,
     clients: Clients,
-    /// Connections before their upgrade.
-    pending: PendingUpgrades,
+    admission: Admission,
     topics: Topics,
     lanes: Lanes,
     subscriptions: Subscriptions,
@@ -161,7 +160,7 @@ impl<D: Driver> Shard<D> {
         Self {
             number,
             clients: Clients::new(number, slots, now_ns),
-            pending: PendingUpgrades::new(shared.config.handshakes_per_shard(shards)),
+            admission: Admission::new(shared.config.handshakes_per_shard(shards)),
             topics: Topics::new(shared.config.topics_max),
             lanes: Lanes::new(&shared.config, shared.payloads.clone(), shards),
             subscriptions: Subscriptions::new(shared.config.cursors_max.div_ceil(shards as u32)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::frames::{Incoming, Wire};
-use super::nature::{Nature, Pace};
+use super::nature::{Fate, Nature, Pace};
 use super::raw::RawView;
 use super::speech::{self, Said};
 use super::truth::{Truth, Wishes};
@@ -93,12 +93,12 @@ impl Client {
         now_ns: u64,
         mut rng: Rng,
     ) -> Self {
-        let extensions: Vec<(&str, &str)> =
-            nature.offer.iter().map(|(offer, _)| ("Sec-WebSocket-Extensions", *offer)).collect();
+        let mut headers = vec![(Fate::HEADER, nature.fate.word())];
+        headers.extend(nature.offer.iter().map(|(offer, _)| ("Sec-WebSocket-Extensions", *offer)));
         let named = if nature.is_raw() { &nature.topics } else { &nature.target };
         let target = target_of(named, nature.echo);
         let protocols: &[&str] = if nature.is_raw() { &[] } else { &["other", nature.protocol.name()] };
-        let wire = Wire::new(socket, &target, protocols, &extensions, &mut rng);
+        let wire = Wire::new(socket, &target, protocols, &headers, &mut rng);
         let subscriber = Subscriber {
             socket: wire.socket(),
             shard,
@@ -233,6 +233,11 @@ impl Client {
                 let is_raw = self.nature.is_raw();
                 assert_eq!(protocol.as_deref(), (!is_raw).then_some(self.nature.protocol.name()));
                 self.check_extensions(extensions.as_deref(), truth);
+                let fate = self.nature.fate;
+                assert!(
+                    !truth.asks_host || fate == Fate::Allowed,
+                    "let in, though the host has not allowed it: {fate:?}"
+                );
                 self.upgraded = true;
                 if !is_raw && self.next_id == 1 {
                     self.subscribe_at_first();

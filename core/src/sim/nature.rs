@@ -47,6 +47,31 @@ pub enum Pace {
     Stalling(u64),
 }
 
+/// What the host decides of a client, where it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It comes in.
+    Allowed,
+    /// It gets 403.
+    Denied,
+    /// The host never answers.
+    Forgotten,
+}
+
+impl Fate {
+    /// The header by which a client tells the host.
+    pub const HEADER: &str = "X-Fate";
+
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::Allowed => "allowed",
+            Fate::Denied => "denied",
+            Fate::Forgotten => "forgotten",
+        }
+    }
+}
+
 /// What a client is like.
 #[derive(Clone, Debug)]
 pub struct Nature {
@@ -74,6 +99,8 @@ pub struct Nature {
     pub leaves: u32,
     /// Asks for what costs most, by the rules, in per mille of its acts.
     pub costs: u32,
+    /// What the host decides of it, where it is asked.
+    pub fate: Fate,
     /// Never leaves, never reset by the network.
     pub witness: bool,
 }
@@ -101,6 +128,7 @@ impl Nature {
             churns: 0,
             leaves: 0,
             costs: 0,
+            fate: Fate::Allowed,
             witness: true,
         }
     }
@@ -171,6 +199,15 @@ pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
         churns: if rng.chance(300) { 300 } else { 0 },
         leaves: if rng.chance(300) { 20 } else { 0 },
         costs: if !is_raw && rng.chance(120) { 400 } else { 0 },
+        fate: *rng.pick(&[
+            Fate::Allowed,
+            Fate::Allowed,
+            Fate::Allowed,
+            Fate::Allowed,
+            Fate::Allowed,
+            Fate::Denied,
+            Fate::Forgotten,
+        ]),
         witness: false,
     }
 }

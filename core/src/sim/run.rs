@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
-use super::nature::KEYS_FEW;
+use super::nature::{Fate, KEYS_FEW};
 use super::payload::Stamp;
 use super::settings::{random_config, wall_of};
 use super::truth::{DIRECT, Truth};
 use super::world::World;
+use crate::access::{Allowed, Decision, Grants};
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
@@ -47,6 +48,8 @@ struct Rig {
 #[derive(Default)]
 struct Host {
     open: Vec<Open>,
+    /// Those that it is asked about, and what they say of their fate.
+    undecided: Vec<(ConnectionId, String)>,
     /// Messages by client.
     heard: BTreeMap<u32, u64>,
 }
@@ -67,6 +70,12 @@ impl Host {
             place.unwrap_or_else(|| panic!("an event of {connection}, which is not open"))
         };
         match event {
+            Event::Authorize { connection, headers, listener, .. } => {
+                assert_eq!(listener, 0);
+                assert!(headers.len() <= 1 && headers.iter().all(|(name, _)| name == Fate::HEADER), "{headers:?}");
+                let fate = headers.first().map_or("denied".into(), |(_, value)| String::from_utf8_lossy(value));
+                self.undecided.push((connection, fate.into_owned()));
+            }
             Event::Opened { connection, protocol, .. } => {
                 assert!(self.open.iter().all(|o| o.connection != connection), "{connection} opened twice");
                 self.open.push(Open { connection, protocol, sent: 0, heard: None });
@@ -93,6 +102,29 @@ impl Host {
 }
 
 impl Rig {
+    /// The host decides on some that it is asked about, in any order, at times twice and of those that are gone.
+    fn decide(&self, host: &mut Host, rng: &mut Rng, settling: bool) {
+        let most = if settling { host.undecided.len() } else { rng.below(4) as usize };
+        for _ in 0..most.min(host.undecided.len()) {
+            let at = rng.index(host.undecided.len());
+            let (connection, fate) = host.undecided.swap_remove(at);
+            let everything = Grants { subscribe: Allowed::Everything, publish: Allowed::Everything, lifetime: None };
+            let decisions = match &*fate {
+                "allowed" => vec![Decision::Allow(everything), Decision::Forbidden],
+                "denied" => vec![Decision::Forbidden, Decision::Allow(everything)],
+                _ => vec![],
+            };
+            let count = if rng.chance(300) { 2 } else { 1 };
+            for decision in decisions.into_iter().take(count) {
+                let command = Command::Decide { connection, decision: Box::new(decision) };
+                if self.shared.mailboxes[connection.shard() as usize].commands.push(command).is_err() {
+                    break;
+                }
+                self.shared.ring.wake_reader(connection.shard() as usize);
+            }
+        }
+    }
+
     /// As the engine does it.
     fn order(&self, command: impl Fn() -> Command) {
         self.shared.ring.close();
@@ -184,6 +216,7 @@ impl Engine for Rig {
                 host.hear(event);
             }
         }
+        self.decide(&mut host, rng, settling);
         if settling || host.open.is_empty() {
             return;
         }
@@ -355,6 +388,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     };
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;
+    truth.asks_host = shared.config.access.ask_host.is_some();
     let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();

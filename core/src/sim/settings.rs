@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::nature::TOPICS;
+use super::nature::{Fate, TOPICS};
 use super::payload::TINY;
+use crate::access::AskHost;
 use crate::config::{
     AccessConfig, CompressionConfig, Config, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess, Retention,
     SlowPolicy, TopicConfig,
@@ -12,6 +13,8 @@ use crate::driver::sim::Rng;
 
 /// Time from accept to a complete upgrade request.
 pub const HANDSHAKE_NS: u64 = 10_000_000_000;
+/// How long the host has to decide who comes in.
+const ASK_NS: u64 = 5_000_000_000;
 
 /// The wall clock at an instant of virtual time.
 pub fn wall_of(now_ns: u64) -> u64 {
@@ -58,6 +61,10 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
         access: AccessConfig { publish: PublishAccess::Loopback, ..AccessConfig::default() },
         ..Config::default()
     };
+    let ask_host = AskHost { within: Duration::from_nanos(ASK_NS), headers: vec![Fate::HEADER.to_owned()] };
+    let asks = config.events.capacity > 0 && rng.chance(400);
+    let access = AccessConfig { ask_host: asks.then_some(ask_host), ..config.access.clone() };
+    let config = Config { access, ..config };
     if let Err(errors) = config.plan_for(shards, None) {
         panic!("not a legal configuration: {errors:?}");
     }

@@ -3,6 +3,7 @@
 //! For what the simulation has found: each defect has its shortest play here. And for what is promised
 //! to the byte, the turn or the number: a module for each noun.
 
+mod authorize;
 mod cuts;
 mod deadlines;
 mod derived;
@@ -156,6 +157,14 @@ impl Stage {
     }
 
     fn connects(&mut self, target: &str, protocol: Protocol) -> Player {
+        let mut player = self.knocks(target, protocol);
+        let heard = player.wire.read_some(usize::MAX);
+        assert!(matches!(heard[..], [Incoming::Upgraded(..), ..]), "{heard:?}");
+        player
+    }
+
+    /// A client whose request is there, whatever comes of it.
+    pub fn knocks(&mut self, target: &str, protocol: Protocol) -> Player {
         let mut rng = Rng::new(5);
         let protocols: Vec<_> = Some(protocol.name()).filter(|name| !name.is_empty()).into_iter().collect();
         let wire = Wire::new(self.net.connect(0), target, &protocols, &[], &mut rng);
@@ -167,8 +176,6 @@ impl Stage {
             _ => None,
         });
         player.connection = accepted.expect("the engine takes the connection");
-        let heard = player.wire.read_some(usize::MAX);
-        assert!(matches!(heard[..], [Incoming::Upgraded(..), ..]), "{heard:?}");
         player
     }
 

@@ -92,6 +92,8 @@ pub struct Truth {
     pub memory_ran_out: bool,
     /// The engine agrees to permessage-deflate.
     pub deflate: bool,
+    /// The host is asked about each who comes.
+    pub asks_host: bool,
     /// The engine is ending: nobody is paced any more.
     pub is_ending: bool,
     /// Derived logs built again, by shard.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::client::{Client, Outcome};
 use super::engine::{Engine, Scenario, Summary, Way};
-use super::nature::{CLIENT_TOPICS, CROWDED, Nature, TOPICS, WIDE, laggard, random_nature};
+use super::nature::{CLIENT_TOPICS, CROWDED, Fate, Nature, TOPICS, WIDE, laggard, random_nature};
 use super::payload::{Stamp, TINY};
 use super::settings::{HANDSHAKE_NS, wall_of};
 use super::truth::Truth;
@@ -533,6 +533,7 @@ impl World {
             Outcome::Alive | Outcome::Left | Outcome::Refused(503) => {}
             // Only what was too slow.
             Outcome::Refused(408) if client.lived_ns.1 - client.lived_ns.0 >= HANDSHAKE_NS => {}
+            Outcome::Refused(403) if state.truth.asks_host && client.nature.fate == Fate::Denied => {}
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}

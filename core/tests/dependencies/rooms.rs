@@ -40,7 +40,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// Lines of the file in the middle.
 const MEDIAN_LINES_MAX: usize = 170;
 /// Fields of a struct that are no parts of the shard.
-const FIELDS_MAX: usize = 17;
+const FIELDS_MAX: usize = 15;
 
 /// The sources below the shard: the room of each, its name and its text.
 fn rooms() -> Vec<(String, String, String)> {
@@ -217,7 +217,7 @@ fn no_struct_of_the_shard_holds_too_much_and_files_are_short() {
     let sources = rooms();
     let parts = [
         "Clients",
-        "PendingUpgrades",
+        "Admission",
         "Topics",
         "Lanes",
         "Subscriptions",
@@ -232,7 +232,8 @@ fn no_struct_of_the_shard_holds_too_much_and_files_are_short() {
     ];
     let all: Vec<(String, usize)> = sources.iter().flat_map(|(_, _, text)| structs(text, &parts)).collect();
     assert!(all.len() > 50, "{} structs: too few to be all", all.len());
-    let large: Vec<_> = all.iter().filter(|(_, fields)| *fields > FIELDS_MAX).collect();
+    // A connection's bits are independent of each other; `shard/footprint.rs` counts them.
+    let large: Vec<_> = all.iter().filter(|(name, fields)| *fields > FIELDS_MAX && name != "Flags").collect();
     assert!(large.is_empty(), "{large:?}, at most {FIELDS_MAX} fields");
     let shard = all.iter().find(|(name, _)| name == "Shard").expect("the shard is a struct");
     assert!(shard.1 <= 5, "{} fields of the shard are no parts", shard.1);

@@ -83,7 +83,7 @@ impl<D: Driver> Rig<D> {
         self.driver.turn(wait, &mut events).unwrap();
         for event in events.drain(..) {
             match event {
-                Event::Accepted { slot, peer } => {
+                Event::Accepted { slot, peer, .. } => {
                     assert!(peer.is_some_and(|peer| peer.ip().is_loopback()), "{peer:?}");
                     self.received[slot.0 as usize].clear();
                     self.accepted.push(slot);

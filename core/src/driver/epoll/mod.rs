@@ -192,7 +192,8 @@ impl EpollDriver {
                 match rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                     Ok((fd, peer)) => {
                         left -= 1;
-                        self.register(fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok()), events);
+                        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                        self.register(fd, index as u16, peer, events);
                     }
                     Err(errno) => match AcceptTrouble::of(errno.raw_os_error()) {
                         AcceptTrouble::Empty => self.listeners[index].ready = false,
@@ -207,7 +208,7 @@ impl EpollDriver {
         }
     }
 
-    fn register(&mut self, fd: OwnedFd, peer: Option<SocketAddr>, events: &mut Vec<Event>) {
+    fn register(&mut self, fd: OwnedFd, listener: u16, peer: Option<SocketAddr>, events: &mut Vec<Event>) {
         // `accept` asked the gate, whose room is at most the free slots.
         let Some(slot) = self.free.take() else { return };
         while self.connections.len() <= slot as usize {
@@ -223,7 +224,7 @@ impl EpollDriver {
         }
         self.connections[slot as usize] =
             Connection { fd: Some(fd), generation, inlet: Inlet::default(), outlet: Outlet::default() };
-        events.push(Event::Accepted { slot: Slot(slot), peer });
+        events.push(Event::Accepted { listener, slot: Slot(slot), peer });
     }
 
     fn on_exhausted(&mut self) {

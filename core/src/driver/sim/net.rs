@@ -416,7 +416,7 @@ impl NetState {
             let conn = &mut self.conns[index];
             conn.server = ShardEnd::Open(slot);
             side.accepted.push(index);
-            events.push(Event::Accepted { slot: Slot(slot), peer: conn.peer });
+            events.push(Event::Accepted { listener: 0, slot: Slot(slot), peer: conn.peer });
             if one {
                 break;
             }

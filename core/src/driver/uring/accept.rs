@@ -65,7 +65,7 @@ impl UringDriver {
             let result = self.answers.results[attempt].result;
             if result >= 0 {
                 used += 1;
-                self.on_accepted(slot, attempt, events);
+                self.on_accepted(index as u16, slot, attempt, events);
                 continue;
             }
             if result == -libc::EINVAL && !self.accept_by_syscall {
@@ -135,13 +135,13 @@ impl UringDriver {
         Ok(peer.and_then(|peer| SocketAddr::try_from(peer).ok()).map_or(RawAddr::EMPTY, RawAddr::from))
     }
 
-    fn on_accepted(&mut self, slot: u32, attempt: usize, events: &mut Vec<Event>) {
+    fn on_accepted(&mut self, listener: u16, slot: u32, attempt: usize, events: &mut Vec<Event>) {
         while self.connections.len() <= slot as usize {
             self.connections.push(Connection::default());
         }
         let generation = self.connections[slot as usize].generation;
         self.connections[slot as usize] = Connection { state: State::Open, generation, ..Connection::default() };
-        events.push(Event::Accepted { slot: Slot(slot), peer: self.addrs[attempt].to_socket_addr() });
+        events.push(Event::Accepted { listener, slot: Slot(slot), peer: self.addrs[attempt].to_socket_addr() });
         self.watch(slot);
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
@@ -27,17 +28,26 @@ impl Direct {
     }
 }
 
+/// An upgrade request that is arriving, or waits.
+#[derive(Debug)]
+pub struct Handshake {
+    /// Looks for its end.
+    pub scanner: RequestScanner,
+    /// Its length, once its end was found; 0 before.
+    pub request_len: usize,
+    /// Which of the listeners it came by.
+    pub listener: u16,
+    /// The peer's address, where the kernel told it.
+    pub peer: Option<SocketAddr>,
+}
+
 /// What only some connections need, some of the time.
 #[derive(Debug, Default)]
 pub struct Extra {
     /// Bytes received and not consumed: an upgrade request, an incomplete header, or input that waits.
     pub inbox: Vec<u8>,
-    /// Looks for the end of an upgrade request in `inbox`.
-    pub scanner: Option<RequestScanner>,
-    /// Length of the upgrade request in `inbox`, once its end was found.
-    pub request_len: usize,
-    /// Peer address, until the upgrade is done.
-    pub peer: Option<std::net::SocketAddr>,
+    /// What is known of the upgrade request, until the upgrade is done.
+    pub handshake: Option<Handshake>,
     /// Control frames and HTTP responses, ready to be sent.
     pub control: Vec<u8>,
     /// Bytes of `control` already sent.
@@ -115,8 +125,7 @@ impl Extra {
             && self.held.is_none()
             && self.closing.is_none()
             && self.publishes_to.is_none()
-            && self.scanner.is_none()
-            && self.peer.is_none()
+            && self.handshake.is_none()
     }
 
     /// True if an answer still fits.
@@ -135,7 +144,6 @@ impl Extra {
 
     /// An empty one goes to the spare ones: what it counted is nothing, and memory that is more than most need is given back.
     pub fn trim(&mut self) {
-        self.request_len = 0;
         for buffer in [&mut self.inbox, &mut self.control] {
             if buffer.capacity() > CONTROL_MAX {
                 *buffer = Vec::new();

@@ -11,7 +11,7 @@ mod wheel;
 #[cfg(test)]
 pub use conn::Flags;
 pub use conn::{Conn, HalfSent, NO_TOPIC, Phase};
-pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, PlannedClose};
+pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, Handshake, PlannedClose};
 pub use wheel::{Moment, NODE_BYTES, Wheel};
 
 use self::arriving::{Arrival, Arriving};

@@ -7,6 +7,7 @@ use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 
 use super::gauges::Gauges;
+use crate::access::Decision;
 use crate::config::Config;
 pub use crate::counters::{Counters, ShardStats};
 use crate::epoch::Epochs;
@@ -81,6 +82,13 @@ pub enum Command {
         kind: Kind,
         /// The message.
         payload: Payload,
+    },
+    /// The host has decided whether a connection may come in.
+    Decide {
+        /// Which.
+        connection: ConnectionId,
+        /// What it said.
+        decision: Box<Decision>,
     },
     /// Close one connection.
     Close {

@@ -30,8 +30,25 @@ pub struct Sender {
     pub results: SendResults,
     /// Connections that are being served.
     pub serving: Vec<u32>,
-    /// Of connections with more lanes than are looked at in a turn: how many of each priority are still to be looked at.
-    pub looks: HashMap<u32, [u32; 4]>,
+    /// Of connections with more lanes than are looked at in a turn: how far that has come.
+    pub looks: HashMap<u32, Looks>,
+}
+
+/// A round over all lanes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    /// Lanes of each priority that are still to be looked at in this round.
+    pub left: [u32; 4],
+    /// There is to be another round. It does not begin before this one has come to all: else lanes of a high priority, each looked at
+    /// again and again, would keep those of a low one from their turn.
+    pub again: bool,
+}
+
+impl Looks {
+    /// A round over so many lanes.
+    pub fn round(lanes: u32) -> Self {
+        Self { left: [lanes; 4], again: false }
+    }
 }
 
 impl Sender {
@@ -51,29 +68,20 @@ impl Sender {
         !std::mem::replace(&mut conn.flags.is_dirty, true)
     }
 
-    /// This turn's links with news of a connection, in order; `last` as [`Conn::news`] had it.
-    pub fn links_with_news(&self, last: u32) -> impl Iterator<Item = u32> {
-        let mut before = last;
-        std::iter::from_fn(move || {
-            if before == NONE {
-                return None;
-            }
-            let (link, next) = self.news_behind(before, last);
-            before = next;
-            Some(link)
-        })
-    }
-
     /// The link behind a place in a connection's ring, and the place to go on from: none behind the last.
     pub fn news_behind(&self, before: u32, last: u32) -> (u32, u32) {
         let position = self.news[before as usize].1;
         (self.news[position as usize].0, if position == last { NONE } else { position })
     }
 
-    /// All lanes of a connection are to be looked at, from the first of each priority.
+    /// All lanes of a connection are to be looked at.
     pub fn look_at_all(&mut self, conn: &mut Conn, slot: u32) {
         conn.flags.must_look = true;
-        self.forget(slot);
+        if !self.looks.is_empty()
+            && let Some(looks) = self.looks.get_mut(&slot)
+        {
+            looks.again = true;
+        }
     }
 
     /// Forgets how far the looking has come.
@@ -99,9 +107,16 @@ mod tests {
         for (slot, link, is_first) in [(0, 7, true), (1, 8, true), (0, 9, false), (0, 3, false)] {
             assert_eq!(sender.note_news(&mut clients[slot], link), is_first);
         }
-        assert_eq!(sender.links_with_news(clients[0].news).collect::<Vec<_>>(), [7, 9, 3]);
-        assert_eq!(sender.links_with_news(clients[1].news).collect::<Vec<_>>(), [8]);
-        assert_eq!(sender.links_with_news(NONE).count(), 0);
+        let links = |last: u32| {
+            let (mut found, mut before) = (Vec::new(), last);
+            while before != NONE {
+                let (link, next) = sender.news_behind(before, last);
+                found.push(link);
+                before = next;
+            }
+            found
+        };
+        assert_eq!((links(clients[0].news), links(clients[1].news)), (vec![7, 9, 3], vec![8]));
         clients[1].flags.is_blocked = true;
         assert!(!sender.note_news(&mut clients[1], 5) && clients[1].flags.must_look);
     }

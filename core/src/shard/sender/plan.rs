@@ -53,6 +53,12 @@ impl Plan {
         Self { slot, items: ArrayVec::new(), lens: ArrayVec::new(), is_whole: false }
     }
 
+    /// Whether one of the items from `first` on is of this link.
+    pub fn has_run_from(&self, first: usize, wanted: u32) -> bool {
+        let is_of_it = |item: &Item| matches!(item, Item::Run { link, .. } if *link == wanted);
+        self.items.get(first..).is_some_and(|items| items.iter().any(is_of_it))
+    }
+
     /// Bytes that went into the batch.
     pub fn offered(&self) -> usize {
         self.lens.iter().sum()

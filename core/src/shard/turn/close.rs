@@ -113,8 +113,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         let extra = self.clients.extra(slot);
         extra.inbox.clear();
-        extra.scanner = None;
-        extra.peer = None;
+        extra.handshake = None;
         refusal.write(&mut extra.control);
         debug_assert!(extra.control.len() <= CONTROL_MAX);
         self.enter_closing(slot);
@@ -201,7 +200,7 @@ impl<D: Driver> Shard<D> {
     fn free(&mut self, slot: u32) {
         let connection = self.clients.id(slot);
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
-        self.pending.leave(slot);
+        self.admission.leave(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.ears.driver.close(Slot(slot));

@@ -10,6 +10,7 @@ use crate::proto::encoder;
 use crate::proto::handshake::Refusal;
 use crate::shard::Shard;
 use crate::shard::clients::{Moment, Phase};
+use crate::shard::turn::upgrade::RETRY_AFTER_S;
 
 /// Deadlines looked at in one turn at most.
 const DEADLINES_PER_TURN: usize = 256;
@@ -17,6 +18,9 @@ const DEADLINES_PER_TURN: usize = 256;
 const STANDSTILL_NS: u64 = 250_000_000;
 /// After having been behind, a shard needs so long to hear what came meanwhile.
 const CATCH_UP_NS: u64 = 1_000_000_000;
+
+/// The close code of a connection whose grants have ended.
+const EXPIRED_CODE: u16 = 4401;
 
 impl<D: Driver> Shard<D> {
     /// Notes whether the shard has heard everything that was said. `expected_ns`: when this turn should have begun.
@@ -54,8 +58,21 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// Closes those whose grants have ended.
+    pub(super) fn expire_grants(&mut self) {
+        for _ in 0..DEADLINES_PER_TURN {
+            let Some((slot, generation)) = self.admission.granted.pop_expired(self.pace.now_ns) else { return };
+            if self.clients[slot].generation == generation && self.clients[slot].is_live() {
+                self.mark_close(slot, EXPIRED_CODE, "the permission has expired");
+            }
+        }
+    }
+
     fn on_late_handshake(&mut self, slot: u32) {
-        if self.is_behind() || self.clients[slot].flags.is_paused {
+        if self.admission.asked.waits(slot) {
+            self.stats.upgrades_refused += 1;
+            self.refuse(slot, &Refusal::unavailable("no decision in time", RETRY_AFTER_S));
+        } else if self.is_behind() || self.clients[slot].flags.is_paused {
             let again = self.pace.now_ns + CATCH_UP_NS;
             self.clients.wheel.arm(slot, again);
         } else if self.clients[slot].extra.as_ref().is_some_and(|e| !e.inbox.is_empty()) {

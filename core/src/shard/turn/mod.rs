@@ -1,6 +1,7 @@
 //! The turn: the parts of a shard, one after another, each with a bounded share. Only files of this folder see more than three parts.
 
 mod announce;
+mod authorize;
 mod close;
 mod deadlines;
 mod drain;
@@ -64,6 +65,7 @@ impl<D: Driver> Shard<D> {
         self.take_down();
         self.give_back_topics();
         self.expire_deadlines();
+        self.expire_grants();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();
@@ -124,6 +126,7 @@ impl<D: Driver> Shard<D> {
         let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
@@ -149,7 +152,7 @@ impl<D: Driver> Shard<D> {
             seen += 1;
             self.pace.work.input.spend(1);
             match event {
-                IoEvent::Accepted { slot, peer } => self.on_accepted(slot.0, peer),
+                IoEvent::Accepted { listener, slot, peer } => self.on_accepted(slot.0, listener, peer),
                 IoEvent::Received { slot, mut buf } => {
                     self.on_received(slot.0, &mut buf);
                     self.ears.driver.give_back(buf);
@@ -188,6 +191,7 @@ impl<D: Driver> Shard<D> {
                         self.close_after_messages(slot, code, reason);
                     }
                 }
+                Command::Decide { connection, decision } => self.on_decision(connection, *decision),
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),

@@ -7,7 +7,7 @@ use crate::log::Place;
 use crate::proto::server_message::GapReason;
 use crate::shard::Shard;
 use crate::shard::clients::{HalfSent, Phase};
-use crate::shard::sender::{Item, LOOKS_PER_TURN, Plan, SEND_BYTES_MAX};
+use crate::shard::sender::{Item, LOOKS_PER_TURN, Looks, Plan, SEND_BYTES_MAX};
 use crate::shard::table::NONE;
 use crate::types::Priority;
 
@@ -26,6 +26,16 @@ pub(super) enum Next {
     Waits,
     /// It lost critical messages: its connection must go.
     Lost,
+}
+
+/// A walk round the lanes of one connection.
+struct Walk {
+    /// Lanes of each priority that are still to be looked at.
+    left: [u32; 4],
+    /// Lanes that may be looked at in this turn.
+    looks: u32,
+    /// From here on a plan's items may be of news of the priority in hand.
+    news_from: usize,
 }
 
 impl<D: Driver> Shard<D> {
@@ -114,71 +124,106 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Adds what the lanes have, critical first. Of a connection with many lanes a part is looked at in each turn: of each priority as
-    /// many as it has lanes, counted anew whenever all are to be looked at again, so each lane comes.
+    /// Adds what the lanes have, critical first, and of each priority those with news first. Of a connection with many lanes a part is
+    /// looked at in each turn, round after round, so each lane comes.
     fn plan_all_lanes(&mut self, slot: u32, news: u32, plan: &mut Plan, mut room: usize) {
         let links = self.subscriptions.of(slot).links;
         if links <= LOOKS_PER_TURN {
-            let mut left = [u32::MAX; 4];
-            self.plan_lanes(slot, plan, &mut room, &mut left, u32::MAX);
+            let mut walk = Walk { left: [u32::MAX; 4], looks: u32::MAX, news_from: usize::MAX };
+            for priority in Priority::ALL {
+                if !self.plan_ring(slot, priority, plan, &mut room, &mut walk) {
+                    return;
+                }
+            }
             return;
         }
-        let mut left = self.sender.looks.remove(&slot).unwrap_or([links; 4]);
-        for link in self.sender.links_with_news(news) {
-            let priority = self.lanes.lane_of(self.subscriptions.link(link).stream).priority;
-            left[priority as usize] = links;
+        let mut round = self.sender.looks.remove(&slot).unwrap_or(Looks::round(links));
+        let mut walk = Walk { left: round.left, looks: LOOKS_PER_TURN, news_from: 0 };
+        for priority in Priority::ALL {
+            walk.news_from = plan.items.len();
+            if !self.plan_news_of(slot, priority, news, plan, &mut room)
+                || !self.plan_ring(slot, priority, plan, &mut room, &mut walk)
+            {
+                // News of lower priorities are not looked at by themselves any more.
+                round.again |= news != NONE;
+                break;
+            }
         }
-        self.plan_lanes(slot, plan, &mut room, &mut left, LOOKS_PER_TURN);
-        if left.iter().any(|&n| n > 0) && self.clients[slot].is_live() {
+        round.left = walk.left;
+        if !self.clients[slot].is_live() {
+            return;
+        }
+        if round.left == [0; 4] && round.again {
+            round = Looks::round(links);
+        }
+        if round.left != [0; 4] {
             self.clients[slot].flags.must_look = true;
-            self.sender.looks.insert(slot, left);
+            self.sender.looks.insert(slot, round);
         }
     }
 
-    fn plan_lanes(&mut self, slot: u32, plan: &mut Plan, room: &mut usize, left: &mut [u32; 4], mut looks: u32) {
-        for priority in Priority::ALL {
-            let last = self.subscriptions.of(slot).rings[priority as usize];
-            if last == NONE {
-                left[priority as usize] = 0;
-                continue;
+    /// Adds what this turn's news of one priority brought. `false`: not everything fits.
+    fn plan_news_of(&mut self, slot: u32, priority: Priority, last: u32, plan: &mut Plan, room: &mut usize) -> bool {
+        let mut before = last;
+        while before != NONE && self.clients[slot].is_live() {
+            let (link, next) = self.sender.news_behind(before, last);
+            before = next;
+            let is_of_it = self.lanes.lane_of(self.subscriptions.link(link).stream).priority == priority;
+            if is_of_it && !self.plan_lane(slot, link, plan, room) {
+                self.clients[slot].flags.must_look = true;
+                return false;
             }
-            let links = self.subscriptions.of(slot).links;
-            let mut link = self.subscriptions.link(last).next;
-            // What is passed over behind a picked frame is looked at again when that is sent.
-            let mut again = 0;
-            loop {
-                if left[priority as usize] == 0 {
-                    left[priority as usize] = again;
-                    break;
-                }
-                if looks == 0 {
-                    // The next turn goes on here.
-                    self.subscriptions.of_mut(slot).rings[priority as usize] = self.subscriptions.link(link).prev;
-                    return;
-                }
-                (looks, left[priority as usize]) = (looks - 1, left[priority as usize] - 1);
-                self.pace.work.sends.spend(1);
-                if !self.plan_lane(slot, link, plan, room) {
-                    self.clients[slot].flags.must_look = true;
-                    // Lanes of one priority take turns in being first.
-                    if self.subscriptions.of(slot).rings[priority as usize] != NONE {
-                        self.subscriptions.of_mut(slot).rings[priority as usize] = link;
-                        left[priority as usize] = self.subscriptions.of(slot).links;
-                    }
-                    return;
-                }
-                if self.clients[slot].flags.must_look {
-                    again = links;
-                }
-                if link == last {
-                    left[priority as usize] = again;
-                    break;
-                }
-                if !self.clients[slot].is_live() {
-                    return;
-                }
-                link = self.subscriptions.link(link).next;
+        }
+        self.clients[slot].is_live()
+    }
+
+    /// Goes round the lanes of one priority, as far as `looks` go. `false`: nothing more is to be added now.
+    fn plan_ring(&mut self, slot: u32, priority: Priority, plan: &mut Plan, room: &mut usize, walk: &mut Walk) -> bool {
+        let Walk { left, looks, news_from } = walk;
+        let left = &mut left[priority as usize];
+        let last = self.subscriptions.of(slot).rings[priority as usize];
+        if last == NONE {
+            *left = 0;
+            return true;
+        }
+        let links = self.subscriptions.of(slot).links;
+        let mut link = self.subscriptions.link(last).next;
+        // What is passed over behind a picked frame is looked at again when that is sent.
+        let mut again = 0;
+        loop {
+            if *left == 0 {
+                *left = again;
+                return true;
             }
+            if *looks == 0 {
+                // The next turn goes on here.
+                self.subscriptions.of_mut(slot).rings[priority as usize] = self.subscriptions.link(link).prev;
+                return false;
+            }
+            (*looks, *left) = (*looks - 1, *left - 1);
+            self.pace.work.sends.spend(1);
+            // What is new was planned by itself.
+            let is_planned = plan.has_run_from(*news_from, link);
+            if !is_planned && !self.plan_lane(slot, link, plan, room) {
+                self.clients[slot].flags.must_look = true;
+                // Lanes of one priority take turns in being first.
+                if self.subscriptions.of(slot).rings[priority as usize] != NONE {
+                    self.subscriptions.of_mut(slot).rings[priority as usize] = link;
+                    *left = self.subscriptions.of(slot).links;
+                }
+                return false;
+            }
+            if self.clients[slot].flags.must_look {
+                again = links;
+            }
+            if link == last {
+                *left = again;
+                return true;
+            }
+            if !self.clients[slot].is_live() {
+                return false;
+            }
+            link = self.subscriptions.link(link).next;
         }
     }
 

@@ -77,6 +77,9 @@ impl<D: Driver> Shard<D> {
         if !self.clients[slot].flags.may_publish {
             return Err(refuse(subscribe::code::NOT_ALLOWED, "publishing is not allowed on this connection"));
         }
+        if !self.may_publish_to(slot, &publish.topic) {
+            return Err(refuse(subscribe::code::NOT_ALLOWED, "publishing to this topic is not allowed"));
+        }
         let mut scratch = std::mem::take(&mut self.desk.payload);
         scratch.clear();
         let kind = match publish.content.as_plain() {
@@ -93,7 +96,7 @@ impl<D: Driver> Shard<D> {
         let publication = Publication { topic: NO_TOPIC, priority: publish.priority, kind, extras };
         let flow = match opened {
             Ok(topic) => Ok(self.publish(slot, Publication { topic, ..publication }, Inbound::Lent(bytes))),
-            Err(SubscribeError::TooMany | SubscribeError::TooManyTopics) => {
+            Err(SubscribeError::TooMany | SubscribeError::TooManyTopics | SubscribeError::NotAllowed) => {
                 Err(refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made"))
             }
             Err(SubscribeError::Malformed) => Err(refuse(subscribe::code::BAD_TOPIC, "malformed topic name")),

@@ -95,6 +95,7 @@ impl<D: Driver> Shard<D> {
                     budget.spend(7);
                     match Pattern::parse(&topic) {
                         Err(_) => Err(SubscribeError::Malformed),
+                        Ok(pattern) if !self.may_subscribe(slot, &pattern, budget) => Err(SubscribeError::NotAllowed),
                         Ok(pattern) if pattern.is_literal() => {
                             self.subscribe_to_name(slot, &topic, None, &asking).map(drop)
                         }

@@ -28,6 +28,8 @@ pub(super) enum SubscribeError {
     Stopped,
     /// The name or pattern is malformed.
     Malformed,
+    /// The connection may not subscribe to this.
+    NotAllowed,
 }
 
 impl SubscribeError {
@@ -42,6 +44,7 @@ impl SubscribeError {
                 (subscribe::code::TOO_MANY_TOPICS, "no more topics can be made, or not for this connection alone")
             }
             SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
+            SubscribeError::NotAllowed => (subscribe::code::NOT_ALLOWED, "subscribing to this is not allowed"),
             SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name or pattern"),
         };
         Some(ControlError { code, message: message.into(), id: None })

@@ -1,7 +1,9 @@
 //! From accept to the 101: the upgrade request, and who may come in.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use crate::access::{Allowed, Grants};
 use crate::config::{PublishAccess, nanoseconds};
 use crate::driver::Driver;
 use crate::event::{Event, Protocol};
@@ -14,7 +16,7 @@ use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
-use crate::shard::clients::{Moment, Phase};
+use crate::shard::clients::{Handshake, Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
 use crate::shard::turn::subscribe::{Asking, SubscribeError};
@@ -23,30 +25,32 @@ use crate::types::TopicId;
 use crate::usdt;
 
 /// Seconds after which a refused client may try again.
-const RETRY_AFTER_S: u32 = 5;
+pub(super) const RETRY_AFTER_S: u32 = 5;
 
 /// What an upgrade request comes to.
-enum Verdict {
+pub(super) enum Verdict {
     Refused(Refusal),
-    /// The name registry is busy: look at the request again.
-    Busy,
+    /// It is looked at again when this is gone; `None`: when the host has decided.
+    Waits(Option<Cause>),
     Accepted(Box<Accepted>),
 }
 
 /// What was agreed.
-struct Accepted {
+pub(super) struct Accepted {
     response: Vec<u8>,
     protocol: Protocol,
     topics: Vec<(String, TopicId)>,
     path: String,
     may_publish: bool,
+    /// `None`: all but publishing is allowed.
+    grants: Option<Grants>,
     /// permessage-deflate was agreed, with this window for what is sent.
     deflate: Option<u8>,
     echo: bool,
 }
 
 impl<D: Driver> Shard<D> {
-    pub(super) fn on_accepted(&mut self, slot: u32, peer: Option<SocketAddr>) {
+    pub(super) fn on_accepted(&mut self, slot: u32, listener: u16, peer: Option<SocketAddr>) {
         self.clients.open(slot, self.pace.now_ns);
         self.subscriptions.open(slot, Form::Raw);
         self.stats.accepted += 1;
@@ -55,21 +59,20 @@ impl<D: Driver> Shard<D> {
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
-        let goes = if is_within || is_ending { None } else { self.pending.make_room(peer, self.pace.now_ns) };
+        let goes = if is_within || is_ending { None } else { self.admission.pending.make_room(peer, self.pace.now_ns) };
         if is_ending || !is_within && goes.is_none() {
             self.stats.refused += 1;
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
-        for goes in goes.into_iter().chain(self.pending.admit(slot, peer, self.pace.now_ns)) {
+        for goes in goes.into_iter().chain(self.admission.pending.admit(slot, peer, self.pace.now_ns)) {
             self.displace(goes);
         }
         let limits =
             RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
-        let extra = self.clients.extra(slot);
-        extra.scanner = Some(RequestScanner::new(limits));
-        extra.peer = peer;
+        let handshake = Handshake { scanner: RequestScanner::new(limits), request_len: 0, listener, peer };
+        self.clients.extra(slot).handshake = Some(handshake);
         let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
         self.clients.wheel.arm(slot, by);
     }
@@ -92,16 +95,16 @@ impl<D: Driver> Shard<D> {
         let most = self.shared.config.limits.request_bytes_max;
         let extra = self.clients.extra(slot);
         extend_within(&mut extra.inbox, bytes, most);
-        if extra.request_len > 0 {
+        let Some(handshake) = &mut extra.handshake else { return };
+        if handshake.request_len > 0 {
             // Waiting for the registry; what comes meanwhile are the first frames.
             self.check_held_bytes(slot);
             return;
         }
-        let Some(scanner) = &mut extra.scanner else { return };
-        match scanner.scan(&extra.inbox) {
+        match handshake.scanner.scan(&extra.inbox) {
             Ok(None) => self.check_held_bytes(slot),
             Ok(Some(len)) => {
-                extra.request_len = len;
+                handshake.request_len = len;
                 self.try_upgrade(slot);
             }
             Err(error) => {
@@ -114,14 +117,14 @@ impl<D: Driver> Shard<D> {
     /// The request is complete: decides.
     pub(super) fn try_upgrade(&mut self, slot: u32) {
         let extra = self.clients.extra(slot);
+        let Some(Handshake { request_len: len, peer, .. }) = extra.handshake else { return };
         let inbox = std::mem::take(&mut extra.inbox);
-        let (len, peer) = (extra.request_len, extra.peer);
         // A request line may name hundreds of topics.
         self.pace.work.input.spend(32 + (len / 8) as u32);
         match self.judge(slot, &inbox[..len], peer) {
-            Verdict::Busy => {
+            Verdict::Waits(cause) => {
                 self.clients.extra(slot).inbox = inbox;
-                self.hold_input(slot, Some(Cause::Names));
+                self.hold_input(slot, cause);
             }
             Verdict::Refused(refusal) => {
                 self.stats.upgrades_refused += 1;
@@ -132,13 +135,11 @@ impl<D: Driver> Shard<D> {
     }
 
     fn upgrade(&mut self, slot: u32, mut inbox: Vec<u8>, accepted: Accepted) {
-        let Accepted { response, protocol, topics, path, may_publish, deflate, echo } = accepted;
-        self.pending.leave(slot);
+        let Accepted { response, protocol, topics, path, may_publish, grants, deflate, echo } = accepted;
+        self.admission.leave(slot);
         self.release_input(slot);
         let extra = self.clients.extra(slot);
-        let (len, peer) = (extra.request_len, extra.peer.take());
-        extra.scanner = None;
-        extra.request_len = 0;
+        let (len, peer) = extra.handshake.take().map_or((0, None), |h| (h.request_len, h.peer));
         extra.control.extend_from_slice(&response);
         let conn = &mut self.clients[slot];
         conn.phase = Phase::Open;
@@ -148,6 +149,10 @@ impl<D: Driver> Shard<D> {
         conn.flags.is_hosts = protocol == Protocol::Raw && topics.is_empty();
         conn.heard = Moment::at(self.pace.now_ns);
         conn.message = conn.heard;
+        if let Some(grants) = grants {
+            let generation = self.clients[slot].generation;
+            self.admission.granted.give(slot, generation, Arc::new(grants), self.pace.now_ns);
+        }
         // A narrower window than ours is served uncompressed.
         let made = self.subscriptions.of(slot).made;
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
@@ -230,25 +235,20 @@ impl<D: Driver> Shard<D> {
                 "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
             ));
         }
-        let mut topics = Vec::with_capacity(target.topics.len());
-        for topic in &target.topics {
-            if TopicName::check(topic).is_err() {
-                return Verdict::Refused(Refusal::bad_request("malformed topic name"));
-            }
-            match self.open_for_subscriber(slot, topic) {
-                Ok(opened) => topics.push((topic.to_string(), opened)),
-                Err(SubscribeError::Busy) => return Verdict::Busy,
-                Err(_) => {
-                    return Verdict::Refused(Refusal::unavailable("no more topics can be made", RETRY_AFTER_S));
-                }
-            }
-        }
-        let may_publish = match config.access.publish {
-            PublishAccess::Nobody => false,
-            PublishAccess::Everyone => true,
-            PublishAccess::Loopback => {
-                peer.is_some_and(is_loopback) && request.origin().is_none() && !request.is_forwarded()
-            }
+        let grants = match self.ask_host(slot, &request, peer) {
+            Ok(grants) => grants,
+            Err(verdict) => return verdict,
+        };
+        let topics = match self.open_topics(slot, &target, grants.as_ref()) {
+            Ok(topics) => topics,
+            Err(verdict) => return verdict,
+        };
+        let may_publish = match (&grants, config.access.publish) {
+            (Some(grants), _) => match (protocol, target.topics.first()) {
+                (Protocol::Raw, Some(topic)) => grants.publish.has(topic),
+                _ => grants.publish != Allowed::Nothing,
+            },
+            (None, access) => may_publish(access, peer, &request),
         };
         let mut response = Vec::with_capacity(256);
         let extension = deflate.map(|agreement| agreement.to_string());
@@ -263,9 +263,40 @@ impl<D: Driver> Shard<D> {
             topics,
             path: target.path.to_owned(),
             may_publish,
+            grants,
             deflate: deflate.map(|agreement| agreement.server_window_bits),
             echo: target.echo,
         }))
+    }
+
+    /// Opens the topics that a target names.
+    ///
+    /// # Errors
+    /// One is malformed, or not granted, or cannot be opened, or not yet.
+    fn open_topics(
+        &mut self,
+        slot: u32,
+        target: &Target<'_>,
+        grants: Option<&Grants>,
+    ) -> Result<Vec<(String, TopicId)>, Verdict> {
+        let mut topics = Vec::with_capacity(target.topics.len());
+        for topic in &target.topics {
+            if TopicName::check(topic).is_err() {
+                return Err(Verdict::Refused(Refusal::bad_request("malformed topic name")));
+            }
+            if grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
+                return Err(Verdict::Refused(Refusal::forbidden("subscribing to this is not allowed")));
+            }
+            match self.open_for_subscriber(slot, topic) {
+                Ok(opened) => topics.push((topic.to_string(), opened)),
+                Err(SubscribeError::Busy) => return Err(Verdict::Waits(Some(Cause::Names))),
+                Err(_) => {
+                    let refusal = Refusal::unavailable("no more topics can be made", RETRY_AFTER_S);
+                    return Err(Verdict::Refused(refusal));
+                }
+            }
+        }
+        Ok(topics)
     }
 }
 
@@ -283,5 +314,16 @@ fn is_loopback(peer: SocketAddr) -> bool {
     match peer.ip() {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+/// Whether a client may publish where the host is not asked.
+fn may_publish(access: PublishAccess, peer: Option<SocketAddr>, request: &Request<'_>) -> bool {
+    match access {
+        PublishAccess::Nobody => false,
+        PublishAccess::Everyone => true,
+        PublishAccess::Loopback => {
+            peer.is_some_and(is_loopback) && request.origin().is_none() && !request.is_forwarded()
+        }
     }
 }

@@ -1,0 +1,110 @@
+//! What connections may do that may not do everything, and until when.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use crate::access::Grants;
+use crate::config::nanoseconds;
+
+#[derive(Debug)]
+struct Given {
+    grants: Arc<Grants>,
+    /// In the driver's time.
+    expires_ns: Option<u64>,
+}
+
+/// See the module's head. A connection without limits is not here, and costs nothing.
+#[derive(Debug, Default)]
+pub struct Granted {
+    by_slot: HashMap<u32, Given>,
+    /// When grants end: the moment, the slot, the life of the slot. Those of connections that are gone are dropped as they are met.
+    expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
+}
+
+impl Granted {
+    /// A connection may do this from now on.
+    pub fn give(&mut self, slot: u32, generation: u32, grants: Arc<Grants>, now_ns: u64) {
+        let expires_ns = grants.lifetime.map(|lifetime| now_ns.saturating_add(nanoseconds(lifetime)));
+        if let Some(at) = expires_ns {
+            self.expiries.push(Reverse((at, slot, generation)));
+        }
+        self.by_slot.insert(slot, Given { grants, expires_ns });
+        if self.expiries.len() > 2 * self.by_slot.len() + 64 {
+            let by_slot = &self.by_slot;
+            self.expiries.retain(|Reverse((at, slot, _))| by_slot.get(slot).is_some_and(|g| g.expires_ns == Some(*at)));
+        }
+    }
+
+    /// What a connection may do; `None`: everything.
+    #[inline]
+    pub fn of(&self, slot: u32) -> Option<&Grants> {
+        if self.by_slot.is_empty() {
+            // Nobody is asked about: no request pays for it.
+            return None;
+        }
+        self.by_slot.get(&slot).map(|given| &*given.grants)
+    }
+
+    /// The connection is gone.
+    pub fn forget(&mut self, slot: u32) {
+        self.by_slot.remove(&slot);
+    }
+
+    /// A connection, and the life of its slot, whose grants have ended by `now_ns`.
+    pub fn pop_expired(&mut self, now_ns: u64) -> Option<(u32, u32)> {
+        while let Some(&Reverse((at, slot, generation))) = self.expiries.peek() {
+            if at > now_ns {
+                return None;
+            }
+            self.expiries.pop();
+            if self.by_slot.get(&slot).is_some_and(|given| given.expires_ns == Some(at)) {
+                return Some((slot, generation));
+            }
+        }
+        None
+    }
+
+    /// When the next grants end.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.expiries.peek().map(|Reverse((at, ..))| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::access::Allowed;
+
+    fn grants(lifetime_ns: Option<u64>) -> Arc<Grants> {
+        let lifetime = lifetime_ns.map(Duration::from_nanos);
+        Arc::new(Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime })
+    }
+
+    #[test]
+    fn grants_end_in_their_order_and_those_of_who_is_gone_not_at_all() {
+        let mut granted = Granted::default();
+        for (slot, lifetime) in [(1, Some(30)), (2, Some(10)), (3, None), (4, Some(20))] {
+            granted.give(slot, 100 + slot, grants(lifetime), 5);
+        }
+        assert_eq!((granted.due_ns(), granted.pop_expired(14)), (Some(15), None));
+        granted.forget(4);
+        assert_eq!(granted.pop_expired(15), Some((2, 102)));
+        assert_eq!(granted.pop_expired(34), None, "slot 4 is free");
+        assert_eq!((granted.pop_expired(35), granted.due_ns()), (Some((1, 101)), None));
+    }
+
+    #[test]
+    fn what_replaces_grants_has_its_own_end() {
+        let mut granted = Granted::default();
+        granted.give(1, 1, grants(Some(10)), 0);
+        granted.give(1, 1, grants(Some(50)), 0);
+        assert_eq!((granted.pop_expired(10), granted.pop_expired(50)), (None, Some((1, 1))));
+        for life in 0..1_000 {
+            granted.give(1, life, grants(Some(u64::from(life))), 1_000);
+        }
+        assert!(granted.expiries.len() <= 66, "{}", granted.expiries.len());
+    }
+}

@@ -1,0 +1,60 @@
+//! Who comes in: connections before their upgrade, those that the host is asked about, and what those may do that are in.
+//!
+//! Knows slots, addresses, decisions and time. Must never know sockets, frames or subscriptions.
+
+mod asked;
+mod granted;
+mod pending;
+
+pub use asked::Answer;
+use asked::Asked;
+pub use granted::Granted;
+pub use pending::{PENDING_BYTES, PendingUpgrades};
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Admission {
+    /// Connections before their upgrade.
+    pub pending: PendingUpgrades,
+    /// Those that the host is asked about.
+    pub asked: Asked,
+    /// What those may do that may not do everything.
+    pub granted: Granted,
+}
+
+impl Admission {
+    /// Nobody is there, and never more than `pending_max` are before their upgrade.
+    pub fn new(pending_max: usize) -> Self {
+        Self { pending: PendingUpgrades::new(pending_max), asked: Asked::default(), granted: Granted::default() }
+    }
+
+    /// The connection in `slot` is gone.
+    pub fn leave(&mut self, slot: u32) {
+        self.pending.leave(slot);
+        self.asked.forget(slot);
+        self.granted.forget(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::access::{Allowed, Decision, Grants};
+
+    #[test]
+    fn who_is_gone_leaves_nothing() {
+        let mut admission = Admission::new(4);
+        let grants =
+            Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime: Some(Duration::from_secs(1)) };
+        admission.pending.admit(1, None, 0);
+        admission.asked.ask(1);
+        admission.granted.give(1, 7, Arc::new(grants), 0);
+        admission.leave(1);
+        assert!(!admission.asked.answer(1, Decision::Forbidden) && admission.granted.of(1).is_none());
+        assert_eq!(admission.pending.len(), 0);
+        assert_eq!(admission.granted.pop_expired(u64::MAX), None);
+    }
+}
