@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,9 +20,12 @@ use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
 use crate::listen::{Inherited, Listeners, is_dual_stack, listen_all};
+use crate::outlet::{
+    OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
+};
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
-use crate::shard::{Command, Mailbox, ShardStats, Shared};
+use crate::shard::{Command, Mailbox, ShardStats, Shared, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
@@ -124,6 +127,41 @@ pub enum DecideError {
     Send(#[from] SendError),
 }
 
+/// Why there is no outlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutletError {
+    /// No pattern, or too many.
+    #[error("an outlet has from 1 to {OUTLET_PATTERNS_MAX} patterns, not {patterns}")]
+    Patterns {
+        /// How many.
+        patterns: usize,
+    },
+    /// A queue of no length, or too long.
+    #[error("an outlet holds from 1 to {OUTLET_MESSAGES_MAX} messages, not {messages}")]
+    Messages {
+        /// Its length.
+        messages: usize,
+    },
+    /// More bytes than are an outlet's part of the payload pool.
+    #[error("an outlet holds at most {max} bytes, not {bytes} (an eighth of memory.payload_bytes)")]
+    Bytes {
+        /// Asked for.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// There are as many as there may be.
+    #[error("an engine has at most {OUTLETS_MAX} outlets")]
+    TooMany,
+    /// The process has no descriptor left for it.
+    #[error("there is no descriptor left for it")]
+    NoDescriptor,
+    /// It cannot be handed to a shard.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
 /// What the engine has counted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -155,6 +193,8 @@ pub struct Engine {
     plan: MemoryPlan,
     threads: Vec<JoinHandle<()>>,
     events: Option<Events>,
+    /// Outlets that are open.
+    outlets: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Engine {
@@ -223,6 +263,7 @@ impl Engine {
             config,
         });
         let mut engine = Engine {
+            outlets: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
             addresses,
@@ -398,6 +439,34 @@ impl Engine {
             return Err(DecideError::TooManyPatterns { patterns });
         }
         Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
+    }
+
+    /// Opens an outlet: what is published on these topics from soon on comes to the host too. See [`Outlet`].
+    ///
+    /// # Errors
+    /// See [`OutletError`].
+    pub fn outlet(&self, config: OutletConfig) -> Result<Outlet, OutletError> {
+        let OutletConfig { topics, messages_max, bytes_max } = config;
+        let most = self.shared.config.memory.payload_bytes / 8;
+        if topics.is_empty() || topics.len() > OUTLET_PATTERNS_MAX {
+            return Err(OutletError::Patterns { patterns: topics.len() });
+        }
+        if !(1..=OUTLET_MESSAGES_MAX).contains(&messages_max) {
+            return Err(OutletError::Messages { messages: messages_max });
+        }
+        if bytes_max > most {
+            return Err(OutletError::Bytes { bytes: bytes_max, max: most });
+        }
+        let outflow = Outflow::new(messages_max, bytes_max).map_err(|_| OutletError::NoDescriptor)?;
+        let outlet = Outlet::new(Arc::new(outflow), &self.outlets).ok_or(OutletError::TooMany)?;
+        let mailbox = &self.shared.mailboxes[OUTLET_SHARD];
+        if mailbox.is_stopped.load(Relaxed) {
+            return Err(SendError::Stopped.into());
+        }
+        let wanted = Wanted { topics, outflow: outlet.outflow() };
+        mailbox.commands.push(Command::Outlet(Box::new(wanted))).map_err(|_| SendError::WouldBlock)?;
+        self.shared.ring.wake_reader(OUTLET_SHARD);
+        Ok(outlet)
     }
 
     fn command(&self, connection: ConnectionId, command: Command) -> Result<(), SendError> {

@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod listening;
 mod origins;
+mod outlet;
 mod pressure;
 mod protocol;
 mod reference;

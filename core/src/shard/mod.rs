@@ -35,6 +35,7 @@ pub use budget::turn_steps_max;
 #[cfg(feature = "bench")]
 pub use clients::Wheel;
 pub use host::gauges::{FULL, Gauges, are_watched};
+pub use host::outlets::Wanted;
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
 use self::admission::{Admission, PENDING_BYTES};

@@ -67,6 +67,8 @@ pub trait Engine {
     fn take_notes(&self, shard: usize) -> Vec<Note>;
     /// Drops some of a shard's derived logs, unless that shard sleeps.
     fn drop_derived(&self, shard: usize, rng: &mut Rng);
+    /// Messages that came by the host's outlet, and those that found no room there; `None`: it has none.
+    fn by_outlet(&self) -> Option<u64>;
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
     /// Steps of the longest turn, and by how much each budget was overspent at most.

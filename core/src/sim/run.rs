@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::nature::{Fate, KEYS_FEW};
-use super::payload::Stamp;
+use super::payload::{Stamp, TINY};
 use super::settings::{random_config, wall_of};
 use super::truth::{DIRECT, Truth};
 use super::world::World;
@@ -23,9 +23,11 @@ use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
 use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
+use crate::outlet::{OUTLET_SHARD, Outflow, Outlet, OutletMessage};
+use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
-use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Priority};
 
@@ -48,10 +50,39 @@ struct Rig {
 #[derive(Default)]
 struct Host {
     open: Vec<Open>,
+    /// Where it gets everything that the first shard reads, in most runs.
+    outlet: Option<Account>,
     /// Those that it is asked about, and what they say of their fate.
     undecided: Vec<(ConnectionId, String)>,
     /// Messages by client.
     heard: BTreeMap<u32, u64>,
+}
+
+/// What came by an outlet.
+struct Account {
+    outlet: Outlet,
+    /// Messages that came, and the last of each lane.
+    came: u64,
+    last: BTreeMap<(u64, String, Priority), u64>,
+}
+
+impl Account {
+    fn take(&mut self, most: u64) {
+        for _ in 0..most {
+            let Some(OutletMessage { topic, epoch, priority, seq, missed, kind, payload, .. }) = self.outlet.next()
+            else {
+                return;
+            };
+            if &*topic != TINY {
+                let stamp =
+                    Stamp::parse_claim(&payload).unwrap_or_else(|error| panic!("corrupt by the outlet: {error}"));
+                assert_eq!((&*stamp.topic, stamp.priority, stamp.kind()), (&*topic, priority, kind), "{stamp:?}");
+            }
+            let last = self.last.insert((epoch, topic.to_string(), priority), seq).unwrap_or(0);
+            assert_eq!(seq, last + 1 + missed, "{topic} {priority} comes after {last}, and {missed} are missed");
+            self.came += 1;
+        }
+    }
 }
 
 struct Open {
@@ -102,6 +133,18 @@ impl Host {
 }
 
 impl Rig {
+    /// Everything that the first shard reads from now on comes to the host, as far as there is room.
+    fn open_outlet(&self, messages_max: usize, bytes_max: usize) {
+        let outflow = Arc::new(Outflow::new(messages_max, bytes_max).expect("an eventfd"));
+        let topics = vec![Pattern::parse("**").expect("a pattern")];
+        let wanted = Wanted { topics, outflow: outflow.clone() };
+        let pushed = self.shared.mailboxes[OUTLET_SHARD].commands.push(Command::Outlet(Box::new(wanted)));
+        assert!(pushed.is_ok(), "the first command");
+        self.shared.ring.wake_reader(OUTLET_SHARD);
+        let outlet = Outlet::new(outflow, &Arc::default()).expect("the first outlet");
+        self.host.borrow_mut().outlet = Some(Account { outlet, came: 0, last: BTreeMap::new() });
+    }
+
     /// The host decides on some that it is asked about, in any order, at times twice and of those that are gone.
     fn decide(&self, host: &mut Host, rng: &mut Rng, settling: bool) {
         let most = if settling { host.undecided.len() } else { rng.below(4) as usize };
@@ -217,6 +260,9 @@ impl Engine for Rig {
             }
         }
         self.decide(&mut host, rng, settling);
+        if let Some(account) = &mut host.outlet {
+            account.take(if settling { u64::MAX } else { rng.skewed(40) });
+        }
         if settling || host.open.is_empty() {
             return;
         }
@@ -240,6 +286,13 @@ impl Engine for Rig {
             Err(Command::Send { .. }) => *sent -= 1,
             Err(_) => {}
         }
+    }
+
+    fn by_outlet(&self) -> Option<u64> {
+        let mut host = self.host.borrow_mut();
+        let account = host.outlet.as_mut()?;
+        account.take(u64::MAX);
+        Some(account.came + account.outlet.lost())
     }
 
     fn heard(&self, client: u32) -> u64 {
@@ -386,6 +439,9 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         closes: rng.chance(200),
         steps: Cell::default(),
     };
+    if rng.chance(600) {
+        rig.open_outlet(*rng.pick(&[1, 8, 1_000]), *rng.pick(&[1_000, 80_000]));
+    }
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;
     truth.asks_host = shared.config.access.ask_host.is_some();

@@ -463,6 +463,8 @@ impl World {
         let totals = self.engine.totals();
         let messages = truth.messages;
         assert_eq!(totals.messages, (messages, messages), "messages read by the shards");
+        let by_outlet = self.engine.by_outlet();
+        assert!(by_outlet.is_none_or(|count| count == messages), "{by_outlet:?} of {messages} by the outlet");
         assert_eq!(truth.ledger.lost, totals.dropped, "messages lost: in notes, and in the counters");
         for priority in Priority::ALL {
             let p = priority as usize;

@@ -3,11 +3,13 @@
 //! Knows mailboxes. Nothing of the host's runs here.
 
 pub mod gauges;
+pub mod outlets;
 mod shared;
 
 use std::collections::VecDeque;
 
 pub use gauges::Watch;
+pub use outlets::Outlets;
 pub use shared::{Command, Mailbox, ShardStats, Shared};
 
 use crate::event::Event;
@@ -21,6 +23,8 @@ pub struct Host {
     rang: bool,
     /// Topics that somebody asked about.
     pub watch: Watch,
+    /// Where messages go beside the subscribers.
+    pub outlets: Outlets,
 }
 
 impl Host {

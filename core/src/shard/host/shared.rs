@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
+use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::types::{ConnectionId, Kind, TopicId};
 
@@ -99,6 +100,8 @@ pub enum Command {
         /// Close reason, at most 123 bytes.
         reason: String,
     },
+    /// Hand messages of some topics to the host, from now on.
+    Outlet(Box<Wanted>),
     /// Say how the subscribers of a topic stand, from now on.
     Watch {
         /// Which.

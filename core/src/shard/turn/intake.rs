@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::shard::Shard;
 use crate::shard::budget::{RECORDS_LEAST, RECORDS_UNTIL_NS};
+use crate::shard::host::outlets::Named;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
 use crate::shard::topics::NO_LANES;
@@ -61,12 +62,23 @@ impl<D: Driver> Shard<D> {
         }
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
-        let _seq = self.lanes.append_message(lane, policy, head, body);
+        let seq = self.lanes.append_message(lane, policy, head, body);
+        if !self.host.outlets.is_empty() {
+            self.hand_to_outlets(seq, head, body);
+        }
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
-            self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, _seq));
+            self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, seq));
         }
         self.apply_effects();
+    }
+
+    #[cold]
+    fn hand_to_outlets(&mut self, seq: u64, head: &Head, body: &Body<'_>) {
+        let Some(topic) = self.topics.by_id(head.topic) else { return };
+        let named = Named { name: &topic.name, epoch: topic.epoch };
+        let looks = self.host.outlets.hand_over(named, seq, head, body, &self.shared.payloads);
+        self.pace.work.records.spend(2 + looks as u32 / 8);
     }
 
     /// The lane of a topic's first message of this priority.
@@ -122,6 +134,7 @@ impl<D: Driver> Shard<D> {
             self.lose_topic(membership);
         }
         self.is_for_more(index);
+        self.host.outlets.forget(id);
         let Some(topic) = self.topics.remove(index) else { return };
         for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
             self.lanes.remove(lane);

@@ -192,6 +192,7 @@ impl<D: Driver> Shard<D> {
                     }
                 }
                 Command::Decide { connection, decision } => self.on_decision(connection, *decision),
+                Command::Outlet(wanted) => self.host.outlets.add(*wanted),
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
@@ -234,6 +235,9 @@ impl<D: Driver> Shard<D> {
     }
 
     fn flush_host_events(&mut self) {
+        if !self.host.outlets.is_empty() {
+            self.host.outlets.flush();
+        }
         if self.host.flush(&self.shared.mailboxes[self.number as usize]) {
             (self.shared.bell)();
         }

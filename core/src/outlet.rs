@@ -1,0 +1,186 @@
+//! Outlets: what is published on chosen topics, handed to the host in the order of one shard.
+//!
+//! A bridge to another system, or a logger, takes messages here without reading the ring itself. A queue between a shard and the host's
+//! thread, bounded in messages and in bytes: the shard never waits for it. What finds no room is left out, and the next message of its
+//! lane says how many are missing.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::ingest::Payload;
+use crate::proto::topic::Pattern;
+use crate::sys::wake::EventFd;
+use crate::types::{Kind, Priority};
+
+/// Outlets that an engine may have at once.
+pub const OUTLETS_MAX: usize = 8;
+/// The shard whose order outlets have.
+pub(crate) const OUTLET_SHARD: usize = 0;
+/// Messages that an outlet may hold.
+pub const OUTLET_MESSAGES_MAX: usize = 1 << 20;
+/// Patterns that an outlet may have.
+pub const OUTLET_PATTERNS_MAX: usize = 1_024;
+
+/// What an outlet is to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutletConfig {
+    /// Topics, 1 to [`OUTLET_PATTERNS_MAX`] patterns or names. A topic that several match comes once.
+    pub topics: Vec<Pattern>,
+    /// Messages that may wait, 1 to [`OUTLET_MESSAGES_MAX`].
+    pub messages_max: usize,
+    /// Bytes of payloads that may wait. They are the payload pool's: more than an eighth of [`crate::MemoryConfig::payload_bytes`] is
+    /// refused.
+    pub bytes_max: usize,
+}
+
+/// One message.
+#[derive(Debug)]
+pub struct OutletMessage {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The epoch of its numbering.
+    pub epoch: u64,
+    /// The lane.
+    pub priority: Priority,
+    /// Its number.
+    pub seq: u64,
+    /// Messages of the same lane right before it that found no room, or that the shard itself has lost.
+    pub missed: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// When it was published: nanoseconds since 1970.
+    pub time_ns: u64,
+    /// The message, in the engine's memory: drop it soon.
+    pub payload: Payload,
+}
+
+/// The queue between a shard and the host.
+#[derive(Debug)]
+pub(crate) struct Outflow {
+    queue: ArrayQueue<OutletMessage>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    lost: AtomicU64,
+    is_closed: AtomicBool,
+    bell: EventFd,
+}
+
+impl Outflow {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// That of `eventfd`.
+    pub fn new(messages_max: usize, bytes_max: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            queue: ArrayQueue::new(messages_max),
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            lost: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+            bell: EventFd::new()?,
+        })
+    }
+
+    /// Whether a message of so many bytes finds room now. Only the shard adds, so it still does when that is added.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        !self.queue.is_full() && self.bytes.load(Relaxed).saturating_add(bytes) <= self.bytes_max
+    }
+
+    /// Adds a message for which there is room.
+    pub fn push(&self, message: OutletMessage) {
+        self.bytes.fetch_add(message.payload.len(), Relaxed);
+        if let Err(message) = self.queue.push(message) {
+            self.bytes.fetch_sub(message.payload.len(), Relaxed);
+            self.lose();
+        }
+    }
+
+    /// A message found no room.
+    pub fn lose(&self) {
+        self.lost.fetch_add(1, Relaxed);
+    }
+
+    /// There is something new.
+    pub fn ring(&self) {
+        self.bell.signal();
+    }
+
+    /// The host does not take messages any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Relaxed)
+    }
+
+    fn pop(&self) -> Option<OutletMessage> {
+        let message = self.queue.pop()?;
+        self.bytes.fetch_sub(message.payload.len(), Relaxed);
+        Some(message)
+    }
+}
+
+/// The host's end: see the module's head, and [`crate::Engine::outlet`]. Dropping it ends the outlet.
+///
+/// Its descriptor is readable whenever there may be messages: put it into any poll loop, then call [`Outlet::next`] until it gives
+/// `None`.
+#[derive(Debug)]
+pub struct Outlet {
+    outflow: Arc<Outflow>,
+    /// Outlets of the engine that are open, this one included.
+    open: Arc<AtomicUsize>,
+}
+
+impl Outlet {
+    /// `None`: there are as many as there may be.
+    pub(crate) fn new(outflow: Arc<Outflow>, open: &Arc<AtomicUsize>) -> Option<Self> {
+        let more = |count: usize| (count < OUTLETS_MAX).then_some(count + 1);
+        open.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Self { outflow, open: open.clone() })
+    }
+
+    pub(crate) fn outflow(&self) -> Arc<Outflow> {
+        self.outflow.clone()
+    }
+
+    /// The next message, if there is one. Messages of one lane come in the order of their numbers.
+    #[expect(clippy::should_implement_trait, reason = "None means not now, not the end")]
+    pub fn next(&mut self) -> Option<OutletMessage> {
+        if let Some(message) = self.outflow.pop() {
+            return Some(message);
+        }
+        // Silence the bell, then look once more: what comes after rings again.
+        self.outflow.bell.drain();
+        self.outflow.pop()
+    }
+
+    /// Waits up to `timeout` for a message.
+    pub fn wait(&mut self, timeout: Duration) -> Option<OutletMessage> {
+        if let Some(message) = self.next() {
+            return Some(message);
+        }
+        self.outflow.bell.wait(timeout);
+        self.next()
+    }
+
+    /// Messages that found no room so far.
+    pub fn lost(&self) -> u64 {
+        self.outflow.lost.load(Relaxed)
+    }
+}
+
+impl AsFd for Outlet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.outflow.bell.as_fd()
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.outflow.is_closed.store(true, Relaxed);
+        // What waits is the payload pool's. What comes meanwhile goes with the shard's end of the queue.
+        while self.outflow.pop().is_some() {}
+        self.open.fetch_sub(1, Relaxed);
+    }
+}

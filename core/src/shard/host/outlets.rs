@@ -1,0 +1,200 @@
+//! The shard's end of outlets: which topics each is for, and which message of a lane it was given last.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::ingest::{Body, Head, PayloadPool};
+use crate::outlet::{OUTLETS_MAX, Outflow, OutletMessage};
+use crate::proto::topic::Pattern;
+use crate::types::{Priority, TopicId};
+
+/// An outlet that the host has asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its topics.
+    pub topics: Vec<Pattern>,
+    /// The queue.
+    pub outflow: Arc<Outflow>,
+}
+
+#[derive(Debug)]
+struct Open {
+    wanted: Wanted,
+    /// Of topics that had a message: of each lane that had one, the last that was handed over; `None` where it is not for
+    /// this outlet.
+    topics: HashMap<TopicId, Option<[Option<u64>; Priority::ALL.len()]>>,
+    rang: bool,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub struct Outlets {
+    open: Vec<Open>,
+}
+
+/// A topic, as outlets see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// The epoch of its numbering.
+    pub epoch: u64,
+}
+
+impl Outlets {
+    /// True if there are none: nothing is to be done for a message.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// One more, for what is read from now on. Beyond [`OUTLETS_MAX`] it is dropped: the engine allows no more.
+    pub fn add(&mut self, wanted: Wanted) {
+        self.open.retain(|open| !open.wanted.outflow.is_closed());
+        if self.open.len() < OUTLETS_MAX {
+            self.open.push(Open { wanted, topics: HashMap::new(), rang: false });
+        }
+    }
+
+    /// A message was read. Returns how many patterns were looked at.
+    pub fn hand_over(
+        &mut self,
+        topic: Named<'_>,
+        seq: u64,
+        head: &Head,
+        body: &Body<'_>,
+        payloads: &PayloadPool,
+    ) -> usize {
+        let mut looks = 0;
+        for open in &mut self.open {
+            let Open { wanted, topics, rang } = open;
+            let lasts = topics.entry(head.topic).or_insert_with(|| {
+                looks += wanted.topics.len();
+                wanted.topics.iter().any(|pattern| pattern.matches(topic.name)).then_some([None; 4])
+            });
+            let Some(lasts) = lasts else { continue };
+            let last = &mut lasts[head.priority as usize];
+            // The first that this outlet sees of the lane: what was before it is not missing.
+            let before = *last.get_or_insert(seq - 1);
+            let bytes = body.bytes();
+            let payload = match body {
+                _ if !wanted.outflow.has_room(bytes.len()) => None,
+                Body::Shared(payload) => Some((*payload).clone()),
+                Body::Inline(bytes) => payloads.copy_from(bytes),
+            };
+            let Some(payload) = payload else {
+                wanted.outflow.lose();
+                continue;
+            };
+            wanted.outflow.push(OutletMessage {
+                topic: topic.name.clone(),
+                epoch: topic.epoch,
+                priority: head.priority,
+                seq,
+                missed: seq - 1 - before,
+                kind: head.payload_kind,
+                time_ns: head.time_ns,
+                payload,
+            });
+            *last = Some(seq);
+            *rang = true;
+        }
+        looks
+    }
+
+    /// A topic is gone.
+    pub fn forget(&mut self, topic: TopicId) {
+        self.open.iter_mut().for_each(|open| _ = open.topics.remove(&topic));
+    }
+
+    /// Rings where there is something new, and forgets outlets that the host has dropped.
+    pub fn flush(&mut self) {
+        self.open.retain(|open| !open.wanted.outflow.is_closed());
+        for open in &mut self.open {
+            if std::mem::take(&mut open.rang) {
+                open.wanted.outflow.ring();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outlet::Outlet;
+    use crate::types::Kind;
+
+    struct Rig {
+        outlets: Outlets,
+        outlet: Outlet,
+        payloads: PayloadPool,
+    }
+
+    impl Rig {
+        fn new(patterns: &[&str], messages_max: usize, bytes_max: usize) -> Self {
+            let outflow = Arc::new(Outflow::new(messages_max, bytes_max).expect("an eventfd"));
+            let topics = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect();
+            let mut outlets = Outlets::default();
+            outlets.add(Wanted { topics, outflow: outflow.clone() });
+            Rig {
+                outlets,
+                outlet: Outlet::new(outflow, &Arc::default()).expect("the first"),
+                payloads: PayloadPool::new(1 << 20),
+            }
+        }
+
+        fn says(&mut self, id: u32, name: &str, priority: Priority, seq: u64, bytes: usize) {
+            let head = Head::message(TopicId(id), priority, Kind::Text);
+            let named = Named { name: &name.into(), epoch: 5 };
+            self.outlets.hand_over(named, seq, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
+        }
+
+        /// Number, and how many are missing before it.
+        fn heard(&mut self) -> Vec<(u64, u64)> {
+            std::iter::from_fn(|| self.outlet.next()).map(|m| (m.seq, m.missed)).collect()
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_missing_before_the_next_of_its_lane() {
+        let mut rig = Rig::new(&["a/*"], 2, 1_000);
+        for seq in 7..=11 {
+            rig.says(1, "a/b", Priority::Normal, seq, 10);
+        }
+        rig.says(1, "a/b", Priority::High, 1, 10);
+        rig.says(2, "other", Priority::Normal, 1, 10);
+        assert_eq!((rig.heard(), rig.outlet.lost()), (vec![(7, 0), (8, 0)], 4));
+        rig.says(1, "a/b", Priority::Normal, 12, 10);
+        // The ring has passed the shard over for 13 and 14.
+        rig.says(1, "a/b", Priority::Normal, 15, 10);
+        assert_eq!(rig.heard(), [(12, 3), (15, 2)]);
+        rig.says(1, "a/b", Priority::High, 2, 10);
+        assert_eq!(rig.heard(), [(2, 1)]);
+    }
+
+    #[test]
+    fn bytes_have_a_limit_and_come_back_when_they_are_taken() {
+        let mut rig = Rig::new(&["a"], 100, 100);
+        rig.says(1, "a", Priority::Low, 1, 100);
+        rig.says(1, "a", Priority::Low, 2, 1);
+        assert_eq!((rig.heard(), rig.outlet.lost()), (vec![(1, 0)], 1));
+        rig.says(1, "a", Priority::Low, 3, 101);
+        rig.says(1, "a", Priority::Low, 4, 100);
+        assert_eq!((rig.heard(), rig.outlet.lost()), (vec![(4, 2)], 2));
+        assert_eq!(rig.payloads.used_bytes(), 0);
+    }
+
+    #[test]
+    fn an_outlet_that_is_dropped_ends() {
+        let mut rig = Rig::new(&["**"], 4, 1_000);
+        rig.says(1, "a", Priority::Low, 1, 1);
+        rig.outlets.forget(TopicId(1));
+        let Rig { mut outlets, outlet, payloads } = rig;
+        outlets.flush();
+        assert!(!outlets.is_empty());
+        drop(outlet);
+        outlets.flush();
+        assert!(outlets.is_empty());
+        assert_eq!(payloads.used_bytes(), 0);
+    }
+}
