@@ -324,17 +324,16 @@ Examples:
   fanwire sub ws://127.0.0.1:9001 'rover/*/alarm' --json     # beside it
 
 Topics, for N = 1, 2, 3: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz),
-rover/N/battery (1 Hz), rover/N/heartbeat (critical, 2 Hz), rover/N/alarm (critical and less). Where a
-usual port is taken, the next free one is. The page's slow link goes through the port after the
-engine's.")]
+rover/N/battery (1 Hz), rover/N/heartbeat (critical, 2 Hz), rover/N/alarm (critical and less). The
+page's slow link goes through the port after the engine's.")]
 pub struct DemoArgs {
-    /// Address of the engine
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
-    pub listen: SocketAddr,
+    /// Address of the engine [default: 127.0.0.1:9001, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
 
-    /// Address of the page
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub http: SocketAddr,
+    /// Address of the page [default: 127.0.0.1:8080, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
 
     /// Seed of the simulation
     #[arg(long, value_name = "N", default_value_t = 1)]

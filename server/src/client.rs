@@ -51,9 +51,9 @@ impl Closed {
 }
 
 impl Closed {
-    /// True for 1000 and 1001: the server meant it.
+    /// True for 1000, 1001 and 1012: the server meant it.
     pub fn is_orderly(&self) -> bool {
-        matches!(self.code, 1000 | 1001)
+        matches!(self.code, 1000 | 1001 | 1012)
     }
 }
 

@@ -14,10 +14,12 @@ pub enum Exit {
     Data = 65,
     /// The input cannot be opened (`EX_NOINPUT`).
     NoInput = 66,
-    /// Nobody to talk to: cannot connect, cannot serve the page (`EX_UNAVAILABLE`).
+    /// Nobody to talk to: cannot connect (`EX_UNAVAILABLE`).
     Unavailable = 69,
     /// Our own bug (`EX_SOFTWARE`).
     Software = 70,
+    /// An address to listen on cannot be had (`EX_OSERR`).
+    Address = 71,
     /// Reading or writing failed half-way (`EX_IOERR`).
     Io = 74,
     /// The other side does not speak the protocol (`EX_PROTOCOL`).
@@ -78,13 +80,14 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Exit; 10] = [
+    const ALL: [Exit; 11] = [
         Exit::Failed,
         Exit::Usage,
         Exit::Data,
         Exit::NoInput,
         Exit::Unavailable,
         Exit::Software,
+        Exit::Address,
         Exit::Io,
         Exit::Protocol,
         Exit::Permission,

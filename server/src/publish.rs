@@ -49,13 +49,15 @@ pub fn run(args: &PubArgs) -> Outcome {
         Err(failure) => return Err(failure),
     };
     let published = uplink.finish()?;
-    tracing::info!("published {} messages, {} bytes", grouped(published.messages), grouped(published.bytes));
+    if published.refused == 0 {
+        tracing::info!("published {} messages, {} bytes", grouped(published.messages), grouped(published.bytes));
+    } else {
+        let taken = published.messages.saturating_sub(published.refused);
+        tracing::info!("published {} of {} messages", grouped(taken), grouped(published.messages));
+    }
     match wrong {
         Some(failure) => Err(failure),
-        None if published.refused > 0 => Err(Failure::message(
-            Exit::Failed,
-            format!("the server refused {} of {} messages", published.refused, published.messages),
-        )),
+        None if published.refused > 0 => Err(Failure::message(Exit::Failed, published.refusals())),
         None if !is_whole => {
             tracing::warn!("{}: stopped before the end of the input", stop.name());
             Ok(ExitCode::from(stop.exit_code()))

@@ -66,8 +66,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             interrupted(&stop)?;
             let Some(published) = finished.transpose()? else { return Ok(ExitCode::SUCCESS) };
             if published.refused > 0 {
-                let text = format!("the server refused {} of {} messages", published.refused, published.messages);
-                return Err(Failure::message(Exit::Failed, text));
+                return Err(Failure::message(Exit::Failed, published.refusals()));
             }
         }
         (None, Some(address)) => {

@@ -59,6 +59,7 @@ pub struct Uplink {
     published: u64,
     payload_bytes: u64,
     refused: u64,
+    is_forbidden: bool,
     /// Attempts to connect again since the server last confirmed anything.
     attempt: u32,
 }
@@ -72,6 +73,19 @@ pub struct Published {
     pub bytes: u64,
     /// Messages that the server refused.
     pub refused: u64,
+    /// One of them because publishing is not allowed.
+    pub is_forbidden: bool,
+}
+
+impl Published {
+    /// What is said where messages were refused.
+    pub fn refusals(&self) -> String {
+        let hint = match self.is_forbidden {
+            true => "; it allows publishing with --publish loopback (from its own machine) or --publish everyone",
+            false => "",
+        };
+        format!("the server refused {} of {} messages{hint}", self.refused, self.messages)
+    }
 }
 
 /// What the server said, as far as it matters.
@@ -101,6 +115,7 @@ impl Uplink {
             published,
             payload_bytes,
             refused,
+            is_forbidden: false,
             attempt,
         };
         Ok(Some(uplink))
@@ -200,8 +215,8 @@ impl Uplink {
             let broken = match heard {
                 None => "the end was not confirmed".to_owned(),
                 Some(Heard::Closed(closed)) if closed.code == CloseCode::NORMAL.to_u16() => {
-                    let Uplink { published, payload_bytes, refused, .. } = self;
-                    return Ok(Published { messages: published, bytes: payload_bytes, refused });
+                    let Uplink { published, payload_bytes, refused, is_forbidden, .. } = self;
+                    return Ok(Published { messages: published, bytes: payload_bytes, refused, is_forbidden });
                 }
                 Some(Heard::Closed(closed)) => {
                     if !retry::is_passing(&closed) {
@@ -306,6 +321,7 @@ impl Uplink {
                     if self.window.is_some() && feed::is_passing(&error.code) {
                         return Some(Heard::NotNow(text));
                     }
+                    self.is_forbidden |= error.code == fanwire::proto::subscribe::code::NOT_ALLOWED;
                     self.on_refused(line, &text);
                 }
                 _ => {}

@@ -8,7 +8,7 @@ mod rover;
 mod slow_link;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use fanwire::Engine;
@@ -19,6 +19,10 @@ use crate::engine;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::signals::StopRequests;
 
+/// Where the engine listens, if nobody says otherwise and the port is free.
+const ENGINE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+/// Where the page is, likewise.
+const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Ports tried, the usual one included, before it gives up.
 const PORTS_TRIED: u16 = 50;
 
@@ -31,9 +35,16 @@ const UNSENT_BYTES_MAX: usize = 4 << 10;
 /// As [`engine::start`], or where no port is free.
 pub fn run(args: &DemoArgs) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let page = bind_near(args.http).or_exit(Exit::Unavailable, || format!("cannot serve the page on {}", args.http))?;
+    let (page, http) = match args.http {
+        Some(address) => (TcpListener::bind(address), address),
+        None => (bind_near(PAGE), PAGE),
+    };
+    let page = page.or_exit(Exit::Address, || format!("cannot serve the page on {http}"))?;
     let page_address = page.local_addr().or_exit(Exit::Unavailable, || "cannot serve the page".into())?;
-    let listen = free_near(args.listen).or_exit(Exit::Unavailable, || format!("cannot listen on {}", args.listen))?;
+    let listen = match args.listen {
+        Some(address) => address,
+        None => free_near(ENGINE).or_exit(Exit::Address, || format!("cannot listen on {ENGINE}"))?,
+    };
     let mut config = engine::config(&args.engine, vec![listen])?;
     config.topics.extend(fleet::topic_settings());
     config.limits.unsent_bytes_max = config.limits.unsent_bytes_max.min(UNSENT_BYTES_MAX);
@@ -41,7 +52,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let Some(address) = engine.local_addrs().first().copied() else {
         return Err(Failure::message(Exit::Software, "the engine listens nowhere"));
     };
-    let slow = bind_near(after(address)).or_exit(Exit::Unavailable, || "no port is free for the slow link".into())?;
+    let slow = bind_near(after(address)).or_exit(Exit::Address, || "no port is free for the slow link".into())?;
     let slow_port = slow.local_addr().or_exit(Exit::Unavailable, || "cannot serve the slow link".into())?.port();
     slow_link::serve(slow, address).or_exit(Exit::Software, || "cannot start the slow link's thread".into())?;
     http::serve(page, site(&engine, address, slow_port))
