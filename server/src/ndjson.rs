@@ -69,6 +69,9 @@ impl From<PriorityName> for fanwire::Priority {
 /// What is wrong, and in which column (counted from 1).
 pub fn parse(line: &[u8]) -> Result<Record<'_>, String> {
     serde_json::from_slice(line).map_err(|error| {
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return "is not a JSON object".to_owned();
+        }
         let text = error.to_string();
         // serde_json counts lines within what it was given, which is always one.
         match text.rsplit_once(" at line ") {
@@ -314,7 +317,8 @@ mod tests {
             (r#"{"topic":"a","t_us":-1,"data":1}"#, "invalid value"),
             (r#"{"topic":"a","data":1"#, "column"),
             (r#"{"topic":"a","data":1,"priority":"urgent"}"#, "unknown variant"),
-            ("hello", "column"),
+            ("hello", "is not a JSON object"),
+            (r#"["a"]"#, "is not a JSON object"),
             (r#"{"data":{"a":1,}}"#, "key must be a string"),
         ] {
             let error = parse(line.as_bytes()).unwrap_err();
