@@ -29,6 +29,15 @@ pub struct Publication {
     pub extras: Extras,
 }
 
+/// A topic that could not be made yet, for a message to it.
+#[derive(Debug)]
+pub struct Unopened {
+    /// Its name.
+    pub name: Box<str>,
+    /// The `id` of the request, for the answer if it cannot be made at all.
+    pub id: Option<Box<[u8]>>,
+}
+
 /// What waits before more of its client's input is looked at.
 #[derive(Debug)]
 pub enum Held {
@@ -41,8 +50,8 @@ pub enum Held {
     },
     /// A message that has no room in the ring.
     Publish(Publication, Payload),
-    /// A message for a topic of this name, which could not be made yet.
-    Open(Box<str>, Publication, Payload),
+    /// A message for a topic that could not be made yet.
+    Open(Box<Unopened>, Publication, Payload),
     /// A request that is done in part.
     Request(Box<Request>),
 }
@@ -62,7 +71,7 @@ impl Held {
     pub fn bytes(&self) -> usize {
         match self {
             Held::Request(request) => request.bytes,
-            Held::Open(name, ..) => name.len(),
+            Held::Open(topic, ..) => topic.name.len() + topic.id.as_ref().map_or(0, |id| id.len()),
             Held::Message { .. } | Held::Publish(..) => 0,
         }
     }

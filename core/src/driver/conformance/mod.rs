@@ -232,6 +232,7 @@ macro_rules! prove {
             gathered_short_sends_deliver_byte_for_byte,
             writable_is_reported_once_for_each_request,
             room_made_before_the_request_is_not_missed,
+            a_peer_that_has_ended_and_takes_nothing_keeps_nobody_busy,
             a_thousand_connections_are_served,
             every_close_is_seen_by_the_peer,
             dropping_the_driver_closes_everything,

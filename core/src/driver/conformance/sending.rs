@@ -1,6 +1,7 @@
 //! Sending: every byte once, in order, however it is cut.
 
 use std::io::{IoSlice, Read};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::thread;
 
@@ -133,4 +134,31 @@ pub fn room_made_before_the_request_is_not_missed<M: Make>() {
         }
         rig.wait_writable(slot);
     }
+}
+
+/// The peer has ended, takes nothing, and nobody hears of it, for receiving is paused: that keeps nobody busy, and room is told of.
+pub fn a_peer_that_has_ended_and_takes_nothing_keeps_nobody_busy<M: Make>() {
+    let mut rig = Rig::new::<M>(&limits(4));
+    let (mut client, slot) = rig.connect();
+    rig.driver.pause_recv(slot);
+    fill(&mut rig, slot);
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.settle();
+    rig.writable.clear();
+    // As a shard does: it sends, and where nothing is taken it waits for room.
+    let mut told = 0;
+    for _ in 0..100 {
+        if rig.send(slot, b"more") == Sent::Blocked {
+            rig.driver.want_writable(slot);
+        }
+        rig.turn_for(Wait::No);
+        told += std::mem::take(&mut rig.writable).len();
+    }
+    assert!(told <= 2, "told of room {told} times, and there was none");
+    rig.driver.want_writable(slot);
+    let reader = thread::spawn(move || client.read_to_end(&mut Vec::new()));
+    rig.turn_until("room", |rig| rig.writable.contains(&slot));
+    rig.driver.close(slot);
+    rig.turn_for(Wait::No);
+    assert!(reader.join().unwrap().is_ok_and(|bytes| bytes > 0));
 }

@@ -9,6 +9,7 @@
 //! Knows descriptors, slots and readiness; must never know frames, topics or policies.
 //! Unsafe code is in the files that make entries; its contract is in [`ring`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::num::NonZeroU16;
@@ -92,6 +93,9 @@ pub struct UringDriver {
     waker: Arc<EventWaker>,
     waker_armed: bool,
     woken: bool,
+    /// Connections that wait for room, whose peer has ended: such a poll ends at once, so it is made again only now and then. When, the
+    /// slot, its generation.
+    polled_late: VecDeque<(u64, u32, u32)>,
     listeners: Vec<Listener>,
     gate: Gate,
     /// By slot, as far as slots were ever used.
@@ -202,6 +206,7 @@ impl UringDriver {
             waker: Arc::new(EventWaker::new()?),
             waker_armed: false,
             woken: false,
+            polled_late: VecDeque::new(),
             listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true, armed: false }).collect(),
             gate: Gate::new(limits.slots),
             connections: Vec::with_capacity(limits.slots as usize),
@@ -234,11 +239,34 @@ impl UringDriver {
             || (self.gate.room(self.free.in_use(), self.now_ns) > 0 && self.listeners.iter().any(|l| l.ready))
     }
 
+    /// Asks the kernel to tell of room to send.
+    fn poll_for_room(&mut self, slot: u32) {
+        self.connections[slot as usize].room_armed = true;
+        // The kernel looks at the socket's state when it takes the poll: no edge can be missed.
+        let poll = opcode::PollAdd::new(Fixed(slot), libc::POLLOUT as u32).build();
+        self.push_for(slot, Op::Room, poll);
+    }
+
+    /// Asks again for those whose poll ended without room.
+    fn poll_again(&mut self) {
+        while let Some(&(due_ns, slot, generation)) = self.polled_late.front()
+            && due_ns <= self.now_ns
+        {
+            self.polled_late.pop_front();
+            let connection = &self.connections[slot as usize];
+            let is_waiting = connection.state == State::Open && connection.outlet == Outlet::Waiting;
+            if is_waiting && connection.generation == generation && !connection.room_armed {
+                self.poll_for_room(slot);
+            }
+        }
+    }
+
     fn timeout_ns(&self, wait: Wait) -> u64 {
         match wait {
             Wait::Until(deadline_ns) if !self.has_work() => {
                 let retry_ns = self.gate.retry_at_ns(self.now_ns).unwrap_or(u64::MAX);
-                deadline_ns.min(retry_ns).saturating_sub(self.now_ns)
+                let again_ns = self.polled_late.front().map_or(u64::MAX, |&(due_ns, ..)| due_ns);
+                deadline_ns.min(retry_ns).min(again_ns).saturating_sub(self.now_ns)
             }
             _ => 0,
         }
@@ -258,6 +286,9 @@ impl UringDriver {
         }
     }
 }
+
+/// How soon to poll again for room to send to a peer that sends no more.
+const POLL_AGAIN_NS: u64 = 50_000_000;
 
 const AGAIN: i32 = -libc::EAGAIN;
 const INTERRUPTED: i32 = -libc::EINTR;
@@ -313,6 +344,7 @@ impl Driver for UringDriver {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         self.now_ns = monotonic_ns();
+        self.poll_again();
         self.arm();
         let timeout_ns = self.timeout_ns(wait);
         self.ring.wait(Some(timeout_ns));
@@ -367,10 +399,7 @@ impl Driver for UringDriver {
             return;
         }
         connection.outlet = Outlet::Waiting;
-        connection.room_armed = true;
-        // The kernel looks at the socket's state when it takes the poll: no edge can be missed.
-        let poll = opcode::PollAdd::new(Fixed(slot.0), libc::POLLOUT as u32).build();
-        self.push_for(slot.0, Op::Room, poll);
+        self.poll_for_room(slot.0);
     }
 
     fn pause_recv(&mut self, slot: Slot) {

@@ -11,9 +11,11 @@ use io_uring::types::{Fd, Fixed};
 use super::batch::NO_ANSWER;
 use super::ring::{Completion, REAP};
 use super::token::{GENERATIONS, Op, Token};
-use super::{Outlet, State, UringDriver};
+use super::{Outlet, POLL_AGAIN_NS, State, UringDriver};
 
 const WATCHED: i32 = (libc::POLLIN | libc::POLLRDHUP) as i32;
+/// Room to send, or an error that the next send learns.
+const ROOM: i32 = (libc::POLLOUT | libc::POLLHUP | libc::POLLERR) as i32;
 const HANGUP: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 
 impl UringDriver {
@@ -93,7 +95,11 @@ impl UringDriver {
             }
             Op::Room => {
                 connection.room_armed = false;
-                if is_open && connection.outlet == Outlet::Waiting {
+                // The kernel tells of the peer's end whatever is asked for, at once and always: that is no room.
+                let is_end_alone = result > 0 && result & ROOM == 0;
+                if is_open && connection.outlet == Outlet::Waiting && is_end_alone {
+                    self.polled_late.push_back((self.now_ns + POLL_AGAIN_NS, slot, connection.generation));
+                } else if is_open && connection.outlet == Outlet::Waiting {
                     connection.outlet = Outlet::Due;
                     self.writable.push(slot);
                 }

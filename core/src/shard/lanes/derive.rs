@@ -156,7 +156,7 @@ impl Lanes {
             self.trace.on_paused(id, self.streams[id].log.next_seq());
             return true;
         }
-        let is_alone = self.rank.derived.largest(Priority::Critical).is_none_or(|other| other == id);
+        let is_alone = self.rank.derived.largest(Priority::Low).is_none_or(|other| other == id);
         if stream.log.segments() == 0 && is_alone {
             return false;
         }

@@ -5,8 +5,10 @@ use super::{Effect, Form, Lanes, Rank, Stream};
 use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
 
-/// Derived logs looked at for one to give up, at most.
-const LOOKS_FOR_DERIVED: u32 = 4;
+/// Derived logs looked at for one to give up, at most: all that one lane may have, and some more.
+const LOOKS_FOR_DERIVED: usize = super::form::FORMS + 4;
+/// Nobody loses anything where a derived log is given up, so that goes by their order alone.
+const ANY: Priority = Priority::Low;
 /// A derived log to which nothing has been added for so long is idle.
 const IDLE_NS: u64 = 1_000_000_000;
 /// Derived logs that were asleep take old messages from others up to this part of the pool.
@@ -116,7 +118,7 @@ impl Lanes {
     fn give_up_derived(&mut self, id: u32, must_be_idle: bool) -> bool {
         let own_lane = self.streams[id].lane;
         for _ in 0..LOOKS_FOR_DERIVED {
-            let Some(victim) = self.rank.derived.largest(Priority::Critical) else { return false };
+            let Some(victim) = self.rank.derived.largest(ANY) else { return false };
             let stream = &self.streams[victim];
             let is_idle =
                 stream.open.is_none() && (self.now_ns.saturating_sub(stream.filled_ns) >= IDLE_NS || stream.is_read());
@@ -125,9 +127,8 @@ impl Lanes {
                 return true;
             }
             // Behind the others.
-            let priority = self.lane_of(victim).priority;
             self.rank.derived.remove(victim);
-            self.rank.derived.set(victim, priority, 1);
+            self.rank.derived.set(victim, ANY, 1);
         }
         false
     }
@@ -239,7 +240,7 @@ impl Rank {
         let of = |bytes: usize| if may_forget { bytes } else { 0 };
         self.blocks.set(id, priority, of(stream.log.charged_bytes()));
         if stream.form != Form::Raw {
-            self.derived.set(id, priority, stream.log.segments().min(1));
+            self.derived.set(id, ANY, stream.log.segments().min(1));
         }
         for referrer in [Referrer::Source, Referrer::Derived] {
             let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };

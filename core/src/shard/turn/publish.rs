@@ -5,13 +5,13 @@ use crate::event::Event;
 use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
 use crate::proto::close::CloseCode;
 use crate::proto::subscribe::{self, ControlError, Publish};
-use crate::shard::Shard;
 use crate::shard::clients::NO_TOPIC;
 use crate::shard::lanes::FLAG_SENDER_EXCLUDED;
-use crate::shard::request::{Extras, Held, Publication};
+use crate::shard::request::{Extras, Held, Publication, Unopened};
 use crate::shard::turn::receive::{Flow, Inbound};
 use crate::shard::turn::subscribe::SubscribeError;
 use crate::shard::waiters::Cause;
+use crate::shard::{Shard, dialect};
 use crate::types::{Kind, Priority};
 
 /// Scratch memory for decoded payloads, kept from message to message.
@@ -96,18 +96,18 @@ impl<D: Driver> Shard<D> {
         let publication = Publication { topic: NO_TOPIC, priority: publish.priority, kind, extras };
         let flow = match opened {
             Ok(topic) => Ok(self.publish(slot, Publication { topic, ..publication }, Inbound::Lent(bytes))),
-            Err(SubscribeError::TooMany | SubscribeError::TooManyTopics | SubscribeError::NotAllowed) => {
-                Err(refuse(subscribe::code::TOO_MANY_TOPICS, "no more topics can be made"))
-            }
-            Err(SubscribeError::Malformed) => Err(refuse(subscribe::code::BAD_TOPIC, "malformed topic name")),
-            Err(SubscribeError::Stopped) => Err(refuse(subscribe::code::STOPPED, "the server is shutting down")),
-            Err(SubscribeError::Busy | SubscribeError::Later) => Ok(match self.keep(slot, bytes) {
-                Some(payload) => {
-                    let held = Held::Open(publish.topic.as_ref().into(), publication, payload);
-                    self.hold(slot, held, Some(Cause::Names))
-                }
-                None => Flow::Stop,
-            }),
+            Err(error) => match refusal_of_topic(error) {
+                Some((code, message)) => Err(refuse(code, message)),
+                None => Ok(match self.keep(slot, bytes) {
+                    Some(payload) => {
+                        let id = publish.id.map(|id| id.as_bytes().into());
+                        let topic = Box::new(Unopened { name: publish.topic.as_ref().into(), id });
+                        let held = Held::Open(topic, publication, payload);
+                        self.hold(slot, held, Some(Cause::Names))
+                    }
+                    None => Flow::Stop,
+                }),
+            },
         };
         if scratch.capacity() <= PAYLOAD_KEPT {
             self.desk.payload = scratch;
@@ -145,18 +145,20 @@ impl<D: Driver> Shard<D> {
     pub(super) fn publish_to_name(
         &mut self,
         slot: u32,
-        name: Box<str>,
+        topic: Box<Unopened>,
         publication: Publication,
         payload: Payload,
     ) -> Flow {
-        match self.open_for_publisher(&name) {
-            Ok(topic) => self.publish(slot, Publication { topic, ..publication }, Inbound::Own(payload)),
-            Err(SubscribeError::Busy) => self.hold(slot, Held::Open(name, publication, payload), Some(Cause::Names)),
-            Err(_) => {
-                self.mark_close(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), "no more topics can be made");
-                Flow::Stop
-            }
-        }
+        let error = match self.open_for_publisher(&topic.name) {
+            Ok(id) => return self.publish(slot, Publication { topic: id, ..publication }, Inbound::Own(payload)),
+            Err(error) => error,
+        };
+        let Some((code, message)) = refusal_of_topic(error) else {
+            return self.hold(slot, Held::Open(topic, publication, payload), Some(Cause::Names));
+        };
+        let id = topic.id.as_deref().and_then(|raw| dialect::id_of(self.clients[slot].protocol, raw));
+        self.refuse_request(slot, &ControlError { code, message: message.into(), id });
+        if self.clients[slot].is_live() { Flow::Go } else { Flow::Stop }
     }
 
     /// Publishes what has waited.
@@ -253,4 +255,16 @@ impl<D: Driver> Shard<D> {
         }
         payload
     }
+}
+
+/// What a client is told whose message's topic cannot be opened; `None`: nothing, for it is tried again.
+fn refusal_of_topic(error: SubscribeError) -> Option<(&'static str, &'static str)> {
+    Some(match error {
+        SubscribeError::TooMany | SubscribeError::TooManyTopics | SubscribeError::NotAllowed => {
+            (subscribe::code::TOO_MANY_TOPICS, "no more topics can be made")
+        }
+        SubscribeError::Malformed => (subscribe::code::BAD_TOPIC, "malformed topic name"),
+        SubscribeError::Stopped => (subscribe::code::STOPPED, "the server is shutting down"),
+        SubscribeError::Busy | SubscribeError::Later => return None,
+    })
 }

@@ -315,7 +315,7 @@ impl<D: Driver> Shard<D> {
             let flow = match held {
                 Held::Message { kind, payload } => self.look_at(slot, kind, Inbound::Own(payload)),
                 Held::Publish(publication, payload) => self.publish_held(slot, publication, payload),
-                Held::Open(name, publication, payload) => self.publish_to_name(slot, name, publication, payload),
+                Held::Open(topic, publication, payload) => self.publish_to_name(slot, topic, publication, payload),
                 Held::Request(request) => self.run_request(slot, request),
             };
             if flow == Flow::Stop {

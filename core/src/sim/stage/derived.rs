@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::types::Kind;
+use crate::types::{Kind, Priority};
 
 const TOPICS: u64 = 250;
 const BLOCK: u64 = 4 << 10;
@@ -95,5 +95,41 @@ fn who_reads_late_gets_what_was_given_up_meanwhile() {
         let lost = heard.iter().filter(|text| text.contains("lost")).count();
         assert_eq!((count(2), lost), (TOPICS, 0), "{protocol:?}: {heard:?}");
         stage.shard.check_nothing_is_forgotten();
+    }
+}
+
+#[test]
+fn a_topic_of_another_priority_loses_nothing_to_who_subscribes_to_all() {
+    for (others, own) in
+        [(Priority::Normal, Priority::Low), (Priority::Critical, Priority::Normal), (Priority::Low, Priority::High)]
+    {
+        let mut config = Config::default();
+        config.memory.pool_bytes = (2 * TOPICS * BLOCK) as usize;
+        config.memory.ring_bytes = 1 << 20;
+        let mut stage = Stage::new(config, 64 << 10);
+        let ask = json!({"type": "subscribe", "topics": ["quiet"]});
+        let mut quiet: Vec<Player> =
+            [Protocol::JsonV1, Protocol::BatchV1, Protocol::MsgpackV1].map(|p| stage.player(p, &ask)).into();
+        let mut raw = stage.raw("/t/quiet");
+        stage.topics((0..TOPICS).map(|number| format!("x/{number}")));
+        for number in 0..TOPICS {
+            stage.says(&format!("x/{number}"), "1", |head| (head.payload_kind, head.priority) = (Kind::Json, others));
+            stage.turn_of(&mut []);
+        }
+        // Nobody reads what is sent to these.
+        let _all: Vec<Player> = [Protocol::JsonV1, Protocol::MsgpackV1, Protocol::BatchV1]
+            .map(|p| stage.player(p, &json!({"type": "subscribe", "topics": ["**"]})))
+            .into();
+        for _ in 0..30 {
+            stage.turn_of(&mut []);
+        }
+        for _ in 0..300 {
+            let payload = format!("\"{}\"", "x".repeat(1_000));
+            stage.says("quiet", &payload, |head| (head.payload_kind, head.priority) = (Kind::Json, own));
+            stage.turns(2, &mut raw);
+            raw.wire.read_some(usize::MAX);
+            quiet.iter_mut().for_each(|player| drop(player.wire.read_some(usize::MAX)));
+        }
+        assert_eq!((stage.stats().unlogged, stage.losses()), (0, vec![]), "{others} and {own}");
     }
 }

@@ -175,3 +175,24 @@ fn a_target_may_name_as_many_topics_as_there_are_numbers() {
         assert_eq!(topics(&mut stage), 0);
     }
 }
+
+#[test]
+fn who_publishes_to_a_topic_that_cannot_be_made_is_told_so_and_stays() {
+    let mut stage = stage(4, 4);
+    let mut publisher = stage.player(Protocol::JsonV1, &subscribe(&["mine"]));
+    let mut before = stage.player(Protocol::JsonV1, &subscribe(&["a", "b", "c"]));
+    assert_eq!(topics(&mut stage), 4);
+    // Their numbers come free only when their ends have been read: until then the message waits, and then others have them.
+    before.asks(&json!({"type": "unsubscribe", "topics": ["a", "b", "c"]}));
+    stage.turns(1, &mut before);
+    publisher.asks(&json!({"type": "publish", "id": 7, "topic": "new", "data": 1}));
+    stage.hands_over(&mut publisher);
+    before.asks(&subscribe(&["d", "e", "f"]));
+    stage.hands_over(&mut before);
+    let heard: Vec<String> = (0..6).flat_map(|_| stage.plays(1, &mut publisher)).collect();
+    assert!(!heard.iter().any(|text| text.contains("Close")), "{heard:?}");
+    assert_eq!(heard.iter().filter(|text| text.contains("too_many_topics")).count(), 1, "{heard:?}");
+    publisher.asks(&json!({"type": "ping", "id": 8}));
+    let heard = stage.plays(3, &mut publisher);
+    assert!(heard.iter().any(|text| text.contains("Pong")), "{heard:?}");
+}
