@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_evicted_while_it_subscribes_gets_no_cursor_any_more() {
+    fn who_subscribes_while_memory_is_used_up_loses_nothing_that_can_be_rendered_again() {
         let memory = MemoryConfig { pool_bytes: 32 << 10, lane_bytes: 32 << 10, ..MemoryConfig::default() };
         let mut stage = Stage::new(Config { memory, ..config() }, 2_048);
         let critical = |topic, number, filling| Stamp::new(topic, Priority::Critical, 0, number, 2, filling);
@@ -669,10 +669,13 @@ mod tests {
         (1..=11).for_each(|number| stage.publish(&critical("t", number, 1_000)));
         stage.turns(2, &mut player);
         assert_eq!((stage.stats().log_bytes, stage.stats().evicted), (32 << 10, 0), "memory is used up, just");
-        // The log that this needs takes its memory from the one that the client lags in.
+        // The log that this needs takes its memory from the rendered one that the client lags in, which is rendered again.
         player.asks(&json!({"type": "subscribe", "topics": ["u"]}));
         let heard = stage.plays(9, &mut player);
-        assert!(heard.iter().any(|said| said.contains("Close(Some(1013))")), "{heard:?}");
+        let all: Vec<String> = (1..=11).map(|number| format!("critical {number}")).collect();
+        assert!(all.iter().all(|said| heard.contains(said)), "{heard:?}");
+        assert_eq!(heard.iter().filter(|said| *said == "critical 1").count(), 2, "of both topics: {heard:?}");
+        assert_eq!(stage.stats().evicted, 0);
         player.wire.close();
         stage.turns(3, &mut player);
         assert_eq!((stage.stats().connections, stage.stats().cursors), (0, 0));

@@ -1,7 +1,7 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
 use super::derive::TRIES_MAX;
-use super::{Effect, Form, Lanes, Rank, Stream};
+use super::{Effect, Form, Lanes, NONE, Rank, Stream};
 use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
 
@@ -11,6 +11,8 @@ const LOOKS_FOR_DERIVED: usize = super::form::FORMS + 4;
 const ANY: Priority = Priority::Low;
 /// A derived log to which nothing has been added for so long is idle.
 const IDLE_NS: u64 = 1_000_000_000;
+/// Cursors asked whether they have still to get something, at most.
+const ASKED_MAX: usize = 4_096;
 /// Derived logs that were asleep take old messages from others up to this part of the pool.
 const WOKEN_PART: usize = 4;
 
@@ -88,8 +90,9 @@ impl Lanes {
     }
 
     /// Frees memory: that of a derived log which is idle, for it can be built again. Else the oldest segment of some log: of the least
-    /// important lane that has more than its newest frame, one that holds most, to within a quarter. Else a derived log that is in use.
-    /// False: there is nothing left to free at or below the priority of stream `id`, or not for one that was asleep.
+    /// important lane that has more than its newest frame, one that holds most, to within a quarter; if nobody has still to get it.
+    /// Else a derived log that is in use. Else that segment, whoever loses it. False: there is nothing left to free at or below the
+    /// priority of stream `id`, or not for one that was asleep.
     #[cold]
     pub(super) fn make_room_for(&mut self, id: u32) -> bool {
         if self.give_up_derived(id, true) {
@@ -97,12 +100,20 @@ impl Lanes {
         }
         let own = self.lane_of(id).priority;
         let stream = &self.streams[id];
-        let is_woken = stream.is_woken && own != Priority::Critical;
-        let is_modest = is_woken && stream.tries < TRIES_MAX;
+        let is_modest = stream.is_woken && stream.tries < TRIES_MAX && own != Priority::Critical;
         if is_modest && self.pool.lent_to(Referrer::Derived) >= self.pool.limit_bytes() / WOKEN_PART {
             return false;
         }
-        if is_woken && !is_modest && self.give_up_derived(id, false) {
+        if let Some(victim) = self.rank.blocks.largest(own)
+            && !self.is_needed(victim)
+            && self.forget_oldest(victim)
+        {
+            return true;
+        }
+        if is_modest {
+            return false;
+        }
+        if self.give_up_derived(id, false) {
             return true;
         }
         while let Some(victim) = self.rank.blocks.largest(own) {
@@ -111,7 +122,20 @@ impl Lanes {
             }
             self.unrank(victim);
         }
-        !is_woken && self.give_up_derived(id, false)
+        false
+    }
+
+    /// Whether somebody has still to get some of the oldest segment of a log. Of many cursors only some are asked.
+    fn is_needed(&self, id: u32) -> bool {
+        let stream = &self.streams[id];
+        let Some(survivor) = stream.log.survivor_of_forgetting() else { return false };
+        let is_behind = |stream: &Stream| stream.cursors.all.iter().take(ASKED_MAX).any(|c| c.seq < survivor);
+        if stream.form != Form::Raw || is_behind(stream) {
+            return is_behind(stream);
+        }
+        // A derived log that has them already does without.
+        let forms = self.lanes[stream.lane].streams.iter().skip(1).filter(|&&form| form != NONE);
+        forms.map(|&form| &self.streams[form]).any(|form| form.taken_seq() < survivor && is_behind(form))
     }
 
     /// Gives up a derived log of another lane than that of stream `id`, one that is idle or any, if one is soon found.
