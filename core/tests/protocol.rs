@@ -327,6 +327,7 @@ fn every_close_code_and_every_status_that_the_engine_uses_is_listed() {
         ("INTERNAL_ERROR", 1011),
         ("SERVICE_RESTART", 1012),
         ("TRY_AGAIN_LATER", 1013),
+        ("EXPIRED", 4401),
     ];
     let is_used = |name: &str| {
         let helper = match name {

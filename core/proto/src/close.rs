@@ -40,6 +40,8 @@ impl CloseCode {
     pub const BAD_GATEWAY: Self = Self(1014);
     /// 1015: the TLS handshake failed. Never on the wire.
     pub const TLS_FAILED: Self = Self(1015);
+    /// 4401, of our own: the permission that a client came in with has ended.
+    pub const EXPIRED: Self = Self(4401);
 
     /// The code with this number, legal or not.
     pub const fn new(code: u16) -> Self {

@@ -19,9 +19,6 @@ const STANDSTILL_NS: u64 = 250_000_000;
 /// After having been behind, a shard needs so long to hear what came meanwhile.
 const CATCH_UP_NS: u64 = 1_000_000_000;
 
-/// The close code of a connection whose grants have ended.
-const EXPIRED_CODE: u16 = 4401;
-
 impl<D: Driver> Shard<D> {
     /// Notes whether the shard has heard everything that was said. `expected_ns`: when this turn should have begun.
     pub(super) fn note_lateness(&mut self, expected_ns: u64) {
@@ -63,7 +60,7 @@ impl<D: Driver> Shard<D> {
         for _ in 0..DEADLINES_PER_TURN {
             let Some((slot, generation)) = self.admission.granted.pop_expired(self.pace.now_ns) else { return };
             if self.clients[slot].generation == generation && self.clients[slot].is_live() {
-                self.mark_close(slot, EXPIRED_CODE, "the permission has expired");
+                self.mark_close(slot, CloseCode::EXPIRED.to_u16(), "the permission has expired");
             }
         }
     }
