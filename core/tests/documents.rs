@@ -107,6 +107,7 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
         let name = name.to_string_lossy();
         let is_foreign = name.starts_with('.')
             || name == "node_modules"
+            || name == "target"
             || full.join("CACHEDIR.TAG").exists()
             || full.join("pyvenv.cfg").exists();
         if full.is_dir() && !full.is_symlink() && !is_foreign {
