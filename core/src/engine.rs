@@ -459,18 +459,16 @@ impl Engine {
         }
         let outflow = Outflow::new(messages_max, bytes_max).map_err(|_| OutletError::NoDescriptor)?;
         let outlet = Outlet::new(Arc::new(outflow), &self.outlets).ok_or(OutletError::TooMany)?;
-        let mailbox = &self.shared.mailboxes[OUTLET_SHARD];
-        if mailbox.is_stopped.load(Relaxed) {
-            return Err(SendError::Stopped.into());
-        }
         let wanted = Wanted { topics, outflow: outlet.outflow() };
-        mailbox.commands.push(Command::Outlet(Box::new(wanted))).map_err(|_| SendError::WouldBlock)?;
-        self.shared.ring.wake_reader(OUTLET_SHARD);
+        self.command_shard(OUTLET_SHARD, Command::Outlet(Box::new(wanted)))?;
         Ok(outlet)
     }
 
     fn command(&self, connection: ConnectionId, command: Command) -> Result<(), SendError> {
-        let number = connection.shard() as usize;
+        self.command_shard(connection.shard() as usize, command)
+    }
+
+    fn command_shard(&self, number: usize, command: Command) -> Result<(), SendError> {
         let mailbox = self.shared.mailboxes.get(number).ok_or(SendError::Gone)?;
         if mailbox.is_stopped.load(Relaxed) {
             return Err(SendError::Stopped);

@@ -97,11 +97,13 @@ impl UringDriver {
                 connection.room_armed = false;
                 // The kernel tells of the peer's end whatever is asked for, at once and always: that is no room.
                 let is_end_alone = result > 0 && result & ROOM == 0;
-                if is_open && connection.outlet == Outlet::Waiting && is_end_alone {
-                    self.polled_late.push_back((self.now_ns + POLL_AGAIN_NS, slot, connection.generation));
-                } else if is_open && connection.outlet == Outlet::Waiting {
-                    connection.outlet = Outlet::Due;
-                    self.writable.push(slot);
+                if is_open && connection.outlet == Outlet::Waiting {
+                    if is_end_alone {
+                        self.polled_late.push_back((self.now_ns + POLL_AGAIN_NS, slot, connection.generation));
+                    } else {
+                        connection.outlet = Outlet::Due;
+                        self.writable.push(slot);
+                    }
                 }
             }
             _ => {}

@@ -2,14 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
 
 use crate::access::Grants;
 use crate::config::nanoseconds;
 
 #[derive(Debug)]
 struct Given {
-    grants: Arc<Grants>,
+    grants: Grants,
     /// In the driver's time.
     expires_ns: Option<u64>,
 }
@@ -18,21 +17,21 @@ struct Given {
 #[derive(Debug, Default)]
 pub struct Granted {
     by_slot: HashMap<u32, Given>,
-    /// When grants end: the moment, the slot, the life of the slot. Those of connections that are gone are dropped as they are met.
-    expiries: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// When grants end: the moment, the slot. Those of connections that are gone are dropped as they are met.
+    expiries: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
 impl Granted {
     /// A connection may do this from now on.
-    pub fn give(&mut self, slot: u32, generation: u32, grants: Arc<Grants>, now_ns: u64) {
+    pub fn give(&mut self, slot: u32, grants: Grants, now_ns: u64) {
         let expires_ns = grants.lifetime.map(|lifetime| now_ns.saturating_add(nanoseconds(lifetime)));
         if let Some(at) = expires_ns {
-            self.expiries.push(Reverse((at, slot, generation)));
+            self.expiries.push(Reverse((at, slot)));
         }
         self.by_slot.insert(slot, Given { grants, expires_ns });
         if self.expiries.len() > 2 * self.by_slot.len() + 64 {
             let by_slot = &self.by_slot;
-            self.expiries.retain(|Reverse((at, slot, _))| by_slot.get(slot).is_some_and(|g| g.expires_ns == Some(*at)));
+            self.expiries.retain(|Reverse((at, slot))| by_slot.get(slot).is_some_and(|g| g.expires_ns == Some(*at)));
         }
     }
 
@@ -43,7 +42,7 @@ impl Granted {
             // Nobody is asked about: no request pays for it.
             return None;
         }
-        self.by_slot.get(&slot).map(|given| &*given.grants)
+        self.by_slot.get(&slot).map(|given| &given.grants)
     }
 
     /// The connection is gone.
@@ -51,15 +50,15 @@ impl Granted {
         self.by_slot.remove(&slot);
     }
 
-    /// A connection, and the life of its slot, whose grants have ended by `now_ns`.
-    pub fn pop_expired(&mut self, now_ns: u64) -> Option<(u32, u32)> {
-        while let Some(&Reverse((at, slot, generation))) = self.expiries.peek() {
+    /// A connection whose grants have ended by `now_ns`.
+    pub fn pop_expired(&mut self, now_ns: u64) -> Option<u32> {
+        while let Some(&Reverse((at, slot))) = self.expiries.peek() {
             if at > now_ns {
                 return None;
             }
             self.expiries.pop();
             if self.by_slot.get(&slot).is_some_and(|given| given.expires_ns == Some(at)) {
-                return Some((slot, generation));
+                return Some(slot);
             }
         }
         None
@@ -78,32 +77,32 @@ mod tests {
     use super::*;
     use crate::access::Allowed;
 
-    fn grants(lifetime_ns: Option<u64>) -> Arc<Grants> {
+    fn grants(lifetime_ns: Option<u64>) -> Grants {
         let lifetime = lifetime_ns.map(Duration::from_nanos);
-        Arc::new(Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime })
+        Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime }
     }
 
     #[test]
     fn grants_end_in_their_order_and_those_of_who_is_gone_not_at_all() {
         let mut granted = Granted::default();
         for (slot, lifetime) in [(1, Some(30)), (2, Some(10)), (3, None), (4, Some(20))] {
-            granted.give(slot, 100 + slot, grants(lifetime), 5);
+            granted.give(slot, grants(lifetime), 5);
         }
         assert_eq!((granted.due_ns(), granted.pop_expired(14)), (Some(15), None));
         granted.forget(4);
-        assert_eq!(granted.pop_expired(15), Some((2, 102)));
+        assert_eq!(granted.pop_expired(15), Some(2));
         assert_eq!(granted.pop_expired(34), None, "slot 4 is free");
-        assert_eq!((granted.pop_expired(35), granted.due_ns()), (Some((1, 101)), None));
+        assert_eq!((granted.pop_expired(35), granted.due_ns()), (Some(1), None));
     }
 
     #[test]
     fn what_replaces_grants_has_its_own_end() {
         let mut granted = Granted::default();
-        granted.give(1, 1, grants(Some(10)), 0);
-        granted.give(1, 1, grants(Some(50)), 0);
-        assert_eq!((granted.pop_expired(10), granted.pop_expired(50)), (None, Some((1, 1))));
-        for life in 0..1_000 {
-            granted.give(1, life, grants(Some(u64::from(life))), 1_000);
+        granted.give(1, grants(Some(10)), 0);
+        granted.give(1, grants(Some(50)), 0);
+        assert_eq!((granted.pop_expired(10), granted.pop_expired(50)), (None, Some(1)));
+        for life in 0..1_000u64 {
+            granted.give(1, grants(Some(life)), 1_000);
         }
         assert!(granted.expiries.len() <= 66, "{}", granted.expiries.len());
     }

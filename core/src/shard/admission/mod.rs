@@ -38,7 +38,6 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -51,7 +50,7 @@ mod tests {
             Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime: Some(Duration::from_secs(1)) };
         admission.pending.admit(1, None, 0);
         admission.asked.ask(1);
-        admission.granted.give(1, 7, Arc::new(grants), 0);
+        admission.granted.give(1, grants, 0);
         admission.leave(1);
         assert!(!admission.asked.answer(1, Decision::Forbidden) && admission.granted.of(1).is_none());
         assert_eq!(admission.pending.len(), 0);

@@ -156,7 +156,7 @@ impl Lanes {
             self.trace.on_paused(id, self.streams[id].log.next_seq());
             return true;
         }
-        let is_alone = self.rank.derived.largest(Priority::Low).is_none_or(|other| other == id);
+        let is_alone = self.rank.first_derived().is_none_or(|other| other == id);
         if stream.log.segments() == 0 && is_alone {
             return false;
         }
@@ -165,11 +165,7 @@ impl Lanes {
     }
 
     fn begin_anew(&mut self, id: u32, first: u64) {
-        for index in 0..self.streams[id].cursors.all.len() {
-            if self.streams[id].cursors.all[index].sent_bytes() != 0 {
-                self.move_rest_out(id, index);
-            }
-        }
+        self.move_rests_out(id, u64::MAX);
         let stream = &mut self.streams[id];
         stream.open = None;
         stream.log.restart(first, &mut self.pool);

@@ -312,6 +312,19 @@ impl Lanes {
         moved
     }
 
+    /// Moves the unsent rests of half-sent frames before message `end` to their connections.
+    fn move_rests_out(&mut self, id: u32, end: u64) {
+        if self.streams[id].cursors.half_sent == 0 {
+            return;
+        }
+        for index in 0..self.streams[id].cursors.all.len() {
+            let cursor = self.streams[id].cursors.all[index];
+            if cursor.seq < end && cursor.sent_bytes() != 0 {
+                self.move_rest_out(id, index);
+            }
+        }
+    }
+
     /// Moves the unsent rest of the frame under a cursor to its connection, and the cursor behind it. Where there is no room for the
     /// rest, the connection has to go.
     fn move_rest_out(&mut self, id: u32, index: usize) {

@@ -142,7 +142,7 @@ impl Lanes {
     fn give_up_derived(&mut self, id: u32, must_be_idle: bool) -> bool {
         let own_lane = self.streams[id].lane;
         for _ in 0..LOOKS_FOR_DERIVED {
-            let Some(victim) = self.rank.derived.largest(ANY) else { return false };
+            let Some(victim) = self.rank.first_derived() else { return false };
             let stream = &self.streams[victim];
             let is_idle =
                 stream.open.is_none() && (self.now_ns.saturating_sub(stream.filled_ns) >= IDLE_NS || stream.is_read());
@@ -181,14 +181,7 @@ impl Lanes {
     /// lose a critical message is named. False: it has but its newest frame.
     pub(super) fn forget_oldest(&mut self, id: u32) -> bool {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
-        if self.streams[id].cursors.half_sent > 0 {
-            for index in 0..self.streams[id].cursors.all.len() {
-                let cursor = self.streams[id].cursors.all[index];
-                if cursor.seq < survivor && cursor.sent_bytes() != 0 {
-                    self.move_rest_out(id, index);
-                }
-            }
-        }
+        self.move_rests_out(id, survivor);
         let Self { streams, lanes, pool, effects, .. } = self;
         let Stream { log, form, lane, .. } = &mut streams[id];
         let lane = &mut lanes[*lane];
@@ -205,11 +198,7 @@ impl Lanes {
     /// Forgets all that a log holds, so that a frame may be missing after it.
     pub(super) fn forget_all(&mut self, id: u32) {
         while self.forget_oldest(id) {}
-        for index in 0..self.streams[id].cursors.all.len() {
-            if self.streams[id].cursors.all[index].sent_bytes() != 0 {
-                self.move_rest_out(id, index);
-            }
-        }
+        self.move_rests_out(id, u64::MAX);
         let Self { streams, lanes, pool, .. } = self;
         let Stream { log, form, lane, .. } = &mut streams[id];
         if *form == Form::Raw {
@@ -270,6 +259,11 @@ impl Rank {
             let bytes = if stream.log.referrer() == referrer { stream.log.referred_bytes() } else { 0 };
             self.referred[referrer as usize].set(id, priority, of(bytes));
         }
+    }
+
+    /// The derived log that has held something for longest.
+    pub(super) fn first_derived(&self) -> Option<u32> {
+        self.derived.largest(ANY)
     }
 
     /// Forgets a log.

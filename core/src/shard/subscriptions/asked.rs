@@ -213,12 +213,13 @@ impl Asked {
         Some(entry)
     }
 
-    /// Changes the id of a request's answers.
-    pub fn set_id(&mut self, record: u32, id: Option<Box<[u8]>>) {
+    /// Changes the id of a request's answers. Returns the one before.
+    pub fn set_id(&mut self, record: u32, id: Option<Box<[u8]>>) -> Option<Box<[u8]>> {
         let len = |id: &Option<Box<[u8]>>| id.as_ref().map_or(0, |id| id.len());
         let now = len(&id);
-        let before = len(&std::mem::replace(&mut self.records[record].id, id));
-        self.bytes = self.bytes + now - before;
+        let before = std::mem::replace(&mut self.records[record].id, id);
+        self.bytes = self.bytes + now - len(&before);
+        before
     }
 
     /// A subscription's text, while new topics are wanted for it.

@@ -429,9 +429,7 @@ impl Subscriptions {
         if subscription == NONE || !self.asked.get(subscription).is_id_only {
             return None;
         }
-        let id = self.asked.get(subscription).id.clone();
-        self.asked.set_id(subscription, None);
-        id
+        self.asked.set_id(subscription, None)
     }
 
     /// Forgets a subscription that was kept for its id alone.

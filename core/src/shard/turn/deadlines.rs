@@ -58,8 +58,8 @@ impl<D: Driver> Shard<D> {
     /// Closes those whose grants have ended.
     pub(super) fn expire_grants(&mut self) {
         for _ in 0..DEADLINES_PER_TURN {
-            let Some((slot, generation)) = self.admission.granted.pop_expired(self.pace.now_ns) else { return };
-            if self.clients[slot].generation == generation && self.clients[slot].is_live() {
+            let Some(slot) = self.admission.granted.pop_expired(self.pace.now_ns) else { return };
+            if self.clients[slot].is_live() {
                 self.mark_close(slot, CloseCode::EXPIRED.to_u16(), "the permission has expired");
             }
         }

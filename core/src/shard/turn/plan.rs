@@ -75,7 +75,7 @@ impl<D: Driver> Shard<D> {
             if must_look || phase == Phase::Draining {
                 self.plan_all_lanes(slot, news, &mut plan, room);
             } else {
-                self.plan_news(slot, news, &mut plan, room);
+                self.plan_news(slot, None, news, &mut plan, &mut room);
             }
         }
         if !matches!(self.clients[slot].phase, Phase::Open | Phase::Draining | Phase::Closing) {
@@ -111,17 +111,23 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Adds what this turn's news brought. `last`: see [`crate::shard::clients::Conn::news`].
-    fn plan_news(&mut self, slot: u32, last: u32, plan: &mut Plan, mut room: usize) {
+    /// Adds what this turn's news brought, of all priorities or of one. `last`: see [`crate::shard::clients::Conn::news`]. `false`: not
+    /// everything fits.
+    fn plan_news(&mut self, slot: u32, only: Option<Priority>, last: u32, plan: &mut Plan, room: &mut usize) -> bool {
         let mut before = last;
         while before != NONE && self.clients[slot].is_live() {
             let (link, next) = self.sender.news_behind(before, last);
             before = next;
-            if !self.plan_lane(slot, link, plan, &mut room) {
+            let of = |link: u32| self.lanes.lane_of(self.subscriptions.link(link).stream).priority;
+            if only.is_some_and(|only| of(link) != only) {
+                continue;
+            }
+            if !self.plan_lane(slot, link, plan, room) {
                 self.clients[slot].flags.must_look = true;
-                return;
+                return false;
             }
         }
+        self.clients[slot].is_live()
     }
 
     /// Adds what the lanes have, critical first, and of each priority those with news first. Of a connection with many lanes a part is
@@ -141,7 +147,7 @@ impl<D: Driver> Shard<D> {
         let mut walk = Walk { left: round.left, looks: LOOKS_PER_TURN, news_from: 0 };
         for priority in Priority::ALL {
             walk.news_from = plan.items.len();
-            if !self.plan_news_of(slot, priority, news, plan, &mut room)
+            if !self.plan_news(slot, Some(priority), news, plan, &mut room)
                 || !self.plan_ring(slot, priority, plan, &mut room, &mut walk)
             {
                 // News of lower priorities are not looked at by themselves any more.
@@ -160,21 +166,6 @@ impl<D: Driver> Shard<D> {
             self.clients[slot].flags.must_look = true;
             self.sender.looks.insert(slot, round);
         }
-    }
-
-    /// Adds what this turn's news of one priority brought. `false`: not everything fits.
-    fn plan_news_of(&mut self, slot: u32, priority: Priority, last: u32, plan: &mut Plan, room: &mut usize) -> bool {
-        let mut before = last;
-        while before != NONE && self.clients[slot].is_live() {
-            let (link, next) = self.sender.news_behind(before, last);
-            before = next;
-            let is_of_it = self.lanes.lane_of(self.subscriptions.link(link).stream).priority == priority;
-            if is_of_it && !self.plan_lane(slot, link, plan, room) {
-                self.clients[slot].flags.must_look = true;
-                return false;
-            }
-        }
-        self.clients[slot].is_live()
     }
 
     /// Goes round the lanes of one priority, as far as `looks` go. `false`: nothing more is to be added now.

@@ -1,7 +1,6 @@
 //! From accept to the 101: the upgrade request, and who may come in.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use crate::access::{Allowed, Grants};
 use crate::config::{PublishAccess, nanoseconds};
@@ -150,8 +149,7 @@ impl<D: Driver> Shard<D> {
         conn.heard = Moment::at(self.pace.now_ns);
         conn.message = conn.heard;
         if let Some(grants) = grants {
-            let generation = self.clients[slot].generation;
-            self.admission.granted.give(slot, generation, Arc::new(grants), self.pace.now_ns);
+            self.admission.granted.give(slot, grants, self.pace.now_ns);
         }
         // A narrower window than ours is served uncompressed.
         let made = self.subscriptions.of(slot).made;
