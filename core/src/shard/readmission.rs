@@ -136,7 +136,7 @@ mod tests {
         for number in [0, 1, 2, 4] {
             let index = topics.create(TopicId(number), format!("t/{number}").as_bytes(), 7, &config).unwrap();
             if number != 1 {
-                let lane = lanes.create(index, Priority::High, 64 << 10).unwrap();
+                let lane = lanes.create(index, Priority::High, topics.get(index).unwrap().keeps).unwrap();
                 lanes.skip_to(lane, 10 + u64::from(number));
                 topics.get_mut(index).unwrap().lanes[Priority::High as usize] = lane;
             }

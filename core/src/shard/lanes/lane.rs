@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::form::FORMS;
+use crate::config::SlowPolicy;
 use crate::log::Log;
 use crate::shard::table::NONE;
 use crate::types::Priority;
@@ -20,14 +21,24 @@ pub struct Lane {
     pub has_grown: bool,
     /// Some of its messages expire, or have keys: cursors that lag look at each frame.
     pub is_picky: bool,
+    /// Who loses one of its messages by lagging is sent away: it is critical, or its topic's policy is to disconnect.
+    pub is_lossless: bool,
     /// Which message is the newest of its key, where the topic's policy is to keep only that.
     pub keys: Keys,
 }
 
 impl Lane {
     /// A lane without logs.
-    pub fn new(topic: u32, priority: Priority) -> Self {
-        Self { topic, priority, streams: [NONE; FORMS], has_grown: false, is_picky: false, keys: Keys::default() }
+    pub fn new(topic: u32, priority: Priority, policy: SlowPolicy) -> Self {
+        Self {
+            topic,
+            priority,
+            streams: [NONE; FORMS],
+            has_grown: false,
+            is_picky: false,
+            is_lossless: priority == Priority::Critical || policy == SlowPolicy::Disconnect,
+            keys: Keys::default(),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use self::encoder::Encoder;
 use self::ranking::Ranking;
 use super::rest::{Rest, RestBudget};
 use super::table::{Boxes, NONE};
+use super::topics::Keeps;
 use crate::config::{Config, SlowPolicy};
 use crate::ingest::{Body, Head, PayloadPool};
 use crate::log::{BlockPool, Frame, FramePayload, Log, Referrer};
@@ -51,10 +52,12 @@ pub enum Effect {
         /// The connection.
         slot: u32,
     },
-    /// A cursor has lost critical messages.
-    LostCritical {
+    /// A cursor has lost messages of a lane whose subscribers lose nothing: [`Lane::is_lossless`].
+    Lost {
         /// The connection.
         slot: u32,
+        /// The link of the cursor.
+        link: u32,
     },
     /// A derived log is not built further before a cursor has all of it: its connection has to look.
     Asleep {
@@ -195,9 +198,9 @@ impl Lanes {
     }
 
     /// Makes a lane with its source. `None`: there is no number left for it.
-    pub fn create(&mut self, topic: u32, priority: Priority, lane_bytes: usize) -> Option<u32> {
-        let lane = self.lanes.insert(Lane::new(topic, priority))?;
-        let log = Log::new(1, lane_bytes, Referrer::Source);
+    pub fn create(&mut self, topic: u32, priority: Priority, keeps: Keeps) -> Option<u32> {
+        let lane = self.lanes.insert(Lane::new(topic, priority, keeps.policy))?;
+        let log = Log::new(1, keeps.lane_bytes, Referrer::Source);
         let source = self.streams.insert(Stream::new(log, lane, Form::Raw, self.compression_threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         Some(lane)
@@ -211,7 +214,7 @@ impl Lanes {
         if self.lanes[lane].has_grown {
             self.grown.retain(|&l| l != lane);
         }
-        self.lanes[lane] = Lane::new(NONE, Priority::Low);
+        self.lanes[lane] = Lane::new(NONE, Priority::Low, SlowPolicy::DropOldest);
         self.lanes.remove(lane);
     }
 

@@ -1,7 +1,7 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
 use super::derive::TRIES_MAX;
-use super::{Effect, Form, Lanes, NONE, Rank, Stream};
+use super::{Cursors, Effect, Form, Lanes, NONE, Rank, Stream};
 use crate::log::{Frame, FramePayload, Referrer};
 use crate::types::Priority;
 
@@ -177,8 +177,8 @@ impl Lanes {
         self.streams[id].ranked_segments = 0;
     }
 
-    /// Forgets the oldest segment of a log, whatever cursors stand in it: half-sent frames move out first, and who would
-    /// lose a critical message is named. False: it has but its newest frame.
+    /// Forgets the oldest segment of a log, whatever cursors stand in it: half-sent frames move out first, and who loses
+    /// what must not be lost is named. False: it has but its newest frame.
     pub(super) fn forget_oldest(&mut self, id: u32) -> bool {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
         self.move_rests_out(id, survivor);
@@ -189,8 +189,14 @@ impl Lanes {
             log.entries_from(0).take_while(|e| e.seq < survivor).for_each(|e| lane.keys.forget(e.key, e.seq));
         }
         log.forget_oldest(pool);
-        let priority = lane.priority;
-        name_laggards(&streams[id], survivor, priority, effects);
+        if lane.is_lossless {
+            name_laggards(&streams[id], survivor, effects);
+            if streams[id].form == Form::Raw {
+                // A derived log that has not taken them cannot be made of them any more.
+                let derived = lane.streams.iter().skip(1).filter(|&&form| form != NONE).map(|&form| &streams[form]);
+                derived.filter(|log| log.taken_seq() < survivor).for_each(|log| name_laggards(log, survivor, effects));
+            }
+        }
         self.rank(id);
         true
     }
@@ -209,13 +215,13 @@ impl Lanes {
         self.name_who_lost(id);
     }
 
-    /// Names who has lost critical messages, where a source holds nothing of what was before its head. A derived log is made again from
+    /// Names who has lost what must not be lost, where a source holds nothing of what was before its head. A derived log is made again from
     /// its source; who has lost something there is found when it is looked at.
     fn name_who_lost(&mut self, id: u32) {
         let Self { streams, lanes, effects, .. } = self;
         let stream = &streams[id];
-        if stream.form == Form::Raw {
-            name_laggards(stream, stream.log.next_seq(), lanes[stream.lane].priority, effects);
+        if stream.form == Form::Raw && lanes[stream.lane].is_lossless {
+            name_laggards(stream, stream.log.next_seq(), effects);
         }
     }
 
@@ -239,12 +245,11 @@ impl Lanes {
     }
 }
 
-/// Names those who stand before message `first`, where what was there is lost to them and critical.
-fn name_laggards(stream: &Stream, first: u64, priority: Priority, effects: &mut Vec<Effect>) {
-    if priority == Priority::Critical {
-        let lost = stream.cursors.all.iter().filter(|cursor| cursor.seq < first);
-        effects.extend(lost.map(|cursor| Effect::LostCritical { slot: cursor.slot }));
-    }
+/// Names those who stand before message `first`, where what was there is lost to them.
+fn name_laggards(stream: &Stream, first: u64, effects: &mut Vec<Effect>) {
+    let Cursors { all, links, .. } = &stream.cursors;
+    let lost = all.iter().zip(links).filter(|(cursor, _)| cursor.seq < first);
+    effects.extend(lost.map(|(cursor, &link)| Effect::Lost { slot: cursor.slot, link }));
 }
 
 impl Rank {

@@ -5,6 +5,8 @@ use crate::proto::close::CloseCode;
 use crate::shard::Shard;
 use crate::shard::clients::Phase;
 use crate::shard::lanes::Effect;
+use crate::shard::subscriptions::Link;
+use crate::types::Priority;
 use crate::usdt::{self, DropReason};
 
 impl<D: Driver> Shard<D> {
@@ -32,7 +34,7 @@ impl<D: Driver> Shard<D> {
                     self.stats.evicted += u64::from(self.clients[slot].phase != Phase::Broken);
                     self.cut(slot, CloseCode::ABNORMAL.to_u16());
                 }
-                Effect::LostCritical { slot } => self.evict(slot, "too slow for critical messages"),
+                Effect::Lost { slot, link } => self.on_lost(slot, link),
                 Effect::Asleep { slot } => {
                     self.sender.look_at_all(&mut self.clients[slot], slot);
                     self.clients.mark_dirty(slot);
@@ -42,5 +44,30 @@ impl<D: Driver> Shard<D> {
                 }
             }
         }
+    }
+
+    /// A cursor has lost what its log has forgotten. It may be one that takes nothing more, which nobody looks at.
+    fn on_lost(&mut self, slot: u32, link: u32) {
+        let &Link { stream, index, .. } = self.subscriptions.link(link);
+        let cursors = &self.lanes.stream(stream).cursors;
+        let is_in_use = cursors.links.get(index as usize) == Some(&link) && cursors.all[index as usize].slot == slot;
+        if !is_in_use {
+            return;
+        }
+        let is_paced = self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0);
+        if self.is_picking(link) && is_paced {
+            // Who gets only the newest loses nothing by lagging.
+            return;
+        }
+        self.evict_too_slow(slot, link);
+    }
+
+    /// Closes with 1013 a client that has lost what the lane of its cursor `link` must not lose.
+    pub(super) fn evict_too_slow(&mut self, slot: u32, link: u32) {
+        let lane = self.lanes.lane_of(self.subscriptions.link(link).stream);
+        self.evict(
+            slot,
+            if lane.priority == Priority::Critical { "too slow for critical messages" } else { "too slow" },
+        );
     }
 }

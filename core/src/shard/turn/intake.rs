@@ -86,7 +86,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn make_lane(&mut self, id: TopicId, priority: Priority) -> Option<u32> {
         let index = self.topics.find(id)?;
         let topic = self.topics.get_mut(index)?;
-        let lane = self.lanes.create(index, priority, topic.keeps.lane_bytes)?;
+        let lane = self.lanes.create(index, priority, topic.keeps)?;
         topic.lanes[priority as usize] = lane;
         self.is_for_more(index);
         let members = self.subscriptions.members(index).len() as u32;

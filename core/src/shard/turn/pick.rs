@@ -74,7 +74,7 @@ impl<D: Driver> Shard<D> {
             Next::AtHead => return true,
             Next::Waits => return false,
             Next::Lost => {
-                self.evict(slot, "too slow");
+                self.evict_too_slow(slot, link);
                 return true;
             }
             Next::At(_) => {}

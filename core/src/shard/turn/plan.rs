@@ -236,7 +236,7 @@ impl<D: Driver> Shard<D> {
             Next::At(from) => from,
             Next::Waits => return false,
             Next::Lost => {
-                self.evict(slot, "too slow for critical messages");
+                self.evict_too_slow(slot, link);
                 return true;
             }
         };
@@ -292,8 +292,7 @@ impl<D: Driver> Shard<D> {
             Place::Before(entry) => log.seq_at_lag(low).max(entry.seq),
             Place::End => log.next_seq(),
         };
-        let is_critical = self.lanes.lane_of(id).priority == Priority::Critical;
-        if is_critical || self.policy_of(id) == SlowPolicy::Disconnect {
+        if self.lanes.lane_of(id).is_lossless {
             return Next::Lost;
         }
         if !self.announce_gap(slot, id, cursor.seq, next - 1, GapReason::Lag) {

@@ -97,6 +97,47 @@ fn who_lags_too_far_to_lose_nothing_is_closed_with_1013() {
     }
 }
 
+/// Nobody looks at a client whose link takes nothing more. What the log forgets ends it all the same.
+#[test]
+fn who_takes_nothing_more_and_has_lost_what_it_must_not_lose_is_closed() {
+    for protocol in [Protocol::Raw, Protocol::JsonV1, Protocol::BatchV1] {
+        for (policy, priority, max_hz, is_lost) in [
+            (SlowPolicy::DropOldest, Priority::Critical, None, true),
+            (SlowPolicy::Latest, Priority::Critical, Some(0.01), true),
+            (SlowPolicy::Disconnect, Priority::Normal, None, true),
+            // Who gets only the newest loses nothing by lagging.
+            (SlowPolicy::Disconnect, Priority::Normal, Some(0.01), false),
+            (SlowPolicy::DropOldest, Priority::Normal, None, false),
+            (SlowPolicy::Latest, Priority::Normal, None, false),
+        ] {
+            if protocol == Protocol::Raw && max_hz.is_some() {
+                continue;
+            }
+            let mut stage = Stage::new(config(policy), 4 << 20);
+            let mut player = match protocol {
+                Protocol::Raw => stage.gathered(),
+                _ => {
+                    let mut object = topics(&["a", "b"]);
+                    if let Some(hz) = max_hz {
+                        object["max_hz"] = json!(hz);
+                    }
+                    stage.player(protocol, &object)
+                }
+            };
+            stage.says("a", "first", |head| head.priority = priority);
+            stage.plays(3, &mut player);
+            stage.holds(&mut player);
+            for _ in 0..8 {
+                burst(&stage, "a", priority, BUDGET / 4);
+                // It takes more than one turn to render all that.
+                stage.turns(30, &mut player);
+            }
+            let evicted = stage.stats().evicted;
+            assert_eq!(evicted, u64::from(is_lost), "{protocol:?} {policy:?} {priority} {max_hz:?}");
+        }
+    }
+}
+
 /// The rest of a half-sent frame, then the close frame: nothing of what else there is.
 #[test]
 fn who_is_sent_away_gets_its_half_sent_frame_and_the_close_frame() {
