@@ -91,6 +91,8 @@ What can be set, to which values, and what holds where nothing is said. Generate
 | where | how |
 | --- | --- |
 | command line | an option: `fanwire serve --ring-bytes 64MiB` (`fanwire serve --help`) |
+| environment of `serve` | a variable: `FANWIRE__MEMORY__RING_BYTES=64MiB` |
+| file of `serve` | a key: [how to configure a server](../how-to/configure.md) |
 | Rust | a field of `Config`, or `config.set(\"memory.ring_bytes\", \"64MiB\")?` |
 | C | a field of `fw_config`, or `settings` with any names and values |
 | C++ | a field of `fanwire::Config::base`, or `config.set(\"memory.ring_bytes\", \"64MiB\")` |

@@ -25,6 +25,7 @@ Examples:
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
   fanwire doctor --connections 100000                 is this host ready for it?
+  fanwire config init fanwire.toml                    a file of settings to begin with
 
 Exit codes:
   0 all went well            1 not all of it           2 wrong usage
@@ -47,9 +48,9 @@ pub struct Args {
     #[arg(long, global = true, value_name = "LEVEL", env = "FANWIRE_LOG", help_heading = "Logging")]
     pub log: Option<String>,
 
-    /// How it is logged.
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logging")]
-    pub log_format: LogFormat,
+    /// How it is logged [default: text]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, help_heading = "Logging")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// Shapes of a log line.
@@ -78,6 +79,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show, check, apply and revert settings of this host
     Tune(TuneArgs),
+    /// Write, check and show the configuration of the fan-out server
+    Config(ConfigArgs),
 }
 
 /// Kernel interfaces.
@@ -106,18 +109,55 @@ nobody any more, sends what is queued, closes with 1001 and exits 0; a second si
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
 fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
 pub struct ServeArgs {
+    /// Settings out of a TOML file (`fanwire config init` writes one to begin with). Options, and variables such as
+    /// FANWIRE__MEMORY__POOL_BYTES=64MiB, go before it
+    #[arg(long, value_name = "FILE", env = "FANWIRE_CONFIG")]
+    pub config: Option<PathBuf>,
+
     /// Address to listen on; port 0 takes a free one; may be repeated. [::]:PORT takes IPv6 and IPv4 clients, or IPv6 alone beside
-    /// an IPv4 address with that port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
+    /// an IPv4 address with that port [default: 127.0.0.1:9001]
+    #[arg(long, value_name = "ADDR")]
     pub listen: Vec<SocketAddr>,
 
-    /// Time that subscribers get, after a request to stop, to take what is queued for them
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub shutdown_timeout: Span,
+    /// Time that subscribers get, after a request to stop, to take what is queued for them [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub shutdown_timeout: Option<Span>,
 
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// `fanwire config`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire config init fanwire.toml
+  fanwire config check --config fanwire.toml
+  fanwire config show --config fanwire.toml --pool-bytes 1GiB
+  fanwire serve --config fanwire.toml
+
+The first that says something holds: an option, a variable of the environment, the file, the default.
+A variable is named after its setting: FANWIRE__LIMITS__PING_EVERY=5s sets limits.ping_every.")]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// The commands of `fanwire config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write a file with every setting and its default as a comment
+    Init {
+        /// The file, which must not be there yet; without it, stdout
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Say everything that is wrong with what `fanwire serve` would be told
+    Check(ServeArgs),
+    /// Show what `fanwire serve` would be told: each value, and where it comes from
+    Show(ServeArgs),
 }
 
 /// `fanwire pub`.

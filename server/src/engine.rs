@@ -33,20 +33,29 @@ pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Fail
 /// # Errors
 /// 78 for a configuration that cannot be had here, with every reason on its own line; what the engine says otherwise.
 pub fn start(config: Config) -> Result<Engine, Failure> {
+    start_named(config, option_of)
+}
+
+/// [`start`], where `place_of` says how a person finds a setting that is refused.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_named(config: Config, place_of: impl Fn(&str) -> String) -> Result<Engine, Failure> {
     raise_file_limit();
-    let engine = Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: in_words(error) })?;
+    let engine =
+        Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: in_words(error, place_of) })?;
     engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
     tracing::info!("{}", notices::summary(&engine));
     notices::warn(&engine);
     Ok(engine)
 }
 
-fn in_words(error: StartError) -> anyhow::Error {
+fn in_words(error: StartError, place_of: impl Fn(&str) -> String) -> anyhow::Error {
     let StartError::Config(errors) = &error else { return anyhow::Error::new(error) };
     let mut text = "this configuration cannot be had here:".to_owned();
     for error in errors {
-        let option = option_of(error.field);
-        text.push_str(&format!("\n  - {option} {}: {}", error.value, error.problem));
+        let place = place_of(error.field);
+        text.push_str(&format!("\n  - {place} {}: {}", error.value, error.problem));
     }
     anyhow::Error::msg(text)
 }

@@ -53,6 +53,14 @@ fn field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Re
     }
 }
 
+/// Whether a text is a filter, of our own lines.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(text: &str) -> Result<(), String> {
+    filter("log.level", text, true).map(|_| ()).map_err(|failure| failure.error.to_string())
+}
+
 /// A filter whose words are all known: what is misspelt would silence everything, or log without end. `is_ours`: nobody else's
 /// targets can be meant.
 fn filter(source: &str, text: &str, is_ours: bool) -> Result<EnvFilter, Failure> {

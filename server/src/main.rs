@@ -1,10 +1,11 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 
 mod args;
 mod client;
 mod clock;
+mod config;
 mod console;
 mod demo;
 mod dial;
@@ -47,7 +48,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, LogFormat};
 use crate::exit::{Exit, Failure, Outcome};
 
 #[global_allocator]
@@ -73,16 +74,28 @@ fn run(started: io::Result<()>) -> ExitCode {
         Ok(args) => args,
         Err(error) => return explain(&error),
     };
-    let outcome = logging::start(args.log.as_deref(), args.log_format).and_then(|()| match &args.command {
-        Command::Serve(args) => serve::run(args),
+    end(execute(args))
+}
+
+fn execute(args: Args) -> Outcome {
+    // What it is to log, and how, may stand in its configuration.
+    let loaded = if let Command::Serve(args) = &args.command { Some(config::load(args)?) } else { None };
+    let level = args.log.or_else(|| loaded.as_ref().and_then(config::Loaded::log_level));
+    let format = args.log_format.or_else(|| loaded.as_ref().map(config::Loaded::log_format));
+    logging::start(level.as_deref(), format.unwrap_or(LogFormat::Text))?;
+    if let Some(loaded) = loaded {
+        return serve::run(loaded);
+    }
+    match &args.command {
+        Command::Serve(args) => serve::run(config::load(args)?),
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
-    });
-    end(outcome)
+        Command::Config(args) => config::run(args),
+    }
 }
 
 fn end(outcome: Outcome) -> ExitCode {

@@ -3,7 +3,9 @@
 
 use std::process::ExitCode;
 
-use crate::args::ServeArgs;
+use fanwire::settings::Span;
+
+use crate::config::Loaded;
 use crate::engine;
 use crate::exit::{Exit, OrExit, Outcome};
 use crate::signals::StopRequests;
@@ -12,18 +14,19 @@ use crate::signals::StopRequests;
 ///
 /// # Errors
 /// As [`engine::start`]; 70 where the engine has ended by itself.
-pub fn run(args: &ServeArgs) -> Outcome {
+pub fn run(loaded: Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let engine = engine::start(engine::config(&args.engine, args.listen.clone())?)?;
+    let patience = loaded.shutdown_timeout();
+    let engine = engine::start_named(loaded.config.clone(), |name| loaded.place_of(name))?;
     engine::announce(&engine);
     engine::wait(&engine, &stop);
     if stop.is_asked() {
         tracing::info!(
             "{}: sending what is queued, {} at most; a second signal ends at once",
             stop.name(),
-            args.shutdown_timeout
+            Span(patience)
         );
     }
-    engine::stop(engine, args.shutdown_timeout.0)?;
+    engine::stop(engine, patience)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -48,10 +48,24 @@ impl EngineArgs {
             // Seen to be one of its values when the arguments were read.
             setting.set(&mut config, text).map_err(|error| Failure::new(crate::exit::Exit::Usage, error))?;
         }
+        self.add_topics_file(&mut config)?;
+        Ok(config)
+    }
+
+    /// Topics out of the file that the arguments name stand behind all others.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is wrong.
+    pub fn add_topics_file(&self, config: &mut Config) -> Result<(), Failure> {
         if let Some(path) = &self.topics_file {
             config.topics.extend::<Vec<TopicConfig>>(topics::read(path)?);
         }
-        Ok(config)
+        Ok(())
+    }
+
+    /// The settings that were given: each with its option and its value.
+    pub fn given(&self) -> impl Iterator<Item = (&'static Setting, String, &str)> {
+        self.given.iter().map(|(setting, text)| (*setting, format!("--{}", long(setting)), text.as_str()))
     }
 }
 

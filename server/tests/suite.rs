@@ -8,6 +8,7 @@ mod tree;
 
 mod attacks;
 mod commands;
+mod config;
 mod demo;
 mod doctor;
 mod ends;

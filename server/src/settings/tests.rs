@@ -15,7 +15,7 @@ fn parse(line: &str) -> Result<Line, clap::Error> {
 fn served(options: &[&str]) -> Result<Config, clap::Error> {
     let line = Line::try_parse_from(["fanwire", "serve"].iter().chain(options))?;
     let Asked::Serve(serve) = line.command else { panic!("not serve") };
-    Ok(crate::engine::config(&serve.engine, serve.listen.clone()).unwrap())
+    Ok(crate::config::load_with(&serve, std::iter::empty()).unwrap().config)
 }
 
 /// The long options of a command, its own and its aliases.
@@ -141,7 +141,7 @@ use Verdict::{Names, Taken, Usage};
 fn verdict(options: &str) -> Verdict {
     let Ok(args) = parse(&format!("fanwire serve {options}")) else { return Usage };
     let Asked::Serve(serve) = args.command else { panic!("not serve") };
-    match crate::engine::config(&serve.engine, serve.listen.clone()).unwrap().plan() {
+    match crate::config::load_with(&serve, std::iter::empty()).unwrap().config.plan() {
         Err(errors) if errors.iter().all(|error| error.problem.contains("do not fit")) => Taken,
         Err(errors) => Names(errors[0].field),
         Ok(_) => Taken,

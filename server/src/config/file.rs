@@ -1,0 +1,158 @@
+//! Job: settings out of a TOML file, each with its line and column.
+//! Knows: TOML (<https://toml.io/en/v1.0.0>). Must never know: what else says something.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeInteger, DeTable, DeValue};
+
+use super::key::{Key, is_section, no_section};
+use super::{Layer, Origin, topics};
+use crate::exit::{Exit, Failure, OrExit};
+
+/// What the file says.
+///
+/// # Errors
+/// 66 where it cannot be read.
+pub fn read(path: &Path) -> Result<Layer, Failure> {
+    let text = std::fs::read(path).or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
+    let name = path.display().to_string();
+    Ok(match String::from_utf8(text) {
+        Ok(text) => parse(&name, &text),
+        Err(error) => {
+            let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            let mut layer = Layer::default();
+            layer.fault(place(&name, &before, before.len()), "this is not UTF-8".into());
+            layer
+        }
+    })
+}
+
+/// What a text of TOML says; `name` is the file's.
+pub fn parse(name: &str, text: &str) -> Layer {
+    // An editor on Windows may begin it with a mark of its encoding.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader { name, text, layer: Layer::default() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        reader.fault(error.span().map_or(text.len(), |span| span.start), error.message().replace('\n', ", "));
+    }
+    if errors.is_empty() {
+        reader.section("", table.get_ref());
+    }
+    reader.layer
+}
+
+/// `name:line:column`, both counted from one, columns in characters.
+fn place(name: &str, text: &str, offset: usize) -> String {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{name}:{line}:{column}")
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    text: &'a str,
+    layer: Layer,
+}
+
+impl Reader<'_> {
+    fn place(&self, offset: usize) -> String {
+        place(self.name, self.text, offset)
+    }
+
+    fn fault(&mut self, offset: usize, problem: String) {
+        let at = self.place(offset);
+        self.layer.fault(at, problem);
+    }
+
+    /// All of a table, in the order of the file.
+    fn section(&mut self, prefix: &str, table: &DeTable<'_>) {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let at = key.span().start;
+            let name =
+                if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            match (Key::find(&name), value.get_ref()) {
+                (Ok(found), _) => self.setting(found, value),
+                (Err(_), DeValue::Table(table)) if is_section(&name) => self.section(&name, table),
+                (Err(_), _) if is_section(&name) => {
+                    self.fault(at, format!("{name} is a section: write [{name}], and its settings below"));
+                }
+                (Err(_), DeValue::Table(_)) => self.fault(at, no_section(&name)),
+                (Err(problem), _) => self.fault(at, problem),
+            }
+        }
+    }
+
+    fn setting(&mut self, key: Key, value: &Spanned<DeValue<'_>>) {
+        let origin = Origin::File(self.place(value.span().start));
+        let text = match value.get_ref() {
+            DeValue::Array(array) if key.name() == "topics" => self.topics(array),
+            DeValue::Array(array) if key.separator().is_some() => self.list(key, array),
+            DeValue::String(text) if text.is_empty() && key.separator().is_some() => {
+                Err((value.span().start, "is empty; for a list without values write []".to_owned()))
+            }
+            other => scalar(other).map_err(|problem| (value.span().start, problem)),
+        };
+        match text {
+            Ok(Some(text)) => self.layer.give(key, text, origin),
+            // What is wrong was said element by element.
+            Ok(None) => {}
+            Err((offset, problem)) => {
+                self.fault(offset, format!("{}: {problem}; allowed: {}", key.name(), key.values()));
+            }
+        }
+    }
+
+    fn list(&mut self, key: Key, array: &DeArray<'_>) -> Result<Option<String>, (usize, String)> {
+        let separator = key.separator().unwrap_or(',');
+        let mut parts = Vec::new();
+        for element in array.iter() {
+            let at = element.span().start;
+            let part = scalar(element.get_ref()).map_err(|problem| (at, problem))?.unwrap_or_default();
+            if part.trim().is_empty() || part.contains(separator) {
+                return Err((at, "one value is needed here".into()));
+            }
+            parts.push(part);
+        }
+        Ok(Some(parts.join(&separator.to_string())))
+    }
+
+    fn topics(&mut self, array: &DeArray<'_>) -> Result<Option<String>, (usize, String)> {
+        let before = self.layer.faults.len();
+        let mut lines = Vec::new();
+        for element in array.iter() {
+            match topics::read(element) {
+                Ok(line) => lines.push(line),
+                Err(faults) => {
+                    faults.into_iter().for_each(|(at, problem)| self.fault(at, format!("topics: {problem}")))
+                }
+            }
+        }
+        Ok((self.layer.faults.len() == before).then(|| lines.join("\n")))
+    }
+}
+
+/// A single value as text.
+///
+/// # Errors
+/// What it is instead.
+pub fn scalar(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    match value {
+        DeValue::String(text) => Ok(Some(text.to_string())),
+        DeValue::Integer(number) => integer(number).map(Some),
+        DeValue::Boolean(is_so) => Ok(Some(is_so.to_string())),
+        DeValue::Float(number) => Err(format!("`{}` is no whole number", number.as_str())),
+        DeValue::Datetime(_) => Err("a date is none of its values".into()),
+        DeValue::Array(_) => Err("one value is needed here, no list".into()),
+        DeValue::Table(_) => Err("one value is needed here, no section".into()),
+    }
+}
+
+fn integer(number: &DeInteger<'_>) -> Result<String, String> {
+    let value = i128::from_str_radix(number.as_str(), number.radix());
+    value.map(|value| value.to_string()).map_err(|_| format!("`{}` is more than a number can hold", number.as_str()))
+}

@@ -1,0 +1,179 @@
+//! Job: every name that a configuration can give a value to: the engine's settings, and the process's own.
+//! Knows: names, and which values are allowed. Must never know: where a value comes from.
+
+use clap::ValueEnum;
+use fanwire::Config;
+use fanwire::settings::{Setting, SettingError, Span, Unit, settings};
+
+use crate::args::LogFormat;
+use crate::logging;
+
+pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
+pub const LOG_LEVEL: &str = "log.level";
+pub const LOG_FORMAT: &str = "log.format";
+
+/// What is less like a name than this is no misspelling of it, by Jaro and Winkler.
+const LEAST_LIKENESS: f64 = 0.85;
+
+/// A setting of the process, which the engine does not know.
+#[derive(Debug)]
+pub struct Own {
+    pub name: &'static str,
+    pub help: &'static str,
+    /// The values that are allowed, in a few words.
+    pub values: &'static str,
+    pub unit: Unit,
+    pub default: &'static str,
+    check: fn(&str) -> Result<(), String>,
+}
+
+static OWN: [Own; 3] = [
+    Own {
+        name: SHUTDOWN_TIMEOUT,
+        help: "Time that subscribers get, after a request to stop, to take what is queued for them",
+        values: "any time, or 0",
+        unit: Unit::Time,
+        default: "10s",
+        check: |text| text.parse::<Span>().map(|_| ()),
+    },
+    Own {
+        name: LOG_LEVEL,
+        help: "What is logged; without it RUST_LOG holds, then info; --log and FANWIRE_LOG go before it",
+        values: "error, warn, info, debug, trace, or a filter such as warn,fanwire=debug",
+        unit: Unit::Text,
+        default: "",
+        check: logging::check_filter,
+    },
+    Own {
+        name: LOG_FORMAT,
+        help: "How it is logged",
+        values: "text, json",
+        unit: Unit::Word,
+        default: "text",
+        check: |text| match LogFormat::from_str(text, false) {
+            Ok(_) => Ok(()),
+            Err(_) => Err("must be one of text, json".into()),
+        },
+    },
+];
+
+/// What a value can be given to.
+#[derive(Clone, Copy, Debug)]
+pub enum Key {
+    /// A row of the engine's table.
+    Engine(&'static Setting),
+    /// A setting of the process.
+    Process(&'static Own),
+}
+
+/// All of them, in the order in which a person would read them.
+pub fn all() -> impl Iterator<Item = Key> {
+    settings().filter(|setting| !setting.is_for_hosts).map(Key::Engine).chain(OWN.iter().map(Key::Process))
+}
+
+/// Names below which there are settings, those of programs that have the engine inside themselves included.
+fn sections() -> impl Iterator<Item = &'static str> {
+    let names = settings().map(|setting| setting.name).chain(OWN.iter().map(|own| own.name));
+    names.filter_map(|name| name.rsplit_once('.').map(|(section, _)| section))
+}
+
+/// Whether there are settings below this name.
+pub fn is_section(name: &str) -> bool {
+    sections().any(|section| section == name)
+}
+
+/// What is wrong with a section that is none.
+pub fn no_section(name: &str) -> String {
+    let likeness = |section: &str| strsim::jaro_winkler(section, &name.to_ascii_lowercase());
+    let most_like = sections().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let nearest = most_like.filter(|section| likeness(section) >= LEAST_LIKENESS);
+    let nearest = nearest.map_or_else(String::new, |section| format!("; did you mean [{section}]?"));
+    format!("{name}: there is no such section{nearest}")
+}
+
+impl Key {
+    /// The setting of this name.
+    ///
+    /// # Errors
+    /// That there is none, with the nearest name.
+    pub fn find(name: &str) -> Result<Key, String> {
+        if let Some(key) = all().find(|key| key.name() == name) {
+            return Ok(key);
+        }
+        if Setting::find(name).is_ok_and(|setting| setting.is_for_hosts) {
+            return Err(format!("{name} is for programs that have the engine inside themselves"));
+        }
+        let nearest = nearest(name).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        Err(format!("{name}: there is no such setting{nearest}"))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Key::Engine(setting) => setting.name,
+            Key::Process(own) => own.name,
+        }
+    }
+
+    pub fn help(self) -> &'static str {
+        match self {
+            Key::Engine(setting) => setting.help,
+            Key::Process(own) => own.help,
+        }
+    }
+
+    pub fn values(self) -> String {
+        match self {
+            Key::Engine(setting) => setting.range(),
+            Key::Process(own) => own.values.to_owned(),
+        }
+    }
+
+    pub fn unit(self) -> Unit {
+        match self {
+            Key::Engine(setting) => setting.unit(),
+            Key::Process(own) => own.unit,
+        }
+    }
+
+    /// What stands between the values of a list; `None`: it is no list.
+    pub fn separator(self) -> Option<char> {
+        if let Key::Engine(setting) = self { setting.separator() } else { None }
+    }
+
+    pub fn default(self) -> String {
+        match self {
+            Key::Engine(setting) => setting.default(),
+            Key::Process(own) => own.default.to_owned(),
+        }
+    }
+
+    pub fn is_secret(self) -> bool {
+        matches!(self, Key::Engine(setting) if setting.is_secret)
+    }
+
+    /// Whether a text is one of its values.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what is allowed.
+    pub fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Key::Engine(setting) => setting.set(&mut Config::default(), text).map_err(|error| match error {
+                SettingError::Refused { problem, .. } => problem,
+                other => other.to_string(),
+            }),
+            Key::Process(own) => (own.check)(text),
+        }
+    }
+}
+
+/// The setting whose name is most like `name`, or whose last part is like its last part, unless none is.
+fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let written = name.to_ascii_lowercase().replace('-', "_");
+    let likeness = |key: Key| {
+        let whole = strsim::jaro_winkler(key.name(), &written);
+        whole.max(strsim::jaro_winkler(&last(key.name()), &last(&written)))
+    };
+    let most_like = all().max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
+    (likeness(most_like) >= LEAST_LIKENESS).then(|| most_like.name())
+}

@@ -1,0 +1,205 @@
+//! Job: what `fanwire serve` is to do, out of four layers: options, the environment, a file, defaults; the first that says something
+//! holds.
+//! Knows: where each value came from. Must never know: what a setting does.
+
+mod command;
+mod environment;
+mod file;
+mod key;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use fanwire::settings::Span;
+use fanwire::{Config, ConfigError};
+
+use self::key::Key;
+use crate::args::{LogFormat, ServeArgs};
+use crate::exit::{Exit, Failure};
+
+pub use command::run;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A place in a file, as `fanwire.toml:3:1`.
+    File(String),
+    /// A variable of the environment.
+    Environment(String),
+    /// An option of the command line.
+    Option(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Origin::File(text) | Origin::Environment(text) | Origin::Option(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// A value that was given, known to be one of its setting's.
+#[derive(Clone, Debug)]
+struct Given {
+    key: Key,
+    text: String,
+    origin: Origin,
+}
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    at: String,
+    problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.problem)
+    }
+}
+
+/// What one layer says, and what is wrong with it.
+#[derive(Debug, Default)]
+struct Layer {
+    given: Vec<Given>,
+    faults: Vec<Fault>,
+}
+
+impl Layer {
+    /// Takes a value, if it is one of its setting's.
+    fn give(&mut self, key: Key, text: String, origin: Origin) {
+        match key.check(&text) {
+            Ok(()) => self.given.push(Given { key, text, origin }),
+            Err(problem) => {
+                let text = if key.is_secret() { "(secret)" } else { &text };
+                self.fault(origin.to_string(), format!("{} = {text}: {problem}", key.name()));
+            }
+        }
+    }
+
+    fn fault(&mut self, at: String, problem: String) {
+        self.faults.push(Fault { at, problem });
+    }
+}
+
+/// Everything that `fanwire serve` was told.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The engine's part.
+    pub config: Config,
+    /// The file and the environment say this much of the rest; an option goes before it.
+    given: BTreeMap<&'static str, Given>,
+}
+
+impl Loaded {
+    /// Time that subscribers get to take what is queued for them, after a request to stop.
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.text(key::SHUTDOWN_TIMEOUT).parse().map_or(Duration::ZERO, |Span(time)| time)
+    }
+
+    /// What is logged. `None`: nothing was said.
+    pub fn log_level(&self) -> Option<String> {
+        Some(self.text(key::LOG_LEVEL)).filter(|text| !text.is_empty())
+    }
+
+    /// How it is logged.
+    pub fn log_format(&self) -> LogFormat {
+        LogFormat::from_str(&self.text(key::LOG_FORMAT), false).unwrap_or(LogFormat::Text)
+    }
+
+    /// The value of a setting, as text; hidden if it is a secret.
+    fn text(&self, name: &str) -> String {
+        match (self.given.get(name), Key::find(name)) {
+            (_, Ok(Key::Engine(setting))) => setting.show(&self.config),
+            (Some(given), _) => given.text.clone(),
+            (None, Ok(Key::Process(own))) => own.default.to_owned(),
+            (None, Err(_)) => String::new(),
+        }
+    }
+
+    /// Where the value of a setting came from; `None`: it is the default.
+    fn origin(&self, name: &str) -> Option<&Origin> {
+        self.given.get(name).map(|given| &given.origin)
+    }
+
+    /// How a person would find what the engine refuses: the place where it was set, else the option that sets it.
+    pub fn place_of(&self, name: &str) -> String {
+        // `topics.lane_bytes` is a part of `topics`.
+        let known = [name, name.split('.').next().unwrap_or_default()].into_iter().find_map(|name| self.origin(name));
+        match known {
+            Some(Origin::File(place)) => format!("{place}: {name}"),
+            Some(Origin::Environment(variable)) => variable.clone(),
+            _ => crate::settings::option_of(name),
+        }
+    }
+}
+
+/// What the options, this process's environment and the file that they name say together.
+///
+/// # Errors
+/// 66 where a file cannot be read; 78 with everything that is wrong in it or in the environment, one a line.
+pub fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
+    load_with(args, std::env::vars_os())
+}
+
+/// [`load`] in another environment.
+pub fn load_with(args: &ServeArgs, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Loaded, Failure> {
+    let file = args.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+    let environment = environment::read(environment);
+    let faults: Vec<Fault> = file.faults.into_iter().chain(environment.faults).collect();
+    if !faults.is_empty() {
+        return Err(failure(args.config.as_deref(), &faults));
+    }
+    let layers = [file.given, environment.given, options(args)];
+    let given = layers.into_iter().flatten().map(|given| (given.key.name(), given)).collect();
+    let mut loaded = Loaded { config: Config::default(), given };
+    for given in loaded.given.values() {
+        if let Key::Engine(setting) = given.key {
+            // Seen to be one of its values when the layer was read.
+            setting.set(&mut loaded.config, &given.text).map_err(|error| Failure::new(Exit::Config, error))?;
+        }
+    }
+    args.engine.add_topics_file(&mut loaded.config)?;
+    Ok(loaded)
+}
+
+fn options(args: &ServeArgs) -> Vec<Given> {
+    let mut layer = Layer::default();
+    for (setting, option, text) in args.engine.given() {
+        layer.given.push(Given { key: Key::Engine(setting), text: text.to_owned(), origin: Origin::Option(option) });
+    }
+    let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+    let own = [
+        ("listen", (!listen.is_empty()).then(|| listen.join(",")), "--listen"),
+        (key::SHUTDOWN_TIMEOUT, args.shutdown_timeout.map(|time| time.to_string()), "--shutdown-timeout"),
+    ];
+    for (name, text, option) in own {
+        if let (Some(text), Ok(key)) = (text, Key::find(name)) {
+            layer.give(key, text, Origin::Option(option.to_owned()));
+        }
+    }
+    layer.given
+}
+
+/// What settings have to do with each other, each fault with the place where its setting was set.
+fn validate(loaded: &Loaded) -> Vec<Fault> {
+    let in_words = |error: ConfigError| Fault {
+        at: loaded.place_of(error.field),
+        problem: format!("{}: {}", error.value, error.problem),
+    };
+    loaded.config.validate().err().unwrap_or_default().into_iter().map(in_words).collect()
+}
+
+fn failure(file: Option<&Path>, faults: &[Fault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    let what = file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+    Failure::message(Exit::Config, format!("the configuration is wrong ({what}):{}", lines.concat()))
+}
+
+#[cfg(test)]
+mod tests;
