@@ -24,6 +24,9 @@ impl Protocol {
     /// Those with a name, to be negotiated.
     pub const NAMED: [Protocol; 4] = [Protocol::JsonV1, Protocol::MsgpackV1, Protocol::BatchV1, Protocol::BatchV1Lz4];
 
+    /// The name by which [`Protocol::Raw`] can be asked for: by a browser, which gives up where it has offered names and none is chosen.
+    pub const RAW_BY_NAME: &str = "fanwire.raw.v1";
+
     /// The name negotiated as `Sec-WebSocket-Protocol`; empty for raw.
     pub const fn name(self) -> &'static str {
         match self {

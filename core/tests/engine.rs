@@ -62,6 +62,22 @@ fn a_raw_subscriber_gets_messages_verbatim_and_the_last_value_first() {
     });
 }
 
+/// A client that offers names takes no answer without one of them.
+#[test]
+fn raw_can_be_asked_for_by_name_and_what_else_is_offered_is_not_repeated() {
+    on_both(|driver| {
+        let engine = Engine::start(config(driver, 1)).unwrap();
+        let topic = engine.topic("a").unwrap();
+        topic.publish(Priority::Normal, Kind::Text, b"as it is").unwrap();
+        for offer in
+            ["fanwire.raw.v1", "fanwire.token.eyJh.eyJz.c2ln, fanwire.raw.v1", "x, fanwire.raw.v1, fanwire.json.v1"]
+        {
+            let mut socket = connect(&engine, "/t/a", Some(offer));
+            assert_eq!(text(&mut socket), "as it is", "{offer}");
+        }
+    });
+}
+
 #[test]
 fn a_json_subscriber_is_welcomed_and_told_what_it_subscribed() {
     on_both(|driver| {

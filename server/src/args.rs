@@ -11,6 +11,8 @@ use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
 
+use crate::bearer::Token;
+use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
@@ -81,6 +83,8 @@ pub enum Command {
     Tune(TuneArgs),
     /// Write, check and show the configuration of the fan-out server
     Config(ConfigArgs),
+    /// Make and inspect the tokens that clients say who they are with
+    Token(TokenArgs),
 }
 
 /// Kernel interfaces.
@@ -123,9 +127,98 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<Span>,
 
+    /// Who comes in.
+    #[command(flatten)]
+    pub own: OwnArgs,
+
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// `fanwire token`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  openssl rand -hex 32 > secret
+  fanwire token mint --key secret --sub u1 --subscribe 'rover/**' --publish chat/u1 > token
+  fanwire serve --token-keys-file secret
+  FANWIRE_TOKEN=$(cat token) fanwire sub ws://127.0.0.1:9001 'rover/**'
+  fanwire token inspect --keys secret < token")]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// The commands of `fanwire token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token
+    Mint(MintArgs),
+    /// Show what a token says, and whether a server with these keys would take it
+    Inspect(InspectArgs),
+}
+
+/// `fanwire token mint`.
+#[derive(Debug, ClapArgs)]
+pub struct MintArgs {
+    /// What to sign with: a private key in PEM (PKCS #8: RSA, P-256, Ed25519), or a secret of 32 bytes or more
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+
+    /// The key's name in the server's JWK set
+    #[arg(long, value_name = "NAME")]
+    pub kid: Option<String>,
+
+    /// Of whom it speaks
+    #[arg(long, value_name = "TEXT")]
+    pub sub: Option<String>,
+
+    /// Who makes it
+    #[arg(long, value_name = "TEXT")]
+    pub issuer: Option<String>,
+
+    /// For which server it is
+    #[arg(long, value_name = "TEXT")]
+    pub audience: Option<String>,
+
+    /// The token's own name
+    #[arg(long, value_name = "TEXT")]
+    pub jti: Option<String>,
+
+    /// How long it holds
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub expires_in: Span,
+
+    /// Topics to subscribe to; may be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = pattern_template)]
+    pub subscribe: Vec<String>,
+
+    /// Topics to publish on; may be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = pattern_template)]
+    pub publish: Vec<String>,
+
+    /// The claim that says so
+    #[arg(long, value_name = "NAME", default_value = "fanwire")]
+    pub grants_claim: String,
+}
+
+/// `fanwire token inspect`.
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// The token; without it, or with -, stdin
+    #[arg(value_name = "TOKEN")]
+    pub token: Option<String>,
+
+    /// Keys to verify it with: a JWK set, a public key in PEM, or a secret
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+}
+
+fn pattern_template(text: &str) -> Result<String, String> {
+    Pattern::check(&text.replace("{sub}", "x")).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// `fanwire config`.
@@ -219,6 +312,10 @@ pub struct PubArgs {
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub ping_every: Span,
 
+    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
+    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+
     /// Time to connect in, and to wait for the server's close at the end
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
@@ -291,6 +388,10 @@ pub struct SubArgs {
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub ping_every: Span,
 
+    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
+    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+
     /// Time to connect in
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
@@ -341,6 +442,10 @@ pub struct ReplayArgs {
     /// Wait for so many subscribed connections before the first message (with --listen)
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "to")]
     pub wait_for_subscribers: usize,
+
+    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
+    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
 
     /// Time to connect in, and to wait for the server's close at the end (with --to)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]

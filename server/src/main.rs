@@ -1,8 +1,10 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 
+mod access;
 mod args;
+mod bearer;
 mod client;
 mod clock;
 mod config;
@@ -35,6 +37,7 @@ mod state;
 mod stats;
 mod stderr;
 mod subscribe;
+mod token;
 mod topics;
 mod tune;
 mod units;
@@ -95,6 +98,7 @@ fn execute(args: Args) -> Outcome {
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args),
+        Command::Token(args) => token::run(args),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn summary(engine: &Engine) -> String {
     let _ = write!(
         line,
         "; {}; {}; at most {:.1} MiB; driver {}, {} shard{}",
-        publishers(engine.config().access.publish),
+        publishers(engine.config()),
         pages(&engine.config().access.allowed_origins),
         plan.total_bytes() as f64 / f64::from(1 << 20),
         engine.driver(),
@@ -39,8 +39,11 @@ fn place(address: SocketAddr, is_dual_stack: bool) -> String {
     format!("ws://{address}{covers}")
 }
 
-fn publishers(access: PublishAccess) -> &'static str {
-    match access {
+fn publishers(config: &Config) -> &'static str {
+    if config.access.ask_host.is_some() {
+        return "clients may do what their tokens say";
+    }
+    match config.access.publish {
         PublishAccess::Nobody => "clients may not publish",
         PublishAccess::Loopback => "clients on this machine may publish",
         PublishAccess::Everyone => "every client may publish",
@@ -77,6 +80,9 @@ pub fn warn(engine: &Engine) {
 
 /// What follows from the choice of who may publish, where it is not nobody.
 fn publish_risk(config: &Config) -> Option<&'static str> {
+    if config.access.ask_host.is_some() {
+        return None;
+    }
     match config.access.publish {
         PublishAccess::Nobody => None,
         PublishAccess::Loopback => Some(

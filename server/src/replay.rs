@@ -50,6 +50,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
                 url: url.clone(),
                 timeout: args.timeout.0,
                 ping_every: args.engine.config()?.limits.ping_every,
+                token: args.token.clone(),
                 reconnects: false,
                 source: recording.name().to_owned(),
             };

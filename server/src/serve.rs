@@ -2,9 +2,11 @@
 //! Knows: signals, the engine. Must never know: what is published.
 
 use std::process::ExitCode;
+use std::thread;
 
 use fanwire::settings::Span;
 
+use crate::access::{self, Door};
 use crate::config::Loaded;
 use crate::engine;
 use crate::exit::{Exit, OrExit, Outcome};
@@ -17,9 +19,21 @@ use crate::signals::StopRequests;
 pub fn run(loaded: Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let patience = loaded.shutdown_timeout();
-    let engine = engine::start_named(loaded.config.clone(), |name| loaded.place_of(name))?;
+    let (mut config, door) = (loaded.config.clone(), loaded.door());
+    let door = if door.is_wanted() { Some((Door::open(door)?, access::reload_requests()?)) } else { None };
+    if door.is_some() {
+        access::configure(&mut config);
+    }
+    let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
+    let events = engine.events();
     engine::announce(&engine);
-    engine::wait(&engine, &stop);
+    thread::scope(|scope| {
+        if let (Some((door, reload)), Some(events)) = (door, events) {
+            let (engine, stop) = (&engine, &stop);
+            scope.spawn(move || access::attend(engine, events, door, stop, &reload));
+        }
+        engine::wait(&engine, &stop);
+    });
     if stop.is_asked() {
         tracing::info!(
             "{}: sending what is queued, {} at most; a second signal ends at once",

@@ -157,6 +157,7 @@ impl Follower<'_> {
                 deflate: args.deflate,
                 timeout: args.timeout.0,
                 ping_every: args.ping_every.0,
+                token: args.token.as_ref(),
             },
             is_resumable: args.reconnect || args.state.is_some(),
         };

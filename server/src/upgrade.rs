@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use fanwire::proto::client::{Response, ResponseError, UpgradeRequest};
 use rustix::event::PollFlags;
 
+use crate::bearer::Token;
 use crate::client::READ_BYTES;
 use crate::clock;
 use crate::dial::{self, DialError, Interrupts};
@@ -33,6 +34,8 @@ pub struct Offer<'a> {
     pub timeout: Duration,
     /// Silence after which the server is pinged, and again as long for its answer. Zero never pings.
     pub ping_every: Duration,
+    /// Who this is.
+    pub token: Option<&'a Token>,
 }
 
 /// A connection that is a WebSocket now.
@@ -80,12 +83,16 @@ fn try_upgrade(
     let keys = RandomState::new();
     let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
     let authority = url.authority();
+    let authorization = offer.token.map(Token::authorization).transpose()?;
+    let deflate = offer.deflate.then_some(DEFLATE_OFFER);
+    let token = authorization.as_deref().map(|value| ("Authorization", value));
+    let headers: Vec<(&str, &str)> = deflate.into_iter().chain(token).collect();
     let request = UpgradeRequest {
         host: &authority,
         target: &url.target,
         key,
         protocols: offer.protocol.as_slice(),
-        headers: if offer.deflate { &[DEFLATE_OFFER] } else { &[] },
+        headers: &headers,
     };
     let mut bytes = Vec::new();
     let mut connecting =

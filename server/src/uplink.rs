@@ -11,6 +11,7 @@ use fanwire::proto::msgpack::{self, server};
 use fanwire::proto::server_message::ServerMessage;
 use rustix::event::PollFlags;
 
+use crate::bearer::Token;
 use crate::client::{Client, Closed, Incoming, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
@@ -40,6 +41,8 @@ pub struct Target {
     pub timeout: Duration,
     /// Silence after which the server is pinged.
     pub ping_every: Duration,
+    /// Who this is.
+    pub token: Option<Token>,
     /// Whether it comes back where the connection breaks.
     pub reconnects: bool,
     /// What the messages come from: refusals name its lines.
@@ -382,6 +385,7 @@ fn connect_once(target: &Target, interrupts: &Interrupts<'_>) -> Result<Option<(
         deflate: false,
         timeout: target.timeout,
         ping_every: target.ping_every,
+        token: target.token.as_ref(),
     };
     let deadline = clock::after(clock::now(), target.timeout);
     let Some(mut client) = Client::connect(&target.url, &offer, interrupts)? else { return Ok(None) };

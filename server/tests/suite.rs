@@ -6,6 +6,7 @@ mod support;
 #[path = "support/tree.rs"]
 mod tree;
 
+mod access;
 mod attacks;
 mod commands;
 mod config;

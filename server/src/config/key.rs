@@ -3,6 +3,7 @@
 
 use clap::ValueEnum;
 use fanwire::Config;
+use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, SettingError, Span, Unit, settings};
 
 use crate::args::LogFormat;
@@ -11,6 +12,14 @@ use crate::logging;
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
+pub const KEYS_FILE: &str = "token.keys_file";
+pub const ISSUER: &str = "token.issuer";
+pub const AUDIENCE: &str = "token.audience";
+pub const GRANTS_CLAIM: &str = "token.grants_claim";
+pub const SUBSCRIBE: &str = "token.subscribe";
+pub const PUBLISH: &str = "token.publish";
+pub const ANONYMOUS_SUBSCRIBE: &str = "token.anonymous_subscribe";
+pub const ANONYMOUS_PUBLISH: &str = "token.anonymous_publish";
 
 /// What is less like a name than this is no misspelling of it, by Jaro and Winkler.
 const LEAST_LIKENESS: f64 = 0.85;
@@ -24,16 +33,30 @@ pub struct Own {
     pub values: &'static str,
     pub unit: Unit,
     pub default: &'static str,
+    /// What stands between the values of a list.
+    pub separator: Option<char>,
     check: fn(&str) -> Result<(), String>,
 }
 
-static OWN: [Own; 3] = [
+impl Own {
+    const fn text(name: &'static str, values: &'static str, help: &'static str) -> Self {
+        Own { name, help, values, unit: Unit::Text, default: "", separator: None, check: check_text }
+    }
+
+    const fn patterns(name: &'static str, help: &'static str, check: fn(&str) -> Result<(), String>) -> Self {
+        let values = "patterns of topics, several with commas";
+        Own { name, help, values, unit: Unit::List, default: "", separator: Some(','), check }
+    }
+}
+
+static OWN: [Own; 11] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
         values: "any time, or 0",
         unit: Unit::Time,
         default: "10s",
+        separator: None,
         check: |text| text.parse::<Span>().map(|_| ()),
     },
     Own {
@@ -42,6 +65,7 @@ static OWN: [Own; 3] = [
         values: "error, warn, info, debug, trace, or a filter such as warn,fanwire=debug",
         unit: Unit::Text,
         default: "",
+        separator: None,
         check: logging::check_filter,
     },
     Own {
@@ -50,12 +74,68 @@ static OWN: [Own; 3] = [
         values: "text, json",
         unit: Unit::Word,
         default: "text",
+        separator: None,
         check: |text| match LogFormat::from_str(text, false) {
             Ok(_) => Ok(()),
             Err(_) => Err("must be one of text, json".into()),
         },
     },
+    Own::text(
+        KEYS_FILE,
+        "a path",
+        "Keys that tokens (JWT) are verified with: a JWK set, a public key in PEM, or a secret; with it, who has no token is let \
+         in only as token.anonymous_subscribe says",
+    ),
+    Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
+    Own::text(AUDIENCE, "any text", "What tokens have to name as their audience (aud); not set: any"),
+    Own {
+        name: GRANTS_CLAIM,
+        help: "The claim with the lists subscribe and publish; dots lead into other claims",
+        values: "any text",
+        unit: Unit::Text,
+        default: "fanwire",
+        separator: None,
+        check: check_text,
+    },
+    Own::patterns(
+        SUBSCRIBE,
+        "What tokens without that claim may subscribe to; {sub} stands for the token's subject",
+        check_templates,
+    ),
+    Own::patterns(
+        PUBLISH,
+        "What tokens without that claim may publish on; {sub} stands for the token's subject",
+        check_templates,
+    ),
+    Own::patterns(
+        ANONYMOUS_SUBSCRIBE,
+        "What everybody without a token may subscribe to; not set: they are refused",
+        check_patterns,
+    ),
+    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_patterns),
 ];
+
+/// A variable that is empty by mistake must not open the door.
+fn check_text(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() { Err("must not be empty; leave it out instead".into()) } else { Ok(()) }
+}
+
+fn check_patterns(text: &str) -> Result<(), String> {
+    if patterns(text).count() > fanwire_token::PATTERNS_MAX {
+        return Err(format!("must be at most {} patterns", fanwire_token::PATTERNS_MAX));
+    }
+    patterns(text).try_for_each(|text| Pattern::check(text).map_err(|error| format!("`{text}`: {error}")))
+}
+
+/// The subject stands for a level.
+fn check_templates(text: &str) -> Result<(), String> {
+    check_patterns(&text.replace("{sub}", "x"))
+}
+
+/// The patterns of a list.
+pub fn patterns(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
 
 /// What a value can be given to.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +144,11 @@ pub enum Key {
     Engine(&'static Setting),
     /// A setting of the process.
     Process(&'static Own),
+}
+
+/// Settings of the process that are options by the name that their own name gives: `--token-keys-file`.
+pub fn own_options() -> impl Iterator<Item = &'static Own> {
+    OWN.iter().filter(|own| own.name.starts_with("token."))
 }
 
 /// All of them, in the order in which a person would read them.
@@ -137,7 +222,10 @@ impl Key {
 
     /// What stands between the values of a list; `None`: it is no list.
     pub fn separator(self) -> Option<char> {
-        if let Key::Engine(setting) = self { setting.separator() } else { None }
+        match self {
+            Key::Engine(setting) => setting.separator(),
+            Key::Process(own) => own.separator,
+        }
     }
 
     pub fn default(self) -> String {

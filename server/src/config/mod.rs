@@ -6,23 +6,28 @@ mod command;
 mod environment;
 mod file;
 mod key;
+mod options;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fanwire::proto::topic::Pattern;
 use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
+use fanwire_token::Rules;
 
 use self::key::Key;
+use crate::access::DoorConfig;
 use crate::args::{LogFormat, ServeArgs};
 use crate::exit::{Exit, Failure};
 
 pub use command::run;
+pub use options::OwnArgs;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +117,26 @@ impl Loaded {
         LogFormat::from_str(&self.text(key::LOG_FORMAT), false).unwrap_or(LogFormat::Text)
     }
 
+    /// What the settings below `token` say.
+    pub fn door(&self) -> DoorConfig {
+        let given = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty());
+        let texts = |name: &str| key::patterns(&self.text(name)).map(str::to_owned).collect::<Vec<_>>();
+        let parsed = |name: &str| texts(name).iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        DoorConfig {
+            keys_file: given(key::KEYS_FILE).map(PathBuf::from),
+            rules: Rules {
+                issuer: given(key::ISSUER),
+                audience: given(key::AUDIENCE),
+                grants_claim: self.text(key::GRANTS_CLAIM),
+                subscribe: texts(key::SUBSCRIBE),
+                publish: texts(key::PUBLISH),
+                ..Rules::default()
+            },
+            anonymous_subscribe: parsed(key::ANONYMOUS_SUBSCRIBE),
+            anonymous_publish: parsed(key::ANONYMOUS_PUBLISH),
+        }
+    }
+
     /// The value of a setting, as text; hidden if it is a secret.
     fn text(&self, name: &str) -> String {
         match (self.given.get(name), Key::find(name)) {
@@ -178,6 +203,9 @@ fn options(args: &ServeArgs) -> Vec<Given> {
         ("listen", (!listen.is_empty()).then(|| listen.join(",")), "--listen"),
         (key::SHUTDOWN_TIMEOUT, args.shutdown_timeout.map(|time| time.to_string()), "--shutdown-timeout"),
     ];
+    for (key, option, text) in args.own.given() {
+        layer.give(key, text.to_owned(), Origin::Option(option));
+    }
     for (name, text, option) in own {
         if let (Some(text), Ok(key)) = (text, Key::find(name)) {
             layer.give(key, text, Origin::Option(option.to_owned()));

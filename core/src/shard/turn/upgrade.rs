@@ -220,10 +220,9 @@ impl<D: Driver> Shard<D> {
         {
             return Verdict::Refused(Refusal::forbidden("this origin may not connect"));
         }
-        let protocol = upgrade
-            .select_protocol(&Protocol::NAMED.map(Protocol::name))
-            .and_then(|name| Protocol::NAMED.into_iter().find(|p| p.name() == name))
-            .unwrap_or(Protocol::Raw);
+        let [json, msgpack, batch, lz4] = Protocol::NAMED.map(Protocol::name);
+        let chosen = upgrade.select_protocol(&[json, msgpack, batch, lz4, Protocol::RAW_BY_NAME]);
+        let protocol = Protocol::NAMED.into_iter().find(|p| chosen == Some(p.name())).unwrap_or(Protocol::Raw);
         let deflate = match deflate::negotiate(upgrade.extensions()) {
             Ok(agreement) => agreement.filter(|_| config.compression.deflate),
             Err(_) => return Verdict::Refused(Refusal::bad_request("malformed Sec-WebSocket-Extensions")),
@@ -250,11 +249,7 @@ impl<D: Driver> Shard<D> {
         };
         let mut response = Vec::with_capacity(256);
         let extension = deflate.map(|agreement| agreement.to_string());
-        upgrade.write_response(
-            &mut response,
-            (protocol != Protocol::Raw).then(|| protocol.name()),
-            extension.as_deref(),
-        );
+        upgrade.write_response(&mut response, chosen, extension.as_deref());
         Verdict::Accepted(Box::new(Accepted {
             response,
             protocol,

@@ -1,0 +1,116 @@
+//! Job: the decision on one request.
+//! Knows: keys, rules, what everybody gets. Must never know: the engine, the clock.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fanwire::proto::topic::Pattern;
+use fanwire::{Allowed, Decision, Grants};
+use fanwire_token::{Keys, Rules, Verifier};
+
+use super::placement::{self, Carried};
+use crate::exit::{Exit, Failure, OrExit};
+
+/// What the settings below `token` say.
+#[derive(Clone, Debug, Default)]
+pub struct DoorConfig {
+    /// Where the keys are.
+    pub keys_file: Option<PathBuf>,
+    /// What a token has to say.
+    pub rules: Rules,
+    /// What everybody may subscribe to who has no token.
+    pub anonymous_subscribe: Vec<Pattern>,
+    /// What they may publish on.
+    pub anonymous_publish: Vec<Pattern>,
+}
+
+impl DoorConfig {
+    /// True if somebody has to decide at all.
+    pub fn is_wanted(&self) -> bool {
+        self.keys_file.is_some() || !self.anonymous_subscribe.is_empty() || !self.anonymous_publish.is_empty()
+    }
+}
+
+/// Decides.
+pub struct Door {
+    config: DoorConfig,
+    verifier: Option<Verifier>,
+}
+
+impl Door {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// 66 where their file cannot be read, 78 where it has none that can be used.
+    pub fn open(config: DoorConfig) -> Result<Self, Failure> {
+        let mut door = Door { config, verifier: None };
+        door.reload()?;
+        Ok(door)
+    }
+
+    /// Reads the keys again, and says so. Where that fails, they stay as they were.
+    ///
+    /// # Errors
+    /// As [`Door::open`].
+    pub fn reload(&mut self) -> Result<String, Failure> {
+        let Some(path) = &self.config.keys_file else { return Ok("no keys: everybody gets the same".into()) };
+        let keys = read_keys(path)?;
+        let said = format!("{}: {} key{}", path.display(), keys.len(), if keys.len() == 1 { "" } else { "s" });
+        self.verifier = Some(Verifier::new(keys, self.config.rules.clone()));
+        Ok(said)
+    }
+
+    /// The decision on a request, and in a word why it is refused.
+    pub fn decide(&self, target: &str, headers: &[(String, Vec<u8>)], now: u64) -> (Decision, Option<&'static str>) {
+        let token = match placement::find(target, headers) {
+            Carried::Token(token) => token,
+            Carried::Unclear => return (Decision::Unauthorized, Some("placement")),
+            Carried::Nothing => return self.decide_on_anonymous(),
+        };
+        let Some(verifier) = &self.verifier else { return (Decision::Unauthorized, Some("no_keys")) };
+        match verifier.verify(&token, now) {
+            Err(refusal) => (Decision::Unauthorized, Some(refusal.name())),
+            Ok(claims) => {
+                // A clock that is a little behind has let it in: it is closed at once.
+                let left = Duration::from_secs(claims.expires.saturating_sub(now));
+                (Decision::Allow(grants(claims.subscribe, claims.publish, Some(left))), None)
+            }
+        }
+    }
+
+    fn decide_on_anonymous(&self) -> (Decision, Option<&'static str>) {
+        let DoorConfig { anonymous_subscribe, anonymous_publish, .. } = &self.config;
+        if anonymous_subscribe.is_empty() && anonymous_publish.is_empty() {
+            return (Decision::Unauthorized, Some("no_token"));
+        }
+        (Decision::Allow(grants(anonymous_subscribe.clone(), anonymous_publish.clone(), None)), None)
+    }
+}
+
+fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
+    let allowed = |patterns: Vec<Pattern>| if patterns.is_empty() { Allowed::Nothing } else { Allowed::Only(patterns) };
+    Grants { subscribe: allowed(subscribe), publish: allowed(publish), lifetime }
+}
+
+/// A JWK set, a public key in PEM, or a secret: by what the file begins with.
+///
+/// # Errors
+/// 66 where it cannot be read, 78 where it has none that can be used.
+pub fn read_keys(path: &Path) -> Result<Keys, Failure> {
+    let text = read_text(path)?;
+    let keys = match &text[..] {
+        [b'{', ..] => Keys::from_jwks(&text),
+        _ if text.starts_with(b"-----BEGIN") => Keys::from_pem(&text),
+        _ => Keys::from_secret(&text),
+    };
+    keys.or_exit(Exit::Config, || path.display().to_string())
+}
+
+/// A file without the white space around it: an editor ends it with a line feed, which is no part of a secret.
+///
+/// # Errors
+/// 66 where it cannot be read.
+pub fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = std::fs::read(path).or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
+    Ok(bytes.trim_ascii().to_vec())
+}

@@ -1,0 +1,77 @@
+//! Job: `fanwire token`: makes tokens, and shows what is in them.
+//! Knows: files, claims. Must never know: the server.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use fanwire_token::{Rules, SigningKey, Verifier, peek};
+use serde_json::{Map, Value, json};
+
+use crate::access::{read_keys, read_text};
+use crate::args::{InspectArgs, MintArgs, TokenArgs, TokenCommand};
+use crate::clock;
+use crate::engine::{say, unsaid};
+use crate::exit::{Exit, Failure, OrExit, Outcome};
+
+/// Longest input that is looked at.
+const INPUT_BYTES_MAX: u64 = 64 << 10;
+
+/// Runs the command.
+///
+/// # Errors
+/// 66 where a file cannot be read, 65 for a token that is none, 78 for a key that is none.
+pub fn run(args: &TokenArgs) -> Outcome {
+    match &args.command {
+        TokenCommand::Mint(args) => say(&mint(args)?),
+        TokenCommand::Inspect(args) => return inspect(args),
+    }
+    unsaid().map(|()| ExitCode::SUCCESS)
+}
+
+fn mint(args: &MintArgs) -> Result<String, Failure> {
+    let bytes = read_text(&args.key)?;
+    let key = match bytes.starts_with(b"-----BEGIN") {
+        true => SigningKey::from_pem(&bytes),
+        false => SigningKey::from_secret(&bytes),
+    };
+    let key = key.or_exit(Exit::Config, || args.key.display().to_string())?;
+    let now = clock::unix_us() / 1_000_000;
+    let mut claims = Map::new();
+    for (name, text) in [("iss", &args.issuer), ("aud", &args.audience), ("sub", &args.sub), ("jti", &args.jti)] {
+        claims.extend(text.iter().map(|text| (name.to_owned(), Value::from(text.as_str()))));
+    }
+    claims.insert("iat".into(), now.into());
+    claims.insert("exp".into(), now.saturating_add(args.expires_in.0.as_secs()).into());
+    let grants = json!({"subscribe": args.subscribe, "publish": args.publish});
+    claims.insert(args.grants_claim.clone(), grants);
+    key.sign(&claims, args.kid.as_deref()).or_exit(Exit::Software, || "cannot sign".into())
+}
+
+fn inspect(args: &InspectArgs) -> Outcome {
+    let token = match &args.token {
+        Some(token) if token != "-" => token.clone(),
+        _ => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text);
+            read.or_exit(Exit::Data, || "cannot read a token from stdin".into())?;
+            text
+        }
+    };
+    let token = token.trim();
+    let now = clock::unix_us() / 1_000_000;
+    let told = peek(token).or_exit(Exit::Data, || "this is no token".into())?;
+    let verdict = match &args.keys {
+        None => Ok("not verified: --keys FILE does that".to_owned()),
+        Some(path) => {
+            let verifier = Verifier::new(read_keys(path)?, Rules::default());
+            verifier.verify(token, now).map(|claims| format!("verified; holds for {} s", claims.expires - now))
+        }
+    };
+    let (word, is_fine) = match verdict {
+        Ok(word) => (word, true),
+        Err(refusal) => (format!("refused: {refusal}"), false),
+    };
+    let shown = json!({"header": told.header, "claims": told.claims, "verdict": word});
+    say(&serde_json::to_string_pretty(&shown).or_exit(Exit::Software, || "cannot show it".into())?);
+    unsaid().map(|()| if is_fine { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}

@@ -1,0 +1,286 @@
+//! Tokens, from the key's file to the closed connection.
+#![allow(clippy::disallowed_methods)]
+
+use crate::support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+
+use support::{Fanwire, PATIENCE, run};
+
+const SECRET: &str = "a secret of the tests, long enough";
+
+fn written(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// A token out of the tool.
+fn minted(key: &str, more: &[&str]) -> String {
+    let arguments: Vec<&str> = ["token", "mint", "--key", key].into_iter().chain(more.iter().copied()).collect();
+    let (code, out, log) = run(&arguments, &[]);
+    assert_eq!(code, 0, "{log}");
+    String::from_utf8(out).unwrap().trim().to_owned()
+}
+
+/// A tool that says who it is.
+fn with_token(token: &str, arguments: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    command.args(arguments).env("FANWIRE_TOKEN", token);
+    Fanwire::spawn(&mut command, stdin).finish()
+}
+
+/// What a server answers to a request with these headers and this target.
+fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+        head.push(byte[0]);
+    }
+    if !head.starts_with(b"HTTP/1.1 101 ") {
+        stream.read_to_end(&mut head).unwrap();
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A raw client that says who it is in the list of subprotocols, as a page has to.
+fn page(address: SocketAddr, target: &str, token: &str) -> WebSocket<TcpStream> {
+    try_page(address, target, token).expect("it is let in")
+}
+
+fn try_page(address: SocketAddr, target: &str, token: &str) -> Option<WebSocket<TcpStream>> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = format!("ws://{address}{target}").into_client_request().unwrap();
+    let offer = format!("fanwire.raw.v1, fanwire.token.{token}");
+    request.headers_mut().insert("Sec-WebSocket-Protocol", offer.parse().unwrap());
+    tungstenite::client(request, stream).ok().map(|(client, _)| client)
+}
+
+#[test]
+fn a_token_opens_what_it_names_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", &format!("{SECRET}\n"));
+    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {secret}"));
+    let url = format!("ws://{address}");
+    let token = minted(&secret, &["--sub", "u1", "--subscribe", "rover/*/imu", "--publish", "rover/{sub}/imu"]);
+    let (code, _, log) = with_token(&token, &["pub", &url, "rover/u1/imu"], b"one\n");
+    assert_eq!(code, 0, "{log}");
+    let (code, out, log) = with_token(&token, &["sub", &url, "rover/*/imu", "--count", "1"], &[]);
+    assert_eq!((code, &out[..]), (0, &b"one\n"[..]), "{log}");
+    let (code, _, log) = with_token(&token, &["pub", &url, "rover/u2/imu"], b"one\n");
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("not_allowed") || log.contains("not allowed"), "{log}");
+    let (code, _, log) = with_token(&token, &["sub", &url, "rover/**", "--count", "1"], &[]);
+    assert_eq!(code, 1, "{log}");
+    // Nobody without a token, and with another's.
+    for token in ["", "eyJhbGciOiJub25lIn0.e30."] {
+        let (code, _, log) = match token {
+            "" => run(&["sub", &url, "rover/1/imu"], &[]),
+            _ => with_token(token, &["sub", &url, "rover/1/imu"], &[]),
+        };
+        assert_eq!(code, 76, "{log}");
+        assert!(log.contains("401"), "{log}");
+    }
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert!(
+        log.contains("clients may do what their tokens say") && log.contains("refused 1 upgrade request: "),
+        "{log}"
+    );
+    assert!(!log.contains(&token) && !log.contains(SECRET), "{log}");
+}
+
+#[test]
+fn a_token_is_taken_in_each_of_its_places_and_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {secret}"));
+    let token = minted(&secret, &["--subscribe", "a", "--publish", "a"]);
+    for (target, headers, protocol) in [
+        ("/t/a".to_owned(), format!("Authorization: Bearer {token}\r\n"), None),
+        (format!("/t/a?token={token}"), String::new(), None),
+        ("/t/a".into(), format!("Sec-WebSocket-Protocol: fanwire.token.{token}, fanwire.raw.v1\r\n"), Some("raw")),
+        ("/".into(), format!("Sec-WebSocket-Protocol: fanwire.json.v1, fanwire.token.{token}\r\n"), Some("json")),
+    ] {
+        let head = answer(address, &target, &headers);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{target} {headers}: {head}");
+        let chosen = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+        assert_eq!(chosen.map(str::to_owned), protocol.map(|name| format!("fanwire.{name}.v1")));
+        assert!(!head.contains(&token), "{head}");
+    }
+    let mut client = page(address, "/t/a", &token);
+    client.send(Message::text("hello")).unwrap();
+    assert_eq!(client.read().unwrap(), Message::text("hello"));
+    // A topic that is not granted is 403: who it is was said.
+    assert!(answer(address, &format!("/t/b?token={token}"), "").starts_with("HTTP/1.1 403 "));
+    drop(server);
+}
+
+/// A stranger learns from an answer that he is not let in, and nothing else.
+#[test]
+fn whatever_is_wrong_with_a_token_the_answer_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another secret, which is long enough, too");
+    let (server, address) = Fanwire::listening(&format!(
+        "serve --listen 127.0.0.1:0 --token-keys-file {secret} --token-audience here --token-issuer we"
+    ));
+    let of = |key: &str, more: &[&str]| minted(key, &[&["--subscribe", "a", "--audience", "here"], more].concat());
+    let good = of(&secret, &["--issuer", "we"]);
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let none = "eyJhbGciOiJub25lIn0";
+    let claims = signed.split_once('.').unwrap().1;
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let refused = [
+        answer(address, "/t/a", ""),
+        answer(address, "/t/a", "Authorization: Basic dTpw\r\n"),
+        answer(address, "/t/a", "Authorization: Bearer\r\n"),
+        answer(address, "/t/a?token=", ""),
+        answer(address, "/t/a", &bearer("x")),
+        answer(address, "/t/a", &bearer("..")),
+        answer(address, "/t/a", &bearer(&format!("{good}x"))),
+        answer(address, "/t/a", &bearer(&format!("{signed}."))),
+        answer(address, "/t/a", &bearer(&format!("{signed}.{}", signature.to_ascii_uppercase()))),
+        answer(address, "/t/a", &bearer(&format!("{none}.{claims}."))),
+        answer(address, "/t/a", &bearer(&format!("{none}.{claims}.{signature}"))),
+        answer(address, "/t/a", &bearer(&"x".repeat(9_000))),
+        answer(address, "/t/a", &bearer(&of(&other, &["--issuer", "we"]))),
+        answer(address, "/t/a", &bearer(&of(&secret, &["--issuer", "they"]))),
+        answer(address, "/t/a", &bearer(&of(&secret, &[]))),
+        answer(address, "/t/a", &bearer(&minted(&secret, &["--issuer", "we", "--audience", "there"]))),
+        answer(address, &format!("/t/a?token={good}"), &bearer(&good)),
+        answer(address, &format!("/t/a?token={good}&token={good}"), ""),
+        answer(address, "/t/nowhere", &bearer("x")),
+    ];
+    for head in &refused {
+        assert!(head.starts_with("HTTP/1.1 401 ") && head.contains("\r\nWWW-Authenticate: Bearer\r\n"), "{head}");
+        assert_eq!(head, &refused[0]);
+    }
+    assert!(answer(address, "/t/a", &(bearer(&good) + &bearer(&good))).starts_with("HTTP/1.1 400 "));
+    assert!(answer(address, "/t/a", &bearer(&good)).starts_with("HTTP/1.1 101 "));
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains(&good) && !log.contains(signature) && !log.contains(SECRET), "{log}");
+}
+
+#[test]
+fn when_a_token_is_over_its_connection_is_closed_with_4401() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {secret}"));
+    // With the five seconds that clocks may differ, that is time enough to come in; on a machine that stands still, the next one is.
+    let come_in = || {
+        let token = minted(&secret, &["--subscribe", "a", "--expires-in", "1s"]);
+        try_page(address, "/t/a", &token).map(|client| (client, token))
+    };
+    let (mut client, token) = (0..10).find_map(|_| come_in()).expect("one comes in");
+    let Message::Close(Some(close)) = client.read().unwrap() else { panic!("a close frame is expected") };
+    assert_eq!(u16::from(close.code), 4401);
+    assert!(answer(address, "/t/a", &format!("Authorization: Bearer {token}\r\n")).starts_with("HTTP/1.1 401 "));
+    drop(server);
+}
+
+#[test]
+fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = written(folder.path(), "keys", SECRET);
+    let new = written(folder.path(), "new", "the next secret, which is long enough, too");
+    let (mut server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {keys}"));
+    let (before, after) = (minted(&keys, &["--subscribe", "a"]), minted(&new, &["--subscribe", "a"]));
+    let status = |token: &str| answer(address, &format!("/t/a?token={token}"), "")[9..12].to_owned();
+    assert_eq!((status(&before), status(&after)), ("101".into(), "401".into()));
+    let mut client = page(address, "/t/a", &before);
+    std::fs::copy(&new, &keys).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr_line("1 key");
+    assert_eq!((status(&before), status(&after)), ("401".into(), "101".into()));
+    std::fs::write(&keys, "short").unwrap();
+    server.signal(Signal::HUP);
+    server.stderr_line("the keys stay as they were");
+    assert_eq!((status(&before), status(&after)), ("401".into(), "101".into()));
+    // Who is in stays in.
+    client.send(Message::Ping(vec![1].into())).unwrap();
+    assert_eq!(client.read().unwrap(), Message::Pong(vec![1].into()));
+    server.signal(Signal::TERM);
+    assert_eq!(server.finish().0, 0);
+}
+
+#[test]
+fn who_has_no_token_may_do_what_everybody_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(
+        folder.path(),
+        "fanwire.toml",
+        "listen = [\"127.0.0.1:0\"]\n[token]\nanonymous_subscribe = [\"public/**\", \"news\"]\n",
+    );
+    let (server, address) = Fanwire::listening(&format!("serve --config {path}"));
+    let status = |target: &str, headers: &str| answer(address, target, headers)[9..12].to_owned();
+    assert_eq!(status("/t/public/a", ""), "101");
+    assert_eq!(status("/t/news", ""), "101");
+    assert_eq!(status("/t/private", ""), "403");
+    // A token that nobody can verify is no way in.
+    assert_eq!(status("/t/news", "Authorization: Bearer x\r\n"), "401");
+    let (code, _, log) = run(&["pub", &format!("ws://{address}"), "news"], b"one\n");
+    assert_eq!(code, 1, "{log}");
+    drop(server);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, code, expected) in [
+        ("short", 78, "at least 32 bytes"),
+        ("{\"keys\":[]}", 78, "no key that can be used"),
+        ("-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----", 78, "private key"),
+    ] {
+        let path = written(folder.path(), "keys", text);
+        let (ended, _, log) = run(&["serve", "--listen", "127.0.0.1:0", "--token-keys-file", &path], &[]);
+        assert_eq!(ended, code, "{log}");
+        assert!(log.contains(expected) && log.contains("/keys"), "{log}");
+    }
+    let (ended, _, log) = run(&["serve", "--token-keys-file", "/nowhere"], &[]);
+    assert_eq!(ended, 66, "{log}");
+    let (ended, _, _) = run(&["serve", "--token-keys-file", ""], &[]);
+    assert_eq!(ended, 2);
+    let (ended, _, _) = run(&["serve", "--token-subscribe", "a*"], &[]);
+    assert_eq!(ended, 2);
+}
+
+#[test]
+fn a_token_is_shown_and_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another secret, which is long enough, too");
+    let token = minted(&secret, &["--sub", "u1", "--subscribe", "a/**"]);
+    let inspected = |arguments: &[&str], stdin: &str| {
+        let (code, out, log) = run(&[&["token", "inspect"], arguments].concat(), stdin.as_bytes());
+        (code, serde_json::from_slice::<serde_json::Value>(&out).unwrap_or_default(), log)
+    };
+    let (code, shown, log) = inspected(&["--keys", &secret], &format!("{token}\n"));
+    assert_eq!((code, &shown["claims"]["sub"]), (0, &"u1".into()), "{log}");
+    assert_eq!(shown["claims"]["fanwire"]["subscribe"], serde_json::json!(["a/**"]));
+    assert!(shown["verdict"].as_str().unwrap().starts_with("verified; holds for "), "{shown}");
+    let (code, shown, _) = inspected(&[&token, "--keys", &other], "");
+    assert_eq!((code, &shown["verdict"]), (1, &"refused: the signature is wrong".into()));
+    let (code, shown, _) = inspected(&[&token], "");
+    assert!(code == 0 && shown["verdict"].as_str().unwrap().starts_with("not verified"));
+    assert_eq!(inspected(&["x"], "").0, 65);
+    assert_eq!(inspected(&[], "").0, 65);
+}
