@@ -23,6 +23,9 @@ pub fn run(loaded: Loaded) -> Outcome {
     let door = if door.is_wanted() { Some((Door::open(door)?, access::reload_requests()?)) } else { None };
     if door.is_some() {
         access::configure(&mut config);
+        if loaded.says("access.publish") {
+            tracing::warn!("{}: means nothing here, for tokens say who may publish", loaded.place_of("access.publish"));
+        }
     }
     let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
     let events = engine.events();

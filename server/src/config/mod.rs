@@ -152,6 +152,11 @@ impl Loaded {
         self.given.get(name).map(|given| &given.origin)
     }
 
+    /// Whether somebody has given this setting a value.
+    pub fn says(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// How a person would find what the engine refuses: the place where it was set, else the option that sets it.
     pub fn place_of(&self, name: &str) -> String {
         // `topics.lane_bytes` is a part of `topics`.
