@@ -276,6 +276,11 @@ enum fw_event_type
     /// A shard has failed, and the engine has ended: code (the shard's number, from 0), text (why). Connections of that shard
     /// get no more events. Stop the engine, and start another one or end. See fw_failure.
     FW_EVENT_FAILED = 8,
+    /// A client asks to be let in (the setting access.ask_host_within): connection, text (the request's target, with its query), peer,
+    /// data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
+    /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
+    /// away before, nothing does.
+    FW_EVENT_AUTHORIZE = 9,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -441,16 +446,16 @@ typedef struct fw_slice {
     size_t len;
 } fw_slice;
 
-/// One event. The events of one connection come in order, from FW_EVENT_OPENED to FW_EVENT_CLOSED. No pointer is ever NULL
+/// One event. The events of one connection come in order, from FW_EVENT_OPENED (or FW_EVENT_AUTHORIZE) to FW_EVENT_CLOSED. No pointer is ever NULL
 /// but `data`, of an empty message or an event without one.
 typedef struct fw_event {
     /// A fw_event_type.
     uint32_t type;
     /// A fw_kind.
     uint32_t kind;
-    /// Names the connection for fw_send_to and fw_close; never used again after FW_EVENT_CLOSED.
+    /// Names the connection for fw_send_to, fw_close, fw_allow and fw_refuse; never used again after FW_EVENT_CLOSED.
     uint64_t connection;
-    /// A message.
+    /// A message, or headers.
     const void *data;
     /// Its length.
     size_t len;
@@ -460,7 +465,7 @@ typedef struct fw_event {
     const char *peer;
     /// The subprotocol; "" if none.
     const char *protocol;
-    /// A close code, or a shard's number.
+    /// A close code, or the number of a shard or of a listening address.
     uint32_t code;
     /// A fw_priority.
     uint32_t priority;
@@ -750,6 +755,29 @@ fw_status fw_close(struct fw_engine *engine,
                    uint64_t connection,
                    uint32_t code,
                    const char *reason);
+
+/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
+/// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
+/// `lifetime_ms` it is closed with 4401; 0: never. The first decision counts; one for a client that is gone, or was answered
+/// 503 for want of one, does nothing.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_WOULD_BLOCK, FW_GONE,
+/// FW_STOPPED.
+fw_status fw_allow(struct fw_engine *engine,
+                   uint64_t connection,
+                   const char *subscribe,
+                   const char *publish,
+                   uint64_t lifetime_ms);
+
+/// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
+/// now). See fw_allow.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the status), FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
+fw_status fw_refuse(struct fw_engine *engine,
+                    uint64_t connection,
+                    uint32_t status);
 
 /// Opens the topic of this name, which is made if need be: levels of UTF-8 separated by "/", at most 255 bytes. Opening it
 /// twice gives two handles.

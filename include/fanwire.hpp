@@ -592,6 +592,17 @@ public:
         return detail::give(fw_close(handle_, connection, code, std::string(reason).c_str()));
     }
 
+    // Lets in a client that asks (FW_EVENT_AUTHORIZE): patterns one a line; `lifetime` 0: for ever.
+    Returned<void> allow(Connection connection, std::string_view subscribe, std::string_view publish = {},
+                         std::chrono::milliseconds lifetime = {}) {
+        return detail::give(fw_allow(handle_, connection, std::string(subscribe).c_str(), std::string(publish).c_str(),
+                                     static_cast<std::uint64_t>(lifetime.count())));
+    }
+    // Refuses one, with 401, 403 or 503.
+    Returned<void> turn_away(Connection connection, std::uint32_t status = 403) {
+        return detail::give(fw_refuse(handle_, connection, status));
+    }
+
     Returned<fw_stats> stats() const {
         fw_stats stats{};
         stats.struct_size = sizeof(stats);

@@ -370,7 +370,7 @@ impl fw_config {
                 threshold_bytes: self.compression_threshold_bytes as usize,
             },
             access: AccessConfig {
-                // Not of this interface yet.
+                // By their names: settings.
                 ask_host: None,
                 publish: match self.publish_access {
                     0 => PublishAccess::Loopback,

@@ -4,14 +4,16 @@
 //! Only the exported names need it; the host's bytes are read through [`crate::text`].
 
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
-use fanwire::{ConnectionId, Kind};
+use fanwire::proto::topic::Pattern;
+use fanwire::{Allowed, ConnectionId, Decision, Grants, Kind};
 
 use crate::engine::{fw_engine, host};
 use crate::guard::guard;
 use crate::publish;
 use crate::reference::{Offer, fw_release_fn};
-use crate::status::{Failure, fw_status};
+use crate::status::{Failure, Outcome, fw_status};
 use crate::text::{bytes, text};
 
 /// Sends a message to one connection, past all topics: the `connection` of an event. Copies it. A connection that is gone by
@@ -90,4 +92,66 @@ pub unsafe extern "C" fn fw_close(
         let reason = if reason.is_null() { "" } else { text("reason", reason)? };
         host.guarded(|| Ok(engine.close(ConnectionId::from_u64(connection), code, reason)?))
     })
+}
+
+/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
+/// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
+/// `lifetime_ms` it is closed with 4401; 0: never. The first decision counts; one for a client that is gone, or was answered
+/// 503 for want of one, does nothing.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_WOULD_BLOCK, FW_GONE,
+/// FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_allow(
+    engine: *mut fw_engine,
+    connection: u64,
+    subscribe: *const c_char,
+    publish: *const c_char,
+    lifetime_ms: u64,
+) -> fw_status {
+    guard("fw_allow", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let grants = Grants {
+            subscribe: allowed("subscribe", subscribe)?,
+            publish: allowed("publish", publish)?,
+            lifetime: (lifetime_ms > 0).then(|| Duration::from_millis(lifetime_ms)),
+        };
+        host.guarded(|| Ok(engine.decide(ConnectionId::from_u64(connection), Decision::Allow(grants))?))
+    })
+}
+
+/// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
+/// now). See fw_allow.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the status), FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_refuse(engine: *mut fw_engine, connection: u64, status: u32) -> fw_status {
+    guard("fw_refuse", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let decision = match status {
+            401 => Decision::Unauthorized,
+            403 => Decision::Forbidden,
+            503 => Decision::Unavailable,
+            _ => {
+                let problem = format!("{status} is no refusal: 401, 403 or 503 is needed");
+                return Err(Failure::new(fw_status::FW_BAD_ARGUMENT, problem));
+            }
+        };
+        host.guarded(|| Ok(engine.decide(ConnectionId::from_u64(connection), decision)?))
+    })
+}
+
+/// Topics by their patterns, one a line.
+fn allowed(what: &str, patterns: *const c_char) -> Outcome<Allowed> {
+    let patterns = if patterns.is_null() { "" } else { text(what, patterns)? };
+    let parse = |line: &str| {
+        let wrong = |error| Failure::new(fw_status::FW_BAD_NAME, format!("{what}: {line:?}: {error}"));
+        Pattern::parse(line).map_err(wrong)
+    };
+    let parsed = patterns.lines().map(parse).collect::<Outcome<Vec<Pattern>>>()?;
+    Ok(if parsed.is_empty() { Allowed::Nothing } else { Allowed::Only(parsed) })
 }

@@ -40,9 +40,14 @@ pub enum fw_event_type {
     /// A shard has failed, and the engine has ended: code (the shard's number, from 0), text (why). Connections of that shard
     /// get no more events. Stop the engine, and start another one or end. See fw_failure.
     FW_EVENT_FAILED = 8,
+    /// A client asks to be let in (the setting access.ask_host_within): connection, text (the request's target, with its query), peer,
+    /// data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
+    /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
+    /// away before, nothing does.
+    FW_EVENT_AUTHORIZE = 9,
 }
 
-/// One event. The events of one connection come in order, from FW_EVENT_OPENED to FW_EVENT_CLOSED. No pointer is ever NULL
+/// One event. The events of one connection come in order, from FW_EVENT_OPENED (or FW_EVENT_AUTHORIZE) to FW_EVENT_CLOSED. No pointer is ever NULL
 /// but `data`, of an empty message or an event without one.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -51,9 +56,9 @@ pub struct fw_event {
     pub r#type: u32,
     /// A fw_kind.
     pub kind: u32,
-    /// Names the connection for fw_send_to and fw_close; never used again after FW_EVENT_CLOSED.
+    /// Names the connection for fw_send_to, fw_close, fw_allow and fw_refuse; never used again after FW_EVENT_CLOSED.
     pub connection: u64,
-    /// A message.
+    /// A message, or headers.
     pub data: *const c_void,
     /// Its length.
     pub len: usize,
@@ -63,7 +68,7 @@ pub struct fw_event {
     pub peer: *const c_char,
     /// The subprotocol; "" if none.
     pub protocol: *const c_char,
-    /// A close code, or a shard's number.
+    /// A close code, or the number of a shard or of a listening address.
     pub code: u32,
     /// A fw_priority.
     pub priority: u32,
@@ -161,6 +166,8 @@ struct Spans {
     text: usize,
     peer: usize,
     protocol: usize,
+    /// Of a request's headers.
+    data: Option<usize>,
 }
 
 impl Inbox {
@@ -188,6 +195,7 @@ impl Inbox {
                 text: ptr::without_provenance(spans.text),
                 peer: ptr::without_provenance(spans.peer),
                 protocol: ptr::without_provenance(spans.protocol),
+                data: spans.data.map_or(described.data, ptr::without_provenance),
                 ..described
             };
             // SAFETY: no more events than the array has places.
@@ -203,6 +211,9 @@ impl Inbox {
             let event = unsafe { &mut *place };
             for text in [&mut event.text, &mut event.peer, &mut event.protocol] {
                 *text = start.wrapping_add(text.addr()).cast();
+            }
+            if event.r#type == fw_event_type::FW_EVENT_AUTHORIZE as u32 {
+                event.data = start.wrapping_add(event.data.addr()).cast();
             }
         }
     }
@@ -232,6 +243,19 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
         at
     };
     match event {
+        Event::Authorize { connection, peer, listener, target, headers } => {
+            described.r#type = fw_event_type::FW_EVENT_AUTHORIZE as u32;
+            described.connection = connection.to_u64();
+            described.code = *listener as u32;
+            spans.text = keep(target);
+            spans.peer = peer.map_or(0, |peer| keep(&peer.to_string()));
+            spans.data = Some(text.len());
+            for (name, value) in headers {
+                text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+            }
+            described.len = text.len() - spans.data.unwrap_or_default();
+            text.push(0);
+        }
         Event::Opened { connection, peer, protocol, path } => {
             described.r#type = fw_event_type::FW_EVENT_OPENED as u32;
             described.connection = connection.to_u64();

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
-use fanwire::{PublishError, SendError, StartError, TopicError};
+use fanwire::{DecideError, PublishError, SendError, StartError, TopicError};
 
 /// What a call came to. A value never changes its meaning; later versions may add some, so treat an unknown one as
 /// an error.
@@ -206,6 +206,17 @@ impl From<SendError> for Failure {
             SendError::NotUtf8 => fw_status::FW_NOT_UTF8.into(),
             SendError::Gone => fw_status::FW_GONE.into(),
             SendError::TooLarge { .. } => Failure::new(fw_status::FW_TOO_LARGE, error.to_string()),
+            other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
+        }
+    }
+}
+
+impl From<DecideError> for Failure {
+    #[cold]
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::TooManyPatterns { .. } => Failure::new(fw_status::FW_TOO_MANY, error.to_string()),
+            DecideError::Send(error) => error.into(),
             other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
         }
     }

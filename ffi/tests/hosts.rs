@@ -63,6 +63,16 @@ fn every_function_answers_abuse_with_a_status_under_valgrind() {
 }
 
 #[test]
+fn a_host_decides_who_comes_in() {
+    on_both("authorize.c", &[]);
+}
+
+#[test]
+fn a_host_decides_who_comes_in_under_sanitizers() {
+    under_sanitizers("authorize.c", &[]);
+}
+
+#[test]
 fn sixteen_threads_may_use_an_engine_while_it_is_stopped_and_freed() {
     on_both("threads.c", &["30"]);
 }

@@ -35,11 +35,24 @@ from ._errors import (
     UringUnavailable,
     WouldBlock,
 )
-from ._events import Closed, Event, Events, Evicted, Failed, Lagging, Message, Opened, Subscribed, Unsubscribed
+from ._events import (
+    Authorize,
+    Closed,
+    Event,
+    Events,
+    Evicted,
+    Failed,
+    Lagging,
+    Message,
+    Opened,
+    Subscribed,
+    Unsubscribed,
+)
 from ._fanwire import Claim, Engine, Pressure, Stats, Topic, __version__
 from ._types import Kind, Priority, TopicSettings
 
 __all__ = [
+    "Authorize",
     "BadName",
     "Busy",
     "Claim",

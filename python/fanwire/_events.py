@@ -17,6 +17,23 @@ BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Authorize:
+    """A client asks to be let in (`Engine(ask_host_within=...)`): answer with `engine.allow` or `engine.refuse`, from any
+    thread, within that time. If it is let in, `Opened` follows; if it goes away before, nothing does."""
+
+    connection: int
+    """Names the client for `allow` and `refuse`."""
+    peer: tuple[str, int] | None
+    """The client's address and port, where they are known."""
+    listener: int
+    """Which of the engine's addresses it came by, from 0."""
+    target: str
+    """The request's path and query, as they came."""
+    headers: list[tuple[str, bytes]]
+    """Those of `ask_host_headers` that the request has, one for each line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A client has connected."""
 
@@ -91,8 +108,8 @@ class Failed:
     reason: str
 
 
-Event: TypeAlias = Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed | Failed
-"""For one connection events come in order, from `Opened` to `Closed`."""
+Event: TypeAlias = Authorize | Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed | Failed
+"""For one connection events come in order, from `Opened` (or `Authorize`) to `Closed`."""
 
 
 class Events:

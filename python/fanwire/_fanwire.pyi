@@ -60,6 +60,8 @@ class Engine:
         compression_threshold_bytes: int | None = None,
         publish_access: Literal["loopback", "everyone", "nobody"] | None = None,
         allowed_origins: Sequence[str] | None = None,
+        ask_host_within: float | None = None,
+        ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
         events: int | None = None,
         messages: bool = False,
@@ -103,8 +105,12 @@ class Engine:
         publish_access: who may publish over the socket. Default: "nobody" but this program. "loopback": programs on this machine,
             and everybody who comes through a TLS terminator or a tunnel here that adds no forwarding header.
         allowed_origins: origins (of web pages) that may connect, such as "https://example.org". Default: all.
+        ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
+            `allow` or `refuse`; then the client gets 503. 0, the default: it is not asked.
+        ask_host_headers: headers of the request that it is told, such as "cookie"; at most 16.
         server_name: how the engine names itself to clients. Default: "fanwire/VERSION".
-        events: events that may wait on each shard; 0: none are made. Default: 0, or 4,096 with `messages`.
+        events: events that may wait on each shard; 0: none are made. Default: 0, or 4,096 with `messages`
+            or `ask_host_within`.
         messages: clients may connect to "/" without a topic, and their messages come as events.
         options: any settings by their names, such as {"limits.ping_every": "5s", "memory.pool_bytes": "1GiB"}; they hold
             instead of the other arguments. A number for a time is seconds. docs/reference/settings.md lists them.
@@ -141,6 +147,24 @@ class Engine:
     def close(self, connection: int, code: int = 1000, reason: str = "") -> None:
         """Close one connection, with a code that may be sent and at most 123 bytes of `reason`. Raises WouldBlock, Gone,
         Stopped."""
+
+    def allow(
+        self,
+        connection: int,
+        *,
+        subscribe: Sequence[str] | None = None,
+        publish: Sequence[str] | None = None,
+        lifetime: float | None = None,
+    ) -> None:
+        """Let in a client that asks: the `connection` of an `Authorize` event. It may subscribe to what one of the patterns
+        `subscribe` covers, and publish on topics that one of `publish` matches; None or []: nothing. After `lifetime` seconds it
+        is closed with 4401. The first decision counts; one for a client that is gone, or was answered 503, does nothing.
+
+        Raises BadName (a pattern), TooMany (more than 256), WouldBlock, Gone, Stopped.
+        """
+
+    def refuse(self, connection: int, status: int = 403) -> None:
+        """Refuse a client that asks, with 401, 403 or 503. Raises ValueError (another status), WouldBlock, Gone, Stopped."""
 
     @property
     def events(self) -> Events:

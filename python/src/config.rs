@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use fanwire::settings::{Span, Unit};
-use fanwire::{Config, DriverChoice, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig};
+use fanwire::{
+    AskHost, Config, DriverChoice, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyMapping, PyString, PyTuple};
@@ -14,7 +16,7 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyMapping, PyString, PyTuple};
 use crate::error::{Class, Failure, Outcome};
 use crate::wait;
 
-/// Where the host asks for messages from clients and names no capacity.
+/// Where the host asks for messages from clients, or decides on them, and names no capacity.
 const EVENTS_CAPACITY: usize = 4_096;
 
 /// Addresses to listen on: `"127.0.0.1:9001"`, `("127.0.0.1", 9001)`, or several of either.
@@ -160,6 +162,8 @@ pub struct Settings {
     pub compression_threshold_bytes: Option<usize>,
     pub publish_access: Option<Access>,
     pub allowed_origins: Option<Vec<String>>,
+    pub ask_host_within: Option<f64>,
+    pub ask_host_headers: Option<Vec<String>>,
     pub server_name: Option<String>,
     pub events: Option<usize>,
     pub messages: bool,
@@ -204,7 +208,13 @@ impl Settings {
         put(&mut config.access.publish, self.publish_access.map(|access| access.0));
         put(&mut config.access.allowed_origins, self.allowed_origins);
         put(&mut config.server_name, self.server_name);
-        let capacity = self.events.unwrap_or(if self.messages { EVENTS_CAPACITY } else { 0 });
+        let within = seconds("ask_host_within", self.ask_host_within)?.unwrap_or_default();
+        let headers = self.ask_host_headers.unwrap_or_default();
+        if !within.is_zero() || !headers.is_empty() {
+            config.access.ask_host = Some(AskHost { within, headers });
+        }
+        let needs_events = self.messages || config.access.ask_host.is_some();
+        let capacity = self.events.unwrap_or(if needs_events { EVENTS_CAPACITY } else { 0 });
         if self.messages && capacity == 0 {
             let text = "events = 0, but messages = True: there must be room for messages to wait";
             return Err(Failure::new(Class::ConfigError, text));

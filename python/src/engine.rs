@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanwire::{ConnectionId, Kind, Priority};
+use fanwire::proto::topic::Pattern;
+use fanwire::{Allowed, ConnectionId, Decision, Grants, Kind, Priority};
 use pyo3::exceptions::{PyIndexError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -66,6 +67,8 @@ impl Engine {
         compression_threshold_bytes=None,
         publish_access=None,
         allowed_origins=None,
+        ask_host_within=None,
+        ask_host_headers=None,
         server_name=None,
         events=None,
         messages=false,
@@ -104,6 +107,8 @@ impl Engine {
         compression_threshold_bytes: Option<usize>,
         publish_access: Option<Access>,
         allowed_origins: Option<Vec<String>>,
+        ask_host_within: Option<f64>,
+        ask_host_headers: Option<Vec<String>>,
         server_name: Option<String>,
         events: Option<usize>,
         messages: bool,
@@ -140,6 +145,8 @@ impl Engine {
             compression_threshold_bytes,
             publish_access,
             allowed_origins,
+            ask_host_within,
+            ask_host_headers,
             server_name,
             events,
             messages,
@@ -223,6 +230,32 @@ impl Engine {
         }
         let connection = ConnectionId::from_u64(connection);
         Ok(self.host.with(|engine| Ok(engine.close(connection, code, reason)?))?)
+    }
+
+    /// Let in a client that asks: the `connection` of an `Authorize` event.
+    #[pyo3(signature = (connection, *, subscribe=None, publish=None, lifetime=None))]
+    fn allow(
+        &self,
+        connection: u64,
+        subscribe: Option<Vec<String>>,
+        publish: Option<Vec<String>>,
+        lifetime: Option<f64>,
+    ) -> PyResult<()> {
+        let lifetime = lifetime.map(|seconds| wait::duration("lifetime", seconds)).transpose()?;
+        let grants = Grants { subscribe: allowed(subscribe)?, publish: allowed(publish)?, lifetime };
+        self.decide(connection, Decision::Allow(grants))
+    }
+
+    /// Refuse a client that asks, with this HTTP status.
+    #[pyo3(signature = (connection, status=403))]
+    fn refuse(&self, connection: u64, status: u16) -> PyResult<()> {
+        let decision = match status {
+            401 => Decision::Unauthorized,
+            403 => Decision::Forbidden,
+            503 => Decision::Unavailable,
+            _ => return Err(PyValueError::new_err(format!("status = {status}: 401, 403 or 503 is needed"))),
+        };
+        self.decide(connection, decision)
     }
 
     /// What happens to the engine's connections, to iterate over.
@@ -365,7 +398,25 @@ impl Engine {
     }
 }
 
+/// Topics by their patterns; none: nothing.
+fn allowed(patterns: Option<Vec<String>>) -> PyResult<Allowed> {
+    let patterns = patterns.unwrap_or_default();
+    if patterns.is_empty() {
+        return Ok(Allowed::Nothing);
+    }
+    let parse = |text: String| {
+        let wrong = |error| Failure::new(Class::BadName, format!("{text:?}: {error}"));
+        Pattern::parse(&text).map_err(wrong)
+    };
+    Ok(Allowed::Only(patterns.into_iter().map(parse).collect::<Outcome<_>>()?))
+}
+
 impl Engine {
+    fn decide(&self, connection: u64, decision: Decision) -> PyResult<()> {
+        let connection = ConnectionId::from_u64(connection);
+        Ok(self.host.with(|engine| Ok(engine.decide(connection, decision)?))?)
+    }
+
     fn end(&self, py: Python<'_>, within: Option<Duration>) -> PyResult<bool> {
         let ended = py.detach(|| self.host.end(within));
         self.host.releases.run(py);

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use fanwire::{ConfigError, PublishError, SendError, Setting, StartError, TopicError};
+use fanwire::{ConfigError, DecideError, PublishError, SendError, Setting, StartError, TopicError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -113,6 +113,17 @@ impl From<SendError> for Failure {
             SendError::Gone => Failure::new(Class::Gone, "no such connection"),
             SendError::NotUtf8 => Failure::new(Class::NotUtf8, "a text or JSON message must be UTF-8"),
             SendError::TooLarge { bytes, max } => too_large(bytes, max),
+            other => Failure::new(Class::InternalError, other.to_string()),
+        }
+    }
+}
+
+impl From<DecideError> for Failure {
+    #[cold]
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::TooManyPatterns { .. } => Failure::new(Class::TooMany, error.to_string()),
+            DecideError::Send(error) => error.into(),
             other => Failure::new(Class::InternalError, other.to_string()),
         }
     }

@@ -18,6 +18,11 @@ macro_rules! class {
 /// What Python raises, which is a want of memory.
 pub fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, PyAny>>> {
     let made = match event {
+        Event::Authorize { connection, peer, listener, target, headers } => {
+            let peer = peer.map(|peer| (peer.ip().to_string(), peer.port()));
+            let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, PyBytes::new(py, &value))).collect();
+            class!(py, "Authorize")?.call1((connection.to_u64(), peer, listener, target, headers))
+        }
         Event::Opened { connection, peer, protocol, path } => {
             let peer = peer.map(|peer| (peer.ip().to_string(), peer.port()));
             class!(py, "Opened")?.call1((connection.to_u64(), peer, protocol.name(), path))

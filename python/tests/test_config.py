@@ -44,6 +44,8 @@ def test_every_setting_is_taken():
         "compression_threshold_bytes": 10,
         "publish_access": "nobody",
         "allowed_origins": ["https://example.com"],
+        "ask_host_within": 0.0,  # test_authorize.py has others
+        "ask_host_headers": [],
         "server_name": "unit",
         "events": 16,
         "messages": True,

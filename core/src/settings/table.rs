@@ -3,10 +3,13 @@
 //! Knows each setting's name, unit, range and help; the default is `Config::default`'s. What one setting has to do
 //! with another is in `validate`.
 
+use std::time::Duration;
+
 use super::Setting;
 use super::kind::{Choice, Kind};
 use super::list::{List, parts, set_cpus, set_listen, set_topics, show_cpus, show_topics};
 use super::number::Number;
+use crate::access::AskHost;
 use crate::config::{DriverChoice, PublishAccess};
 use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
@@ -75,6 +78,11 @@ const fn for_hosts(setting: Setting) -> Setting {
 /// Given to C by its name alone.
 const fn by_name(setting: Setting) -> Setting {
     Setting { has_field: false, ..setting }
+}
+
+/// Two settings make one question: it is asked when there is a time for it.
+fn asks(within: Duration, headers: Vec<String>) -> Option<AskHost> {
+    (!within.is_zero() || !headers.is_empty()).then_some(AskHost { within, headers })
 }
 
 pub(super) static TABLE: &[Setting] = &[
@@ -325,6 +333,35 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
     )),
+    for_hosts(by_name(row(
+        "access.ask_host_within",
+        "ask_host_within",
+        Kind::Time {
+            get: |config| config.access.ask_host.as_ref().map_or(Duration::ZERO, |asks| asks.within),
+            set: |config, within| {
+                let headers = config.access.ask_host.take().map(|asks| asks.headers).unwrap_or_default();
+                config.access.ask_host = asks(within, headers);
+            },
+            is_above_zero: false,
+        },
+        "The program decides on each upgrade, within this time, else the client gets 503; below limits.handshake_timeout; needs \
+         events.capacity; 0: it is not asked",
+    ))),
+    for_hosts(by_name(row(
+        "access.ask_host_headers",
+        "ask_host_headers",
+        Kind::List(List {
+            separator: ',',
+            show: |config| config.access.ask_host.as_ref().map_or(String::new(), |asks| asks.headers.join(",")),
+            set: |config, text| {
+                let within = config.access.ask_host.take().map_or(Duration::ZERO, |asks| asks.within);
+                config.access.ask_host = asks(within, parts(text).map(str::to_owned).collect());
+                Ok(())
+            },
+            values: "names of headers, several with commas",
+        }),
+        "Headers of the upgrade request that the program is told when it is asked, such as cookie; 16 at most",
+    ))),
     for_hosts(row(
         "events.capacity",
         "events",

@@ -66,9 +66,9 @@ impl Config {
             faults.add("limits.handshakes_max", self.limits.handshakes_max, problem);
         }
         if let Some(asks) = &self.access.ask_host {
-            let mut wrong = |value: String, problem: String| faults.add("access.ask_host", value, problem);
+            let mut wrong = |value: String, problem: String| faults.add("access.ask_host_within", value, problem);
             if self.events.capacity == 0 {
-                wrong(format!("{asks:?}"), "needs events.capacity above zero".into());
+                wrong(format!("{:?}", asks.within), "needs events.capacity above zero".into());
             }
             if asks.within.is_zero() || asks.within >= self.limits.handshake_timeout {
                 let most = self.limits.handshake_timeout;
@@ -78,7 +78,8 @@ impl Config {
                 );
             }
             if asks.headers.len() > ASKED_HEADERS_MAX {
-                wrong(asks.headers.len().to_string(), format!("must name at most {ASKED_HEADERS_MAX} headers"));
+                let problem = format!("must name at most {ASKED_HEADERS_MAX} headers");
+                faults.add("access.ask_host_headers", asks.headers.join(","), problem);
             }
         }
         for text in &self.access.allowed_origins {
