@@ -18,6 +18,7 @@ mod picks;
 mod requests;
 mod search;
 mod sends;
+mod shares;
 mod standstill;
 mod waiters;
 
