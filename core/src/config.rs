@@ -26,7 +26,7 @@ pub struct Config {
     /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards. The last eighth of each
     /// shard's is for connections with fewer than 1,024: so who subscribes to everything leaves some to others.
     pub cursors_max: u32,
-    /// Topics of the whole engine, 1 to 1,000,000.
+    /// Topics of the whole engine, 1 to 1,000,000. The last eighth is for publishers: who subscribes to a name makes no topic there.
     pub topics_max: u32,
     /// Memory budgets.
     pub memory: MemoryConfig,

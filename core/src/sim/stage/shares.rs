@@ -1,6 +1,9 @@
 //! What is everybody's has a share that strangers cannot use up.
 
+use std::net::SocketAddr;
+
 use super::*;
+use crate::registry::TopicError;
 use crate::shard::FEW_CURSORS;
 
 /// A stage with so many cursors, where so many topics are there, each with a message or each without.
@@ -123,4 +126,61 @@ fn a_lane_that_comes_to_be_takes_nothing_of_the_last_eighth_for_who_has_many() {
     stage.says(&name(1), "2", |head| head.priority = Priority::High);
     let said = stage.plays(4, &mut reader);
     assert!(is_sent_away(&said), "one past it: {said:?}");
+}
+
+fn stage_with_room_for_topics(topics_max: u32) -> Stage {
+    Stage::new(Config { shards: Some(1), topics_max, ..Config::default() }, 4 << 20)
+}
+
+fn has_no_topic(said: &[String]) -> bool {
+    said.iter().any(|text| text.contains("too_many_topics"))
+}
+
+/// What a raw client from elsewhere, or from this machine, is answered.
+fn answer(stage: &mut Stage, target: &str, from: &str) -> Incoming {
+    let peer: SocketAddr = from.parse().expect("an address");
+    let mut player = stage.knocks_from(peer, target, Protocol::Raw);
+    let answer = player.wire.read_some(usize::MAX).into_iter().next().expect("an answer");
+    player.wire.reset();
+    stage.turns(4, &mut player);
+    answer
+}
+
+#[test]
+fn the_last_eighth_of_the_topics_is_for_those_that_publish() {
+    let mut stage = stage_with_room_for_topics(16);
+    let names: Vec<String> = (0..14).map(name).collect();
+    let mut idle = stage.player(Protocol::JsonV1, &json!({"type": "subscribe", "topics": names}));
+    assert!(!has_no_topic(&stage.plays(4, &mut idle)), "seven eighths exactly");
+    idle.asks(&topics(&["one/past", "d/3"]));
+    let said = stage.plays(4, &mut idle);
+    assert!(has_no_topic(&said), "{said:?}");
+    idle.asks(&topics(&["d/3"]));
+    assert!(!has_no_topic(&stage.plays(4, &mut idle)), "what is there is subscribed to as before");
+    // A raw client that may not publish is a subscriber, and so is one that may, to all but its first topic.
+    assert!(matches!(answer(&mut stage, "/t/new", "192.0.2.1:9"), Incoming::Refused(503)));
+    assert!(matches!(answer(&mut stage, "/t/d/3", "192.0.2.1:9"), Incoming::Upgraded(..)));
+    assert!(matches!(answer(&mut stage, "/t/d/3?topic=new", "127.0.0.1:9"), Incoming::Refused(503)));
+    assert!(matches!(answer(&mut stage, "/t/new", "127.0.0.1:9"), Incoming::Upgraded(..)));
+    // A client that publishes, and the host.
+    idle.asks(&json!({"type": "publish", "topic": "by/client", "data": 1}));
+    assert!(!has_no_topic(&stage.plays(4, &mut idle)));
+    let opens = |stage: &Stage, name: &str| {
+        stage.shared.registry.open(name, User::Handle, stage.shared.to_ring(), true).map(drop)
+    };
+    assert_eq!(opens(&stage, "by/host"), Ok(()));
+    assert_eq!(opens(&stage, "one/past"), Err(TopicError::TooMany));
+    idle.asks(&json!({"type": "publish", "topic": "one/past", "data": 1}));
+    assert!(has_no_topic(&stage.plays(4, &mut idle)));
+    assert_eq!(stage.stats().topics, 16);
+}
+
+#[test]
+fn below_eight_topics_nothing_is_kept_for_those_that_publish() {
+    let mut stage = stage_with_room_for_topics(7);
+    let names: Vec<String> = (0..7).map(name).collect();
+    let mut idle = stage.player(Protocol::JsonV1, &json!({"type": "subscribe", "topics": names}));
+    assert!(!has_no_topic(&stage.plays(4, &mut idle)));
+    idle.asks(&topics(&["one/past"]));
+    assert!(has_no_topic(&stage.plays(4, &mut idle)));
 }
