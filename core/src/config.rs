@@ -23,9 +23,10 @@ pub struct Config {
     /// many as the limit on open files allows if that is less. A number that the limit does not allow is refused at start
     /// (with io_uring the limit holds for each shard by itself).
     pub connections_max: u32,
-    /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards.
+    /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards. The last eighth of each
+    /// shard's is for connections with fewer than 1,024: so who subscribes to everything leaves some to others.
     pub cursors_max: u32,
-    /// Topics of the whole engine, 1 to 1,000,000.
+    /// Topics of the whole engine, 1 to 1,000,000. The last eighth is for publishers: who subscribes to a name makes no topic there.
     pub topics_max: u32,
     /// Memory budgets.
     pub memory: MemoryConfig,

@@ -42,13 +42,24 @@ pub enum User {
     Handle,
     /// Somebody who publishes now: the topic stays until the host removes it.
     Publisher,
-    /// Subscribers by name on a shard, until [`Registry::give_back`]; without `may_make` the topic must be there already.
+    /// Subscribers by name on a shard, until [`Registry::give_back`].
     Shard {
         /// Which shard.
         number: u8,
-        /// The topic is made if there is none of its name.
-        may_make: bool,
+        /// Whether the topic is made if there is none of its name.
+        may_make: MayMake,
     },
+}
+
+/// Which topics are made for subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayMake {
+    /// None: it must be there already.
+    Nothing,
+    /// While there are fewer than seven eighths of all that there may be: the last eighth is for those that publish.
+    WithinShare,
+    /// As many as there may be: this subscriber may publish to it, and connects for that.
+    Any,
 }
 
 /// Topics that nobody needs are looked at so many at a time.
@@ -163,11 +174,13 @@ impl Registry {
             entry.note(user);
             return Ok(entry.opened.clone());
         }
-        if matches!(user, User::Shard { may_make: false, .. }) {
-            return Err(TopicError::TooMany);
-        }
+        let most = match user {
+            User::Shard { may_make: MayMake::Nothing, .. } => return Err(TopicError::TooMany),
+            User::Shard { may_make: MayMake::WithinShare, .. } => self.topics_max - self.topics_max / 8,
+            _ => self.topics_max,
+        };
         self.look_at_idle(&mut names, to);
-        if names.by_name.len() >= self.topics_max as usize {
+        if names.by_name.len() >= most as usize {
             return Err(TopicError::TooMany);
         }
         let (id, is_spotless, is_reused) = names.next_number(self.topics_max, to.ring)?;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::ingest::Reader;
 
-const SHARD: User = User::Shard { number: 0, may_make: true };
-const OTHER: User = User::Shard { number: 1, may_make: true };
+const SHARD: User = User::Shard { number: 0, may_make: MayMake::WithinShare };
+const OTHER: User = User::Shard { number: 1, may_make: MayMake::WithinShare };
 
 struct Rig {
     registry: Registry,
@@ -107,13 +107,41 @@ fn there_are_topics_max_and_not_one_more() {
     let mut rig = Rig::new(3);
     let ids: Vec<_> = ["a", "b", "c"].iter().map(|name| rig.id(name, SHARD)).collect();
     assert_eq!(rig.open("d", SHARD).map(drop), Err(TopicError::TooMany));
-    let may_not = User::Shard { number: 0, may_make: false };
+    let may_not = User::Shard { number: 0, may_make: MayMake::Nothing };
     assert_eq!(rig.open("a", may_not).map(|o| (o.id, o.is_new)), Ok((ids[0], false)));
     assert!(rig.registry.give_back("c", ids[2], 0, rig.to()));
     assert_eq!(rig.open("d", SHARD).map(drop), Err(TopicError::WouldBlock), "its number waits for the shards");
     rig.records();
     assert_eq!(rig.open("e", may_not).map(drop), Err(TopicError::TooMany));
     assert_eq!(rig.id("d", SHARD), TopicId(ids[2].0 + (1 << TOPIC_INDEX_BITS)));
+}
+
+#[test]
+fn subscribers_make_seven_eighths_of_all_topics_and_publishers_the_rest() {
+    for (topics_max, for_subscribers) in [(1, 1), (7, 7), (8, 7), (15, 14), (16, 14), (1_000, 875)] {
+        let rig = Rig::new(topics_max);
+        for number in 0..for_subscribers {
+            rig.id(&format!("s{number}"), SHARD);
+        }
+        assert_eq!(rig.open("one past", SHARD).map(drop), Err(TopicError::TooMany), "of {topics_max}");
+        rig.id("s0", OTHER);
+        let publishers = [User::Handle, User::Publisher, User::Shard { number: 0, may_make: MayMake::Any }];
+        for (number, user) in (for_subscribers..topics_max).zip(publishers.into_iter().cycle()) {
+            rig.id(&format!("p{number}"), user);
+        }
+        for user in publishers {
+            assert_eq!(rig.open("one past", user).map(drop), Err(TopicError::TooMany), "of {topics_max}");
+        }
+    }
+}
+
+#[test]
+fn topics_of_publishers_count_in_the_share_of_subscribers() {
+    let rig = Rig::new(16);
+    (0..14).for_each(|number| _ = rig.id(&format!("p{number}"), User::Publisher));
+    assert_eq!(rig.open("s", SHARD).map(drop), Err(TopicError::TooMany));
+    assert_eq!(rig.registry.remove("p0", rig.to()), Ok(true));
+    rig.id("s", SHARD);
 }
 
 #[test]

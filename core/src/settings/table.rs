@@ -160,9 +160,15 @@ pub(super) static TABLE: &[Setting] = &[
         "cursors_max",
         "cursors_max",
         count!(cursors_max, 1, CURSORS_MAX),
-        "Subscriptions at once, counted by topic and priority in use, over all connections",
+        "Subscriptions at once, counted by topic and priority in use, over all connections; the last eighth is for \
+         connections with fewer than 1,024",
     ),
-    row("topics_max", "topics_max", count!(topics_max, 1, TOPICS_MAX), "Topics at once"),
+    row(
+        "topics_max",
+        "topics_max",
+        count!(topics_max, 1, TOPICS_MAX),
+        "Topics at once; the last eighth is for publishers",
+    ),
     row(
         "memory.ring_bytes",
         "ring_bytes",

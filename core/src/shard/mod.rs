@@ -46,6 +46,8 @@ use self::host::Host;
 use self::lanes::{Clock, Cursor, Lanes};
 use self::readmission::Readmission;
 use self::sender::Sender;
+#[cfg(test)]
+pub use self::subscriptions::FEW_CURSORS;
 use self::subscriptions::{SUBSCRIBER_BYTES, Subscriptions};
 use self::topics::Topics;
 use self::waiters::Waiters;

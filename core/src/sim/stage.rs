@@ -18,10 +18,12 @@ mod picks;
 mod requests;
 mod search;
 mod sends;
+mod shares;
 mod standstill;
 mod waiters;
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -165,9 +167,14 @@ impl Stage {
 
     /// A client whose request is there, whatever comes of it.
     pub fn knocks(&mut self, target: &str, protocol: Protocol) -> Player {
+        self.knocks_from(SocketAddr::from(([127, 0, 0, 1], 1_024)), target, protocol)
+    }
+
+    /// The same from another address.
+    pub fn knocks_from(&mut self, peer: SocketAddr, target: &str, protocol: Protocol) -> Player {
         let mut rng = Rng::new(5);
         let protocols: Vec<_> = Some(protocol.name()).filter(|name| !name.is_empty()).into_iter().collect();
-        let wire = Wire::new(self.net.connect(0), target, &protocols, &[], &mut rng);
+        let wire = Wire::new(self.net.connect_from(0, peer), target, &protocols, &[], &mut rng);
         let mut player = Player { wire, connection: ConnectionId::HOST, protocol, rng };
         self.shard.take_notes();
         self.turns(4, &mut player);

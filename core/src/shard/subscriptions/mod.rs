@@ -28,6 +28,8 @@ use crate::types::Priority;
 
 /// What one cursor costs beyond itself, in the tables of this module.
 pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8;
+/// A connection with fewer cursors than this has room as long as there is any; one that has as many leaves the last eighth to others.
+pub const FEW_CURSORS: u32 = 1_024;
 /// What the subscriber's record of one connection costs.
 pub const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
 
@@ -107,6 +109,8 @@ pub struct Subscriptions {
     /// What memberships ask for beyond the messages, of those that do.
     options: HashMap<u32, Options>,
     links: Table<Link>,
+    /// So many cursors, and memberships, are for connections that have few.
+    kept_for_few: u32,
     terms: Table<Terms>,
     /// What memberships cannot tell.
     pub asked: Asked,
@@ -127,6 +131,7 @@ impl Subscriptions {
             membership_of: Pairs::default(),
             options: HashMap::new(),
             links: Table::reserved(cursors_max),
+            kept_for_few: cursors_max / 8,
             terms: Table::new(cursors_max),
             asked: Asked::default(),
             spread: Spread::default(),
@@ -201,9 +206,15 @@ impl Subscriptions {
         self.memberships.len()
     }
 
-    /// How many more cursors there may be.
-    pub fn room(&self) -> usize {
-        self.links.room()
+    /// True if a connection may have so many more cursors.
+    pub fn has_room(&self, slot: u32, cursors: u32) -> bool {
+        self.is_within(self.of(slot).links, cursors, self.links.room())
+    }
+
+    /// True if who has `has` may have `more`, where there is `room`: the last eighth is for those that have few.
+    fn is_within(&self, has: u32, more: u32, room: usize) -> bool {
+        let kept = if has + more <= FEW_CURSORS { 0 } else { self.kept_for_few };
+        more == 0 || room >= (more + kept) as usize
     }
 
     /// Memberships of a topic.
@@ -233,8 +244,11 @@ impl Subscriptions {
         std::iter::successors(some(self.memberships[membership].links), move |&l| some(self.links[l].sibling))
     }
 
-    /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room.
+    /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room, or none for this connection.
     pub fn add(&mut self, slot: u32, topic: u32, must_announce: bool, options: Options) -> Option<u32> {
+        if !self.is_within(self.of(slot).memberships, 1, self.memberships.room()) {
+            return None;
+        }
         let index = self.members_mut(topic).list.len() as u32;
         let membership =
             self.memberships.insert(Membership { must_announce, ..Membership::new(slot, topic, index) })?;
@@ -329,9 +343,13 @@ impl Subscriptions {
         Some(membership)
     }
 
-    /// Gives a membership its cursor in a lane, in the stream of its form. False: there is no room for it.
+    /// Gives a membership its cursor in a lane, in the stream of its form. False: there is no room for it, or none for this
+    /// connection.
     pub fn add_link(&mut self, membership: u32, lanes: &mut Lanes, stream: u32, start: Start) -> bool {
         let Membership { slot, links: sibling, .. } = self.memberships[membership];
+        if !self.has_room(slot, 1) {
+            return false;
+        }
         let options = self.options_of(membership);
         let priority = lanes.lane_of(stream).priority;
         // Critical messages are neither paced nor passed over.

@@ -32,7 +32,7 @@ pub(super) enum Known<'a> {
     Said(&'a SinceList<'static>),
 }
 
-/// There is no room for another cursor.
+/// There is no room for another cursor, or none for this connection.
 #[derive(Debug)]
 pub(super) struct NoRoom;
 
@@ -56,7 +56,8 @@ impl<D: Driver> Shard<D> {
                     },
                 };
                 let has = Priority::ALL.map(has);
-                if self.subscriptions.room() < lanes.iter().filter(|&&l| l != NONE).count() {
+                let cursors = lanes.iter().filter(|&&l| l != NONE).count();
+                if !self.subscriptions.has_room(slot, cursors as u32) {
                     return Err(NoRoom);
                 }
                 let membership = self.subscriptions.add(slot, topic, must_announce, reason.options).ok_or(NoRoom)?;

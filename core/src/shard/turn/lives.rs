@@ -1,7 +1,7 @@
 //! Topics are opened for those who name them, and given back when nobody here names them any more.
 
 use crate::driver::Driver;
-use crate::registry::{Opened, TopicError, User};
+use crate::registry::{MayMake, Opened, TopicError, User};
 use crate::shard::Shard;
 use crate::shard::clients::Phase;
 use crate::shard::table::NONE;
@@ -26,10 +26,19 @@ impl From<TopicError> for SubscribeError {
 
 impl<D: Driver> Shard<D> {
     /// A topic's number, for a connection that subscribes to it by its name. Until a subscription stands for it, it is kept to the end
-    /// of the turn, or of the connection's handshake.
-    pub(super) fn open_for_subscriber(&mut self, slot: u32, name: &str) -> Result<TopicId, SubscribeError> {
+    /// of the turn, or of the connection's handshake. `will_publish`: it connects to publish to it, too, and may.
+    pub(super) fn open_for_subscriber(
+        &mut self,
+        slot: u32,
+        name: &str,
+        will_publish: bool,
+    ) -> Result<TopicId, SubscribeError> {
         let made_max = self.shared.config.limits.topics_per_connection_max;
-        let may_make = self.subscriptions.of(slot).made < made_max;
+        let may_make = match self.subscriptions.of(slot).made < made_max {
+            false => MayMake::Nothing,
+            true if will_publish => MayMake::Any,
+            true => MayMake::WithinShare,
+        };
         let user = User::Shard { number: self.number, may_make };
         let Opened { id, is_new, .. } = self.shared.registry.open(name, user, self.shared.to_ring(), false)?;
         let life = self.topics.life_mut(id);
@@ -92,7 +101,7 @@ impl<D: Driver> Shard<D> {
         let to = self.shared.to_ring();
         if is_named {
             // It was made anew by somebody else.
-            let user = User::Shard { number: self.number, may_make: false };
+            let user = User::Shard { number: self.number, may_make: MayMake::Nothing };
             return match self.shared.registry.open(&topic.name, user, to, false) {
                 Ok(opened) => {
                     self.topics.life_mut(opened.id).is_held = true;

@@ -86,7 +86,7 @@ impl<D: Driver> Shard<D> {
             (Some(topic), _) if topic.life.is_held => topic.id,
             // Opening it again could find the registry busy.
             (_, Some(opened)) => opened,
-            (_, None) => self.open_for_subscriber(slot, name)?,
+            (_, None) => self.open_for_subscriber(slot, name, false)?,
         };
         let id: Option<Box<[u8]>> = asking.id.map(Into::into);
         if known.is_none()

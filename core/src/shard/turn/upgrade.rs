@@ -236,16 +236,16 @@ impl<D: Driver> Shard<D> {
             Ok(grants) => grants,
             Err(verdict) => return verdict,
         };
-        let topics = match self.open_topics(slot, &target, grants.as_ref()) {
-            Ok(topics) => topics,
-            Err(verdict) => return verdict,
-        };
         let may_publish = match (&grants, config.access.publish) {
             (Some(grants), _) => match (protocol, target.topics.first()) {
                 (Protocol::Raw, Some(topic)) => grants.publish.has(topic),
                 _ => grants.publish != Allowed::Nothing,
             },
             (None, access) => may_publish(access, peer, &request),
+        };
+        let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
+            Ok(topics) => topics,
+            Err(verdict) => return verdict,
         };
         let mut response = Vec::with_capacity(256);
         let extension = deflate.map(|agreement| agreement.to_string());
@@ -262,7 +262,7 @@ impl<D: Driver> Shard<D> {
         }))
     }
 
-    /// Opens the topics that a target names.
+    /// Opens the topics that a target names. `will_publish`: to the first of them.
     ///
     /// # Errors
     /// One is malformed, or not granted, or cannot be opened, or not yet.
@@ -271,6 +271,7 @@ impl<D: Driver> Shard<D> {
         slot: u32,
         target: &Target<'_>,
         grants: Option<&Grants>,
+        will_publish: bool,
     ) -> Result<Vec<(String, TopicId)>, Verdict> {
         let mut topics = Vec::with_capacity(target.topics.len());
         for topic in &target.topics {
@@ -280,7 +281,7 @@ impl<D: Driver> Shard<D> {
             if grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
                 return Err(Verdict::Refused(Refusal::forbidden("subscribing to this is not allowed")));
             }
-            match self.open_for_subscriber(slot, topic) {
+            match self.open_for_subscriber(slot, topic, will_publish && topics.is_empty()) {
                 Ok(opened) => topics.push((topic.to_string(), opened)),
                 Err(SubscribeError::Busy) => return Err(Verdict::Waits(Some(Cause::Names))),
                 Err(_) => {
