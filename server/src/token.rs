@@ -4,10 +4,10 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use fanwire_token::{Rules, SigningKey, Verifier, peek};
+use fanwire_token::{PATTERNS_MAX, Rules, SigningKey, TOKEN_BYTES_MAX, Verifier, peek};
 use serde_json::{Map, Value, json};
 
-use crate::access::{read_keys, read_text};
+use crate::access::{read_keys, read_text, secret};
 use crate::args::{InspectArgs, MintArgs, TokenArgs, TokenCommand};
 use crate::clock;
 use crate::engine::{say, unsaid};
@@ -32,7 +32,7 @@ fn mint(args: &MintArgs) -> Result<String, Failure> {
     let bytes = read_text(&args.key)?;
     let key = match bytes.starts_with(b"-----BEGIN") {
         true => SigningKey::from_pem(&bytes),
-        false => SigningKey::from_secret(&bytes),
+        false => SigningKey::from_secret(secret(&args.key, &bytes)?),
     };
     let key = key.or_exit(Exit::Config, || args.key.display().to_string())?;
     let now = clock::unix_us() / 1_000_000;
@@ -43,8 +43,29 @@ fn mint(args: &MintArgs) -> Result<String, Failure> {
     claims.insert("iat".into(), now.into());
     claims.insert("exp".into(), now.saturating_add(args.expires_in.0.as_secs()).into());
     let grants = json!({"subscribe": args.subscribe, "publish": args.publish});
-    claims.insert(args.grants_claim.clone(), grants);
-    key.sign(&claims, args.kid.as_deref()).or_exit(Exit::Software, || "cannot sign".into())
+    put(&mut claims, &args.grants_claim, grants)?;
+    let token = key.sign(&claims, args.kid.as_deref()).or_exit(Exit::Software, || "cannot sign".into())?;
+    if token.len() > TOKEN_BYTES_MAX || args.subscribe.len().max(args.publish.len()) > PATTERNS_MAX {
+        let most = format!("at most {TOKEN_BYTES_MAX} bytes, and {PATTERNS_MAX} patterns in a list");
+        return Err(Failure::message(Exit::Usage, format!("no server would take this token: it has {most}")));
+    }
+    Ok(token)
+}
+
+/// Puts the grants where a server that has the same setting looks for them.
+fn put(claims: &mut Map<String, Value>, path: &str, grants: Value) -> Result<(), Failure> {
+    let mut names: Vec<&str> = path.split('.').collect();
+    let last = names.pop().unwrap_or_default();
+    let wrong = || Failure::message(Exit::Usage, format!("--grants-claim {path}: this cannot be the name of a claim"));
+    let mut place = claims;
+    for name in names {
+        let entry = place.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        place = entry.as_object_mut().ok_or_else(wrong)?;
+    }
+    match last.is_empty() || place.insert(last.to_owned(), grants).is_some() {
+        true => Err(wrong()),
+        false => Ok(()),
+    }
 }
 
 fn inspect(args: &InspectArgs) -> Outcome {

@@ -91,7 +91,16 @@ fn split_port(authority: &str) -> Result<(&str, u16), String> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority(), if self.target == "/" { "" } else { &self.target })
+        write!(f, "ws://{}", self.authority())?;
+        let Some((path, query)) = self.target.split_once('?') else {
+            return f.write_str(if self.target == "/" { "" } else { &self.target });
+        };
+        // Who sees a token has it.
+        let shown = |part: &str| match part.split_once('=') {
+            Some(("token", _)) => "token=…".to_owned(),
+            _ => part.to_owned(),
+        };
+        write!(f, "{path}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&"))
     }
 }
 
@@ -120,6 +129,8 @@ mod tests {
         for text in ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "ws://rover/t/a?topic=b"] {
             assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
+        let url: Url = "ws://rover/?token=eyJ.eyJ.c2ln&topic=b".parse().unwrap();
+        assert_eq!(url.to_string(), "ws://rover/?token=…&topic=b");
     }
 
     #[test]

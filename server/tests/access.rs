@@ -14,7 +14,7 @@ use tungstenite::{Message, WebSocket};
 
 use support::{Fanwire, PATIENCE, run};
 
-const SECRET: &str = "a secret of the tests, long enough";
+const SECRET: &str = "a-secret-of-the-tests,-long-enough";
 
 fn written(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
@@ -93,8 +93,8 @@ fn a_token_opens_what_it_names_and_nothing_else() {
             "" => run(&["sub", &url, "rover/1/imu"], &[]),
             _ => with_token(token, &["sub", &url, "rover/1/imu"], &[]),
         };
-        assert_eq!(code, 76, "{log}");
-        assert!(log.contains("401"), "{log}");
+        assert_eq!(code, 77, "{log}");
+        assert!(log.contains("401") && log.contains("FANWIRE_TOKEN"), "{log}");
     }
     server.signal(Signal::TERM);
     let (code, _, log) = server.finish();
@@ -137,7 +137,7 @@ fn a_token_is_taken_in_each_of_its_places_and_not_repeated() {
 fn whatever_is_wrong_with_a_token_the_answer_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let secret = written(folder.path(), "secret", SECRET);
-    let other = written(folder.path(), "other", "another secret, which is long enough, too");
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
     let (server, address) = Fanwire::listening(&format!(
         "serve --listen 127.0.0.1:0 --token-keys-file {secret} --token-audience here --token-issuer we"
     ));
@@ -201,7 +201,7 @@ fn when_a_token_is_over_its_connection_is_closed_with_4401() {
 fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let keys = written(folder.path(), "keys", SECRET);
-    let new = written(folder.path(), "new", "the next secret, which is long enough, too");
+    let new = written(folder.path(), "new", "the-next-secret,-which-is-long-enough,-too");
     let (mut server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {keys}"));
     let (before, after) = (minted(&keys, &["--subscribe", "a"]), minted(&new, &["--subscribe", "a"]));
     let status = |token: &str| answer(address, &format!("/t/a?token={token}"), "")[9..12].to_owned();
@@ -209,7 +209,7 @@ fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
     let mut client = page(address, "/t/a", &before);
     std::fs::copy(&new, &keys).unwrap();
     server.signal(Signal::HUP);
-    server.stderr_line("1 key");
+    server.stderr_line("tokens, anew: ");
     assert_eq!((status(&before), status(&after)), ("401".into(), "101".into()));
     std::fs::write(&keys, "short").unwrap();
     server.signal(Signal::HUP);
@@ -249,11 +249,22 @@ fn keys_that_cannot_be_used_are_refused_at_start() {
         ("short", 78, "at least 32 bytes"),
         ("{\"keys\":[]}", 78, "no key that can be used"),
         ("-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----", 78, "private key"),
+        // What everybody has must not become a secret: a public key that is not quite as expected.
+        ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 user@host", 78, "a secret is one line"),
+        ("# ours\n-----BEGIN PUBLIC KEY-----\nAA\n-----END PUBLIC KEY-----", 78, "a secret is one line"),
+        ("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\nxyz", 78, "a secret is one line"),
+        ("[{\"kty\":\"oct\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAA\"}]", 78, "a secret is one line"),
+        ("0\u{82}\u{1}\"0\r\u{6}\t*\u{86}H\u{86}........................", 78, "a secret is one line"),
     ] {
         let path = written(folder.path(), "keys", text);
         let (ended, _, log) = run(&["serve", "--listen", "127.0.0.1:0", "--token-keys-file", &path], &[]);
         assert_eq!(ended, code, "{log}");
         assert!(log.contains(expected) && log.contains("/keys"), "{log}");
+    }
+    // What might keep clients waiting.
+    for other in ["/dev/zero", "/dev", "/proc/self/fd/0"] {
+        let (ended, _, log) = run(&["serve", "--token-keys-file", other], &[]);
+        assert_eq!(ended, 66, "{other}: {log}");
     }
     let (ended, _, log) = run(&["serve", "--token-keys-file", "/nowhere"], &[]);
     assert_eq!(ended, 66, "{log}");
@@ -267,7 +278,7 @@ fn keys_that_cannot_be_used_are_refused_at_start() {
 fn a_token_is_shown_and_judged() {
     let folder = tempfile::tempdir().unwrap();
     let secret = written(folder.path(), "secret", SECRET);
-    let other = written(folder.path(), "other", "another secret, which is long enough, too");
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
     let token = minted(&secret, &["--sub", "u1", "--subscribe", "a/**"]);
     let inspected = |arguments: &[&str], stdin: &str| {
         let (code, out, log) = run(&[&["token", "inspect"], arguments].concat(), stdin.as_bytes());
@@ -281,6 +292,18 @@ fn a_token_is_shown_and_judged() {
     assert_eq!((code, &shown["verdict"]), (1, &"refused: the signature is wrong".into()));
     let (code, shown, _) = inspected(&[&token], "");
     assert!(code == 0 && shown["verdict"].as_str().unwrap().starts_with("not verified"));
+    // What no server takes is not made.
+    let refused = |more: &[&str]| run(&[&["token", "mint", "--key", &secret], more].concat(), &[]).0;
+    let many: Vec<String> = (0..257).map(|n| format!("--subscribe=p{n}")).collect();
+    assert_eq!(refused(&many.iter().map(String::as_str).collect::<Vec<_>>()), 2);
+    assert_eq!(refused(&many[1..].iter().map(String::as_str).collect::<Vec<_>>()), 0);
+    for claim in ["", "exp", "sub.x", "a..", "iat.x"] {
+        assert_eq!(refused(&["--sub", "u", "--grants-claim", claim]), 2, "{claim}");
+    }
+    let (_, shown, _) = inspected(&[&minted(&secret, &["--grants-claim", "a.b", "--publish", "x"])], "");
+    assert_eq!(shown["claims"]["a"]["b"]["publish"], serde_json::json!(["x"]));
+    let jwk = written(folder.path(), "jwk", r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#);
+    assert_eq!(run(&["token", "mint", "--key", &jwk], &[]).0, 78);
     assert_eq!(inspected(&["x"], "").0, 65);
     assert_eq!(inspected(&[], "").0, 65);
 }

@@ -26,8 +26,10 @@ fn fields_of_config() -> BTreeSet<String> {
         for line in body.lines().skip(1).map(str::trim) {
             if let Some(field) = line.strip_prefix("pub ") {
                 let (field, kind) = field.split_once(": ").unwrap();
-                // A section is no setting, its fields are; nor is what only a host that answers can ask for.
-                if !kind.ends_with("Config,") && kind != "Option<AskHost>," && !is_of_tests {
+                // A section is no setting, its fields are.
+                if kind == "Option<AskHost>," {
+                    names.extend(["within", "headers"].map(|part| format!("{section}{field}_{part}")));
+                } else if !kind.ends_with("Config,") && !is_of_tests {
                     names.insert(format!("{section}{field}"));
                 }
                 assert!(
@@ -71,6 +73,7 @@ fn another(setting: &Setting) -> &'static str {
         "topics" => "a/*=latest,keep-nothing\n**=disconnect,keep-messages=5",
         "access.publish" => "everyone",
         "access.allowed_origins" => "https://a.example,https://b.example",
+        "access.ask_host_headers" => "cookie,x-key",
         _ => match setting.unit() {
             Unit::Bytes => "64KiB",
             Unit::Count => "7",

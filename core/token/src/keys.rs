@@ -118,6 +118,14 @@ impl Keys {
         self.0.len()
     }
 
+    /// The names of their algorithms, each once: `ES256, RS256`.
+    pub fn algorithms(&self) -> String {
+        let mut names: Vec<&str> = self.0.iter().map(|key| key.material.algorithm().name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
+    }
+
     /// The key that a token means: of its `kid`, or the only one of its algorithm. A key that has no name is the only one, and
     /// meant by every token.
     pub(crate) fn meant(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Key> {

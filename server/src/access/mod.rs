@@ -16,7 +16,7 @@ use crate::clock;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::signals::StopRequests;
 
-pub use door::{Door, DoorConfig, read_keys, read_text};
+pub use door::{Door, DoorConfig, read_keys, read_text, secret};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
@@ -51,7 +51,7 @@ pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRe
     while !stop.is_asked() && engine.failure().is_none() {
         if reload.swap(false, Ordering::AcqRel) {
             match door.reload() {
-                Ok(what) => tracing::info!("{what}"),
+                Ok(what) => tracing::info!("tokens, anew: {what}"),
                 Err(failure) => tracing::error!("the keys stay as they were: {:#}", failure.error),
             }
         }

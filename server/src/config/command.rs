@@ -9,6 +9,7 @@ use fanwire::settings::Unit;
 
 use super::key::{Key, all};
 use super::{Loaded, failure, load, validate};
+use crate::access::Door;
 use crate::args::{ConfigArgs, ConfigCommand};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, OrExit, Outcome};
@@ -31,6 +32,9 @@ pub fn run(args: &ConfigArgs) -> Outcome {
             let faults = validate(&loaded);
             if !faults.is_empty() {
                 return Err(failure(serve.config.as_deref(), &faults));
+            }
+            if loaded.door().is_wanted() {
+                Door::open(loaded.door())?;
             }
             let what = serve.config.as_deref().map_or("the configuration".into(), Path::to_string_lossy);
             say(&format!("{what}: nothing is wrong"));
