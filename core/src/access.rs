@@ -18,6 +18,13 @@ pub enum Allowed {
     Only(Vec<Pattern>),
 }
 
+/// No pattern: nothing.
+impl From<Vec<Pattern>> for Allowed {
+    fn from(patterns: Vec<Pattern>) -> Self {
+        if patterns.is_empty() { Allowed::Nothing } else { Allowed::Only(patterns) }
+    }
+}
+
 impl Allowed {
     /// Whether all topics that `wanted` matches are among them. More than one pattern together never cover what none does alone.
     pub fn covers(&self, wanted: &Pattern) -> bool {
@@ -82,6 +89,13 @@ pub struct AskHost {
     pub within: Duration,
     /// Names of the request's headers that the host is told, such as `cookie`; at most 16.
     pub headers: Vec<String>,
+}
+
+impl AskHost {
+    /// The question that two settings make together: none where neither says something.
+    pub fn of(within: Duration, headers: Vec<String>) -> Option<Self> {
+        (!within.is_zero() || !headers.is_empty()).then_some(Self { within, headers })
+    }
 }
 
 /// Headers that [`AskHost`] may name.

@@ -152,6 +152,5 @@ fn allowed(what: &str, patterns: *const c_char) -> Outcome<Allowed> {
         let wrong = |error| Failure::new(fw_status::FW_BAD_NAME, format!("{what}: {line:?}: {error}"));
         Pattern::parse(line).map_err(wrong)
     };
-    let parsed = patterns.lines().map(parse).collect::<Outcome<Vec<Pattern>>>()?;
-    Ok(if parsed.is_empty() { Allowed::Nothing } else { Allowed::Only(parsed) })
+    Ok(patterns.lines().map(parse).collect::<Outcome<Vec<Pattern>>>()?.into())
 }

@@ -209,10 +209,7 @@ impl Settings {
         put(&mut config.access.allowed_origins, self.allowed_origins);
         put(&mut config.server_name, self.server_name);
         let within = seconds("ask_host_within", self.ask_host_within)?.unwrap_or_default();
-        let headers = self.ask_host_headers.unwrap_or_default();
-        if !within.is_zero() || !headers.is_empty() {
-            config.access.ask_host = Some(AskHost { within, headers });
-        }
+        config.access.ask_host = AskHost::of(within, self.ask_host_headers.unwrap_or_default());
         let needs_events = self.messages || config.access.ask_host.is_some();
         let capacity = self.events.unwrap_or(if needs_events { EVENTS_CAPACITY } else { 0 });
         if self.messages && capacity == 0 {

@@ -400,15 +400,11 @@ impl Engine {
 
 /// Topics by their patterns; none: nothing.
 fn allowed(patterns: Option<Vec<String>>) -> PyResult<Allowed> {
-    let patterns = patterns.unwrap_or_default();
-    if patterns.is_empty() {
-        return Ok(Allowed::Nothing);
-    }
     let parse = |text: String| {
         let wrong = |error| Failure::new(Class::BadName, format!("{text:?}: {error}"));
         Pattern::parse(&text).map_err(wrong)
     };
-    Ok(Allowed::Only(patterns.into_iter().map(parse).collect::<Outcome<_>>()?))
+    Ok(patterns.unwrap_or_default().into_iter().map(parse).collect::<Outcome<Vec<Pattern>>>()?.into())
 }
 
 impl Engine {

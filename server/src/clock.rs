@@ -28,6 +28,11 @@ pub fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }
 
+/// Wall-clock seconds since 1970, as tokens carry them.
+pub fn unix_s() -> u64 {
+    unix_us() / 1_000_000
+}
+
 /// Sleeps for `span`.
 pub fn sleep(span: Duration) {
     std::thread::sleep(span);

@@ -52,6 +52,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command, LogFormat};
+use crate::config::Loaded;
 use crate::exit::{Exit, Failure, Outcome};
 
 #[global_allocator]
@@ -81,16 +82,22 @@ fn run(started: io::Result<()>) -> ExitCode {
 }
 
 fn execute(args: Args) -> Outcome {
-    // What it is to log, and how, may stand in its configuration.
-    let loaded = if let Command::Serve(args) = &args.command { Some(config::load(args)?) } else { None };
-    let level = args.log.or_else(|| loaded.as_ref().and_then(config::Loaded::log_level));
-    let format = args.log_format.or_else(|| loaded.as_ref().map(config::Loaded::log_format));
-    logging::start(level.as_deref(), format.unwrap_or(LogFormat::Text))?;
-    if let Some(loaded) = loaded {
-        return serve::run(loaded);
+    let Args { command, log, log_format } = args;
+    // What `serve` is to log, and how, may stand in its configuration.
+    let start_logging = |loaded: Option<&Loaded>| {
+        let level = log.clone().or_else(|| loaded.and_then(Loaded::log_level));
+        let format = log_format.or_else(|| loaded.map(Loaded::log_format));
+        logging::start(level.as_deref(), format.unwrap_or(LogFormat::Text))
+    };
+    if !matches!(command, Command::Serve(_)) {
+        start_logging(None)?;
     }
-    match &args.command {
-        Command::Serve(args) => serve::run(config::load(args)?),
+    match &command {
+        Command::Serve(args) => {
+            let loaded = config::load(args)?;
+            start_logging(Some(&loaded))?;
+            serve::run(loaded)
+        }
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::Replay(args) => replay::run(args),

@@ -173,8 +173,8 @@ fn parser(setting: &'static Setting) -> ValueParser {
     }
 }
 
-/// Without the name and the value, which clap says.
-fn problem(error: SettingError) -> String {
+/// What is wrong, without the name and the value, which somebody else says.
+pub fn problem(error: SettingError) -> String {
     match error {
         SettingError::Refused { problem, .. } => problem,
         other => other.to_string(),

@@ -35,7 +35,7 @@ fn mint(args: &MintArgs) -> Result<String, Failure> {
         false => SigningKey::from_secret(secret(&args.key, &bytes)?),
     };
     let key = key.or_exit(Exit::Config, || args.key.display().to_string())?;
-    let now = clock::unix_us() / 1_000_000;
+    let now = clock::unix_s();
     let mut claims = Map::new();
     for (name, text) in [("iss", &args.issuer), ("aud", &args.audience), ("sub", &args.sub), ("jti", &args.jti)] {
         claims.extend(text.iter().map(|text| (name.to_owned(), Value::from(text.as_str()))));
@@ -79,7 +79,7 @@ fn inspect(args: &InspectArgs) -> Outcome {
         }
     };
     let token = token.trim();
-    let now = clock::unix_us() / 1_000_000;
+    let now = clock::unix_s();
     let told = peek(token).or_exit(Exit::Data, || "this is no token".into())?;
     let verdict = match &args.keys {
         None => Ok("not verified: --keys FILE does that".to_owned()),

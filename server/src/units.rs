@@ -26,6 +26,21 @@ pub fn bytes_for_people(bytes: f64) -> String {
     format!("{value:.1} TB")
 }
 
+/// A text in lines of at most so many characters, where its words allow it.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +52,12 @@ mod tests {
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(bytes_for_people(0.0), "0 B");
         assert_eq!(bytes_for_people(1_400_000.0), "1.4 MB");
+    }
+
+    #[test]
+    fn long_texts_are_wrapped_at_blanks() {
+        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrapped("aaaaaaaa b", 5), ["aaaaaaaa", "b"]);
+        assert!(wrapped("", 5).is_empty());
     }
 }

@@ -89,11 +89,16 @@ impl<'a> Target<'a> {
     /// # Errors
     /// When its value cannot be decoded.
     pub fn parameter(&self, name: &str) -> Result<Option<Cow<'a, str>>, TargetError> {
-        match parameters(self.query).find(|(n, _)| *n == name) {
-            Some((_, value)) => decode(value, Plus::Space).map(Some),
-            None => Ok(None),
-        }
+        values(self.query, name).next().transpose()
     }
+}
+
+/// The values of all parameters of this name in a query, decoded, in their order. Each may be one that cannot be decoded.
+pub fn values<'a, 'n>(
+    query: &'a str,
+    name: &'n str,
+) -> impl Iterator<Item = Result<Cow<'a, str>, TargetError>> + use<'a, 'n> {
+    parameters(query).filter(move |(n, _)| *n == name).map(|(_, value)| decode(value, Plus::Space))
 }
 
 /// What `+` means: itself in a path, a space in a query as forms and `URLSearchParams` write it.

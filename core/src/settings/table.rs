@@ -80,11 +80,6 @@ const fn by_name(setting: Setting) -> Setting {
     Setting { has_field: false, ..setting }
 }
 
-/// Two settings make one question: it is asked when there is a time for it.
-fn asks(within: Duration, headers: Vec<String>) -> Option<AskHost> {
-    (!within.is_zero() || !headers.is_empty()).then_some(AskHost { within, headers })
-}
-
 pub(super) static TABLE: &[Setting] = &[
     row(
         "listen",
@@ -346,7 +341,7 @@ pub(super) static TABLE: &[Setting] = &[
             get: |config| config.access.ask_host.as_ref().map_or(Duration::ZERO, |asks| asks.within),
             set: |config, within| {
                 let headers = config.access.ask_host.take().map(|asks| asks.headers).unwrap_or_default();
-                config.access.ask_host = asks(within, headers);
+                config.access.ask_host = AskHost::of(within, headers);
             },
             is_above_zero: false,
         },
@@ -361,7 +356,7 @@ pub(super) static TABLE: &[Setting] = &[
             show: |config| config.access.ask_host.as_ref().map_or(String::new(), |asks| asks.headers.join(",")),
             set: |config, text| {
                 let within = config.access.ask_host.take().map_or(Duration::ZERO, |asks| asks.within);
-                config.access.ask_host = asks(within, parts(text).map(str::to_owned).collect());
+                config.access.ask_host = AskHost::of(within, parts(text).map(str::to_owned).collect());
                 Ok(())
             },
             values: "names of headers, several with commas",

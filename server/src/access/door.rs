@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Allowed, Decision, Grants};
+use fanwire::{Decision, Grants};
 use fanwire_token::{Keys, Rules, Verifier};
 use rustix::fs::OFlags;
 
@@ -93,8 +93,7 @@ impl Door {
 }
 
 fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
-    let allowed = |patterns: Vec<Pattern>| if patterns.is_empty() { Allowed::Nothing } else { Allowed::Only(patterns) };
-    Grants { subscribe: allowed(subscribe), publish: allowed(publish), lifetime }
+    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime }
 }
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.

@@ -56,7 +56,7 @@ pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRe
             }
         }
         if let Some(Event::Authorize { connection, target, headers, .. }) = events.wait(LOOK_EVERY) {
-            let (decision, refused) = door.decide(&target, &headers, clock::unix_us() / 1_000_000);
+            let (decision, refused) = door.decide(&target, &headers, clock::unix_s());
             if let Some(reason) = refused {
                 refusals.note(reason);
             }

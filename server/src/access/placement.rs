@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use fanwire::proto::target::values;
+
 /// Headers that have to be told of a request.
 pub const HEADERS: [&str; 2] = ["authorization", "sec-websocket-protocol"];
 /// The parameter of the query.
@@ -28,8 +30,7 @@ pub fn find<'a>(target: &'a str, headers: &'a [(String, Vec<u8>)]) -> Carried<'a
     let offered = lines(HEADERS[1]).flat_map(|line| line.split(|b| *b == b','));
     let from_offer = offered.filter_map(|name| name.trim_ascii().strip_prefix(SUBPROTOCOL.as_bytes())).map(text);
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    let parameters = query.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")));
-    let from_query = parameters.filter(|(name, _)| *name == PARAMETER).map(|(_, value)| decoded(value));
+    let from_query = values(query, PARAMETER).map(Result::ok);
     let mut found = from_header.chain(from_offer).chain(from_query);
     match (found.next(), found.next()) {
         (None, _) => Carried::Nothing,
@@ -47,29 +48,6 @@ fn bearer(value: &[u8]) -> Option<Cow<'_, str>> {
     let value = std::str::from_utf8(value).ok()?.trim();
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Borrowed(token.trim_start_matches(' ')))
-}
-
-/// A value of a query. A token needs no escapes, but some libraries escape everything.
-fn decoded(value: &str) -> Option<Cow<'_, str>> {
-    if !value.contains('%') {
-        return Some(Cow::Borrowed(value));
-    }
-    let mut out = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        if byte == b'%' {
-            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-            if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return None;
-            }
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &rest[2..];
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

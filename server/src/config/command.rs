@@ -13,6 +13,10 @@ use crate::access::Door;
 use crate::args::{ConfigArgs, ConfigCommand};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, OrExit, Outcome};
+use crate::units::wrapped;
+
+/// Characters of a comment: with what stands before it, it fits a screen.
+const COMMENT_WIDTH: usize = 116;
 
 /// Runs the command.
 ///
@@ -33,8 +37,9 @@ pub fn run(args: &ConfigArgs) -> Outcome {
             if !faults.is_empty() {
                 return Err(failure(serve.config.as_deref(), &faults));
             }
-            if loaded.door().is_wanted() {
-                Door::open(loaded.door())?;
+            let door = loaded.door();
+            if door.is_wanted() {
+                Door::open(door)?;
             }
             let what = serve.config.as_deref().map_or("the configuration".into(), Path::to_string_lossy);
             say(&format!("{what}: nothing is wrong"));
@@ -53,7 +58,9 @@ pub fn initial() -> String {
     );
     in_sections(&mut text, |text, key, name| {
         text.push('\n');
-        wrapped(text, &format!("{}. Allowed: {}.", key.help(), key.values()));
+        for line in wrapped(&format!("{}. Allowed: {}.", key.help(), key.values()), COMMENT_WIDTH) {
+            text.push_str(&format!("# {line}\n"));
+        }
         text.push_str(&format!("#{name} = {}\n", toml_value(key, &key.default())));
     });
     // At the end: what stands below a table belongs to it.
@@ -100,21 +107,6 @@ fn in_sections(text: &mut String, line: impl Fn(&mut String, Key, &str)) {
         }
         line(text, key, key.name().rsplit('.').next().unwrap_or_default());
     }
-}
-
-/// A comment, in lines that fit a screen.
-fn wrapped(text: &mut String, comment: &str) {
-    const WIDTH: usize = 118;
-    let mut line = String::from("#");
-    for word in comment.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH {
-            text.push_str(&format!("{line}\n"));
-            line = String::from("#");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    text.push_str(&format!("{line}\n"));
 }
 
 /// A value as TOML writes it.

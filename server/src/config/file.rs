@@ -90,7 +90,11 @@ impl Reader<'_> {
     fn setting(&mut self, key: Key, value: &Spanned<DeValue<'_>>) {
         let origin = Origin::File(self.place(value.span().start));
         let text = match value.get_ref() {
-            DeValue::Array(array) if key.name() == "topics" => self.topics(array),
+            DeValue::Array(array) if key.name() == "topics" => match self.topics(array) {
+                Some(text) => Ok(text),
+                // What is wrong was said element by element.
+                None => return,
+            },
             DeValue::Array(array) if key.separator().is_some() => self.list(key, array),
             DeValue::String(text) if text.is_empty() && key.separator().is_some() => {
                 Err((value.span().start, "is empty; for a list without values write []".to_owned()))
@@ -98,30 +102,29 @@ impl Reader<'_> {
             other => scalar(other).map_err(|problem| (value.span().start, problem)),
         };
         match text {
-            Ok(Some(text)) => self.layer.give(key, text, origin),
-            // What is wrong was said element by element.
-            Ok(None) => {}
+            Ok(text) => self.layer.give(key, text, origin),
             Err((offset, problem)) => {
                 self.fault(offset, format!("{}: {problem}; allowed: {}", key.name(), key.values()));
             }
         }
     }
 
-    fn list(&mut self, key: Key, array: &DeArray<'_>) -> Result<Option<String>, (usize, String)> {
+    fn list(&mut self, key: Key, array: &DeArray<'_>) -> Result<String, (usize, String)> {
         let separator = key.separator().unwrap_or(',');
         let mut parts = Vec::new();
         for element in array.iter() {
             let at = element.span().start;
-            let part = scalar(element.get_ref()).map_err(|problem| (at, problem))?.unwrap_or_default();
+            let part = scalar(element.get_ref()).map_err(|problem| (at, problem))?;
             if part.trim().is_empty() || part.contains(separator) {
                 return Err((at, "one value is needed here".into()));
             }
             parts.push(part);
         }
-        Ok(Some(parts.join(&separator.to_string())))
+        Ok(parts.join(&separator.to_string()))
     }
 
-    fn topics(&mut self, array: &DeArray<'_>) -> Result<Option<String>, (usize, String)> {
+    /// `None`: some of it is wrong, which is said.
+    fn topics(&mut self, array: &DeArray<'_>) -> Option<String> {
         let before = self.layer.faults.len();
         let mut lines = Vec::new();
         for element in array.iter() {
@@ -132,7 +135,7 @@ impl Reader<'_> {
                 }
             }
         }
-        Ok((self.layer.faults.len() == before).then(|| lines.join("\n")))
+        (self.layer.faults.len() == before).then(|| lines.join("\n"))
     }
 }
 
@@ -140,11 +143,11 @@ impl Reader<'_> {
 ///
 /// # Errors
 /// What it is instead.
-pub fn scalar(value: &DeValue<'_>) -> Result<Option<String>, String> {
+pub fn scalar(value: &DeValue<'_>) -> Result<String, String> {
     match value {
-        DeValue::String(text) => Ok(Some(text.to_string())),
-        DeValue::Integer(number) => integer(number).map(Some),
-        DeValue::Boolean(is_so) => Ok(Some(is_so.to_string())),
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => integer(number),
+        DeValue::Boolean(is_so) => Ok(is_so.to_string()),
         DeValue::Float(number) => Err(format!("`{}` is no whole number", number.as_str())),
         DeValue::Datetime(_) => Err("a date is none of its values".into()),
         DeValue::Array(_) => Err("one value is needed here, no list".into()),

@@ -4,10 +4,11 @@
 use clap::ValueEnum;
 use fanwire::Config;
 use fanwire::proto::topic::Pattern;
-use fanwire::settings::{Setting, SettingError, Span, Unit, settings};
+use fanwire::settings::{Setting, Span, Unit, settings};
 
 use crate::args::LogFormat;
 use crate::logging;
+use crate::settings::problem;
 
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
@@ -169,9 +170,8 @@ pub fn is_section(name: &str) -> bool {
 
 /// What is wrong with a section that is none.
 pub fn no_section(name: &str) -> String {
-    let likeness = |section: &str| strsim::jaro_winkler(section, &name.to_ascii_lowercase());
-    let most_like = sections().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let nearest = most_like.filter(|section| likeness(section) >= LEAST_LIKENESS);
+    let written = name.to_ascii_lowercase();
+    let nearest = most_like(sections(), |section| strsim::jaro_winkler(section, &written));
     let nearest = nearest.map_or_else(String::new, |section| format!("; did you mean [{section}]?"));
     format!("{name}: there is no such section{nearest}")
 }
@@ -245,10 +245,7 @@ impl Key {
     /// What is wrong with it, and what is allowed.
     pub fn check(self, text: &str) -> Result<(), String> {
         match self {
-            Key::Engine(setting) => setting.set(&mut Config::default(), text).map_err(|error| match error {
-                SettingError::Refused { problem, .. } => problem,
-                other => other.to_string(),
-            }),
+            Key::Engine(setting) => setting.set(&mut Config::default(), text).map_err(problem),
             Key::Process(own) => (own.check)(text),
         }
     }
@@ -258,10 +255,17 @@ impl Key {
 fn nearest(name: &str) -> Option<&'static str> {
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let written = name.to_ascii_lowercase().replace('-', "_");
-    let likeness = |key: Key| {
-        let whole = strsim::jaro_winkler(key.name(), &written);
-        whole.max(strsim::jaro_winkler(&last(key.name()), &last(&written)))
-    };
-    let most_like = all().max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)))?;
-    (likeness(most_like) >= LEAST_LIKENESS).then(|| most_like.name())
+    most_like(all().map(Key::name), |name| {
+        let whole = strsim::jaro_winkler(name, &written);
+        whole.max(strsim::jaro_winkler(&last(name), &last(&written)))
+    })
+}
+
+/// The name that is most like something, unless none is a misspelling of it.
+fn most_like(
+    names: impl Iterator<Item = &'static str>,
+    likeness: impl Fn(&'static str) -> f64,
+) -> Option<&'static str> {
+    let rated = names.map(|name| (likeness(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    rated.filter(|(likeness, _)| *likeness >= LEAST_LIKENESS).map(|(_, name)| name)
 }

@@ -97,7 +97,7 @@ impl Layer {
 pub struct Loaded {
     /// The engine's part.
     pub config: Config,
-    /// The file and the environment say this much of the rest; an option goes before it.
+    /// What was given, of each setting by who goes before the others.
     given: BTreeMap<&'static str, Given>,
 }
 

@@ -48,7 +48,7 @@ fn from_table(at: usize, table: &DeTable<'_>) -> Result<String, Vec<(usize, Stri
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
         let text = match scalar(value.get_ref()) {
-            Ok(text) => text.unwrap_or_default(),
+            Ok(text) => text,
             Err(problem) => {
                 faults.push((value.span().start, format!("{}: {problem}", key.get_ref())));
                 continue;

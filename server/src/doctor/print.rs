@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::finding::{Finding, Level};
 use crate::engine::say;
 use crate::tune::plan::Plan;
-use crate::units::grouped;
+use crate::units::{grouped, wrapped};
 
 /// Longest values that the columns make room for.
 const NOW_MAX: usize = 36;
@@ -113,20 +113,6 @@ fn is_worth_telling(finding: &Finding) -> bool {
     finding.level != Level::Ok || finding.group == "host"
 }
 
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// Colours, where they are wanted.
 struct Paint {
     is_on: bool,
@@ -162,13 +148,6 @@ impl Paint {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_texts_are_wrapped_at_blanks() {
-        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
-        assert_eq!(wrapped("aaaaaaaa b", 5), ["aaaaaaaa", "b"]);
-        assert!(wrapped("", 5).is_empty());
-    }
 
     #[test]
     fn colours_are_for_terminals() {
