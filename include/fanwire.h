@@ -510,7 +510,7 @@ typedef struct fw_stats {
     uint64_t connections;
     /// Connections accepted.
     uint64_t accepted;
-    /// Connections refused with 503 because the limit was reached.
+    /// Connections refused with 503, or 429, because a limit was reached.
     uint64_t refused;
     /// Upgrades completed.
     uint64_t upgraded;

@@ -23,10 +23,12 @@ pub struct Config {
     /// many as the limit on open files allows if that is less. A number that the limit does not allow is refused at start
     /// (with io_uring the limit holds for each shard by itself).
     pub connections_max: u32,
-    /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards. The last eighth of each
-    /// shard's is for connections with fewer than 1,024: so who subscribes to everything leaves some to others.
+    /// Cursors (a connection's place in one lane) of the whole engine, 1 to 2^30, spread over the shards. The last
+    /// eighth of each shard's is for connections with fewer than 1,024: so who subscribes to everything leaves some to
+    /// others.
     pub cursors_max: u32,
-    /// Topics of the whole engine, 1 to 1,000,000. The last eighth is for publishers: who subscribes to a name makes no topic there.
+    /// Topics of the whole engine, 1 to 1,000,000. The last eighth is for publishers: who subscribes to a name makes no
+    /// topic there.
     pub topics_max: u32,
     /// Memory budgets.
     pub memory: MemoryConfig,
@@ -134,6 +136,10 @@ pub struct LimitsConfig {
     /// would be more, the oldest of the address (IPv6: the /64) that holds most is answered with 503: so nobody who connects and says
     /// nothing shuts others out. 0 (the default): an eighth of the connections, or 256 on each shard if that is more.
     pub handshakes_max: u32,
+    /// Connections of one address (IPv6: the /64), over all shards, upgraded or not; one more is answered with 429.
+    /// Behind a proxy that hides its clients' addresses they share one. Peers without an address are not counted. 0
+    /// (the default): no limit.
+    pub connections_per_address_max: u32,
     /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
     pub ping_every: Duration,
     /// Time without a message from the client after which it is closed. Zero: never.
@@ -162,6 +168,7 @@ impl Default for LimitsConfig {
             request_bytes_max: 16 << 10,
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 0,
+            connections_per_address_max: 0,
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),

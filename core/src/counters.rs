@@ -115,7 +115,7 @@ counters! { ($)
     Gauge connections in "connections",
     /// Connections accepted.
     Total accepted in "connections",
-    /// Connections refused with 503 because the limit was reached.
+    /// Connections refused with 503, or 429, because a limit was reached.
     Total refused in "connections",
     /// Upgrades completed.
     Total upgraded in "connections",

@@ -25,7 +25,7 @@ use crate::outlet::{
 };
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
-use crate::shard::{Command, Mailbox, ShardStats, Shared, Wanted};
+use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
@@ -256,6 +256,7 @@ impl Engine {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
+            addresses: Addresses::of(&config, shards as u32),
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
             failure: FailureRecord::default(),

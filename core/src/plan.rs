@@ -220,6 +220,10 @@ impl Config {
             shards,
             available,
         };
+        if self.limits.connections_per_address_max > 0 {
+            let bytes = slots * shard::COUNTED_BYTES as u64;
+            plan.lines.push(line("connections by address", bytes, "limits.connections_per_address_max"));
+        }
         if self.events.capacity > 0 {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
             if self.access.ask_host.is_some() {

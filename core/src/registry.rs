@@ -1,7 +1,7 @@
 //! Topic names to numbers, once for the whole engine.
 //!
-//! The one lock of the engine. Hosts wait for it; shards only ever try it. A new topic's record enters the ring under the
-//! lock, so no message of a topic can come before the record that makes it.
+//! A lock of the engine (the other counts connections by address). Hosts wait for it; shards only ever try it. A new
+//! topic's record enters the ring under the lock, so no message of a topic can come before the record that makes it.
 //!
 //! A topic lives while a handle of the host's is there, a shard has subscribers by its name, or a message was published. Whoever is
 //! about to publish says so here first, so a topic that ends by itself never had one, and nobody holds its number.

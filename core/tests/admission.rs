@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketType};
 on_both_drivers![
     silent_sockets_of_one_address_push_out_their_own_and_nobody_else,
     a_refused_client_that_lingers_is_counted_until_it_is_gone,
+    an_address_has_so_many_connections_over_all_shards_and_one_more_is_told_429,
 ];
 
 const QUOTA: u32 = 8;
@@ -80,5 +81,44 @@ fn a_refused_client_that_lingers_is_counted_until_it_is_gone(driver: DriverChoic
     wait_until("there is room again", || engine.stats().total.connections == u64::from(QUOTA));
     assert_eq!(engine.stats().total.refused, 3);
     drop(held);
+    engine.shutdown_now();
+}
+
+fn an_address_has_so_many_connections_over_all_shards_and_one_more_is_told_429(driver: DriverChoice) {
+    const EACH: usize = 24;
+    let mut config = config(driver);
+    config.shards = Some(2);
+    config.limits.connections_per_address_max = EACH as u32;
+    let engine = start(config);
+    let mut clients: Vec<Bare> = (0..3 * EACH).map(|_| Bare::connect(addr(&engine))).collect();
+    for client in &mut clients {
+        client.send(upgrade_request("/t/news", None).as_bytes());
+    }
+    let mut open = Vec::new();
+    for mut client in clients {
+        let head = client.response_head();
+        if head.starts_with("HTTP/1.1 101 ") {
+            open.push(client);
+        } else {
+            assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nRetry-After: "), "{head}");
+            client.read_to_end();
+        }
+    }
+    assert_eq!(open.len(), EACH);
+    wait_until("the others are gone", || engine.stats().total.connections == EACH as u64);
+    assert_eq!(engine.stats().total.refused, 2 * EACH as u64);
+    // Another address has its own share.
+    let mut newcomer = from_elsewhere(addr(&engine));
+    newcomer.send(upgrade_request("/t/news", None).as_bytes());
+    assert!(newcomer.response_head().starts_with("HTTP/1.1 101 "));
+    // Who leaves makes room for one.
+    drop(open.pop());
+    wait_until("it is gone", || engine.stats().total.connections == EACH as u64);
+    let mut next = Bare::connect(addr(&engine));
+    next.send(upgrade_request("/t/news", None).as_bytes());
+    assert!(next.response_head().starts_with("HTTP/1.1 101 "));
+    let mut one_more = Bare::connect(addr(&engine));
+    one_more.send(upgrade_request("/t/news", None).as_bytes());
+    assert!(one_more.response_head().starts_with("HTTP/1.1 429 "));
     engine.shutdown_now();
 }

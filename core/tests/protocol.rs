@@ -350,6 +350,7 @@ fn every_close_code_and_every_status_that_the_engine_uses_is_listed() {
         ("method_not_allowed", 405),
         ("timeout", 408),
         ("upgrade_required", 426),
+        ("too_many", 429),
         ("unavailable", 503),
     ];
     let text = sources("src/shard") + &sources("proto/src/handshake.rs");

@@ -355,6 +355,7 @@ impl fw_config {
                 request_bytes_max: self.request_bytes_max as usize,
                 handshake_timeout: milliseconds(self.handshake_timeout_ms),
                 handshakes_max: LimitsConfig::default().handshakes_max,
+                connections_per_address_max: LimitsConfig::default().connections_per_address_max,
                 topics_per_connection_max: LimitsConfig::default().topics_per_connection_max,
                 ping_every: milliseconds(self.ping_every_ms),
                 idle_timeout: milliseconds(self.idle_timeout_ms),

@@ -36,7 +36,7 @@ pub struct fw_stats {
     pub connections: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections refused with 503 because the limit was reached.
+    /// Connections refused with 503, or 429, because a limit was reached.
     pub refused: u64,
     /// Upgrades completed.
     pub upgraded: u64,

@@ -48,6 +48,7 @@ class Engine:
         message_bytes_max: int | None = None,
         request_bytes_max: int | None = None,
         handshakes_max: int | None = None,
+        connections_per_address_max: int | None = None,
         topics_per_connection_max: int | None = None,
         unsent_bytes_max: int | None = None,
         handshake_timeout: float | None = None,
@@ -88,6 +89,7 @@ class Engine:
         message_bytes_max: largest message. Default: 64 MiB, which is the most.
         request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
         handshakes_max: connections before their upgrade. 0, the default: an eighth of all.
+        connections_per_address_max: connections of one address (IPv6: the /64). 0, the default: no limit.
         topics_per_connection_max: topics that are there for one connection alone. Default: 256.
         unsent_bytes_max: what the kernel may hold unsent for one connection, about: what a critical message may have to wait
             behind on a thin link. Default: 16 KiB.
@@ -405,7 +407,7 @@ class Stats:
 
     @property
     def refused(self) -> int:
-        """Connections refused with 503 because the limit was reached."""
+        """Connections refused with 503, or 429, because a limit was reached."""
 
     @property
     def upgraded(self) -> int:

@@ -147,6 +147,7 @@ pub struct Settings {
     pub remainder_bytes: Option<usize>,
     pub client_bytes: Option<usize>,
     pub handshakes_max: Option<u32>,
+    pub connections_per_address_max: Option<u32>,
     pub topics_per_connection_max: Option<u32>,
     pub lock_memory: bool,
     pub message_bytes_max: Option<usize>,
@@ -190,6 +191,7 @@ impl Settings {
         put(&mut config.memory.remainder_bytes, self.remainder_bytes);
         put(&mut config.memory.client_bytes, self.client_bytes);
         put(&mut config.limits.handshakes_max, self.handshakes_max);
+        put(&mut config.limits.connections_per_address_max, self.connections_per_address_max);
         put(&mut config.limits.topics_per_connection_max, self.topics_per_connection_max);
         config.memory.lock_memory = self.lock_memory;
         let limits = &mut config.limits;

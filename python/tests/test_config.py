@@ -32,6 +32,7 @@ def test_every_setting_is_taken():
         "unsent_bytes_max": 32768,
         "handshake_timeout": 2.5,
         "handshakes_max": 5,
+        "connections_per_address_max": 4,
         "ping_every": 0,
         "idle_timeout": 0.0,
         "close_timeout": 1,

@@ -172,6 +172,11 @@ impl Refusal {
         Self::new(426, "Upgrade Required", why).with("Upgrade", "websocket").with("Sec-WebSocket-Version", VERSION)
     }
 
+    /// 429 with Retry-After (RFC 6585 section 4): this address has all that it may have.
+    pub fn too_many(why: &'static str, retry_after_s: u32) -> Self {
+        Self::new(429, "Too Many Requests", why).with("Retry-After", retry_after_s.to_string())
+    }
+
     /// 503 with Retry-After: no room now.
     pub fn unavailable(why: &'static str, retry_after_s: u32) -> Self {
         Self::new(503, "Service Unavailable", why).with("Retry-After", retry_after_s.to_string())

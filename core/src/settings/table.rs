@@ -240,6 +240,12 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.handshakes_max, 0, CONNECTIONS_MAX),
         "Connections before their upgrade; beyond, the oldest of the address with most gets 503; 0: an eighth of all",
     )),
+    by_name(row(
+        "limits.connections_per_address_max",
+        "connections_per_address_max",
+        count!(limits.connections_per_address_max, 0, CONNECTIONS_MAX),
+        "Connections of one address (IPv6: the /64) at once; one more is answered with 429; 0: no limit",
+    )),
     reloadable(row(
         "limits.ping_every",
         "ping_every",

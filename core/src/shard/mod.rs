@@ -38,6 +38,7 @@ pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::outlets::Wanted;
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
+pub use self::admission::{Addresses, COUNTED_BYTES};
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};

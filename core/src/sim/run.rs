@@ -27,7 +27,7 @@ use crate::outlet::{OUTLET_SHARD, Outflow, Outlet, OutletMessage};
 use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
-use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
+use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Priority};
 
@@ -320,6 +320,8 @@ impl Engine for Rig {
             let remainders = stats.remainder_bytes as usize;
             assert!(remainders <= memory.remainder_bytes / shards, "{remainders} bytes of half-sent frames");
         }
+        let addresses = self.shared.addresses.len();
+        assert!(addresses <= 2, "{addresses} addresses, where clients come from two");
         for mailbox in &self.shared.mailboxes {
             // What may still be said: of each connection its opening, its end, and what one request brought it.
             let config = &self.shared.config;
@@ -402,6 +404,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
+        addresses: Addresses::of(&config, shards as u32),
         failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),
@@ -444,11 +447,13 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     }
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;
+    truth.limits_addresses = shared.config.limits.connections_per_address_max > 0;
     truth.asks_host = shared.config.access.ask_host.is_some();
     let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();
     drop(whole);
+    assert_eq!(shared.addresses.len(), 0, "connections are counted for an address that has none any more");
     let payloads = shared.payloads.clone();
     drop(shared);
     payloads.reclaim();

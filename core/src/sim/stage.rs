@@ -45,7 +45,7 @@ use crate::proto::header::Opcode;
 use crate::proto::server_message::{GapReason, ServerMessage};
 use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
-use crate::shard::{Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
+use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -112,6 +112,7 @@ impl Stage {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
+            addresses: Addresses::of(&Config { connections_max, ..config.clone() }, count as u32),
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),

@@ -92,6 +92,8 @@ pub struct Truth {
     pub memory_ran_out: bool,
     /// The engine agrees to permessage-deflate.
     pub deflate: bool,
+    /// An address has so many connections and no more.
+    pub limits_addresses: bool,
     /// The host is asked about each who comes.
     pub asks_host: bool,
     /// The engine is ending: nobody is paced any more.

@@ -536,6 +536,7 @@ impl World {
             // Only what was too slow.
             Outcome::Refused(408) if client.lived_ns.1 - client.lived_ns.0 >= HANDSHAKE_NS => {}
             Outcome::Refused(403) if state.truth.asks_host && client.nature.fate == Fate::Denied => {}
+            Outcome::Refused(429) if state.truth.limits_addresses => {}
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}

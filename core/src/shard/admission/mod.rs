@@ -2,14 +2,18 @@
 //!
 //! Knows slots, addresses, decisions and time. Must never know sockets, frames or subscriptions.
 
+mod addresses;
 mod asked;
 mod granted;
 mod pending;
+mod site;
 
+pub use addresses::{Addresses, COUNTED_BYTES, Place};
 pub use asked::Answer;
 use asked::Asked;
 pub use granted::Granted;
 pub use pending::{PENDING_BYTES, PendingUpgrades};
+pub use site::Site;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -20,12 +24,36 @@ pub struct Admission {
     pub asked: Asked,
     /// What those may do that may not do everything.
     pub granted: Granted,
+    /// Where the address of each connection is counted, by slot; nothing where there is no limit.
+    places: Vec<Place>,
 }
 
 impl Admission {
     /// Nobody is there, and never more than `pending_max` are before their upgrade.
     pub fn new(pending_max: usize) -> Self {
-        Self { pending: PendingUpgrades::new(pending_max), asked: Asked::default(), granted: Granted::default() }
+        Self {
+            pending: PendingUpgrades::new(pending_max),
+            asked: Asked::default(),
+            granted: Granted::default(),
+            places: Vec::new(),
+        }
+    }
+
+    /// The connection in `slot` is counted there.
+    pub fn keep_place(&mut self, slot: u32, place: Place) {
+        if place == Place::NOT_COUNTED {
+            return;
+        }
+        if self.places.len() <= slot as usize {
+            self.places.resize(slot as usize + 1, Place::NOT_COUNTED);
+        }
+        self.places[slot as usize] = place;
+    }
+
+    /// Where the connection in `slot` was counted; it is not any more.
+    pub fn take_place(&mut self, slot: u32) -> Place {
+        let place = self.places.get_mut(slot as usize);
+        place.map_or(Place::NOT_COUNTED, |place| std::mem::replace(place, Place::NOT_COUNTED))
     }
 
     /// The connection in `slot` is gone.

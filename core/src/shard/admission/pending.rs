@@ -8,26 +8,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+
+use super::site::Site;
 
 /// A connection that has not sent its request after so long makes room for newer ones of its own address.
 pub const REQUEST_NS: u64 = 1_000_000_000;
 
 /// Bytes that one connection before its upgrade takes here at most, three maps' share.
 pub const PENDING_BYTES: usize = 512;
-
-/// Whom connections are counted for: an IPv4 address, or the 64 bits of an IPv6 address that a network hands to one site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Site(Option<IpAddr>);
-
-impl Site {
-    fn of(peer: Option<SocketAddr>) -> Self {
-        Self(peer.map(|peer| match peer.ip().to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-            v4 => v4,
-        }))
-    }
-}
 
 /// How a site stands: more connections are greater, and of as many the older oldest one.
 type Rank = (usize, Reverse<u64>, Site);

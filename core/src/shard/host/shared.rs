@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
+use crate::shard::admission::Addresses;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::types::{ConnectionId, Kind, TopicId};
@@ -35,6 +36,8 @@ pub struct Shared {
     pub mailboxes: Vec<CachePadded<Mailbox>>,
     /// Connections open on all shards.
     pub open: AtomicU32,
+    /// Connections of each address.
+    pub addresses: Addresses,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.

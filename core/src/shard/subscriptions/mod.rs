@@ -28,7 +28,8 @@ use crate::types::Priority;
 
 /// What one cursor costs beyond itself, in the tables of this module.
 pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8;
-/// A connection with fewer cursors than this has room as long as there is any; one that has as many leaves the last eighth to others.
+/// A connection with fewer cursors than this has room as long as there is any; one that has as many leaves the last
+/// eighth to others.
 pub const FEW_CURSORS: u32 = 1_024;
 /// What the subscriber's record of one connection costs.
 pub const SUBSCRIBER_BYTES: usize = size_of::<Subscriber>();
@@ -244,7 +245,8 @@ impl Subscriptions {
         std::iter::successors(some(self.memberships[membership].links), move |&l| some(self.links[l].sibling))
     }
 
-    /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room, or none for this connection.
+    /// Makes a connection a member of a topic, without a cursor yet. `None`: there is no room, or none for this
+    /// connection.
     pub fn add(&mut self, slot: u32, topic: u32, must_announce: bool, options: Options) -> Option<u32> {
         if !self.is_within(self.of(slot).memberships, 1, self.memberships.room()) {
             return None;
@@ -343,8 +345,8 @@ impl Subscriptions {
         Some(membership)
     }
 
-    /// Gives a membership its cursor in a lane, in the stream of its form. False: there is no room for it, or none for this
-    /// connection.
+    /// Gives a membership its cursor in a lane, in the stream of its form. False: there is no room for it, or none for
+    /// this connection.
     pub fn add_link(&mut self, membership: u32, lanes: &mut Lanes, stream: u32, start: Start) -> bool {
         let Membership { slot, links: sibling, .. } = self.memberships[membership];
         if !self.has_room(slot, 1) {

@@ -15,6 +15,7 @@ use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
+use crate::shard::admission::{Place, Site};
 use crate::shard::clients::{Handshake, Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
@@ -58,13 +59,17 @@ impl<D: Driver> Shard<D> {
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
+        let place = if is_ending { Ok(Place::NOT_COUNTED) } else { self.shared.addresses.enter(Site::of(peer)) };
+        let Ok(place) = place else { return self.refuse_address(slot, peer, is_within) };
         let goes = if is_within || is_ending { None } else { self.admission.pending.make_room(peer, self.pace.now_ns) };
         if is_ending || !is_within && goes.is_none() {
+            self.shared.addresses.leave(place);
             self.stats.refused += 1;
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
+        self.admission.keep_place(slot, place);
         for goes in goes.into_iter().chain(self.admission.pending.admit(slot, peer, self.pace.now_ns)) {
             self.displace(goes);
         }
@@ -74,6 +79,17 @@ impl<D: Driver> Shard<D> {
         self.clients.extra(slot).handshake = Some(handshake);
         let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
         self.clients.wheel.arm(slot, by);
+    }
+
+    /// The address has as many connections as it may have. While this one lingers it can be pushed out, as others that
+    /// are not upgraded: so those that are refused take no place from others.
+    fn refuse_address(&mut self, slot: u32, peer: Option<SocketAddr>, is_within: bool) {
+        self.stats.refused += 1;
+        let goes = if is_within { self.admission.pending.admit(slot, peer, self.pace.now_ns) } else { None };
+        self.refuse(slot, &Refusal::too_many("too many connections from this address", RETRY_AFTER_S));
+        if let Some(goes) = goes.filter(|&goes| goes != slot) {
+            self.displace(goes);
+        }
     }
 
     /// Ends a connection that was not upgraded, to make room for a newer one.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::config::LimitsConfig;
 use crate::registry::TopicError;
 use crate::shard::FEW_CURSORS;
 
@@ -183,4 +184,97 @@ fn below_eight_topics_nothing_is_kept_for_those_that_publish() {
     assert!(!has_no_topic(&stage.plays(4, &mut idle)));
     idle.asks(&topics(&["one/past"]));
     assert!(has_no_topic(&stage.plays(4, &mut idle)));
+}
+
+/// Two shards with room for so many connections of one address, and for 40 in all.
+fn stage_with_room_for_addresses(each_max: u32) -> (Stage, Shard<SimDriver>) {
+    let limits = LimitsConfig { connections_per_address_max: each_max, ..LimitsConfig::default() };
+    let config = Config { shards: Some(2), connections_max: 40, limits, ..Config::default() };
+    let (stage, mut others) = Stage::with_shards(config, 4 << 20, 2, wall_of);
+    (stage, others.remove(0))
+}
+
+/// A client on this shard: its wire, and what it is answered.
+fn comes_from(stage: &mut Stage, other: &mut Shard<SimDriver>, number: usize, from: &str) -> (Wire, Incoming) {
+    let mut rng = Rng::new(5);
+    let socket = stage.net.connect_from(number, from.parse().expect("an address"));
+    let mut wire = Wire::new(socket, "/t/t", &[], &[], &mut rng);
+    for _ in 0..4 {
+        while wire.queued() > 0 {
+            wire.write_some(&mut rng);
+        }
+        both_turn(stage, other);
+    }
+    let answer = wire.read_some(usize::MAX).into_iter().next().expect("an answer");
+    (wire, answer)
+}
+
+fn both_turn(stage: &mut Stage, other: &mut Shard<SimDriver>) {
+    stage.turn_of(&mut []);
+    other.turn(false).expect("the sim driver never fails");
+    other.check_budgets();
+}
+
+#[test]
+fn an_address_has_so_many_connections_on_all_shards_together_and_not_one_more() {
+    for each_max in [1, 2, 5] {
+        let (mut stage, mut other) = stage_with_room_for_addresses(each_max);
+        let mut wires: Vec<Wire> = (0..each_max as usize)
+            .map(|n| {
+                let (wire, answer) = comes_from(&mut stage, &mut other, n % 2, &format!("192.0.2.1:{}", 1_000 + n));
+                assert!(matches!(answer, Incoming::Upgraded(..)), "{n} of {each_max}: {answer:?}");
+                wire
+            })
+            .collect();
+        for number in [0, 1] {
+            let (_, answer) = comes_from(&mut stage, &mut other, number, "192.0.2.1:9");
+            assert!(matches!(answer, Incoming::Refused(429)), "one past {each_max}: {answer:?}");
+            let (_, answer) = comes_from(&mut stage, &mut other, number, "[::ffff:192.0.2.1]:9");
+            assert!(matches!(answer, Incoming::Refused(429)), "the same address: {answer:?}");
+            let (mut wire, answer) = comes_from(&mut stage, &mut other, number, &format!("192.0.2.{}:9", 2 + number));
+            assert!(matches!(answer, Incoming::Upgraded(..)), "another address: {answer:?}");
+            wire.reset();
+        }
+        // One goes, on whichever shard, and one may come, on whichever shard.
+        wires[0].reset();
+        (0..4).for_each(|_| both_turn(&mut stage, &mut other));
+        let (_kept, answer) = comes_from(&mut stage, &mut other, 1, "192.0.2.1:9");
+        assert!(matches!(answer, Incoming::Upgraded(..)), "{answer:?}");
+        let (_, answer) = comes_from(&mut stage, &mut other, 0, "192.0.2.1:9");
+        assert!(matches!(answer, Incoming::Refused(429)), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_address_is_the_64_bits_that_a_site_has_and_this_machine_is_one_as_well() {
+    let (mut stage, mut other) = stage_with_room_for_addresses(1);
+    for (first, same) in [("[2001:db8:0:1::1]:1", "[2001:db8:0:1:ffff::2]:1"), ("127.0.0.1:1", "127.0.0.1:2")] {
+        let (_kept, answer) = comes_from(&mut stage, &mut other, 0, first);
+        assert!(matches!(answer, Incoming::Upgraded(..)), "{first}: {answer:?}");
+        let (_, answer) = comes_from(&mut stage, &mut other, 1, same);
+        assert!(matches!(answer, Incoming::Refused(429)), "{same}: {answer:?}");
+    }
+    let (_, answer) = comes_from(&mut stage, &mut other, 1, "[2001:db8:0:2::1]:1");
+    assert!(matches!(answer, Incoming::Upgraded(..)), "{answer:?}");
+}
+
+#[test]
+fn those_that_are_refused_for_their_address_take_no_place_from_others() {
+    let (mut stage, mut other) = stage_with_room_for_addresses(2);
+    let mut kept = Vec::new();
+    // Nobody of them ends its side: each lingers.
+    for number in 0..60 {
+        let (wire, answer) = comes_from(&mut stage, &mut other, 0, &format!("192.0.2.1:{}", 1_000 + number));
+        assert_eq!(matches!(answer, Incoming::Upgraded(..)), number < 2, "{number}: {answer:?}");
+        kept.push(wire);
+    }
+    for number in 0..30 {
+        let (wire, answer) = comes_from(&mut stage, &mut other, 0, &format!("198.51.100.{number}:1"));
+        assert!(matches!(answer, Incoming::Upgraded(..)), "{number}: {answer:?}");
+        kept.push(wire);
+    }
+    assert!(stage.stats().refused >= 58);
+    kept.iter_mut().for_each(Wire::reset);
+    (0..8).for_each(|_| both_turn(&mut stage, &mut other));
+    assert_eq!((stage.stats().connections, stage.shared.addresses.len()), (0, 0));
 }
