@@ -16,7 +16,7 @@ use support::{Fanwire, PATIENCE, run};
 
 const SECRET: &str = "a-secret-of-the-tests,-long-enough";
 
-fn written(folder: &Path, name: &str, text: &str) -> String {
+pub fn written(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -38,7 +38,7 @@ fn with_token(token: &str, arguments: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, S
 }
 
 /// What a server answers to a request with these headers and this target.
-fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
+pub fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(

@@ -29,6 +29,7 @@ mod keys;
 mod refusal;
 mod sign;
 mod verify;
+mod weak;
 
 pub use claims::{Claims, PATTERN_BYTES_MAX, PATTERNS_MAX, Rules};
 pub use fingerprint::Fingerprint;

@@ -88,7 +88,11 @@ static OWN: [Own; 11] = [
          in only as token.anonymous_subscribe says",
     ),
     Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
-    Own::text(AUDIENCE, "any text", "What tokens have to name as their audience (aud); not set: any"),
+    Own::text(
+        AUDIENCE,
+        "any text",
+        "What tokens have to name as their audience (aud), alone or among others; not set: tokens that name any are refused",
+    ),
     Own {
         name: GRANTS_CLAIM,
         help: "The claim with the lists subscribe and publish; dots lead into other claims",
