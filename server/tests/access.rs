@@ -85,6 +85,7 @@ fn a_token_opens_what_it_names_and_nothing_else() {
     let (code, _, log) = with_token(&token, &["pub", &url, "rover/u2/imu"], b"one\n");
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("not_allowed") || log.contains("not allowed"), "{log}");
+    assert!(log.contains("a server with tokens allows what the token says"), "{log}");
     let (code, _, log) = with_token(&token, &["sub", &url, "rover/**", "--count", "1"], &[]);
     assert_eq!(code, 1, "{log}");
     // Nobody without a token, and with another's.
@@ -195,6 +196,34 @@ fn when_a_token_is_over_its_connection_is_closed_with_4401() {
     assert_eq!(u16::from(close.code), 4401);
     assert!(answer(address, "/t/a", &format!("Authorization: Bearer {token}\r\n")).starts_with("HTTP/1.1 401 "));
     drop(server);
+}
+
+/// The same token would be refused: to come back with it helps nobody.
+#[test]
+fn who_is_closed_with_4401_does_not_come_back_with_the_same_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
+    let (mut server, address) =
+        Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --topics a=keep-last --token-keys-file {secret}"));
+    let url = format!("ws://{address}");
+    let token = minted(&secret, &["--subscribe", "a", "--publish", "a"]);
+    let (code, _, log) = with_token(&token, &["pub", &url, "a"], b"one\n");
+    assert_eq!(code, 0, "{log}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    command.args(["sub", &url, "a", "--reconnect"]).env("FANWIRE_TOKEN", &token);
+    let mut sub = Fanwire::spawn(&mut command, &[]);
+    sub.stdout_line("one");
+    std::fs::copy(&other, &secret).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr_line("whose key is gone");
+    let (code, _, log) = sub.finish();
+    assert_eq!(code, 77, "{log}");
+    assert!(log.contains("4401") && log.contains("the token has expired, or was taken back"), "{log}");
+    assert!(!log.contains("connecting again"), "{log}");
+    let (code, _, log) = with_token("", &["sub", &url, "a"], &[]);
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("the token is empty"), "{log}");
 }
 
 #[test]

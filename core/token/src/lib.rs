@@ -22,6 +22,8 @@
 mod claims;
 mod der;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod json;
 mod jwks;
