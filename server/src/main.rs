@@ -36,6 +36,7 @@ mod signals;
 mod state;
 mod stats;
 mod stderr;
+mod strangers;
 mod subscribe;
 mod token;
 mod topics;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Decision, Grants};
-use fanwire_token::{Keys, Rules, Verifier};
+use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
+use fanwire_token::{Keys, Refusal, Rules, Verifier};
 use rustix::fs::OFlags;
 
 use super::placement::{self, Carried};
@@ -75,10 +75,14 @@ impl Door {
         let Some(verifier) = &self.verifier else { return (Decision::Unauthorized, Some("no_keys")) };
         match verifier.verify(&token, now) {
             Err(refusal) => (Decision::Unauthorized, Some(refusal.name())),
+            Ok(claims) if claims.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) => {
+                (Decision::Unauthorized, Some(Refusal::Subject.name()))
+            }
             Ok(claims) => {
                 // A clock that is a little behind has let it in: it is closed at once.
                 let left = Duration::from_secs(claims.expires.saturating_sub(now));
-                (Decision::Allow(grants(claims.subscribe, claims.publish, Some(left))), None)
+                let grants = grants(claims.subscribe, claims.publish, Some(left));
+                (Decision::Allow(Grants { subject: claims.subject, ..grants }), None)
             }
         }
     }
@@ -93,7 +97,7 @@ impl Door {
 }
 
 fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
-    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime }
+    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime, subject: None }
 }
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.

@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
-use crate::shard::admission::Addresses;
+use crate::shard::admission::{Addresses, Subjects};
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::types::{ConnectionId, Kind, TopicId};
@@ -38,6 +38,8 @@ pub struct Shared {
     pub open: AtomicU32,
     /// Connections of each address.
     pub addresses: Addresses,
+    /// What each subject has.
+    pub subjects: Subjects,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
