@@ -207,6 +207,8 @@ counters! { ($)
     Total refused_for_subject in "times",
     /// Times a client sent faster than it may, and was not read for a while.
     Total input_paused in "times",
+    /// Clients that are not read just now, for they sent faster than they may.
+    Gauge senders_paused in "connections",
     /// Connections closed with 1008 for going on so.
     Total too_fast in "connections",
 }

@@ -128,6 +128,8 @@ pub struct fw_stats {
     pub refused_for_subject: u64,
     /// Times a client sent faster than it may, and was not read for a while.
     pub input_paused: u64,
+    /// Clients that are not read just now, for they sent faster than they may.
+    pub senders_paused: u64,
     /// Connections closed with 1008 for going on so.
     pub too_fast: u64,
 }

@@ -610,6 +610,10 @@ class Stats:
         """Times a client sent faster than it may, and was not read for a while."""
 
     @property
+    def senders_paused(self) -> int:
+        """Clients that are not read just now, for they sent faster than they may."""
+
+    @property
     def too_fast(self) -> int:
         """Connections closed with 1008 for going on so."""
 

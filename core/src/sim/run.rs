@@ -352,6 +352,7 @@ impl Engine for Rig {
             ],
             heard: self.host.borrow().heard.values().sum(),
             events_waiting: sum(|s| s.events_waiting),
+            senders_paused: sum(|s| s.senders_paused),
             cursors: sum(|s| s.cursors),
             remainder_bytes: sum(|s| s.remainder_bytes),
             evicted: sum(|s| s.evicted),
@@ -451,6 +452,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;
     truth.limits_addresses = shared.config.limits.connections_per_address_max > 0;
+    truth.limits_senders = shared.config.limits.limits_senders();
     truth.asks_host = shared.config.access.ask_host.is_some();
     let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);

@@ -84,7 +84,7 @@ fn with_limits(config: &Config, shards: usize) -> LimitsConfig {
             ..config.limits
         },
         (true, false) => LimitsConfig {
-            inbound_messages_per_second_max: 200,
+            inbound_messages_per_second_max: 40,
             inbound_bytes_per_second_max: 1 << 20,
             connections_per_subject_max: config.connections_max,
             subscriptions_per_subject_max: u32::MAX,

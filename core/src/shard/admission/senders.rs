@@ -36,6 +36,8 @@ pub struct Senders {
     messages: Rate,
     bytes: Rate,
     by_slot: Vec<Sender>,
+    /// Those that are paused.
+    paused: u32,
 }
 
 impl Senders {
@@ -44,7 +46,7 @@ impl Senders {
         let messages = Rate::new(limits.inbound_messages_per_second_max.into(), SECOND_NS);
         let bytes = Rate::new(limits.inbound_bytes_per_second_max as u64, SECOND_NS);
         let slots = if limits.limits_senders() { slots } else { 0 };
-        Self { messages, bytes, by_slot: Vec::with_capacity(slots as usize) }
+        Self { messages, bytes, by_slot: Vec::with_capacity(slots as usize), paused: 0 }
     }
 
     /// True if messages are counted.
@@ -95,7 +97,7 @@ impl Senders {
         let doubled_ns = early_ns.max(PAUSE_LEAST_NS).saturating_mul(1 << sender.pauses);
         sender.until_ns = now_ns.saturating_add(doubled_ns.min(longest_ns).max(early_ns));
         sender.pauses += 1;
-        sender.is_paused = true;
+        self.paused += u32::from(!std::mem::replace(&mut sender.is_paused, true));
         Some(sender.until_ns)
     }
 
@@ -111,7 +113,20 @@ impl Senders {
             return false;
         }
         sender.is_paused = false;
+        self.paused -= 1;
         true
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, slot: u32) {
+        if let Some(sender) = self.by_slot.get_mut(slot as usize) {
+            self.paused -= u32::from(std::mem::take(sender).is_paused);
+        }
+    }
+
+    /// How many are paused.
+    pub fn paused(&self) -> u32 {
+        self.paused
     }
 }
 
@@ -136,9 +151,8 @@ mod tests {
         let mut now = SECOND_NS;
         let mut spans = Vec::new();
         while let Some(until) = senders.pause(3, 1, now) {
-            assert!(
-                senders.paused_until(3) == Some(until) && !senders.resume(3, until - 1) && senders.resume(3, until)
-            );
+            assert_eq!((senders.paused_until(3), senders.paused()), (Some(until), 1));
+            assert!(!senders.resume(3, until - 1) && senders.resume(3, until) && senders.paused() == 0);
             spans.push((until - now) / 1_000_000);
             // Not quite long enough without a pause.
             now = until + FORGIVEN_NS - 1;
@@ -173,7 +187,9 @@ mod tests {
         let mut counted = senders(2, 10);
         assert_eq!((counted.on_message(3, 5), counted.on_message(3, 5)), (0, 0));
         assert!(counted.on_message(3, 5) > 0 && counted.on_bytes(3, 11, 5) > 0);
-        counted.open(3);
+        assert!(counted.pause(3, 1, 5).is_some() && counted.paused() == 1);
+        counted.leave(3);
+        assert_eq!((counted.paused(), counted.paused_until(3)), (0, None));
         assert_eq!((counted.on_message(3, 5), counted.on_bytes(3, 10, 5)), (0, 0));
         let mut free = senders(0, 0);
         assert_eq!((free.on_message(3, 5), free.on_bytes(3, 1 << 40, 5), free.by_slot.len()), (0, 0, 0));

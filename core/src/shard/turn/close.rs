@@ -201,6 +201,7 @@ impl<D: Driver> Shard<D> {
         let connection = self.clients.id(slot);
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
         self.admission.leave(slot);
+        self.admission.senders.leave(slot);
         self.admission.seated.leave(slot, &self.shared.subjects);
         self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);

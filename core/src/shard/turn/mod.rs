@@ -275,6 +275,7 @@ impl<D: Driver> Shard<D> {
         stats.remainder_bytes = self.lanes.rests.copied_bytes() as u64;
         stats.client_bytes = (self.clients.held_bytes() + self.subscriptions.asked.bytes()) as u64;
         stats.events_waiting = self.host.waiting() as u64;
+        stats.senders_paused = self.admission.senders.paused().into();
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;
