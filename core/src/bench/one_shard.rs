@@ -45,6 +45,7 @@ impl OneShard {
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, 1),
             subjects: Subjects::of(&config, 1),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),
             bell: Box::new(|| {}),

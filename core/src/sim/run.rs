@@ -409,6 +409,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         open: AtomicU32::new(0),
         addresses: Addresses::of(&config, shards as u32),
         subjects: Subjects::of(&config, shards as u32),
+        tls: None,
         failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),

@@ -117,6 +117,7 @@ impl Stage {
             open: AtomicU32::new(0),
             addresses: Addresses::of(&Config { connections_max, ..config.clone() }, count as u32),
             subjects: Subjects::of(&Config { connections_max, ..config.clone() }, count as u32),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
