@@ -340,7 +340,8 @@ typedef struct fw_config {
     uint32_t struct_size;
     /// A fw_driver.
     uint32_t driver;
-    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`. Port 0 takes a free one.
+    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`; `wss://IP:PORT`
+    /// speaks TLS. Port 0 takes a free one.
     const char *listen;
     /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
     uint32_t shards;
@@ -602,6 +603,8 @@ typedef struct fw_stats {
     uint64_t refused_for_subject;
     /// Times a client sent faster than it may, and was not read for a while.
     uint64_t input_paused;
+    /// Clients that are not read just now, for they sent faster than they may.
+    uint64_t senders_paused;
     /// Connections closed with 1008 for going on so.
     uint64_t too_fast;
 } fw_stats;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::access::{Allowed, AskHost, Decision, Grants};
 use crate::config::LimitsConfig;
+use crate::driver::EPROTO;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const HERE: &str = "192.0.2.1:9";
@@ -138,4 +139,20 @@ fn the_one_that_tries_is_upgraded_by_the_host_s_word_and_the_others_wait_for_it(
     stage.turns(2, &mut tries);
     assert!(matches!(tries.wire.read_some(usize::MAX)[..], [Incoming::Upgraded(..), ..]));
     assert_eq!(status(&mut stage, HERE, "/nowhere"), 404, "the breaker is closed");
+}
+
+#[test]
+fn a_handshake_that_breaks_below_is_a_failure_and_one_that_is_given_up_is_none() {
+    let mut stage = stage(0, 2);
+    let mut breaks = |errno: i32| {
+        let socket = stage.net.connect_from(0, HERE.parse().expect("an address"));
+        (0..4).for_each(|_| _ = stage.turn_of(&mut []));
+        socket.fails(errno);
+        (0..4).for_each(|_| _ = stage.turn_of(&mut []));
+        stage.stats().addresses_failing
+    };
+    let reset = 104;
+    assert_eq!([reset; 10].map(&mut breaks), [0; 10]);
+    assert_eq!([EPROTO; 3].map(&mut breaks), [0, 0, 1]);
+    assert_eq!(status(&mut stage, HERE, "/t/t"), 429);
 }
