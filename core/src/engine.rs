@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::access::{Decision, GRANT_PATTERNS_MAX};
+use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
@@ -25,7 +25,7 @@ use crate::outlet::{
 };
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
-use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
+use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
@@ -122,6 +122,12 @@ pub enum DecideError {
     TooManyPatterns {
         /// Its length.
         patterns: usize,
+    },
+    /// The subject's name is too long.
+    #[error("a subject of {bytes} bytes is longer than the {SUBJECT_BYTES_MAX} that one may have")]
+    LongSubject {
+        /// Its length.
+        bytes: usize,
     },
     /// It cannot be handed to the connection's shard.
     #[error(transparent)]
@@ -260,6 +266,7 @@ impl Engine {
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, shards as u32),
+            subjects: Subjects::of(&config, shards as u32),
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
@@ -465,6 +472,10 @@ impl Engine {
         let patterns = decision.patterns();
         if patterns > GRANT_PATTERNS_MAX {
             return Err(DecideError::TooManyPatterns { patterns });
+        }
+        let bytes = decision.subject_bytes();
+        if bytes > SUBJECT_BYTES_MAX {
+            return Err(DecideError::LongSubject { bytes });
         }
         Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
     }

@@ -57,7 +57,7 @@ use fanwire_ring as ingest;
 use fanwire_ring::usdt;
 use fanwire_types as types;
 
-pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants};
+pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants, SUBJECT_BYTES_MAX};
 pub use config::{
     AccessConfig, ClientCertificates, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig,
     MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TlsVersion, TopicConfig,

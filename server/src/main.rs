@@ -38,6 +38,7 @@ mod signals;
 mod state;
 mod stats;
 mod stderr;
+mod strangers;
 mod subscribe;
 mod token;
 mod topics;

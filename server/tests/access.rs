@@ -341,3 +341,23 @@ fn a_token_is_shown_and_judged() {
     assert_eq!(inspected(&["x"], "").0, 65);
     assert_eq!(inspected(&[], "").0, 65);
 }
+
+#[test]
+fn a_subject_has_so_many_connections_and_strangers_are_a_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) = Fanwire::listening(&format!(
+        "serve --listen 127.0.0.1:0 --token-keys-file {secret} --connections-per-subject-max 1"
+    ));
+    let [one, other] = ["u1", "u2"].map(|sub| minted(&secret, &["--sub", sub, "--subscribe", "a"]));
+    let _open = page(address, "/t/a", &one);
+    for _ in 0..5 {
+        let head = answer(address, &format!("/t/a?token={one}"), "");
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nRetry-After: "), "{head}");
+    }
+    assert!(try_page(address, "/t/a", &other).is_some());
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert_eq!(log.matches("limits: 5 times more than a subject may have").count(), 1, "{log}");
+}

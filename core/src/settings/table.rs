@@ -18,6 +18,10 @@ use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 const CURSORS_MAX: u64 = 1 << 30;
 /// Most connections.
 const CONNECTIONS_MAX: u64 = 16_000_000;
+/// Most things in a second, or a minute: each has at least a nanosecond.
+const RATE_MAX: u64 = 1_000_000_000;
+/// Most bytes of a client in a second.
+const INBOUND_BYTES_MAX: u64 = 1 << 40;
 /// Most topics.
 const TOPICS_MAX: u64 = 1_000_000;
 /// Most events that may wait on one shard: their places are taken from the system at once.
@@ -251,6 +255,63 @@ pub(super) static TABLE: &[Setting] = &[
         "connections_per_address_max",
         count!(limits.connections_per_address_max, 0, CONNECTIONS_MAX),
         "Connections of one address (IPv6: the /64) at once; one more is answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.upgrades_per_address_per_minute_max",
+        "upgrades_per_address_per_minute_max",
+        count!(limits.upgrades_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades that one address (IPv6: the /64) may ask for in a minute; more are answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.failures_per_address_per_minute_max",
+        "failures_per_address_per_minute_max",
+        count!(limits.failures_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades of one address that may fail in a minute; after one more it is answered with 429 for 30 s, twice as \
+         long each time that it fails again, 10 min at most; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_messages_per_second_max",
+        "inbound_messages_per_second_max",
+        count!(limits.inbound_messages_per_second_max, 0, RATE_MAX),
+        "Messages, pings and pongs that a client may send in a second; beyond that nothing is read of it for a while, \
+         and who goes on for about a minute is closed with 1008; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_bytes_per_second_max",
+        "inbound_bytes_per_second_max",
+        bytes!(limits.inbound_bytes_per_second_max, 0, INBOUND_BYTES_MAX),
+        "Bytes that a client may send in a second, likewise; 0: no limit",
+    )),
+    by_name(row(
+        "limits.connection_lifetime",
+        "connection_lifetime",
+        time!(limits.connection_lifetime, above_zero: false),
+        "Age, and up to a tenth more, at which a connection is closed with 1012 so that it comes back; 0: never",
+    )),
+    by_name(row(
+        "limits.connections_per_subject_max",
+        "connections_per_subject_max",
+        count!(limits.connections_per_subject_max, 0, CONNECTIONS_MAX),
+        "Connections of one subject (a token's sub) at once; one more is answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.subscriptions_per_subject_max",
+        "subscriptions_per_subject_max",
+        count!(limits.subscriptions_per_subject_max, 0, u32::MAX),
+        "Topics and patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.patterns_per_subject_max",
+        "patterns_per_subject_max",
+        count!(limits.patterns_per_subject_max, 0, u32::MAX),
+        "Patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.topics_per_subject_max",
+        "topics_per_subject_max",
+        count!(limits.topics_per_subject_max, 0, TOPICS_MAX),
+        "Topics that come to be by all connections of one subject, until the last of them is closed; more are refused \
+         with too_many_topics; 0: no limit",
     )),
     reloadable(row(
         "limits.ping_every",

@@ -3,6 +3,7 @@
 //! For what the simulation has found: each defect has its shortest play here. And for what is promised
 //! to the byte, the turn or the number: a module for each noun.
 
+mod addresses;
 mod authorize;
 mod cuts;
 mod deadlines;
@@ -17,9 +18,11 @@ mod pace;
 mod picks;
 mod requests;
 mod search;
+mod senders;
 mod sends;
 mod shares;
 mod standstill;
+mod subjects;
 mod waiters;
 
 use std::cell::Cell;
@@ -45,7 +48,7 @@ use crate::proto::header::Opcode;
 use crate::proto::server_message::{GapReason, ServerMessage};
 use crate::registry::{Registry, User};
 use crate::shard::trace::Note;
-use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
+use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -113,6 +116,7 @@ impl Stage {
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&Config { connections_max, ..config.clone() }, count as u32),
+            subjects: Subjects::of(&Config { connections_max, ..config.clone() }, count as u32),
             tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),

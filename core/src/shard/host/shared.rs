@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
-use crate::shard::admission::Addresses;
+use crate::shard::admission::{Addresses, Subjects};
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::tls::Acceptors;
@@ -39,6 +39,8 @@ pub struct Shared {
     pub open: AtomicU32,
     /// Connections of each address.
     pub addresses: Addresses,
+    /// What each subject has.
+    pub subjects: Subjects,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
     /// The first shard that failed.

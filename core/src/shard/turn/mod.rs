@@ -1,5 +1,6 @@
 //! The turn: the parts of a shard, one after another, each with a bounded share. Only files of this folder see more than three parts.
 
+mod addresses;
 mod announce;
 mod authorize;
 mod close;
@@ -9,7 +10,9 @@ mod effects;
 mod gaps;
 mod intake;
 mod join;
+mod lifetimes;
 mod lives;
+mod pauses;
 mod pick;
 mod plan;
 mod publish;
@@ -18,6 +21,7 @@ mod receive;
 mod requests;
 mod send;
 mod serve;
+mod subjects;
 mod subscribe;
 mod tell;
 mod upgrade;
@@ -66,6 +70,7 @@ impl<D: Driver> Shard<D> {
         self.give_back_topics();
         self.expire_deadlines();
         self.expire_grants();
+        self.end_lifetimes();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();
@@ -127,6 +132,7 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
@@ -270,6 +276,7 @@ impl<D: Driver> Shard<D> {
         stats.remainder_bytes = self.lanes.rests.copied_bytes() as u64;
         stats.client_bytes = (self.clients.held_bytes() + self.subscriptions.asked.bytes()) as u64;
         stats.events_waiting = self.host.waiting() as u64;
+        stats.senders_paused = self.admission.senders.paused().into();
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;
