@@ -25,6 +25,7 @@ use crate::outlet::{
 };
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
+use crate::rules::{Reconfigured, Rules};
 use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
@@ -251,6 +252,7 @@ impl Engine {
         let events = config.events.capacity;
         let random = random::bits().map_err(|error| StartError::System { what: "draw random bits", error })?;
         let shared = Arc::new(Shared {
+            rules: Rules::new(&config),
             epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
@@ -345,6 +347,25 @@ impl Engine {
     /// The configuration it was started with.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// Gives it another configuration while it runs: each setting that is [reloadable](crate::Setting::is_reloadable) holds from now
+    /// on, for whoever connects after this has returned; the others keep their values, and are named. `topics` holds for topics that
+    /// are made later, `access`, `compression.deflate` and the limits of a connection's begin for connections that are. From any
+    /// thread, also from several at once; takes as long as [`Config::validate`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration, one by one; nothing has changed then.
+    pub fn reconfigure(&self, config: &Config) -> Result<Reconfigured, Vec<ConfigError>> {
+        let shards = self.shared.mailboxes.len();
+        let told = self.shared.rules.replace(config, shards)?;
+        (0..shards).for_each(|number| self.shared.ring.wake_reader(number));
+        Ok(told)
+    }
+
+    /// The configuration that holds now: the one it was started with, and what [`Engine::reconfigure`] has changed since.
+    pub fn current_config(&self) -> Arc<Config> {
+        self.shared.rules.current()
     }
 
     /// The topic called `name`, made if need be. Waits up to a second for room in the ring. A topic lives while there is a handle

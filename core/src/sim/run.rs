@@ -26,6 +26,7 @@ use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::outlet::{OUTLET_SHARD, Outflow, Outlet, OutletMessage};
 use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
+use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
 use crate::topic::key_number;
@@ -399,6 +400,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let clock = net.clock();
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
+        rules: Rules::new(&config),
         epochs: Epochs::from_random(rng.next_u64()),
         payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
         registry: Registry::new(config.topics_max),

@@ -44,6 +44,7 @@ use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
 use crate::proto::header::Opcode;
 use crate::proto::server_message::{GapReason, ServerMessage};
 use crate::registry::{Registry, User};
+use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
 use crate::topic::key_number;
@@ -107,6 +108,7 @@ impl Stage {
         let (clock, looks) = (net.clock(), net.clock());
         ring.watch_standstill(Box::new(move || looks.load(Ordering::Relaxed)));
         let shared = Arc::new(Shared {
+            rules: Rules::new(&config),
             epochs: EPOCHS,
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
+use crate::rules::Rules;
 use crate::shard::admission::Addresses;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
@@ -22,8 +23,10 @@ use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
 pub struct Shared {
-    /// The engine's configuration, validated.
+    /// The configuration that the engine was started with, validated.
     pub config: Config,
+    /// What holds of it now.
+    pub rules: Rules,
     /// Tell this run's numbering from any other's.
     pub epochs: Epochs,
     /// Messages and topic life-cycle.

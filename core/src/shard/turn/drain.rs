@@ -19,7 +19,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let began_ns = self.pace.now_ns;
-        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        let window_ns = nanoseconds(self.rules.limits.close_window).min(within_ns / 2);
         let deadline_ns = began_ns.saturating_add(within_ns);
         self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns };
         self.ears.driver.stop_listening();

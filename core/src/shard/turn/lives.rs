@@ -33,7 +33,7 @@ impl<D: Driver> Shard<D> {
         name: &str,
         will_publish: bool,
     ) -> Result<TopicId, SubscribeError> {
-        let made_max = self.shared.config.limits.topics_per_connection_max;
+        let made_max = self.rules.limits.topics_per_connection_max;
         let may_make = match self.subscriptions.of(slot).made < made_max {
             false => MayMake::Nothing,
             true if will_publish => MayMake::Any,

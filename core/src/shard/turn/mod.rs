@@ -15,6 +15,7 @@ mod plan;
 mod publish;
 mod readmit;
 mod receive;
+mod reload;
 mod requests;
 mod send;
 mod serve;
@@ -29,7 +30,7 @@ use std::io;
 
 use super::budget::{INPUT_SHARE, INPUT_UNTIL_NS, RECORDS_LEAST, limit};
 use super::waiters::Cause;
-use super::{Command, Ending, IoEvent, Shard, Turned, Work};
+use super::{Command, Ending, IoEvent, Shard, Shared, Turned, Work};
 use crate::driver::{Driver, Wait};
 use crate::usdt;
 
@@ -50,6 +51,8 @@ impl<D: Driver> Shard<D> {
     /// Only when the driver itself has failed.
     pub fn turn(&mut self, may_wait: bool) -> io::Result<Turned> {
         self.hear(may_wait)?;
+        // After what was heard: who connects once the host has changed a setting finds it changed.
+        self.look_at_rules();
         self.pace.work = Work::new();
         self.read_cpu_clock(false);
         self.serve_waiting();
@@ -119,7 +122,11 @@ impl<D: Driver> Shard<D> {
             // Only draining is left, and only this shard's own sockets matter.
             return Wait::Until(self.pace.now_ns + RETRY_NS);
         }
-        if !reader.prepare_sleep() || !self.shared.mailboxes[self.number as usize].commands.is_empty() {
+        let Shared { rules, mailboxes, .. } = &*self.shared;
+        if !reader.prepare_sleep()
+            || !mailboxes[self.number as usize].commands.is_empty()
+            || rules.revision() != self.revision
+        {
             reader.cancel_sleep();
             return Wait::No;
         }
@@ -227,7 +234,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn admit(&mut self) {
-        let admits = self.host.keeps_up(self.shared.config.events.capacity);
+        let admits = self.host.keeps_up(self.rules.events.capacity);
         if admits != self.ears.admits && self.pace.ending == Ending::No {
             self.ears.admits = admits;
             self.ears.driver.accept_while_below(if admits { self.ears.slots } else { 0 });

@@ -79,7 +79,7 @@ impl<D: Driver> Shard<D> {
             }
             None => waiting.is_some(),
         };
-        if !is_known && list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+        if !is_known && list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
         let number = match (known.and_then(|index| self.topics.get(index)), opened) {
@@ -194,7 +194,7 @@ impl<D: Driver> Shard<D> {
             let before_number = asked.since_number;
             return Ok(Scan { after: None, before_number, subscription, is_again: true });
         }
-        if list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+        if list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
         let before_number = self.topics.created();
