@@ -28,6 +28,9 @@ pub fn run(loaded: Loaded) -> Outcome {
         }
     }
     let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
+    if door.is_some() {
+        tracing::info!("{}", access::memory(engine.config()));
+    }
     let events = engine.events();
     engine::announce(&engine);
     thread::scope(|scope| {

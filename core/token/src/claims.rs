@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanwire_proto::topic::Pattern;
 use serde_json::{Map, Value};
 
+use crate::fingerprint::Fingerprint;
 use crate::refusal::Refusal;
 
 /// Patterns of one list.
@@ -44,9 +45,11 @@ impl Default for Rules {
     }
 }
 
-/// What a token says.
+/// What a token says, and which key says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
+    /// The key that has signed it.
+    pub key: Fingerprint,
     /// Who made it.
     pub issuer: Option<String>,
     /// Of whom it speaks.
@@ -63,8 +66,8 @@ pub struct Claims {
     pub publish: Vec<Pattern>,
 }
 
-/// Reads claims, at a time in seconds since 1970.
-pub fn read(claims: &Map<String, Value>, rules: &Rules, now: u64) -> Result<Claims, Refusal> {
+/// Reads claims that this key has signed, at a time in seconds since 1970.
+pub fn read(claims: &Map<String, Value>, key: Fingerprint, rules: &Rules, now: u64) -> Result<Claims, Refusal> {
     let text = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -95,7 +98,7 @@ pub fn read(claims: &Map<String, Value>, rules: &Rules, now: u64) -> Result<Clai
         Some(_) => return Err(Refusal::Claims),
     };
     let [subscribe, publish] = lists.map(|list| patterns(list, subject.as_deref()));
-    Ok(Claims { issuer, subject, id, issued_at, expires, subscribe: subscribe?, publish: publish? })
+    Ok(Claims { key, issuer, subject, id, issued_at, expires, subscribe: subscribe?, publish: publish? })
 }
 
 /// One text, or several of which one is meant (RFC 7519 section 4.1.3).

@@ -31,7 +31,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
         let kid = member.get("kid").and_then(Value::as_str).map(str::to_owned);
         let named = kid.as_ref().map_or_else(String::new, |kid| format!(" (kid {kid:?})"));
         match material(member) {
-            Ok(Some(material)) => keys.push(Key { kid, material }),
+            Ok(Some(material)) => keys.push(Key::new(kid, material)),
             Ok(None) => {}
             Err(error) => return Err(KeyError { key: format!("key {}{named}: ", n + 1), ..error }),
         }

@@ -8,6 +8,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 use crate::der;
+use crate::fingerprint::Fingerprint;
 use crate::head::Algorithm;
 use crate::jwks;
 
@@ -33,7 +34,11 @@ impl KeyError {
 
 /// A key by its algorithm.
 pub(crate) enum Material {
-    Secret(hmac::Key),
+    /// The fingerprint is that of the bytes, which are not kept.
+    Secret {
+        key: hmac::Key,
+        fingerprint: Fingerprint,
+    },
     Rsa {
         n: Vec<u8>,
         e: Vec<u8>,
@@ -46,7 +51,15 @@ pub(crate) enum Material {
 /// A key, and its name in its set.
 pub(crate) struct Key {
     pub kid: Option<String>,
+    /// Of what it is made of: under another name it is the same key, and another key of the same name is not.
+    pub fingerprint: Fingerprint,
     pub material: Material,
+}
+
+impl Key {
+    pub fn new(kid: Option<String>, material: Material) -> Self {
+        Key { kid, fingerprint: material.fingerprint(), material }
+    }
 }
 
 /// Keys that tokens are verified with: secrets, or public keys, never both.
@@ -79,7 +92,7 @@ impl Keys {
     /// # Errors
     /// It is none, or unsafe.
     pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::checked(vec![Key { kid: None, material: der::public_key(bytes)? }])
+        Self::checked(vec![Key::new(None, der::public_key(bytes)?)])
     }
 
     /// One secret for HS256.
@@ -87,7 +100,7 @@ impl Keys {
     /// # Errors
     /// It has less than 32 bytes.
     pub fn from_secret(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::checked(vec![Key { kid: None, material: Material::secret(bytes)? }])
+        Self::checked(vec![Key::new(None, Material::secret(bytes)?)])
     }
 
     fn checked(keys: Vec<Key>) -> Result<Self, KeyError> {
@@ -105,11 +118,16 @@ impl Keys {
                 )));
             }
         }
-        let secrets = keys.iter().filter(|key| matches!(key.material, Material::Secret(_))).count();
+        let secrets = keys.iter().filter(|key| matches!(key.material, Material::Secret { .. })).count();
         if secrets > 0 && secrets < keys.len() {
             return Err(KeyError::new("secrets and public keys do not belong in one set"));
         }
         Ok(Keys(keys))
+    }
+
+    /// Whether one has this fingerprint.
+    pub(crate) fn has(&self, fingerprint: Fingerprint) -> bool {
+        self.0.iter().any(|key| key.fingerprint == fingerprint)
     }
 
     /// How many.
@@ -145,7 +163,8 @@ impl Material {
         if bytes.len() < SECRET_BYTES_MIN {
             return Err(KeyError::new(format!("a secret has at least {SECRET_BYTES_MIN} bytes")));
         }
-        Ok(Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        Ok(Material::Secret { key, fingerprint: Fingerprint::of(&[&b"HS256:"[..], bytes].concat()) })
     }
 
     /// Modulus and exponent, without leading zeros.
@@ -193,10 +212,19 @@ impl Material {
 
     pub fn algorithm(&self) -> Algorithm {
         match self {
-            Material::Secret(_) => Algorithm::Hs256,
+            Material::Secret { .. } => Algorithm::Hs256,
             Material::Rsa { .. } => Algorithm::Rs256,
             Material::P256(_) => Algorithm::Es256,
             Material::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let of = |parts: &[&[u8]]| Fingerprint::of(&[self.algorithm().name().as_bytes(), &parts.concat()].join(&b':'));
+        match self {
+            Material::Secret { fingerprint, .. } => *fingerprint,
+            Material::Rsa { n, e } => of(&[n, e]),
+            Material::P256(key) | Material::Ed25519(key) => of(&[key]),
         }
     }
 
@@ -206,7 +234,7 @@ impl Material {
             UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };
         match self {
-            Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Material::Secret { key, .. } => hmac::verify(key, message, signature).is_ok(),
             Material::Rsa { n, e } => {
                 let key = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
                 key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()

@@ -21,6 +21,7 @@
 
 mod claims;
 mod der;
+mod fingerprint;
 mod head;
 mod json;
 mod jwks;
@@ -30,6 +31,7 @@ mod sign;
 mod verify;
 
 pub use claims::{Claims, PATTERN_BYTES_MAX, PATTERNS_MAX, Rules};
+pub use fingerprint::Fingerprint;
 pub use head::Algorithm;
 pub use jwks::{JWKS_BYTES_MAX, KEYS_MAX};
 pub use keys::{KeyError, Keys};

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::claims::{self, Claims, Rules};
+use crate::fingerprint::Fingerprint;
 use crate::head;
 use crate::json;
 use crate::keys::Keys;
@@ -24,6 +25,11 @@ impl Verifier {
         Verifier { keys, rules }
     }
 
+    /// Whether the key of this fingerprint is one of those that tokens are verified with.
+    pub fn has_key(&self, fingerprint: Fingerprint) -> bool {
+        self.keys.has(fingerprint)
+    }
+
     /// What a token says, at a time in seconds since 1970. Nothing of its claims is looked at before its signature is verified.
     ///
     /// # Errors
@@ -38,7 +44,7 @@ impl Verifier {
         if !key.material.has_signed(parts.signed.as_bytes(), &parts.signature) {
             return Err(Refusal::Signature);
         }
-        claims::read(&json::object(&parts.claims).ok_or(Refusal::Claims)?, &self.rules, now)
+        claims::read(&json::object(&parts.claims).ok_or(Refusal::Claims)?, key.fingerprint, &self.rules, now)
     }
 }
 
