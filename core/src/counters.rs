@@ -195,4 +195,6 @@ counters! { ($)
     Peak turn_ns_max in "nanoseconds",
     /// Input and answers that wait, and what clients asked for.
     Gauge client_bytes in "bytes",
+    /// Connections that a shutdown has closed in good order.
+    Total drained in "connections",
 }

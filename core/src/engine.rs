@@ -183,6 +183,10 @@ pub struct Stats {
 pub struct ShutdownReport {
     /// Everybody got everything and was closed in good order, within the time.
     pub is_clean: bool,
+    /// Connections that were closed in good order; who had gone before is not among them.
+    pub closed: u64,
+    /// Connections that had not taken everything in time.
+    pub cut_off: u64,
 }
 
 /// A running engine. Dropping it stops it at once; [`Engine::shutdown`] does so in good order.
@@ -561,15 +565,25 @@ impl Engine {
     /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns; but for what a shard holds that stands
     /// still, which is not waited for.
     pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
+        let window = self.current_config().limits.close_window.min(deadline / 2);
+        self.drain_over(window, deadline)
+    }
+
+    /// [`Engine::drain`] with the closes spread over `window`, whatever [`crate::LimitsConfig::close_window`] says: each connection is
+    /// closed with 1012 at a moment of its own, drawn evenly. What is not done after `deadline` is cut off: it is to be longer than the
+    /// window by what the slowest subscriber may need. A window of zero closes each with 1001 as soon as it has everything.
+    pub fn drain_over(&mut self, window: Duration, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
-        let within_ns = nanoseconds(deadline);
-        self.order(|| Command::Drain { within_ns });
+        let (within_ns, window_ns) = (nanoseconds(deadline), nanoseconds(window));
+        self.order(|| Command::Drain { within_ns, window_ns });
         let until = clock::monotonic_ns().saturating_add(within_ns);
         self.join(deadline.saturating_add(CUT_OFF));
         let is_in_time = clock::monotonic_ns() <= until;
         let total = self.stats().total;
         ShutdownReport {
             is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 && self.failure().is_none(),
+            closed: total.drained,
+            cut_off: total.cut_off,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Shards look at the revision once a turn, and take the settings when it is another one. Knows the configuration. Must
 //! never know what a setting does.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 #[allow(
@@ -26,6 +27,22 @@ pub struct Reconfigured {
     pub needs_restart: Vec<&'static str>,
 }
 
+/// The settings as a shard has taken them.
+#[derive(Clone)]
+pub struct Taken {
+    config: Arc<Config>,
+    revision: u32,
+}
+
+impl Deref for Taken {
+    type Target = Config;
+
+    #[inline]
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// See the module's head.
 pub struct Rules {
     revision: AtomicU32,
@@ -40,13 +57,20 @@ impl Rules {
         Self { revision: AtomicU32::new(0), current: Mutex::new(Arc::new(config.clone())) }
     }
 
-    /// Another number after each change.
+    /// Whether there are none newer than these.
     #[inline]
-    pub fn revision(&self) -> u32 {
-        self.revision.load(Ordering::Acquire)
+    pub fn are(&self, taken: &Taken) -> bool {
+        self.revision.load(Ordering::Acquire) == taken.revision
     }
 
-    /// The settings. A revision that was read before may be that of older ones, never of newer ones.
+    /// The settings, to be kept until there are others.
+    pub fn take(&self) -> Taken {
+        // In this order: a revision may be told for newer settings, and they are taken once more, but never for older ones.
+        let revision = self.revision.load(Ordering::Acquire);
+        Taken { revision, config: self.current() }
+    }
+
+    /// The settings.
     pub fn current(&self) -> Arc<Config> {
         self.lock().clone()
     }

@@ -565,6 +565,10 @@ class Stats:
     def client_bytes(self) -> int:
         """Input and answers that wait, and what clients asked for, in bytes."""
 
+    @property
+    def drained(self) -> int:
+        """Connections that a shutdown has closed in good order."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 

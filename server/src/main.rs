@@ -1,4 +1,4 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 
@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod config;
 mod console;
+mod control;
 mod demo;
 mod dial;
 mod doctor;
@@ -21,6 +22,7 @@ mod liveness;
 mod logging;
 mod ndjson;
 mod notices;
+mod operate;
 mod output;
 mod pace;
 mod plain;
@@ -53,6 +55,7 @@ use clap::Parser;
 
 use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
+use crate::control::Asked;
 use crate::exit::{Exit, Failure, Outcome};
 
 #[global_allocator]
@@ -96,7 +99,7 @@ fn execute(args: Args) -> Outcome {
         Command::Serve(args) => {
             let loaded = config::load(args)?;
             start_logging(Some(&loaded))?;
-            serve::run(loaded)
+            serve::run(args, &loaded)
         }
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
@@ -106,6 +109,12 @@ fn execute(args: Args) -> Outcome {
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args),
         Command::Token(args) => token::run(args),
+        Command::Reload(args) => control::run(&args.control, &Asked::Reload),
+        Command::Status(args) => control::run(&args.control, &Asked::Status),
+        Command::Drain(args) => {
+            let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);
+            control::run(&args.control, &Asked::Drain { within_ms })
+        }
     }
 }
 

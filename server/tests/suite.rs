@@ -16,6 +16,7 @@ mod ends;
 mod forms;
 mod links;
 mod notices;
+mod operate;
 mod pipes;
 mod probes;
 mod protocol_client;

@@ -52,10 +52,10 @@ pub use self::subscriptions::FEW_CURSORS;
 use self::subscriptions::{SUBSCRIBER_BYTES, Subscriptions};
 use self::topics::Topics;
 use self::waiters::Waiters;
-use crate::config::Config;
 use crate::driver::{Driver, Event as IoEvent};
 use crate::ingest::Reader;
 use crate::proto::inflate::Inflater;
+use crate::rules::Taken;
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -138,9 +138,8 @@ struct Desk {
 pub struct Shard<D: Driver> {
     number: u8,
     shared: Arc<Shared>,
-    /// The settings that hold, which the others are part of; and their revision.
-    rules: Arc<Config>,
-    revision: u32,
+    /// The settings that hold.
+    rules: Taken,
     ears: Ears<D>,
     clients: Clients,
     admission: Admission,
@@ -165,11 +164,9 @@ impl<D: Driver> Shard<D> {
         let now_ns = driver.now_ns();
         let shards = shared.mailboxes.len();
         driver.accept_while_below(slots);
-        let revision = shared.rules.revision();
         Self {
             number,
-            rules: shared.rules.current(),
-            revision,
+            rules: shared.rules.take(),
             clients: Clients::new(number, slots, now_ns),
             admission: Admission::new(shared.config.handshakes_per_shard(shards)),
             topics: Topics::new(shared.config.topics_max),

@@ -17,6 +17,7 @@ use super::settings::{random_config, wall_of};
 use super::truth::{DIRECT, Truth};
 use super::world::World;
 use crate::access::{Allowed, Decision, Grants};
+use crate::config::nanoseconds;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
@@ -305,7 +306,8 @@ impl Engine for Rig {
     }
 
     fn drain(&self, within_ns: u64) {
-        self.order(|| Command::Drain { within_ns });
+        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        self.order(|| Command::Drain { within_ns, window_ns });
     }
 
     fn stop(&self) {

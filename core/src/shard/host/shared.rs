@@ -122,10 +122,12 @@ pub enum Command {
     },
     /// What another shard has taken down for this one, which the ring has passed over.
     Notes(Box<Notes>),
-    /// Stop accepting, flush, close everybody with 1001, and end; reset what is left at the deadline.
+    /// Stop accepting, flush, close everybody with 1001, or 1012 over a window, and end; reset what is left at the deadline.
     Drain {
         /// Time allowed, in nanoseconds from now.
         within_ns: u64,
+        /// Time over which the closes are spread; 0: each is closed as soon as it has everything.
+        window_ns: u64,
     },
     /// End at once.
     Stop,

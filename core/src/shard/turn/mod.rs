@@ -123,10 +123,7 @@ impl<D: Driver> Shard<D> {
             return Wait::Until(self.pace.now_ns + RETRY_NS);
         }
         let Shared { rules, mailboxes, .. } = &*self.shared;
-        if !reader.prepare_sleep()
-            || !mailboxes[self.number as usize].commands.is_empty()
-            || rules.revision() != self.revision
-        {
+        if !reader.prepare_sleep() || !mailboxes[self.number as usize].commands.is_empty() || !rules.are(&self.rules) {
             reader.cancel_sleep();
             return Wait::No;
         }
@@ -203,7 +200,7 @@ impl<D: Driver> Shard<D> {
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
-                Command::Drain { within_ns } => self.begin_drain(within_ns),
+                Command::Drain { within_ns, window_ns } => self.begin_drain(within_ns, window_ns),
                 Command::Stop => self.stop(),
             }
         }

@@ -8,7 +8,7 @@ impl<D: Driver> Shard<D> {
     /// Takes the settings that hold now, if they are others.
     #[inline]
     pub(super) fn look_at_rules(&mut self) {
-        if self.shared.rules.revision() != self.revision {
+        if !self.shared.rules.are(&self.rules) {
             self.take_rules();
         }
     }
@@ -16,9 +16,7 @@ impl<D: Driver> Shard<D> {
     /// Most are looked up whenever they matter; what was made out of the others is made anew: one look at each connection, or log.
     #[cold]
     fn take_rules(&mut self) {
-        // In this order: see `Rules::current`.
-        self.revision = self.shared.rules.revision();
-        let before = std::mem::replace(&mut self.rules, self.shared.rules.current());
+        let before = std::mem::replace(&mut self.rules, self.shared.rules.take());
         let (old, new) = (&before.limits, &self.rules.limits);
         let is_other_silence = (old.ping_every, old.idle_timeout) != (new.ping_every, new.idle_timeout);
         if before.compression.threshold_bytes != self.rules.compression.threshold_bytes {
