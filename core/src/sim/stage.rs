@@ -100,6 +100,7 @@ impl Stage {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
         let connections_max = config.connections_max.max(8);
         let access = AccessConfig { publish: PublishAccess::Loopback, ..config.access.clone() };
+        let config = Config { connections_max, access, ..config };
         let slots = connections_max + REFUSAL_SLOTS;
         options.limits.slots = slots;
         options.limits.recv_bytes = crate::plan::RECV_BYTES;
@@ -114,11 +115,11 @@ impl Stage {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
-            addresses: Addresses::of(&Config { connections_max, ..config.clone() }, count as u32),
+            addresses: Addresses::of(&config, count as u32),
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
-            config: Config { connections_max, access, ..config },
+            config,
             ring,
         });
         let (mut driver, reader) = (net.driver(0), readers.remove(0));
