@@ -607,6 +607,8 @@ typedef struct fw_stats {
     uint64_t senders_paused;
     /// Connections closed with 1008 for going on so.
     uint64_t too_fast;
+    /// Connections that a shutdown has closed in good order.
+    uint64_t drained;
 } fw_stats;
 
 #ifdef __cplusplus

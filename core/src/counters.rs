@@ -211,4 +211,6 @@ counters! { ($)
     Gauge senders_paused in "connections",
     /// Connections closed with 1008 for going on so.
     Total too_fast in "connections",
+    /// Connections that a shutdown has closed in good order.
+    Total drained in "connections",
 }

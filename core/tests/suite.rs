@@ -20,6 +20,7 @@ mod outlet;
 mod pressure;
 mod protocol;
 mod reference;
+mod reload;
 mod restart;
 #[cfg(feature = "test-knobs")]
 mod shard_end;

@@ -132,6 +132,8 @@ pub struct fw_stats {
     pub senders_paused: u64,
     /// Connections closed with 1008 for going on so.
     pub too_fast: u64,
+    /// Connections that a shutdown has closed in good order.
+    pub drained: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -616,6 +616,8 @@ class Stats:
     @property
     def too_fast(self) -> int:
         """Connections closed with 1008 for going on so."""
+    def drained(self) -> int:
+        """Connections that a shutdown has closed in good order."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

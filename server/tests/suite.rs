@@ -17,6 +17,7 @@ mod forgeries;
 mod forms;
 mod links;
 mod notices;
+mod operate;
 mod pipes;
 mod probes;
 mod protocol_client;

@@ -12,6 +12,7 @@ use crate::epoch::Epochs;
 use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
+use crate::rules::Rules;
 use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned};
 use crate::topic::Topic;
 
@@ -38,6 +39,7 @@ impl OneShard {
         let reader = readers.into_iter().next().expect("one reader was asked for");
         let slots = config.connections_max + REFUSAL_SLOTS;
         let shared = Arc::new(Shared {
+            rules: Rules::new(&config),
             epochs: Epochs::from_random(0),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),

@@ -351,7 +351,7 @@ pub(super) static TABLE: &[Setting] = &[
         "Topics that may be there for one connection alone: it was the first to name them, and nobody has published to them or \
          subscribed to them since; more are refused with too_many_topics",
     ))),
-    row(
+    reloadable(row(
         "topics",
         "topics",
         Kind::List(List {
@@ -363,7 +363,7 @@ pub(super) static TABLE: &[Setting] = &[
         "How topics that match a pattern are treated; the first match holds. Words: for slow subscribers \
          drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing, \
          keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME",
-    ),
+    )),
     reloadable(row(
         "compression.deflate",
         "deflate",
@@ -481,7 +481,7 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "The oldest version of TLS that is spoken",
     ))),
-    for_hosts(by_name(row(
+    reloadable(for_hosts(by_name(row(
         "access.ask_host_within",
         "ask_host_within",
         Kind::Time {
@@ -494,8 +494,8 @@ pub(super) static TABLE: &[Setting] = &[
         },
         "The program decides on each upgrade, within this time, else the client gets 503; below limits.handshake_timeout; needs \
          events.capacity; 0: it is not asked",
-    ))),
-    for_hosts(by_name(row(
+    )))),
+    reloadable(for_hosts(by_name(row(
         "access.ask_host_headers",
         "ask_host_headers",
         Kind::List(List {
@@ -509,7 +509,7 @@ pub(super) static TABLE: &[Setting] = &[
             values: "names of headers, several with commas",
         }),
         "Headers of the upgrade request that the program is told when it is asked, such as cookie; 16 at most",
-    ))),
+    )))),
     for_hosts(row(
         "events.capacity",
         "events",

@@ -59,6 +59,7 @@ use self::waiters::Waiters;
 use crate::driver::{Driver, Event as IoEvent};
 use crate::ingest::Reader;
 use crate::proto::inflate::Inflater;
+use crate::rules::Taken;
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -141,6 +142,8 @@ struct Desk {
 pub struct Shard<D: Driver> {
     number: u8,
     shared: Arc<Shared>,
+    /// The settings that hold.
+    rules: Taken,
     ears: Ears<D>,
     clients: Clients,
     admission: Admission,
@@ -167,6 +170,7 @@ impl<D: Driver> Shard<D> {
         driver.accept_while_below(slots);
         Self {
             number,
+            rules: shared.rules.take(),
             clients: Clients::new(number, slots, now_ns),
             admission: Admission::new(&shared.config.limits, slots, shared.config.handshakes_per_shard(shards)),
             topics: Topics::new(shared.config.topics_max),

@@ -17,6 +17,7 @@ use super::settings::{random_config, wall_of};
 use super::truth::{DIRECT, Truth};
 use super::world::World;
 use crate::access::{Allowed, Decision, Grants};
+use crate::config::nanoseconds;
 use crate::driver::Driver;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
@@ -26,6 +27,7 @@ use crate::ingest::{Head, INLINE_MAX, PayloadPool, Reader, RecordKind, Ring};
 use crate::outlet::{OUTLET_SHARD, Outflow, Outlet, OutletMessage};
 use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
+use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned, Wanted};
 use crate::topic::key_number;
@@ -306,7 +308,8 @@ impl Engine for Rig {
     }
 
     fn drain(&self, within_ns: u64) {
-        self.order(|| Command::Drain { within_ns });
+        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        self.order(|| Command::Drain { within_ns, window_ns });
     }
 
     fn stop(&self) {
@@ -402,6 +405,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let clock = net.clock();
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
+        rules: Rules::new(&config),
         epochs: Epochs::from_random(rng.next_u64()),
         payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
         registry: Registry::new(config.topics_max),

@@ -67,23 +67,24 @@ impl Door {
     /// # Errors
     /// 66 where their file cannot be read, 78 where it has none that can be used.
     pub fn open(config: DoorConfig) -> Result<Self, Failure> {
-        let mut door = Door { config, verifier: None };
-        let said = door.reload()?;
+        let (door, said) = Door::read(config)?;
         tracing::info!("tokens: {said}");
         Ok(door)
     }
 
-    /// Reads the keys again, and says so. Where that fails, they stay as they were.
+    /// The same without a word: what there is to say comes with it.
     ///
     /// # Errors
     /// As [`Door::open`].
-    pub fn reload(&mut self) -> Result<String, Failure> {
-        let Some(path) = &self.config.keys_file else { return Ok("no keys: everybody gets the same".into()) };
+    pub fn read(config: DoorConfig) -> Result<(Self, String), Failure> {
+        let Some(path) = &config.keys_file else {
+            return Ok((Door { config, verifier: None }, "no keys: everybody gets the same".into()));
+        };
         let keys = read_keys(path)?;
         let plural = if keys.len() == 1 { "" } else { "s" };
         let said = format!("{}: {} key{plural} ({})", path.display(), keys.len(), keys.algorithms());
-        self.verifier = Some(Verifier::new(keys, self.config.rules.clone()));
-        Ok(said)
+        let verifier = Some(Verifier::new(keys, config.rules.clone()));
+        Ok((Door { config, verifier }, said))
     }
 
     /// Whether the key of this fingerprint is one of those that count.

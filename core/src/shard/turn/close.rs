@@ -106,7 +106,7 @@ impl<D: Driver> Shard<D> {
         self.clients[slot].phase = Phase::Closing;
         self.clients[slot].flags.must_look = true;
         self.release_input(slot);
-        let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
+        let by = self.pace.now_ns + nanoseconds(self.rules.limits.close_timeout);
         self.clients.wheel.arm(slot, by);
         self.clients.mark_dirty(slot);
     }
@@ -252,7 +252,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn plan_close(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {
-        let until_ns = self.pace.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
+        let until_ns = self.pace.now_ns + nanoseconds(self.rules.limits.close_timeout);
         self.clients.extra(slot).closing = Some(PlannedClose { code, reason, awaits, until_ns });
         self.arm_planned_close(slot);
         self.refresh(slot);

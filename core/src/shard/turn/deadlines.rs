@@ -90,7 +90,7 @@ impl<D: Driver> Shard<D> {
 
     fn on_silence(&mut self, slot: u32) {
         let now = self.pace.now_ns;
-        let limits = &self.shared.config.limits;
+        let limits = &self.rules.limits;
         let (idle, every) = (nanoseconds(limits.idle_timeout), nanoseconds(limits.ping_every));
         if self.is_behind() {
             let again = self.pace.heard_all_from_ns;
@@ -133,7 +133,7 @@ impl<D: Driver> Shard<D> {
 
     /// Sets the deadline at which silence is looked at next, or a pause ends.
     pub(super) fn arm_liveness(&mut self, slot: u32) {
-        let limits = &self.shared.config.limits;
+        let limits = &self.rules.limits;
         let conn = &self.clients[slot];
         let every = nanoseconds(limits.ping_every);
         let idle = nanoseconds(limits.idle_timeout);

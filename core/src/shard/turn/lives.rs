@@ -34,7 +34,7 @@ impl<D: Driver> Shard<D> {
         name: &str,
         will_publish: bool,
     ) -> Result<TopicId, SubscribeError> {
-        let made_max = self.shared.config.limits.topics_per_connection_max;
+        let made_max = self.rules.limits.topics_per_connection_max;
         let has_taken = self.admission.seated.take(slot, What::Topics, &self.shared.subjects);
         let may_make = match has_taken && self.subscriptions.of(slot).made < made_max {
             false => MayMake::Nothing,

@@ -18,6 +18,7 @@ mod plan;
 mod publish;
 mod readmit;
 mod receive;
+mod reload;
 mod requests;
 mod send;
 mod serve;
@@ -33,7 +34,7 @@ use std::io;
 
 use super::budget::{INPUT_SHARE, INPUT_UNTIL_NS, RECORDS_LEAST, limit};
 use super::waiters::Cause;
-use super::{Command, Ending, IoEvent, Shard, Turned, Work};
+use super::{Command, Ending, IoEvent, Shard, Shared, Turned, Work};
 use crate::driver::{Driver, Wait};
 use crate::usdt;
 
@@ -54,6 +55,8 @@ impl<D: Driver> Shard<D> {
     /// Only when the driver itself has failed.
     pub fn turn(&mut self, may_wait: bool) -> io::Result<Turned> {
         self.hear(may_wait)?;
+        // After what was heard: who connects once the host has changed a setting finds it changed.
+        self.look_at_rules();
         self.pace.work = Work::new();
         self.read_cpu_clock(false);
         self.serve_waiting();
@@ -124,7 +127,8 @@ impl<D: Driver> Shard<D> {
             // Only draining is left, and only this shard's own sockets matter.
             return Wait::Until(self.pace.now_ns + RETRY_NS);
         }
-        if !reader.prepare_sleep() || !self.shared.mailboxes[self.number as usize].commands.is_empty() {
+        let Shared { rules, mailboxes, .. } = &*self.shared;
+        if !reader.prepare_sleep() || !mailboxes[self.number as usize].commands.is_empty() || !rules.are(&self.rules) {
             reader.cancel_sleep();
             return Wait::No;
         }
@@ -203,7 +207,7 @@ impl<D: Driver> Shard<D> {
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
-                Command::Drain { within_ns } => self.begin_drain(within_ns),
+                Command::Drain { within_ns, window_ns } => self.begin_drain(within_ns, window_ns),
                 Command::Stop => self.stop(),
             }
         }
@@ -234,7 +238,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn admit(&mut self) {
-        let admits = self.host.keeps_up(self.shared.config.events.capacity);
+        let admits = self.host.keeps_up(self.rules.events.capacity);
         if admits != self.ears.admits && self.pace.ending == Ending::No {
             self.ears.admits = admits;
             self.ears.driver.accept_while_below(if admits { self.ears.slots } else { 0 });

@@ -104,7 +104,7 @@ impl<D: Driver> Shard<D> {
 
     /// The largest message that is taken from a connection, inflated or not.
     fn message_bytes_max(&self, slot: u32) -> usize {
-        let max = self.shared.config.limits.message_bytes_max;
+        let max = self.rules.limits.message_bytes_max;
         let flags = self.clients[slot].flags;
         if flags.may_publish || flags.is_hosts { max } else { max.min(REQUEST_BYTES_MAX) }
     }
@@ -251,7 +251,7 @@ impl<D: Driver> Shard<D> {
     /// Adds to the message that is arriving. Where unfinished messages take more than their share, the oldest of others goes.
     fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
         let has_room = self.clients.add_to_message(slot, bytes, &self.shared.payloads, self.pace.now_ns);
-        let config = &self.shared.config;
+        let config = &self.rules;
         let share =
             (config.memory.payload_bytes / 4 / self.shared.mailboxes.len()).max(config.limits.message_bytes_max);
         while let Some(other) = self.clients.over_share(slot, share) {
@@ -355,7 +355,7 @@ impl<D: Driver> Shard<D> {
     /// Input and answers that wait have a share of memory; who asks for more than is left has to go.
     pub(super) fn check_held_bytes(&mut self, slot: u32) {
         self.clients.tidy(slot);
-        let max = self.shared.config.memory.client_bytes / self.shared.mailboxes.len();
+        let max = self.rules.memory.client_bytes / self.shared.mailboxes.len();
         if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= max {
             return;
         }

@@ -80,7 +80,7 @@ impl<D: Driver> Shard<D> {
             }
             None => waiting.is_some(),
         };
-        if !is_known && list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+        if !is_known && list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
         if !is_known {
@@ -198,7 +198,7 @@ impl<D: Driver> Shard<D> {
             let before_number = asked.since_number;
             return Ok(Scan { after: None, before_number, subscription, is_again: true });
         }
-        if list.counted >= self.shared.config.limits.subscriptions_per_connection_max {
+        if list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
         self.take_of_subject(slot, What::Subscriptions)?;

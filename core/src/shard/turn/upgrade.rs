@@ -73,11 +73,10 @@ impl<D: Driver> Shard<D> {
         for goes in goes.into_iter().chain(self.admission.pending.admit(slot, peer, self.pace.now_ns)) {
             self.displace(goes);
         }
-        let limits =
-            RequestLimits { head_bytes_max: self.shared.config.limits.request_bytes_max, ..RequestLimits::default() };
+        let limits = RequestLimits { head_bytes_max: self.rules.limits.request_bytes_max, ..RequestLimits::default() };
         let handshake = Handshake { scanner: RequestScanner::new(limits), request_len: 0, listener, peer };
         self.clients.extra(slot).handshake = Some(handshake);
-        let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout);
+        let by = self.pace.now_ns + nanoseconds(self.rules.limits.handshake_timeout);
         self.clients.wheel.arm(slot, by);
     }
 
@@ -107,7 +106,7 @@ impl<D: Driver> Shard<D> {
 
     /// More of the upgrade request has arrived.
     pub(super) fn on_request_bytes(&mut self, slot: u32, bytes: &[u8]) {
-        let most = self.shared.config.limits.request_bytes_max;
+        let most = self.rules.limits.request_bytes_max;
         let extra = self.clients.extra(slot);
         extend_within(&mut extra.inbox, bytes, most);
         let Some(handshake) = &mut extra.handshake else { return };
@@ -167,7 +166,7 @@ impl<D: Driver> Shard<D> {
         self.subscriptions.of_mut(slot).made = made;
         self.stats.upgraded += 1;
         self.shared.addresses.on_success(self.admission.place(slot));
-        if self.shared.config.events.capacity > 0 {
+        if self.rules.events.capacity > 0 {
             self.clients[slot].flags.was_announced = true;
             let connection = self.clients.id(slot);
             self.tell_host(Event::Opened { connection, peer, protocol, path });
@@ -222,8 +221,7 @@ impl<D: Driver> Shard<D> {
             Ok(target) => target,
             Err(_) => return Verdict::Refused(Refusal::bad_request("malformed request target")),
         };
-        let shared = self.shared.clone();
-        let config = &shared.config;
+        let config = self.rules.clone();
         if target.endpoint == Endpoint::Other {
             return Verdict::Refused(Refusal::not_found("no such path: connect to / or to /t/TOPIC"));
         }
