@@ -32,7 +32,9 @@ impl FromStr for Url {
         let (is_tls, rest) = match text.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => (false, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("wss") => (true, rest),
-            Some((scheme, _)) => return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT or wss://HOST:PORT")),
+            Some((scheme, _)) => {
+                return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT or wss://HOST:PORT"));
+            }
             None => return Err(format!("`{text}` is not a WebSocket URL: write ws://HOST:PORT or wss://HOST:PORT")),
         };
         if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace()) {
@@ -132,7 +134,9 @@ mod tests {
 
     #[test]
     fn it_is_shown_as_it_can_be_typed() {
-        for text in ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "wss://rover/t/a?topic=b", "wss://rover:80", "ws://rover:443"] {
+        for text in
+            ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "wss://rover/t/a?topic=b", "wss://rover:80", "ws://rover:443"]
+        {
             assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
         let url: Url = "ws://rover/?token=eyJ.eyJ.c2ln&topic=b".parse().unwrap();

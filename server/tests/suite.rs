@@ -23,3 +23,4 @@ mod replay;
 mod seccomp;
 mod state;
 mod tune;
+mod wss;

@@ -27,7 +27,9 @@ impl fmt::Display for NoTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NoTls::Other => "it does not speak TLS: write ws:// for a connection without",
-            NoTls::Ended => "the server ended the connection in the middle of the TLS handshake (a port without TLS does so, too)",
+            NoTls::Ended => {
+                "the server ended the connection in the middle of the TLS handshake (a port without TLS does so, too)"
+            }
         })
     }
 }

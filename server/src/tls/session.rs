@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use rustix::event::PollFlags;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Error};
-use rustix::event::PollFlags;
 
 use super::Trust;
 use super::fault::{NoTls, is_record};
@@ -134,8 +134,11 @@ impl Session {
                 true => self.open_record(wire),
                 false => self.receive(wire),
             };
-            if let Err(error) = more {
-                break Err(error);
+            match more {
+                // What was opened before it is still to be read.
+                Err(_) if self.fault.is_some() => {}
+                Err(error) => break Err(error),
+                Ok(()) => {}
             }
         };
         // Whatever else ended this read is for the next one to see.
@@ -239,3 +242,6 @@ fn ended(error: io::Error) -> io::Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,18 @@ impl Verifier {
         let chains = chains.map_err(|error| Error::General(error.to_string()))?;
         Ok(Verifier { chains, trusted, whom })
     }
+
+    /// With who the issuer is said to be, where nothing leads to it.
+    fn explained(&self, error: CertificateError, end_entity: &CertificateDer<'_>) -> CertificateError {
+        let issuer = certificate::issuer(end_entity);
+        match (&error, &issuer) {
+            // What may sign others, and has signed itself, is not looked at further by webpki: nobody else vouches for it.
+            (CertificateError::UnknownIssuer, _) | (CertificateError::Other(_), Issuer::Itself) => {
+                CertificateError::Other(OtherError(Arc::new(UnknownIssuer { issuer, whom: self.whom.clone() })))
+            }
+            _ => error,
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -57,10 +69,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                let unknown = UnknownIssuer { issuer: certificate::issuer(end_entity), whom: self.whom.clone() };
-                Err(CertificateError::Other(OtherError(Arc::new(unknown))).into())
-            }
+            Err(Error::InvalidCertificate(error)) => Err(self.explained(error, end_entity).into()),
             verdict => verdict,
         }
     }
