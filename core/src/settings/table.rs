@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::Setting;
 use super::kind::{Choice, Kind};
-use super::list::{List, parts, set_cpus, set_listen, set_topics, show_cpus, show_topics};
+use super::list::{List, parse_paths, parts, set_cpus, set_listen, set_topics, show_cpus, show_paths, show_topics};
 use super::number::Number;
 use crate::access::AskHost;
-use crate::config::{DriverChoice, PublishAccess};
+use crate::config::{ClientCertificates, DriverChoice, PublishAccess, TlsVersion};
 use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 
@@ -88,9 +88,9 @@ pub(super) static TABLE: &[Setting] = &[
             separator: ',',
             show: |config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             set: set_listen,
-            values: "IP:PORT, several with commas",
+            values: "IP:PORT, wss://IP:PORT, several with commas",
         }),
-        "Addresses to listen on; port 0 takes a free one",
+        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS",
     ),
     row(
         "shards",
@@ -202,6 +202,12 @@ pub(super) static TABLE: &[Setting] = &[
         "client_bytes",
         bytes!(memory.client_bytes, 64 << 10, BYTES_MAX),
         "Input and answers that wait, and what clients asked for; who asks for more is closed with 1013",
+    )),
+    by_name(row(
+        "memory.tls_bytes",
+        "tls_bytes",
+        bytes!(memory.tls_bytes, 256 << 10, BYTES_MAX),
+        "Where TLS is spoken: handshakes, records that are not whole, rests of half-sent ones; who needs more is cut off",
     )),
     row(
         "memory.lock_memory",
@@ -340,6 +346,80 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
     )),
+    reloadable(by_name(row(
+        "tls.certificate_files",
+        "tls_certificate_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.certificate_files),
+            set: |config, text| {
+                config.tls.certificate_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "Certificates, each with its chain; a client gets the first that is for the name it wants, or the first of all",
+    ))),
+    reloadable(by_name(row(
+        "tls.key_files",
+        "tls_key_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.key_files),
+            set: |config, text| {
+                config.tls.key_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "The certificates' private keys, in the same order",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_ca_file",
+        "tls_client_ca_file",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(config.tls.client_ca_file.as_slice()),
+            set: |config, text| {
+                config.tls.client_ca_file = (!text.trim().is_empty()).then(|| text.trim().into());
+                Ok(())
+            },
+            values: "a PEM file",
+        }),
+        "Certificates of those that sign clients' certificates",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_certificates",
+        "tls_client_certificates",
+        Kind::Word(Choice {
+            get: |config| match config.tls.client_certificates {
+                ClientCertificates::Ignored => "ignored",
+                ClientCertificates::Optional => "optional",
+                ClientCertificates::Required => "required",
+            },
+            words: &[
+                ("ignored", |config| config.tls.client_certificates = ClientCertificates::Ignored),
+                ("optional", |config| config.tls.client_certificates = ClientCertificates::Optional),
+                ("required", |config| config.tls.client_certificates = ClientCertificates::Required),
+            ],
+        }),
+        "Whether clients have to show certificates that tls.client_ca_file has signed",
+    ))),
+    reloadable(by_name(row(
+        "tls.version_min",
+        "tls_version_min",
+        Kind::Word(Choice {
+            get: |config| match config.tls.version_min {
+                TlsVersion::V12 => "1.2",
+                TlsVersion::V13 => "1.3",
+            },
+            words: &[
+                ("1.2", |config| config.tls.version_min = TlsVersion::V12),
+                ("1.3", |config| config.tls.version_min = TlsVersion::V13),
+            ],
+        }),
+        "The oldest version of TLS that is spoken",
+    ))),
     for_hosts(by_name(row(
         "access.ask_host_within",
         "ask_host_within",
