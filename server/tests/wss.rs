@@ -121,9 +121,25 @@ fn a_server_that_cannot_be_trusted_is_told_with_the_reason() {
     let (code, _, log) = run(&["sub", &format!("wss://127.0.0.1:{}", relay.port), "a", "--ca", &ca], &[]);
     assert_eq!(code, 76, "{log}");
     assert!(log.contains("is for localhost, not for 127.0.0.1"), "{log}");
-    // Without --ca the system decides, which knows nothing of this one.
-    let (code, log) = refusal(&relay, &[]);
-    assert!(code == 76 && log.contains("--ca FILE") || code == 78 && log.contains("trusts nobody"), "{code}: {log}");
+}
+
+#[test]
+fn without_a_file_of_its_own_it_trusts_whom_the_system_trusts() {
+    let stage = Stage::new("");
+    let relay = stage.relay();
+    let others = tempfile::tempdir().unwrap();
+    let other = Authority::new("Another authority").file(others.path());
+    for (system, wanted, reason) in [
+        (&*stage.ca(), 0, ""),
+        (&other, 76, "nothing leads from there to those whom this machine trusts: --ca FILE"),
+        ("/nowhere", 78, "this machine trusts nobody"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+        command.args(["pub", &relay.url(), "a"]).env("SSL_CERT_FILE", system).env_remove("SSL_CERT_DIR");
+        let (code, _, log) = Fanwire::spawn(&mut command, b"one\n").finish();
+        assert_eq!(code, wanted, "{log}");
+        assert!(log.contains(reason), "{log}");
+    }
 }
 
 #[test]
