@@ -174,6 +174,9 @@ impl<D: Driver> Tls<D> {
                 self.release(slot);
                 self.lend(slot, &established.received, events);
                 self.gather(slot, &established.rest, events);
+                if established.has_ended {
+                    self.tell_end(slot, None, events);
+                }
             }
         }
     }
@@ -203,7 +206,7 @@ impl<D: Driver> Tls<D> {
     /// Forgets the connection, and closes it below.
     fn drop_now(&mut self, slot: Slot) {
         if let Some(mut session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::take) {
-            session.hold(&mut self.held, 0);
+            session.fail(&mut self.held);
         }
         self.driver.close(slot);
     }

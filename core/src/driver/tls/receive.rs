@@ -1,6 +1,6 @@
 //! What comes: greetings, records that are opened where they lie, ends.
 
-use fanwire_tls::{Alert, HEADER_BYTES, Opened, record_bytes};
+use fanwire_tls::{Alert, HEADER_BYTES, Opened, PLAINTEXT_BYTES_MAX, record_bytes};
 
 use super::session::{Grown, OWN_BUFFER};
 use super::{ECONNRESET, ENOBUFS, EPROTO, Tls};
@@ -128,12 +128,11 @@ impl<D: Driver> Tls<D> {
 
     /// Content that has come with the handshake.
     pub(super) fn lend(&mut self, slot: Slot, content: &[u8], events: &mut Vec<Event>) {
-        if content.is_empty() {
-            return;
-        }
-        match self.held.lend(content) {
-            Some(buf) => events.push(Event::Received { slot, buf }),
-            None => self.fail(slot, ENOBUFS, Some(Alert::INTERNAL_ERROR), events),
+        for piece in content.chunks(PLAINTEXT_BYTES_MAX) {
+            match self.held.lend(piece) {
+                Some(buf) => events.push(Event::Received { slot, buf }),
+                None => return self.fail(slot, ENOBUFS, Some(Alert::INTERNAL_ERROR), events),
+            }
         }
     }
 
@@ -163,7 +162,7 @@ impl<D: Driver> Tls<D> {
         }
     }
 
-    fn tell_end(&mut self, slot: Slot, error: Option<i32>, events: &mut Vec<Event>) {
+    pub(super) fn tell_end(&mut self, slot: Slot, error: Option<i32>, events: &mut Vec<Event>) {
         if let Some(session) = self.session(slot)
             && !std::mem::replace(&mut session.flags.has_ended, true)
         {

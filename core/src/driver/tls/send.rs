@@ -162,7 +162,7 @@ impl<D: Driver> Tls<D> {
         let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
             return Flushed::All;
         };
-        if !session.has_rest() {
+        if !session.has_rest() || session.flags.is_shut {
             return Flushed::All;
         }
         let mut results = SendResults::new();
@@ -209,6 +209,7 @@ impl<D: Driver> Tls<D> {
         }
         let is_wanted = std::mem::take(&mut session.flags.is_wanted);
         if std::mem::take(&mut session.flags.shuts_down) {
+            session.flags.is_shut = true;
             self.driver.shutdown_write(slot);
         }
         // Where the socket has failed, the next send says so.
@@ -228,13 +229,22 @@ impl<D: Driver> Tls<D> {
                     session.flags.shuts_down = true;
                 }
             }
-            _ => self.driver.shutdown_write(slot),
+            _ => {
+                if let Some(session) = self.session(slot) {
+                    session.flags.is_shut = true;
+                }
+                self.driver.shutdown_write(slot);
+            }
         }
     }
 
     /// The alert, if the socket takes it at once: nobody waits for a peer that has failed.
     pub(super) fn say_failure(&mut self, slot: Slot, alert: Option<Alert>) {
-        if let (Some(session), Some(alert)) = (self.session(slot), alert) {
+        let Some(session) = self.session(slot) else { return };
+        if session.flags.is_shut {
+            return;
+        }
+        if let Some(alert) = alert {
             append_alert(session, alert);
         }
         self.flush(slot);

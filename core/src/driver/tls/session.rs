@@ -37,6 +37,8 @@ pub(super) struct Flags {
     pub has_ended: bool,
     /// FIN follows when the rest is sent.
     pub shuts_down: bool,
+    /// FIN is sent.
+    pub is_shut: bool,
     /// The shard was told that the keys are used up.
     pub was_called_worn: bool,
 }
