@@ -296,3 +296,32 @@ fn a_connection_that_breaks_is_come_back_from_over_tls() {
     let (code, out, log) = sub.finish();
     assert_eq!((code, &out[..]), (0, &b"two\n"[..]), "{log}");
 }
+
+#[test]
+fn this_server_and_these_clients_understand_each_other_over_tls() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("Tests' authority"));
+    let identity = authority.issue(&["localhost"]);
+    let (ca, certificate) = (authority.file(folder.path()), written(folder.path(), "c.pem", &identity.chain));
+    let key = written(folder.path(), "c.key", &identity.key);
+    let options = format!("--tls-certificate-files {certificate} --tls-key-files {key}");
+    let mut server = Fanwire::start(&format!("serve --listen wss://127.0.0.1:0 {options}"));
+    let line = server.stdout_line("listening on wss://127.0.0.1:");
+    let url = format!("wss://localhost:{}", line.trim().rsplit_once(':').unwrap().1);
+    let lines: String = (0..40u32).map(|n| format!("{n} {}\n", "x".repeat(n as usize * 1_000))).collect();
+    for form in ["json", "msgpack", "batch+lz4", "raw"] {
+        let topic = form.replace('+', "-");
+        let arguments = ["sub", &url, &topic, "--protocol", form, "--count", "40", "--ca", &ca];
+        let mut sub = Fanwire::start_with(&arguments, &[]);
+        sub.stderr_line("subscribed to");
+        published(&[&url, &topic, "--ca", &ca, "--reconnect"], lines.as_bytes());
+        let (code, out, log) = sub.finish();
+        assert_eq!(code, 0, "{form}: {log}");
+        assert!(out == lines.as_bytes(), "{form}: {} bytes of {}: {log}", out.len(), lines.len());
+    }
+    let (code, _, log) = run(&["sub", &url.replace("wss://", "ws://"), "a"], &[]);
+    assert_eq!(code, 76, "{log}");
+    assert!(log.contains("speaks TLS: write wss://"), "{log}");
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+}
