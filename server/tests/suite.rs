@@ -25,3 +25,4 @@ mod replay;
 mod seccomp;
 mod state;
 mod tune;
+mod wss;
