@@ -207,6 +207,7 @@ fn a_secret_is_not_shown() {
         keyword: "key",
         help: "",
         is_reloadable: true,
+        is_sized: false,
         is_secret: true,
         is_for_hosts: false,
         has_field: false,
