@@ -20,6 +20,7 @@ mod outlet;
 mod pressure;
 mod protocol;
 mod reference;
+mod reload;
 mod restart;
 #[cfg(feature = "test-knobs")]
 mod shard_end;
@@ -29,3 +30,5 @@ mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]
 mod tiny;
+#[cfg(feature = "tls")]
+mod tls;

@@ -87,6 +87,12 @@ pub enum Command {
     Config(ConfigArgs),
     /// Make and inspect the tokens that clients say who they are with
     Token(TokenArgs),
+    /// Have a running server read its settings and keys again
+    Reload(ReloadArgs),
+    /// Have a running server end, its connections closed one by one
+    Drain(DrainArgs),
+    /// Ask a running server how it is
+    Status(StatusArgs),
 }
 
 /// Kernel interfaces.
@@ -111,6 +117,7 @@ Examples:
 
 Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts
 nobody any more, sends what is queued, closes with 1001 and exits 0; a second signal ends at once.
+SIGHUP: reads its settings and keys again.
 
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
 fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
@@ -136,6 +143,57 @@ pub struct ServeArgs {
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// Which running server is asked.
+#[derive(Debug, ClapArgs)]
+pub struct ControlArgs {
+    /// The server's control socket [default: fanwire.sock in $RUNTIME_DIRECTORY, or in /run/fanwire]
+    #[arg(long, value_name = "PATH", env = "FANWIRE__CONTROL__SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+/// `fanwire reload`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire serve --config fanwire.toml --control-socket /run/fanwire/fanwire.sock
+  fanwire reload --socket /run/fanwire/fanwire.sock
+
+Reads the same file, environment and options as at the start. Prints what has changed, and what needs a
+restart. Where something is wrong it says so, ends with 78, and everything stays as it was. SIGHUP does the
+same, and the server logs what this command prints.")]
+pub struct ReloadArgs {
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire drain`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  fanwire drain --within 2m
+
+The server accepts nobody any more, and closes its connections (1012) one by one, evenly over that time, each
+when it has everything that was published; clients that speak a subprotocol are told before when to connect
+anew. Waits until the server has ended. Who has not taken everything --shutdown-timeout later is cut off.")]
+pub struct DrainArgs {
+    /// Time over which the closes are spread
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub within: Span,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire status`.
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 /// `fanwire token`.
@@ -216,6 +274,14 @@ pub struct InspectArgs {
     /// Keys to verify it with: a JWK set, a public key in PEM, or a secret
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+
+    /// Who has to have made it
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub issuer: Option<String>,
+
+    /// For which server it has to be; without this it has to be for none
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub audience: Option<String>,
 }
 
 fn pattern_template(text: &str) -> Result<String, String> {

@@ -1,6 +1,8 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
+// `core/fuzz` builds this program with another entry: a program has no library that could be asked.
+#![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
 mod access;
 mod args;
@@ -9,6 +11,7 @@ mod client;
 mod clock;
 mod config;
 mod console;
+mod control;
 mod demo;
 mod dial;
 mod doctor;
@@ -21,6 +24,7 @@ mod liveness;
 mod logging;
 mod ndjson;
 mod notices;
+mod operate;
 mod output;
 mod pace;
 mod plain;
@@ -37,6 +41,7 @@ mod socket;
 mod state;
 mod stats;
 mod stderr;
+mod strangers;
 mod subscribe;
 mod tls;
 mod token;
@@ -56,7 +61,11 @@ use clap::Parser;
 
 use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
+use crate::control::Asked;
 use crate::exit::{Exit, Failure, Outcome};
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzz::configuration(data));
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -99,7 +108,7 @@ fn execute(args: Args) -> Outcome {
         Command::Serve(args) => {
             let loaded = config::load(args)?;
             start_logging(Some(&loaded))?;
-            serve::run(loaded)
+            serve::run(args, &loaded)
         }
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
@@ -107,8 +116,14 @@ fn execute(args: Args) -> Outcome {
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
-        Command::Config(args) => config::run(args),
+        Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
+        Command::Reload(args) => control::run(&args.control, &Asked::Reload),
+        Command::Status(args) => control::run(&args.control, &Asked::Status),
+        Command::Drain(args) => {
+            let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);
+            control::run(&args.control, &Asked::Drain { within_ms })
+        }
     }
 }
 

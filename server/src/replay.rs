@@ -15,7 +15,7 @@ use rustix::event::PollFlags;
 use crate::args::ReplayArgs;
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
-use crate::engine;
+use crate::engine::{self, Ending};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::ndjson::{self, Place, Record, Recording};
 use crate::pace::{Pace, Speed};
@@ -83,7 +83,8 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
             let played = play(args, &recording, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
-            engine::stop(target.engine, args.shutdown_timeout.0)?;
+            let ending = Ending::within(&target.engine, args.shutdown_timeout.0);
+            engine::stop(target.engine, ending)?;
             played?;
             interrupted(&stop)?;
         }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Decision, Grants};
-use fanwire_token::{Keys, Rules, Verifier};
+use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
+use fanwire_token::{Fingerprint, Keys, Refusal, Rules, Verifier};
 use rustix::fs::OFlags;
 
+use super::live::Bearer;
 use super::placement::{self, Carried};
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -34,6 +35,26 @@ impl DoorConfig {
     }
 }
 
+/// What comes of a request.
+#[derive(Debug)]
+pub struct Decided {
+    pub decision: Decision,
+    /// In a word, why it is refused.
+    pub refused: Option<&'static str>,
+    /// By what it is let in, if that is a token.
+    pub bearer: Option<Bearer>,
+}
+
+impl Decided {
+    fn unauthorized(reason: &'static str) -> Self {
+        Decided { decision: Decision::Unauthorized, refused: Some(reason), bearer: None }
+    }
+
+    fn allow(grants: Grants, bearer: Option<Bearer>) -> Self {
+        Decided { decision: Decision::Allow(grants), refused: None, bearer }
+    }
+}
+
 /// Decides.
 pub struct Door {
     config: DoorConfig,
@@ -46,54 +67,65 @@ impl Door {
     /// # Errors
     /// 66 where their file cannot be read, 78 where it has none that can be used.
     pub fn open(config: DoorConfig) -> Result<Self, Failure> {
-        let mut door = Door { config, verifier: None };
-        let said = door.reload()?;
+        let (door, said) = Door::read(config)?;
         tracing::info!("tokens: {said}");
         Ok(door)
     }
 
-    /// Reads the keys again, and says so. Where that fails, they stay as they were.
+    /// The same without a word: what there is to say comes with it.
     ///
     /// # Errors
     /// As [`Door::open`].
-    pub fn reload(&mut self) -> Result<String, Failure> {
-        let Some(path) = &self.config.keys_file else { return Ok("no keys: everybody gets the same".into()) };
+    pub fn read(config: DoorConfig) -> Result<(Self, String), Failure> {
+        let Some(path) = &config.keys_file else {
+            return Ok((Door { config, verifier: None }, "no keys: everybody gets the same".into()));
+        };
         let keys = read_keys(path)?;
         let plural = if keys.len() == 1 { "" } else { "s" };
         let said = format!("{}: {} key{plural} ({})", path.display(), keys.len(), keys.algorithms());
-        self.verifier = Some(Verifier::new(keys, self.config.rules.clone()));
-        Ok(said)
+        let verifier = Some(Verifier::new(keys, config.rules.clone()));
+        Ok((Door { config, verifier }, said))
     }
 
-    /// The decision on a request, and in a word why it is refused.
-    pub fn decide(&self, target: &str, headers: &[(String, Vec<u8>)], now: u64) -> (Decision, Option<&'static str>) {
+    /// Whether the key of this fingerprint is one of those that count.
+    pub fn has_key(&self, key: Fingerprint) -> bool {
+        self.verifier.as_ref().is_some_and(|verifier| verifier.has_key(key))
+    }
+
+    /// The decision on a request.
+    pub fn decide(&self, target: &str, headers: &[(String, Vec<u8>)], now: u64) -> Decided {
         let token = match placement::find(target, headers) {
             Carried::Token(token) => token,
-            Carried::Unclear => return (Decision::Unauthorized, Some("placement")),
+            Carried::Unclear => return Decided::unauthorized("placement"),
             Carried::Nothing => return self.decide_on_anonymous(),
         };
-        let Some(verifier) = &self.verifier else { return (Decision::Unauthorized, Some("no_keys")) };
+        let Some(verifier) = &self.verifier else { return Decided::unauthorized("no_keys") };
         match verifier.verify(&token, now) {
-            Err(refusal) => (Decision::Unauthorized, Some(refusal.name())),
+            Err(refusal) => Decided::unauthorized(refusal.name()),
+            Ok(claims) if claims.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) => {
+                Decided::unauthorized(Refusal::Subject.name())
+            }
             Ok(claims) => {
+                let bearer = Bearer::of(&claims);
                 // A clock that is a little behind has let it in: it is closed at once.
                 let left = Duration::from_secs(claims.expires.saturating_sub(now));
-                (Decision::Allow(grants(claims.subscribe, claims.publish, Some(left))), None)
+                let grants = grants(claims.subscribe, claims.publish, Some(left));
+                Decided::allow(Grants { subject: claims.subject, ..grants }, Some(bearer))
             }
         }
     }
 
-    fn decide_on_anonymous(&self) -> (Decision, Option<&'static str>) {
+    fn decide_on_anonymous(&self) -> Decided {
         let DoorConfig { anonymous_subscribe, anonymous_publish, .. } = &self.config;
         if anonymous_subscribe.is_empty() && anonymous_publish.is_empty() {
-            return (Decision::Unauthorized, Some("no_token"));
+            return Decided::unauthorized("no_token");
         }
-        (Decision::Allow(grants(anonymous_subscribe.clone(), anonymous_publish.clone(), None)), None)
+        Decided::allow(grants(anonymous_subscribe.clone(), anonymous_publish.clone(), None), None)
     }
 }
 
 fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
-    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime }
+    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime, subject: None }
 }
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.

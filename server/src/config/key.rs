@@ -7,12 +7,14 @@ use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
 
 use crate::args::LogFormat;
+use crate::control::PATH_BYTES_MAX;
 use crate::logging;
 use crate::settings::problem;
 
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
+pub const CONTROL_SOCKET: &str = "control.socket";
 pub const KEYS_FILE: &str = "token.keys_file";
 pub const ISSUER: &str = "token.issuer";
 pub const AUDIENCE: &str = "token.audience";
@@ -40,6 +42,11 @@ pub struct Own {
 }
 
 impl Own {
+    /// Whether a running process takes another value.
+    pub fn is_reloadable(&self) -> bool {
+        !FIXED.contains(&self.name)
+    }
+
     const fn text(name: &'static str, values: &'static str, help: &'static str) -> Self {
         Own { name, help, values, unit: Unit::Text, default: "", separator: None, check: check_text }
     }
@@ -50,7 +57,10 @@ impl Own {
     }
 }
 
-static OWN: [Own; 11] = [
+/// What holds for the whole life of the process.
+const FIXED: [&str; 3] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET];
+
+static OWN: [Own; 12] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -81,6 +91,16 @@ static OWN: [Own; 11] = [
             Err(_) => Err("must be one of text, json".into()),
         },
     },
+    Own {
+        name: CONTROL_SOCKET,
+        help: "Unix socket where fanwire reload, drain and status ask this server, of this user and root alone; not set: \
+               fanwire.sock in the service's runtime directory (systemd: RuntimeDirectory=), if there is one",
+        values: "a path, or none",
+        unit: Unit::Text,
+        default: "",
+        separator: None,
+        check: check_socket,
+    },
     Own::text(
         KEYS_FILE,
         "a path",
@@ -88,7 +108,11 @@ static OWN: [Own; 11] = [
          in only as token.anonymous_subscribe says",
     ),
     Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
-    Own::text(AUDIENCE, "any text", "What tokens have to name as their audience (aud); not set: any"),
+    Own::text(
+        AUDIENCE,
+        "any text",
+        "What tokens have to name as their audience (aud), alone or among others; not set: tokens that name any are refused",
+    ),
     Own {
         name: GRANTS_CLAIM,
         help: "The claim with the lists subscribe and publish; dots lead into other claims",
@@ -111,9 +135,9 @@ static OWN: [Own; 11] = [
     Own::patterns(
         ANONYMOUS_SUBSCRIBE,
         "What everybody without a token may subscribe to; not set: they are refused",
-        check_patterns,
+        check_anonymous,
     ),
-    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_patterns),
+    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_anonymous),
 ];
 
 /// A variable that is empty by mistake must not open the door.
@@ -121,11 +145,29 @@ fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("must not be empty; leave it out instead".into()) } else { Ok(()) }
 }
 
+fn check_socket(text: &str) -> Result<(), String> {
+    check_text(text)?;
+    match text.len() > PATH_BYTES_MAX {
+        true => Err(format!("must have at most {PATH_BYTES_MAX} bytes: a socket's path is no longer")),
+        false => Ok(()),
+    }
+}
+
 fn check_patterns(text: &str) -> Result<(), String> {
     if patterns(text).count() > fanwire_token::PATTERNS_MAX {
         return Err(format!("must be at most {} patterns", fanwire_token::PATTERNS_MAX));
     }
     patterns(text).try_for_each(|text| Pattern::check(text).map_err(|error| format!("`{text}`: {error}")))
+}
+
+/// Nobody has no subject.
+fn check_anonymous(text: &str) -> Result<(), String> {
+    match patterns(text).find(|text| text.contains("{sub}")) {
+        Some(pattern) => {
+            Err(format!("`{pattern}`: who has no token has no subject, so there is nothing to put for {{sub}}"))
+        }
+        None => check_patterns(text),
+    }
 }
 
 /// The subject stands for a level.
@@ -149,7 +191,12 @@ pub enum Key {
 
 /// Settings of the process that are options by the name that their own name gives: `--token-keys-file`.
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
-    OWN.iter().filter(|own| own.name.starts_with("token."))
+    OWN.iter().filter(|own| own.name.starts_with("token.") || own.name == CONTROL_SOCKET)
+}
+
+/// All settings of the process.
+pub fn own_settings() -> impl Iterator<Item = &'static Own> {
+    OWN.iter()
 }
 
 /// All of them, in the order in which a person would read them.
@@ -182,14 +229,21 @@ impl Key {
     /// # Errors
     /// That there is none, with the nearest name.
     pub fn find(name: &str) -> Result<Key, String> {
-        if let Some(key) = all().find(|key| key.name() == name) {
-            return Ok(key);
-        }
+        Self::named(name).ok_or_else(|| Self::unknown(name))
+    }
+
+    /// The setting of this name, if there is one.
+    pub fn named(name: &str) -> Option<Key> {
+        all().find(|key| key.name() == name)
+    }
+
+    /// What is wrong with a name that is none, with the nearest one.
+    pub fn unknown(name: &str) -> String {
         if Setting::find(name).is_ok_and(|setting| setting.is_for_hosts) {
-            return Err(format!("{name} is for programs that have the engine inside themselves"));
+            return format!("{name} is for programs that have the engine inside themselves");
         }
         let nearest = nearest(name).map_or_else(String::new, |name| format!("; did you mean {name}?"));
-        Err(format!("{name}: there is no such setting{nearest}"))
+        format!("{name}: there is no such setting{nearest}")
     }
 
     pub fn name(self) -> &'static str {
