@@ -59,12 +59,13 @@ fn default_of(setting: &Setting) -> String {
     }
 }
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("", "The engine"),
     ("memory", "Memory"),
     ("limits", "Limits and time-outs"),
     ("compression", "Compression"),
     ("access", "Access"),
+    ("tls", "TLS"),
     ("events", "Events"),
 ];
 

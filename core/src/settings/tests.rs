@@ -17,6 +17,7 @@ fn fields_of_config() -> BTreeSet<String> {
         ("CompressionConfig", "compression."),
         ("EventsConfig", "events."),
         ("AccessConfig", "access."),
+        ("TlsConfig", "tls."),
     ];
     let mut names = BTreeSet::new();
     for (name, section) in sections {
@@ -74,6 +75,12 @@ fn another(setting: &Setting) -> &'static str {
         "access.publish" => "everyone",
         "access.allowed_origins" => "https://a.example,https://b.example",
         "access.ask_host_headers" => "cookie,x-key",
+        "memory.tls_bytes" => "1MiB",
+        "tls.certificate_files" => "a.pem,b.pem",
+        "tls.key_files" => "a.key,b.key",
+        "tls.client_ca_file" => "ca.pem",
+        "tls.client_certificates" => "required",
+        "tls.version_min" => "1.3",
         _ => match setting.unit() {
             Unit::Bytes => "64KiB",
             Unit::Count => "7",
