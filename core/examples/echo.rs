@@ -7,7 +7,6 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanwire::{Config, DriverChoice, Engine, Event, PublishAccess, Retention, SendError, TopicConfig};
@@ -40,7 +39,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn config() -> Result<Config, Box<dyn Error>> {
-    let mut config = Config { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9002))], ..Config::default() };
+    let mut config = Config { listen: vec![([127, 0, 0, 1], 9002).into()], ..Config::default() };
     config.events.capacity = EVENTS;
     config.events.messages = true;
     let mut arguments = std::env::args().skip(1);

@@ -1,18 +1,18 @@
 //! What an engine is made with. Every limit is here, with its default; nothing is unbounded.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::access::AskHost;
 
 pub use crate::driver::probe::DriverChoice;
 use crate::ingest::{POOL_BYTES_DEFAULT, RING_BYTES_DEFAULT};
+use crate::listen::Listener;
 
 /// Everything [`crate::Engine::start`] needs. `Config::default()` runs; change what matters.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses to listen on; every shard listens on each (`SO_REUSEPORT`). Port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen; every shard listens on each address (`SO_REUSEPORT`). Port 0 takes a free one.
+    pub listen: Vec<Listener>,
     /// Number of shards (threads), 1 to 64. `None`: as many CPUs as affinity and the cgroup quota allow.
     pub shards: Option<usize>,
     /// CPUs to pin the shards to, in turn. `None`: the CPUs this process may use. An empty list pins nothing.
@@ -62,7 +62,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 9001))],
+            listen: vec![Listener::plain(([127, 0, 0, 1], 9001))],
             shards: None,
             cpus: None,
             driver: DriverChoice::Auto,

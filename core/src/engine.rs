@@ -19,7 +19,7 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
-use crate::listen::{Inherited, Listeners, is_dual_stack, listen_all};
+use crate::listen::{Inherited, Listener, Listeners, is_dual_stack, listen_all};
 use crate::outlet::{
     OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
 };
@@ -188,6 +188,7 @@ pub struct ShutdownReport {
 pub struct Engine {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    listening: Vec<Listener>,
     driver: &'static str,
     notice: Option<String>,
     plan: MemoryPlan,
@@ -242,7 +243,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
-        let Listeners { addresses, by_shard: mut listeners } = listen(&config, shards)?;
+        let Listeners { all: listening, by_shard: mut listeners } = listen(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
         let bell =
@@ -267,7 +268,8 @@ impl Engine {
             outlets: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
-            addresses,
+            addresses: listening.iter().map(|listener| listener.address).collect(),
+            listening,
             driver: "",
             notice,
             plan,
@@ -325,6 +327,11 @@ impl Engine {
     /// The addresses listened on, ports filled in.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What is listened on, in the order of the configuration, ports filled in.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listening
     }
 
     /// Which driver runs: `uring` or `epoll`.

@@ -40,12 +40,12 @@ fn the_port_is_free_at_once_after_every_kind_of_stop(driver: DriverChoice) {
     let mut fixed = config(driver);
     fixed.shards = Some(2);
     let engine = start(fixed.clone());
-    fixed.listen = engine.local_addrs().to_vec();
+    fixed.listen = engine.listeners().to_vec();
     let mut clients = vec![connect(addr(&engine), "/t/x", None)];
     engine.shutdown_now();
     for round in 0..6 {
         let engine = Engine::start(fixed.clone()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        assert_eq!(engine.local_addrs(), &fixed.listen[..]);
+        assert_eq!(engine.listeners(), &fixed.listen[..]);
         clients.push(connect(addr(&engine), "/t/x", None));
         match round % 3 {
             0 => drop(engine.shutdown(Duration::from_secs(1))),

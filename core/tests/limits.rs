@@ -4,7 +4,6 @@
 
 use crate::support;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanwire::{
@@ -59,7 +58,7 @@ const YEAR_2554: Duration = Duration::from_nanos(u64::MAX);
 const TABLE: &[Row] = &[
     ("nothing special", |_| {}, Serves),
     ("listen: nowhere", |c| c.listen.clear(), Refused("listen")),
-    ("listen: twice", |c| c.listen.push(SocketAddr::from(([127, 0, 0, 1], 0))), Serves),
+    ("listen: twice", |c| c.listen.push(([127, 0, 0, 1], 0).into()), Serves),
     ("shards: 0", |c| c.shards = Some(0), Refused("shards")),
     ("shards: 1", |c| c.shards = Some(1), Serves),
     ("shards: 64", |c| { c.shards = Some(64); c.memory.lane_bytes = 1 << 20; }, Serves),

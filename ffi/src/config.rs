@@ -5,13 +5,12 @@
 
 use std::ffi::c_char;
 use std::mem::offset_of;
-use std::net::SocketAddr;
 use std::ptr;
 use std::time::Duration;
 
 use fanwire::{
-    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
-    Retention, SlowPolicy, TopicConfig,
+    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, Listener, ListenerError,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, TopicConfig,
 };
 
 use crate::guard::guard;
@@ -120,7 +119,8 @@ pub struct fw_config {
     pub struct_size: u32,
     /// A fw_driver.
     pub driver: u32,
-    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`. Port 0 takes a free one.
+    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`; `wss://IP:PORT`
+    /// speaks TLS. Port 0 takes a free one.
     pub listen: *const c_char,
     /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
     pub shards: u32,
@@ -329,7 +329,7 @@ impl fw_config {
 
     fn read(&self) -> Outcome<Config> {
         Ok(Config {
-            listen: addresses(text::text("listen", self.listen)?)?,
+            listen: listeners(text::text("listen", self.listen)?)?,
             shards: (self.shards != 0).then_some(self.shards as usize),
             cpus: self.cpus()?,
             driver: match self.driver {
@@ -461,17 +461,14 @@ fn wrong(field: &str, value: impl std::fmt::Display) -> Failure {
     Failure::new(fw_status::FW_BAD_CONFIG, format!("{field} = {value}: out of range"))
 }
 
-fn addresses(list: &str) -> Outcome<Vec<SocketAddr>> {
+fn listeners(list: &str) -> Outcome<Vec<Listener>> {
     list.split(',')
         .map(str::trim)
         .filter(|address| !address.is_empty())
         .map(|address| {
-            address.parse().map_err(|_| {
-                let text = format!(
-                    "listen = {address}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001"
-                );
-                Failure::new(fw_status::FW_BAD_CONFIG, text)
-            })
+            let wrong =
+                |error: ListenerError| Failure::new(fw_status::FW_BAD_CONFIG, format!("listen = {address}: {error}"));
+            address.parse().map_err(wrong)
         })
         .collect()
 }
@@ -557,7 +554,7 @@ mod tests {
 
     #[test]
     fn lists_of_addresses_are_read() {
-        assert_eq!(addresses("127.0.0.1:1, [::1]:2,").unwrap().len(), 2);
-        assert_eq!(addresses("localhost:1").unwrap_err().status, fw_status::FW_BAD_CONFIG);
+        assert_eq!(listeners("127.0.0.1:1, [::1]:2,").unwrap().len(), 2);
+        assert_eq!(listeners("localhost:1").unwrap_err().status, fw_status::FW_BAD_CONFIG);
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Knows the core's configuration and how Python spells it. Must never know what a setting does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fanwire::settings::{Span, Unit};
 use fanwire::{
-    AskHost, Config, DriverChoice, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig,
+    AskHost, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -19,8 +20,8 @@ use crate::wait;
 /// Where the host asks for messages from clients, or decides on them, and names no capacity.
 const EVENTS_CAPACITY: usize = 4_096;
 
-/// Addresses to listen on: `"127.0.0.1:9001"`, `("127.0.0.1", 9001)`, or several of either.
-pub struct Addresses(Vec<SocketAddr>);
+/// Addresses to listen on: `"127.0.0.1:9001"`, `("127.0.0.1", 9001)`, `"wss://127.0.0.1:9443"`, or several of them.
+pub struct Addresses(Vec<Listener>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
     type Error = PyErr;
@@ -32,8 +33,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
         if let Ok(pair) = object.cast::<PyTuple>()
             && let Ok((host, port)) = pair.extract::<(String, u16)>()
         {
-            let ip: IpAddr = host.parse().map_err(|_| no_address(&format!("{host}:{port}")))?;
-            return Ok(Addresses(vec![SocketAddr::new(ip, port)]));
+            let ip: IpAddr = host.parse().map_err(|error| no_address(&format!("{host}:{port}"), &error))?;
+            return Ok(Addresses(vec![Listener::plain((ip, port))]));
         }
         let Ok(several) = object.try_iter() else {
             return Err(PyTypeError::new_err(
@@ -48,16 +49,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
     }
 }
 
-fn addresses(list: &str) -> PyResult<Vec<SocketAddr>> {
+fn addresses(list: &str) -> PyResult<Vec<Listener>> {
     let parts = list.split(',').map(str::trim).filter(|address| !address.is_empty());
-    parts.map(|address| address.parse().map_err(|_| no_address(address))).collect()
+    parts.map(|address| address.parse().map_err(|error| no_address(address, &error))).collect()
 }
 
-fn no_address(text: &str) -> PyErr {
-    let text = format!(
-        "listen = {text}: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001 (port 0: a free one)"
-    );
-    Failure::new(Class::ConfigError, text).into()
+fn no_address(text: &str, problem: &dyn Display) -> PyErr {
+    Failure::new(Class::ConfigError, format!("listen = {text}: {problem}")).into()
 }
 
 /// A choice by name.

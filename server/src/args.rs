@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::Kind;
+use fanwire::Listener;
 use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
@@ -119,9 +120,9 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
 
     /// Address to listen on; port 0 takes a free one; may be repeated. [::]:PORT takes IPv6 and IPv4 clients, or IPv6 alone beside
-    /// an IPv4 address with that port [default: 127.0.0.1:9001]
+    /// an IPv4 address with that port. wss://IP:PORT speaks TLS [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
 
     /// Time that subscribers get, after a request to stop, to take what is queued for them [default: 10s]
     #[arg(long, value_name = "TIME")]
@@ -421,7 +422,7 @@ pub struct ReplayArgs {
 
     /// Be the server, on this address; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listener>,
 
     /// How fast: 1 as recorded, 10 ten times as fast, max as fast as it goes
     #[arg(long, value_name = "SPEED", default_value = "1")]

@@ -2,12 +2,11 @@
 //! Knows: the engine's public API, the process's limits. Must never know: which command it is for.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use fanwire::{Config, Engine, StartError};
+use fanwire::{Config, Engine, Listener, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::{self, tell};
@@ -24,7 +23,7 @@ const HANG_PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Where a file that they name cannot be read, or is wrong.
-pub fn config(args: &EngineArgs, listen: Vec<SocketAddr>) -> Result<Config, Failure> {
+pub fn config(args: &EngineArgs, listen: Vec<Listener>) -> Result<Config, Failure> {
     Ok(Config { listen, ..args.config()? })
 }
 
@@ -62,8 +61,8 @@ fn in_words(error: StartError, place_of: impl Fn(&str) -> String) -> anyhow::Err
 
 /// Says on stdout where the engine can be connected to.
 pub fn announce(engine: &Engine) {
-    for address in engine.local_addrs() {
-        say(&format!("listening on ws://{address}"));
+    for listener in engine.listeners() {
+        say(&format!("listening on {}", listener.url()));
     }
 }
 

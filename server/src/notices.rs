@@ -5,15 +5,16 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use fanwire::{Config, Engine, PublishAccess};
+use fanwire::{Config, Engine, Listener, PublishAccess};
 
 use crate::console::tell;
 
 /// What is served where, who may publish, who may connect, and what it may cost.
 pub fn summary(engine: &Engine) -> String {
     let mut line = String::from("serving ");
-    for (n, address) in engine.local_addrs().iter().enumerate() {
-        let _ = write!(line, "{}{}", if n == 0 { "" } else { ", " }, place(*address, engine.is_dual_stack(*address)));
+    for (n, listener) in engine.listeners().iter().enumerate() {
+        let comma = if n == 0 { "" } else { ", " };
+        let _ = write!(line, "{comma}{}", place(listener, engine.is_dual_stack(listener.address)));
     }
     let plan = engine.plan();
     let _ = write!(
@@ -29,14 +30,14 @@ pub fn summary(engine: &Engine) -> String {
     line
 }
 
-fn place(address: SocketAddr, is_dual_stack: bool) -> String {
-    let covers = match address {
+fn place(listener: &Listener, is_dual_stack: bool) -> String {
+    let covers = match listener.address {
         _ if is_dual_stack => " (all addresses, IPv6 and IPv4)",
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => " (all IPv6 addresses)",
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => " (all IPv4 addresses)",
         _ => "",
     };
-    format!("ws://{address}{covers}")
+    format!("{}{covers}", listener.url())
 }
 
 fn publishers(config: &Config) -> &'static str {
@@ -110,7 +111,7 @@ mod tests {
             ("[::]:9001", true, "ws://[::]:9001 (all addresses, IPv6 and IPv4)"),
             ("[::1]:9001", false, "ws://[::1]:9001"),
         ] {
-            assert_eq!(place(address.parse().unwrap(), is_dual_stack), expected);
+            assert_eq!(place(&address.parse().unwrap(), is_dual_stack), expected);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::topics;
 use super::units::CpuList;
 use crate::config::Config;
+use crate::listen::ListenerError;
 
 /// A list, as one text.
 pub struct List {
@@ -20,16 +21,12 @@ pub fn parts(text: &str) -> impl Iterator<Item = &str> {
 }
 
 pub fn set_listen(config: &mut Config, text: &str) -> Result<(), String> {
-    let parse = |part: &str| {
-        let problem = "is no address: an IP address and a port are needed, like 127.0.0.1:9001 or [::1]:9001 \
-                       (port 0: a free one)";
-        part.parse().map_err(|_| format!("`{part}` {problem}"))
-    };
-    let addresses: Vec<_> = parts(text).map(parse).collect::<Result<_, _>>()?;
-    if addresses.is_empty() {
+    let parse = |part: &str| part.parse().map_err(|error: ListenerError| error.to_string());
+    let listeners: Vec<_> = parts(text).map(parse).collect::<Result<_, _>>()?;
+    if listeners.is_empty() {
         return Err("at least one address is needed".into());
     }
-    config.listen = addresses;
+    config.listen = listeners;
     Ok(())
 }
 

@@ -67,7 +67,7 @@ pub fn skip(reason: &str) {
 /// A small engine on a free port: one shard, not pinned.
 pub fn config(driver: DriverChoice) -> Config {
     let mut config = Config {
-        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        listen: vec![([127, 0, 0, 1], 0).into()],
         shards: Some(1),
         cpus: Some(Vec::new()),
         driver,

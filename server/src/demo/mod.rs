@@ -45,7 +45,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
         Some(address) => address,
         None => free_near(ENGINE).or_exit(Exit::Address, || format!("cannot listen on {ENGINE}"))?,
     };
-    let mut config = engine::config(&args.engine, vec![listen])?;
+    let mut config = engine::config(&args.engine, vec![listen.into()])?;
     config.topics.extend(fleet::topic_settings());
     config.limits.unsent_bytes_max = config.limits.unsent_bytes_max.min(UNSENT_BYTES_MAX);
     let engine = engine::start(config)?;

@@ -10,6 +10,10 @@ use std::time::Duration;
 use crate::sys::clock;
 use crate::sys::socket::{self, ListenOptions};
 
+mod listener;
+
+pub use listener::{Listener, ListenerError};
+
 /// How long an address may still be held by a process that was killed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Data that is not acknowledged, or finds no room, is given up after so long: a peer that is gone without a word, or reads no more.
@@ -18,7 +22,7 @@ const USER_TIMEOUT_MS: u32 = 120_000;
 /// The sockets of a whole engine.
 pub struct Listeners {
     /// What is listened on, in the order of the configuration, ports filled in.
-    pub addresses: Vec<SocketAddr>,
+    pub all: Vec<Listener>,
     /// Each shard's sockets.
     pub by_shard: Vec<Vec<OwnedFd>>,
 }
@@ -44,30 +48,32 @@ pub fn is_dual_stack(address: SocketAddr, all: &[SocketAddr]) -> bool {
 /// # Errors
 /// The address that cannot be had, and what the kernel said.
 pub fn listen_all(
-    addresses: &[SocketAddr],
+    wanted: &[Listener],
     shards: usize,
     inherited: Inherited,
 ) -> Result<Listeners, (SocketAddr, io::Error)> {
-    let mut listeners = Listeners { addresses: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect() };
-    for &address in addresses {
+    let mut listeners = Listeners { all: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect() };
+    let addresses: Vec<_> = wanted.iter().map(|listener| listener.address).collect();
+    for &listener in wanted {
+        let address = listener.address;
         let options = |reuse_port| ListenOptions {
             reuse_port,
-            v6only: !is_dual_stack(address, addresses),
+            v6only: !is_dual_stack(address, &addresses),
             notsent_lowat: u32::try_from(inherited.unsent_bytes_max).ok(),
             user_timeout_ms: Some(USER_TIMEOUT_MS),
             send_buffer: inherited.send_buffer,
             ..ListenOptions::default()
         };
-        listen(address, options, &mut listeners).map_err(|error| (address, error))?;
+        listen(listener, options, &mut listeners).map_err(|error| (address, error))?;
     }
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr, options: impl Fn(bool) -> ListenOptions, to: &mut Listeners) -> io::Result<()> {
+fn listen(listener: Listener, options: impl Fn(bool) -> ListenOptions, to: &mut Listeners) -> io::Result<()> {
     // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
-    let first = listen_patiently(address, &options(false))?;
+    let first = listen_patiently(listener.address, &options(false))?;
     let actual = socket::local_addr(&first)?;
-    to.addresses.push(actual);
+    to.all.push(Listener { address: actual, ..listener });
     if let [only] = &mut to.by_shard[..] {
         only.push(first);
         return Ok(());
