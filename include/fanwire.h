@@ -340,7 +340,8 @@ typedef struct fw_config {
     uint32_t struct_size;
     /// A fw_driver.
     uint32_t driver;
-    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`. Port 0 takes a free one.
+    /// Addresses with ports to listen on, separated by commas: `127.0.0.1:9001,[::1]:9001`; `wss://IP:PORT`
+    /// speaks TLS. Port 0 takes a free one.
     const char *listen;
     /// Threads that serve clients, 1 to 64; 0: as many as there are CPUs to use.
     uint32_t shards;
@@ -590,6 +591,8 @@ typedef struct fw_stats {
     uint64_t turn_ns_max;
     /// Input and answers that wait, and what clients asked for, in bytes.
     uint64_t client_bytes;
+    /// Connections closed at a listener with ?proxy: not from a trusted proxy, or without a header.
+    uint64_t proxy_refused;
 } fw_stats;
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
+use crate::driver::proxied::HEADING_BYTES;
 use crate::event::Event;
 use crate::ingest::Ring;
 use crate::log::BlockPool;
@@ -223,6 +224,10 @@ impl Config {
         if self.limits.connections_per_address_max > 0 {
             let bytes = slots * shard::COUNTED_BYTES as u64;
             plan.lines.push(line("connections by address", bytes, "limits.connections_per_address_max"));
+        }
+        if self.listen.iter().any(|listener| listener.is_proxied) {
+            let bytes = handshakes * HEADING_BYTES as u64;
+            plan.lines.push(line("PROXY headers that are not whole", bytes, "limits.handshakes_max"));
         }
         if self.events.capacity > 0 {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;

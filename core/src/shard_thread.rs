@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use crate::config::nanoseconds;
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::DriverChoice;
+use crate::driver::proxied::Proxied;
 use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverLimits};
 use crate::ingest::Reader;
@@ -66,13 +67,14 @@ impl ShardThread {
         #[cfg(feature = "test-knobs")]
         let (limits, epoll, uring) = tiny(&self.shared.config, limits, epoll, uring);
         let Self { number, choice, listeners, shared, ready, .. } = self;
+        let proxies = shared.config.proxy_options(shared.mailboxes.len());
         match choice {
             DriverChoice::Epoll => match EpollDriver::new(&limits, listeners, &epoll) {
-                Ok(driver) => drive(driver, number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive(Proxied::new(driver, proxies), number, shared, reader, limits.slots, &ready),
                 Err(error) => refuse(error, &ready),
             },
             DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, listeners, &uring) {
-                Ok(driver) => drive(driver, number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive(Proxied::new(driver, proxies), number, shared, reader, limits.slots, &ready),
                 Err(error) => refuse(error, &ready),
             },
         }

@@ -116,6 +116,8 @@ pub struct fw_stats {
     pub turn_ns_max: u64,
     /// Input and answers that wait, and what clients asked for, in bytes.
     pub client_bytes: u64,
+    /// Connections closed at a listener with ?proxy: not from a trusted proxy, or without a header.
+    pub proxy_refused: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

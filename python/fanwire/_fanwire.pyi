@@ -61,6 +61,7 @@ class Engine:
         compression_threshold_bytes: int | None = None,
         publish_access: Literal["loopback", "everyone", "nobody"] | None = None,
         allowed_origins: Sequence[str] | None = None,
+        trusted_proxies: Sequence[str] | None = None,
         ask_host_within: float | None = None,
         ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
@@ -70,7 +71,8 @@ class Engine:
     ) -> Self:
         """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
 
-        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one. Default: "127.0.0.1:9001".
+        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one; "IP:PORT?proxy" takes connections of
+            trusted_proxies by the PROXY protocol. Default: "127.0.0.1:9001".
         shards: threads that serve clients, 1 to 64. Default: as many as there are CPUs to use.
         cpus: the CPUs to run them on, in turn; []: anywhere. Default: one on each CPU that this process may use.
         driver: "auto" takes io_uring, else epoll and logs why. Default: "auto".
@@ -107,6 +109,8 @@ class Engine:
         publish_access: who may publish over the socket. Default: "nobody" but this program. "loopback": programs on this machine,
             and everybody who comes through a TLS terminator or a tunnel here that adds no forwarding header.
         allowed_origins: origins (of web pages) that may connect, such as "https://example.org". Default: all.
+        trusted_proxies: proxies that are believed when they say whom they speak for: addresses, blocks such as "10.0.0.0/8", "unix".
+            Default: none.
         ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
             `allow` or `refuse`; then the client gets 503. 0, the default: it is not asked.
         ask_host_headers: headers of the request that it is told, such as "cookie"; at most 16.
@@ -564,6 +568,10 @@ class Stats:
     @property
     def client_bytes(self) -> int:
         """Input and answers that wait, and what clients asked for, in bytes."""
+
+    @property
+    def proxy_refused(self) -> int:
+        """Connections closed at a listener with ?proxy: not from a trusted proxy, or without a header."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanwire::settings::{Span, Unit};
 use fanwire::{
     AskHost, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig,
+    TrustedProxy, TrustedProxyError,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -52,6 +53,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
 fn addresses(list: &str) -> PyResult<Vec<Listener>> {
     let parts = list.split(',').map(str::trim).filter(|address| !address.is_empty());
     parts.map(|address| address.parse().map_err(|error| no_address(address, &error))).collect()
+}
+
+fn trusted_proxies(list: Vec<String>) -> PyResult<Vec<TrustedProxy>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: TrustedProxyError| {
+            Failure::new(Class::ConfigError, format!("trusted_proxies = {text}: {error}")).into()
+        })
+    };
+    list.iter().map(parse).collect()
 }
 
 fn no_address(text: &str, problem: &dyn Display) -> PyErr {
@@ -161,6 +171,7 @@ pub struct Settings {
     pub compression_threshold_bytes: Option<usize>,
     pub publish_access: Option<Access>,
     pub allowed_origins: Option<Vec<String>>,
+    pub trusted_proxies: Option<Vec<String>>,
     pub ask_host_within: Option<f64>,
     pub ask_host_headers: Option<Vec<String>>,
     pub server_name: Option<String>,
@@ -207,6 +218,7 @@ impl Settings {
         put(&mut config.compression.threshold_bytes, self.compression_threshold_bytes);
         put(&mut config.access.publish, self.publish_access.map(|access| access.0));
         put(&mut config.access.allowed_origins, self.allowed_origins);
+        put(&mut config.access.trusted_proxies, self.trusted_proxies.map(trusted_proxies).transpose()?);
         put(&mut config.server_name, self.server_name);
         let within = seconds("ask_host_within", self.ask_host_within)?.unwrap_or_default();
         config.access.ask_host = AskHost::of(within, self.ask_host_headers.unwrap_or_default());

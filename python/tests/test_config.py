@@ -45,6 +45,7 @@ def test_every_setting_is_taken():
         "compression_threshold_bytes": 10,
         "publish_access": "nobody",
         "allowed_origins": ["https://example.com"],
+        "trusted_proxies": ["10.0.0.0/8", "unix"],
         "ask_host_within": 0.0,  # test_authorize.py has others
         "ask_host_headers": [],
         "server_name": "unit",

@@ -59,7 +59,9 @@ impl<D: Driver> Shard<D> {
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
-        let place = if is_ending { Ok(Place::NOT_COUNTED) } else { self.shared.addresses.enter(Site::of(peer)) };
+        // What a proxy brings is counted for its client, as soon as that is known.
+        let is_counted = !is_ending && !self.shared.config.trusts_peer(listener, peer);
+        let place = if is_counted { self.shared.addresses.enter(Site::of(peer)) } else { Ok(Place::NOT_COUNTED) };
         let Ok(place) = place else { return self.refuse_address(slot, peer, is_within) };
         let goes = if is_within || is_ending { None } else { self.admission.pending.make_room(peer, self.pace.now_ns) };
         if is_ending || !is_within && goes.is_none() {
@@ -93,7 +95,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Ends a connection that was not upgraded, to make room for a newer one.
-    fn displace(&mut self, slot: u32) {
+    pub(super) fn displace(&mut self, slot: u32) {
         self.stats.refused += 1;
         if self.clients[slot].phase != Phase::Handshake {
             // It has had its answer.
@@ -120,7 +122,9 @@ impl<D: Driver> Shard<D> {
             Ok(None) => self.check_held_bytes(slot),
             Ok(Some(len)) => {
                 handshake.request_len = len;
-                self.try_upgrade(slot);
+                if self.learn_client(slot) {
+                    self.try_upgrade(slot);
+                }
             }
             Err(error) => {
                 self.stats.upgrades_refused += 1;
@@ -132,11 +136,11 @@ impl<D: Driver> Shard<D> {
     /// The request is complete: decides.
     pub(super) fn try_upgrade(&mut self, slot: u32) {
         let extra = self.clients.extra(slot);
-        let Some(Handshake { request_len: len, peer, .. }) = extra.handshake else { return };
+        let Some(Handshake { request_len: len, peer, listener, .. }) = extra.handshake else { return };
         let inbox = std::mem::take(&mut extra.inbox);
         // A request line may name hundreds of topics.
         self.pace.work.input.spend(32 + (len / 8) as u32);
-        match self.judge(slot, &inbox[..len], peer) {
+        match self.judge(slot, &inbox[..len], listener, peer) {
             Verdict::Waits(cause) => {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, cause);
@@ -211,7 +215,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn judge(&mut self, slot: u32, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
+    fn judge(&mut self, slot: u32, head: &[u8], listener: u16, peer: Option<SocketAddr>) -> Verdict {
         let request = match Request::parse(head) {
             Ok(request) => request,
             Err(error) => return Verdict::Refused(Refusal::from(error)),
@@ -257,7 +261,8 @@ impl<D: Driver> Shard<D> {
                 (Protocol::Raw, Some(topic)) => grants.publish.has(topic),
                 _ => grants.publish != Allowed::Nothing,
             },
-            (None, access) => may_publish(access, peer, &request),
+            // Who comes by a proxy is not on this machine, whatever the proxy says.
+            (None, access) => may_publish(access, peer.filter(|_| !config.is_proxied(listener)), &request),
         };
         let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
             Ok(topics) => topics,
