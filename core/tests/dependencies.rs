@@ -290,7 +290,7 @@ mod the_checker_itself {
     fn finds_planted_use_lines() {
         for (module, line) in [
             ("proto", "use std::net::TcpStream;"),
-            ("proto", "use std::{fmt, net::SocketAddr};"),
+            ("proto", "use std::{fmt, net::TcpStream};"),
             ("proto::json", "use std::{fmt, time::{Duration, Instant}};"),
             ("proto", "use ::std::thread;"),
             ("proto", "pub(crate) use crate::driver::Slot as S;"),
