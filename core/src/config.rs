@@ -1,5 +1,6 @@
 //! What an engine is made with. Every limit is here, with its default; nothing is unbounded.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::AskHost;
@@ -42,6 +43,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Who may connect and publish.
     pub access: AccessConfig,
+    /// TLS.
+    pub tls: TlsConfig,
     /// How the engine names itself in `welcome`: at most 255 bytes.
     pub server_name: String,
     /// For tests of conformance: receive buffers of 1 KiB, a completion queue of 64 entries, and sends of which the kernel is handed
@@ -75,6 +78,7 @@ impl Default for Config {
             compression: CompressionConfig::default(),
             events: EventsConfig::default(),
             access: AccessConfig::default(),
+            tls: TlsConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
             #[cfg(feature = "test-knobs")]
             is_tiny: false,
@@ -104,6 +108,9 @@ pub struct MemoryConfig {
     /// Input and answers that wait, and what clients asked for (patterns, names that are no topics yet), whole engine. Who asks for
     /// more than is left is closed with 1013.
     pub client_bytes: usize,
+    /// Where there are listeners with TLS: handshakes, records that are not whole, what is left of half-sent records, whole
+    /// engine. Who needs more than is left is cut off.
+    pub tls_bytes: usize,
     /// Lock all memory (`mlockall`), so that nothing is ever paged out. Refused where `RLIMIT_MEMLOCK` is below the memory sum
     /// and the process lacks `CAP_IPC_LOCK`.
     pub lock_memory: bool,
@@ -118,9 +125,49 @@ impl Default for MemoryConfig {
             payload_bytes: POOL_BYTES_DEFAULT,
             remainder_bytes: 16 << 20,
             client_bytes: 64 << 20,
+            tls_bytes: 32 << 20,
             lock_memory: false,
         }
     }
+}
+
+/// TLS, of the listeners that speak it ([`Listener::is_tls`]): 1.3 and 1.2, with AES-GCM and ChaCha20-Poly1305. Files are read
+/// at the start, and by [`crate::Engine::reload_tls`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates in PEM, each with its chain behind it, 64 at most. A client gets the first that is for the name it wants
+    /// (SNI), or the first of all.
+    pub certificate_files: Vec<PathBuf>,
+    /// Their private keys in PEM, in the same order.
+    pub key_files: Vec<PathBuf>,
+    /// Certificates in PEM of those that sign clients' certificates.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients have to show certificates.
+    pub client_certificates: ClientCertificates,
+    /// The oldest version that is spoken.
+    pub version_min: TlsVersion,
+}
+
+/// Whether clients have to show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    Ignored,
+    /// They are asked. Who shows none comes in; who shows one that is not signed as it should be stays out.
+    Optional,
+    /// Who shows none stays out, too.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2 (RFC 5246).
+    #[default]
+    V12,
+    /// 1.3 (RFC 8446).
+    V13,
 }
 
 /// Protocol limits and time-outs. Spans are kept to a year: one that is longer may never end anything.

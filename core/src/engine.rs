@@ -29,6 +29,7 @@ use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
+use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
@@ -243,6 +244,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
+        let tls = tls::acceptors(&config).map_err(StartError::Config)?;
         let Listeners { all: listening, by_shard: mut listeners } = listen(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
@@ -258,6 +260,7 @@ impl Engine {
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, shards as u32),
+            tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
             failure: FailureRecord::default(),
@@ -327,6 +330,23 @@ impl Engine {
     /// The addresses listened on, ports filled in.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads certificates and keys anew, from the files that `tls` names: connections that come from now on get those; those that
+    /// are there keep theirs. Where anything cannot be used, everything stays as it was.
+    ///
+    /// # Errors
+    /// Each file that cannot be read, or what is wrong with it; that no listener speaks TLS.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self, tls: &crate::config::TlsConfig) -> Result<(), Vec<ConfigError>> {
+        let Some(acceptors) = &self.shared.tls else {
+            let problem = "no listener speaks TLS: that takes a restart".into();
+            return Err(vec![ConfigError { field: "listen", value: String::new(), problem }]);
+        };
+        let config = Config { tls: tls.clone(), ..self.shared.config.clone() };
+        config.validate()?;
+        acceptors.replace(tls::read(tls)?);
+        Ok(())
     }
 
     /// What is listened on, in the order of the configuration, ports filled in.

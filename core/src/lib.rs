@@ -44,6 +44,7 @@ pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
+mod tls;
 mod topic;
 
 #[cfg(feature = "guard-pages")]
@@ -58,8 +59,8 @@ use fanwire_types as types;
 
 pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants};
 pub use config::{
-    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
-    Retention, SlowPolicy, TopicConfig,
+    AccessConfig, ClientCertificates, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TlsVersion, TopicConfig,
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};

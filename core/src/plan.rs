@@ -9,6 +9,7 @@ use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
 use crate::shard;
+use crate::tls;
 
 /// Receive buffers of one shard.
 pub(crate) const RECV_BUFFERS: u16 = 64;
@@ -228,6 +229,11 @@ impl Config {
         if self.listen.iter().any(|listener| listener.is_proxied) {
             let bytes = handshakes * HEADING_BYTES as u64;
             plan.lines.push(line("PROXY headers that are not whole", bytes, "limits.handshakes_max"));
+        }
+        if self.listen.iter().any(|listener| listener.is_tls) {
+            let scratch = shards_u64 * tls::SCRATCH_BYTES as u64;
+            plan.lines.push(line("TLS: keys", slots * tls::SESSION_BYTES as u64 + scratch, "connections_max"));
+            plan.lines.push(line("TLS: handshakes, partial records", memory.tls_bytes as u64, "memory.tls_bytes"));
         }
         if self.events.capacity > 0 {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;

@@ -57,28 +57,72 @@ impl ShardThread {
         let connections = self.shared.config.connections_max;
         // Any shard may get most of the connections: each has room for all, as far as descriptors go.
         let (open_files, _) = limits::open_files();
+        let is_proxied = self.shared.config.listen.iter().any(|listener| listener.is_proxied);
         let limits = DriverLimits {
             slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
             recv_buffers: RECV_BUFFERS,
             recv_bytes: RECV_BYTES,
-            events_per_turn: 1_024,
+            // A header makes two events of one.
+            events_per_turn: if is_proxied { 512 } else { 1_024 },
         };
         let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
         #[cfg(feature = "test-knobs")]
         let (limits, epoll, uring) = tiny(&self.shared.config, limits, epoll, uring);
         let Self { number, choice, listeners, shared, ready, .. } = self;
-        let proxies = shared.config.proxy_options(shared.mailboxes.len());
         match choice {
             DriverChoice::Epoll => match EpollDriver::new(&limits, listeners, &epoll) {
-                Ok(driver) => drive(Proxied::new(driver, proxies), number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive_wrapped(driver, number, shared, reader, &limits, &ready),
                 Err(error) => refuse(error, &ready),
             },
             DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, listeners, &uring) {
-                Ok(driver) => drive(Proxied::new(driver, proxies), number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive_wrapped(driver, number, shared, reader, &limits, &ready),
                 Err(error) => refuse(error, &ready),
             },
         }
     }
+}
+
+/// Wraps the driver in what the listeners ask for. Where that is nothing, nothing lies between it and the shard.
+fn drive_wrapped<D: Driver + 'static>(
+    driver: D,
+    number: usize,
+    shared: Arc<Shared>,
+    reader: Reader,
+    limits: &DriverLimits,
+    ready: &mpsc::Sender<io::Result<&'static str>>,
+) -> Result<(), String> {
+    if shared.config.listen.iter().any(|listener| listener.is_proxied) {
+        let options = shared.config.proxy_options(shared.mailboxes.len());
+        let below: Box<dyn Driver> = Box::new(driver);
+        return drive_with_tls(Proxied::new(below, options), number, shared, reader, limits, ready);
+    }
+    drive_with_tls(driver, number, shared, reader, limits, ready)
+}
+
+/// A proxy speaks first, then TLS.
+fn drive_with_tls<D: Driver + 'static>(
+    driver: D,
+    number: usize,
+    shared: Arc<Shared>,
+    reader: Reader,
+    limits: &DriverLimits,
+    ready: &mpsc::Sender<io::Result<&'static str>>,
+) -> Result<(), String> {
+    #[cfg(feature = "tls")]
+    if let Some(acceptors) = shared.tls.clone() {
+        use crate::driver::tls::{Tls, TlsOptions};
+
+        let options = TlsOptions {
+            is_tls: shared.config.listen.iter().map(|listener| listener.is_tls).collect(),
+            acceptors,
+            slots: limits.slots,
+            events_per_turn: limits.events_per_turn,
+            held_bytes_max: shared.config.memory.tls_bytes / shared.mailboxes.len(),
+        };
+        let below: Box<dyn Driver> = Box::new(driver);
+        return drive(Tls::new(below, options), number, shared, reader, limits.slots, ready);
+    }
+    drive(driver, number, shared, reader, limits.slots, ready)
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> Result<(), String> {

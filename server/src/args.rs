@@ -215,6 +215,14 @@ pub struct InspectArgs {
     /// Keys to verify it with: a JWK set, a public key in PEM, or a secret
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+
+    /// Who has to have made it
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub issuer: Option<String>,
+
+    /// For which server it has to be; without this it has to be for none
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub audience: Option<String>,
 }
 
 fn pattern_template(text: &str) -> Result<String, String> {

@@ -51,6 +51,11 @@ impl Closed {
 }
 
 impl Closed {
+    /// True for 4401: what this side came in with is over, and would be refused.
+    pub fn is_unauthorized(&self) -> bool {
+        self.code == 4401
+    }
+
     /// True for 1000, 1001 and 1012: the server meant it.
     pub fn is_orderly(&self) -> bool {
         matches!(self.code, 1000 | 1001 | 1012)

@@ -1,6 +1,8 @@
 //! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
+// `core/fuzz` builds this program with another entry: a program has no library that could be asked.
+#![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
 mod access;
 mod args;
@@ -55,6 +57,9 @@ use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure, Outcome};
 
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzz::configuration(data));
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -104,7 +109,7 @@ fn execute(args: Args) -> Outcome {
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
-        Command::Config(args) => config::run(args),
+        Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
     }
 }

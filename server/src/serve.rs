@@ -18,6 +18,7 @@ use crate::signals::StopRequests;
 /// As [`engine::start`]; 70 where the engine has ended by itself.
 pub fn run(loaded: Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    loaded.check_tokens()?;
     let patience = loaded.shutdown_timeout();
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = if door.is_wanted() { Some((Door::open(door)?, access::reload_requests()?)) } else { None };
@@ -28,6 +29,9 @@ pub fn run(loaded: Loaded) -> Outcome {
         }
     }
     let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
+    if door.is_some() {
+        tracing::info!("{}", access::memory(engine.config()));
+    }
     let events = engine.events();
     engine::announce(&engine);
     thread::scope(|scope| {

@@ -11,6 +11,7 @@ use fanwire::proto::subscribe::TOPICS_MAX;
 use rustix::event::PollFlags;
 
 use crate::args::{ProtocolArg, SubArgs};
+use crate::bearer;
 use crate::client::{Closed, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited, is_broken};
@@ -92,6 +93,9 @@ impl End {
             }
             End::Closed(closed) => {
                 let what = format!("{}: {closed}", args.url);
+                if closed.is_unauthorized() {
+                    return failed(Exit::Permission, format!("{what}; {}", bearer::IS_OVER));
+                }
                 match args.count.filter(|count| messages < *count) {
                     Some(count) => failed(Exit::Failed, format!("{what}, after {messages} of {count} messages")),
                     None if closed.is_orderly() => {

@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod doctor;
 mod ends;
+mod forgeries;
 mod forms;
 mod links;
 mod notices;

@@ -44,6 +44,7 @@ impl OneShard {
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, 1),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),
             bell: Box::new(|| {}),

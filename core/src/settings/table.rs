@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::Setting;
 use super::kind::{Choice, Kind};
 use super::list::{
-    List, parts, set_cpus, set_listen, set_topics, set_trusted_proxies, show_cpus, show_topics, show_trusted_proxies,
+    List, parse_paths, parts, set_cpus, set_listen, set_topics, set_trusted_proxies, show_cpus, show_paths,
+    show_topics, show_trusted_proxies,
 };
 use super::number::Number;
 use crate::access::AskHost;
-use crate::config::{DriverChoice, PublishAccess};
+use crate::config::{ClientCertificates, DriverChoice, PublishAccess, TlsVersion};
 use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 
@@ -206,6 +207,12 @@ pub(super) static TABLE: &[Setting] = &[
         bytes!(memory.client_bytes, 64 << 10, BYTES_MAX),
         "Input and answers that wait, and what clients asked for; who asks for more is closed with 1013",
     )),
+    by_name(row(
+        "memory.tls_bytes",
+        "tls_bytes",
+        bytes!(memory.tls_bytes, 256 << 10, BYTES_MAX),
+        "Where TLS is spoken: handshakes, records that are not whole, rests of half-sent ones; who needs more is cut off",
+    )),
     row(
         "memory.lock_memory",
         "lock_memory",
@@ -355,6 +362,80 @@ pub(super) static TABLE: &[Setting] = &[
         "Proxies that are believed when they say whom they speak for, by X-Forwarded-For or, at a listener with ?proxy, by the \
          PROXY protocol; unix: those that come by a Unix socket; 64 at most",
     )),
+    reloadable(by_name(row(
+        "tls.certificate_files",
+        "tls_certificate_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.certificate_files),
+            set: |config, text| {
+                config.tls.certificate_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "Certificates, each with its chain; a client gets the first that is for the name it wants, or the first of all",
+    ))),
+    reloadable(by_name(row(
+        "tls.key_files",
+        "tls_key_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.key_files),
+            set: |config, text| {
+                config.tls.key_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "The certificates' private keys, in the same order",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_ca_file",
+        "tls_client_ca_file",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(config.tls.client_ca_file.as_slice()),
+            set: |config, text| {
+                config.tls.client_ca_file = (!text.trim().is_empty()).then(|| text.trim().into());
+                Ok(())
+            },
+            values: "a PEM file",
+        }),
+        "Certificates of those that sign clients' certificates",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_certificates",
+        "tls_client_certificates",
+        Kind::Word(Choice {
+            get: |config| match config.tls.client_certificates {
+                ClientCertificates::Ignored => "ignored",
+                ClientCertificates::Optional => "optional",
+                ClientCertificates::Required => "required",
+            },
+            words: &[
+                ("ignored", |config| config.tls.client_certificates = ClientCertificates::Ignored),
+                ("optional", |config| config.tls.client_certificates = ClientCertificates::Optional),
+                ("required", |config| config.tls.client_certificates = ClientCertificates::Required),
+            ],
+        }),
+        "Whether clients have to show certificates that tls.client_ca_file has signed",
+    ))),
+    reloadable(by_name(row(
+        "tls.version_min",
+        "tls_version_min",
+        Kind::Word(Choice {
+            get: |config| match config.tls.version_min {
+                TlsVersion::V12 => "1.2",
+                TlsVersion::V13 => "1.3",
+            },
+            words: &[
+                ("1.2", |config| config.tls.version_min = TlsVersion::V12),
+                ("1.3", |config| config.tls.version_min = TlsVersion::V13),
+            ],
+        }),
+        "The oldest version of TLS that is spoken",
+    ))),
     for_hosts(by_name(row(
         "access.ask_host_within",
         "ask_host_within",

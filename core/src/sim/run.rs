@@ -405,6 +405,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
         addresses: Addresses::of(&config, shards as u32),
+        tls: None,
         failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),

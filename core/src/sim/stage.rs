@@ -118,6 +118,7 @@ impl Stage {
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&Config { connections_max, ..config.clone() }, count as u32),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),

@@ -8,11 +8,15 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 
 use crate::der;
+use crate::fingerprint::Fingerprint;
 use crate::head::Algorithm;
 use crate::jwks;
+use crate::weak;
 
 /// A secret shorter than the hash is refused (RFC 7518 section 3.2).
 pub(crate) const SECRET_BYTES_MIN: usize = 32;
+/// What every PEM has in it.
+const PEM: &[u8] = b"-----BEGIN ";
 /// Bits of an RSA key.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
@@ -33,7 +37,11 @@ impl KeyError {
 
 /// A key by its algorithm.
 pub(crate) enum Material {
-    Secret(hmac::Key),
+    /// The fingerprint is that of the bytes, which are not kept.
+    Secret {
+        key: hmac::Key,
+        fingerprint: Fingerprint,
+    },
     Rsa {
         n: Vec<u8>,
         e: Vec<u8>,
@@ -46,7 +54,15 @@ pub(crate) enum Material {
 /// A key, and its name in its set.
 pub(crate) struct Key {
     pub kid: Option<String>,
+    /// Of what it is made of: under another name it is the same key, and another key of the same name is not.
+    pub fingerprint: Fingerprint,
     pub material: Material,
+}
+
+impl Key {
+    pub fn new(kid: Option<String>, material: Material) -> Self {
+        Key { kid, fingerprint: material.fingerprint(), material }
+    }
 }
 
 /// Keys that tokens are verified with: secrets, or public keys, never both.
@@ -79,7 +95,7 @@ impl Keys {
     /// # Errors
     /// It is none, or unsafe.
     pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::checked(vec![Key { kid: None, material: der::public_key(bytes)? }])
+        Self::checked(vec![Key::new(None, der::public_key(bytes)?)])
     }
 
     /// One secret for HS256.
@@ -87,7 +103,7 @@ impl Keys {
     /// # Errors
     /// It has less than 32 bytes.
     pub fn from_secret(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::checked(vec![Key { kid: None, material: Material::secret(bytes)? }])
+        Self::checked(vec![Key::new(None, Material::secret(bytes)?)])
     }
 
     fn checked(keys: Vec<Key>) -> Result<Self, KeyError> {
@@ -105,11 +121,12 @@ impl Keys {
                 )));
             }
         }
-        let secrets = keys.iter().filter(|key| matches!(key.material, Material::Secret(_))).count();
-        if secrets > 0 && secrets < keys.len() {
-            return Err(KeyError::new("secrets and public keys do not belong in one set"));
-        }
         Ok(Keys(keys))
+    }
+
+    /// Whether one has this fingerprint.
+    pub(crate) fn has(&self, fingerprint: Fingerprint) -> bool {
+        self.0.iter().any(|key| key.fingerprint == fingerprint)
     }
 
     /// How many.
@@ -142,10 +159,15 @@ impl Keys {
 
 impl Material {
     pub fn secret(bytes: &[u8]) -> Result<Self, KeyError> {
+        // RFC 8725 section 2.1: what everybody has must not pass for a secret.
+        if bytes.windows(PEM.len()).any(|part| part == PEM) {
+            return Err(KeyError::new("this is a key in PEM, which is no secret"));
+        }
         if bytes.len() < SECRET_BYTES_MIN {
             return Err(KeyError::new(format!("a secret has at least {SECRET_BYTES_MIN} bytes")));
         }
-        Ok(Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        Ok(Material::Secret { key, fingerprint: Fingerprint::of(&[&b"HS256:"[..], bytes].concat()) })
     }
 
     /// Modulus and exponent, without leading zeros.
@@ -161,7 +183,7 @@ impl Material {
         if !exponent.is_some_and(|e| (3..1 << 33).contains(&e) && e % 2 == 1) || e[0] == 0 {
             return Err(KeyError::new("this is no RSA exponent"));
         }
-        if is_roca(n) {
+        if weak::is_roca(n) {
             return Err(KeyError::new("this RSA key was made by a faulty library (CVE-2017-15361)"));
         }
         Ok(Material::Rsa { n: n.to_vec(), e: e.to_vec() })
@@ -185,28 +207,42 @@ impl Material {
     }
 
     pub fn ed25519(x: &[u8]) -> Result<Self, KeyError> {
-        match x.len() {
-            32 => Ok(Material::Ed25519(x.to_vec())),
-            _ => Err(KeyError::new("a key of Ed25519 has 32 bytes")),
+        if x.len() != 32 {
+            return Err(KeyError::new("a key of Ed25519 has 32 bytes"));
         }
+        if weak::is_of_small_order(x) {
+            return Err(KeyError::new("this point has a small order: a signature of zeros would be right for it"));
+        }
+        Ok(Material::Ed25519(x.to_vec()))
     }
 
     pub fn algorithm(&self) -> Algorithm {
         match self {
-            Material::Secret(_) => Algorithm::Hs256,
+            Material::Secret { .. } => Algorithm::Hs256,
             Material::Rsa { .. } => Algorithm::Rs256,
             Material::P256(_) => Algorithm::Es256,
             Material::Ed25519(_) => Algorithm::EdDsa,
         }
     }
 
+    fn fingerprint(&self) -> Fingerprint {
+        let of = |parts: &[&[u8]]| Fingerprint::of(&[self.algorithm().name().as_bytes(), &parts.concat()].join(&b':'));
+        match self {
+            Material::Secret { fingerprint, .. } => *fingerprint,
+            Material::Rsa { n, e } => of(&[n, e]),
+            Material::P256(key) | Material::Ed25519(key) => of(&[key]),
+        }
+    }
+
     /// Whether `signature` is this key's, of `message`.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        #[cfg(test)]
+        SIGNATURES.set(SIGNATURES.get() + 1);
         let with = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8]| {
             UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok()
         };
         match self {
-            Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Material::Secret { key, .. } => hmac::verify(key, message, signature).is_ok(),
             Material::Rsa { n, e } => {
                 let key = RsaPublicKeyComponents { n: n.as_slice(), e: e.as_slice() };
                 key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
@@ -217,17 +253,8 @@ impl Material {
     }
 }
 
-/// Whether a modulus is of the form that Infineon's library made: modulo each of these primes it is a power of 65537 (Nemec et al.,
-/// "The Return of Coppersmith's Attack", 2017). By chance that is one in 2^27.
-fn is_roca(n: &[u8]) -> bool {
-    const PRIMES: [u32; 24] =
-        [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157, 163, 167, 173, 179, 181, 191, 193];
-    PRIMES[..17].iter().all(|&prime| {
-        let rest = n.iter().fold(0u32, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
-        let mut power = 1;
-        (0..prime).any(|_| {
-            power = power * (65_537 % prime) % prime;
-            power == rest
-        })
-    })
+#[cfg(test)]
+thread_local! {
+    /// Signatures that this thread has looked at.
+    pub(crate) static SIGNATURES: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }

@@ -21,6 +21,9 @@
 
 mod claims;
 mod der;
+mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod json;
 mod jwks;
@@ -28,8 +31,10 @@ mod keys;
 mod refusal;
 mod sign;
 mod verify;
+mod weak;
 
 pub use claims::{Claims, PATTERN_BYTES_MAX, PATTERNS_MAX, Rules};
+pub use fingerprint::Fingerprint;
 pub use head::Algorithm;
 pub use jwks::{JWKS_BYTES_MAX, KEYS_MAX};
 pub use keys::{KeyError, Keys};

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
 use fanwire::{Decision, Grants};
-use fanwire_token::{Keys, Rules, Verifier};
+use fanwire_token::{Fingerprint, Keys, Rules, Verifier};
 use rustix::fs::OFlags;
 
+use super::live::Bearer;
 use super::placement::{self, Carried};
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -31,6 +32,26 @@ impl DoorConfig {
     /// True if somebody has to decide at all.
     pub fn is_wanted(&self) -> bool {
         self.keys_file.is_some() || !self.anonymous_subscribe.is_empty() || !self.anonymous_publish.is_empty()
+    }
+}
+
+/// What comes of a request.
+#[derive(Debug)]
+pub struct Decided {
+    pub decision: Decision,
+    /// In a word, why it is refused.
+    pub refused: Option<&'static str>,
+    /// By what it is let in, if that is a token.
+    pub bearer: Option<Bearer>,
+}
+
+impl Decided {
+    fn unauthorized(reason: &'static str) -> Self {
+        Decided { decision: Decision::Unauthorized, refused: Some(reason), bearer: None }
+    }
+
+    fn allow(grants: Grants, bearer: Option<Bearer>) -> Self {
+        Decided { decision: Decision::Allow(grants), refused: None, bearer }
     }
 }
 
@@ -65,30 +86,36 @@ impl Door {
         Ok(said)
     }
 
-    /// The decision on a request, and in a word why it is refused.
-    pub fn decide(&self, target: &str, headers: &[(String, Vec<u8>)], now: u64) -> (Decision, Option<&'static str>) {
+    /// Whether the key of this fingerprint is one of those that count.
+    pub fn has_key(&self, key: Fingerprint) -> bool {
+        self.verifier.as_ref().is_some_and(|verifier| verifier.has_key(key))
+    }
+
+    /// The decision on a request.
+    pub fn decide(&self, target: &str, headers: &[(String, Vec<u8>)], now: u64) -> Decided {
         let token = match placement::find(target, headers) {
             Carried::Token(token) => token,
-            Carried::Unclear => return (Decision::Unauthorized, Some("placement")),
+            Carried::Unclear => return Decided::unauthorized("placement"),
             Carried::Nothing => return self.decide_on_anonymous(),
         };
-        let Some(verifier) = &self.verifier else { return (Decision::Unauthorized, Some("no_keys")) };
+        let Some(verifier) = &self.verifier else { return Decided::unauthorized("no_keys") };
         match verifier.verify(&token, now) {
-            Err(refusal) => (Decision::Unauthorized, Some(refusal.name())),
+            Err(refusal) => Decided::unauthorized(refusal.name()),
             Ok(claims) => {
+                let bearer = Bearer::of(&claims);
                 // A clock that is a little behind has let it in: it is closed at once.
                 let left = Duration::from_secs(claims.expires.saturating_sub(now));
-                (Decision::Allow(grants(claims.subscribe, claims.publish, Some(left))), None)
+                Decided::allow(grants(claims.subscribe, claims.publish, Some(left)), Some(bearer))
             }
         }
     }
 
-    fn decide_on_anonymous(&self) -> (Decision, Option<&'static str>) {
+    fn decide_on_anonymous(&self) -> Decided {
         let DoorConfig { anonymous_subscribe, anonymous_publish, .. } = &self.config;
         if anonymous_subscribe.is_empty() && anonymous_publish.is_empty() {
-            return (Decision::Unauthorized, Some("no_token"));
+            return Decided::unauthorized("no_token");
         }
-        (Decision::Allow(grants(anonymous_subscribe.clone(), anonymous_publish.clone(), None)), None)
+        Decided::allow(grants(anonymous_subscribe.clone(), anonymous_publish.clone(), None), None)
     }
 }
 

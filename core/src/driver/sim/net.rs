@@ -128,6 +128,12 @@ impl SimNet {
         SimSocket::new(self.clone(), conn)
     }
 
+    /// Of each shard's driver.
+    #[cfg(all(test, feature = "tls"))]
+    pub fn limits(&self) -> crate::driver::DriverLimits {
+        self.state().options.limits.clone()
+    }
+
     /// Virtual time.
     pub fn now_ns(&self) -> u64 {
         self.state().now_ns

@@ -18,6 +18,7 @@ use crate::registry::{Registry, To};
 use crate::shard::admission::Addresses;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
+use crate::tls::Acceptors;
 use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
@@ -38,6 +39,8 @@ pub struct Shared {
     pub open: AtomicU32,
     /// Connections of each address.
     pub addresses: Addresses,
+    /// What TLS handshakes are done with, where any listener speaks TLS.
+    pub tls: Option<Arc<Acceptors>>,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.

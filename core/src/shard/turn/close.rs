@@ -14,6 +14,8 @@ use crate::shard::clients::{Awaits, CONTROL_MAX, Phase, PlannedClose};
 use crate::shard::closes::How;
 use crate::usdt;
 
+/// Said with 1012.
+const WORN_REASON: &str = "the keys of this TLS 1.2 connection are used up";
 /// How long the host has to answer a message that it has taken, if the client has broken the protocol right after it.
 const ANSWER_NS: u64 = 50_000_000;
 /// A message that came longer ago than this is taken to have been answered.
@@ -236,6 +238,11 @@ impl<D: Driver> Shard<D> {
         } else {
             self.mark_close(slot, code.to_u16(), reason);
         }
+    }
+
+    /// The connection's keys have protected nearly as much as they may: its client comes back with new ones.
+    pub(super) fn on_worn(&mut self, slot: u32) {
+        self.close_after_messages(slot, CloseCode::SERVICE_RESTART.to_u16(), WORN_REASON.into());
     }
 
     fn plan_close(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {

@@ -162,6 +162,7 @@ impl<D: Driver> Shard<D> {
                 IoEvent::Writable { slot } => {
                     self.clients.on_writable(slot.0, self.pace.now_ns);
                 }
+                IoEvent::Worn { slot } => self.on_worn(slot.0),
                 IoEvent::Woken => {}
             }
         }
