@@ -591,7 +591,7 @@ typedef struct fw_stats {
     uint64_t turn_ns_max;
     /// Input and answers that wait, and what clients asked for, in bytes.
     uint64_t client_bytes;
-    /// Connections closed at a ?proxy listener: not a trusted proxy's, or no header.
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     uint64_t proxy_refused;
 } fw_stats;
 

@@ -195,6 +195,6 @@ counters! { ($)
     Peak turn_ns_max in "nanoseconds",
     /// Input and answers that wait, and what clients asked for.
     Gauge client_bytes in "bytes",
-    /// Connections closed at a ?proxy listener: not a trusted proxy's, or no header.
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     Total proxy_refused in "connections",
 }

@@ -116,7 +116,7 @@ pub struct fw_stats {
     pub turn_ns_max: u64,
     /// Input and answers that wait, and what clients asked for, in bytes.
     pub client_bytes: u64,
-    /// Connections closed at a ?proxy listener: not a trusted proxy's, or no header.
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     pub proxy_refused: u64,
 }
 

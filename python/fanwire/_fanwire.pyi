@@ -571,7 +571,7 @@ class Stats:
 
     @property
     def proxy_refused(self) -> int:
-        """Connections closed at a ?proxy listener: not a trusted proxy's, or no header."""
+        """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
