@@ -187,6 +187,33 @@ pub struct LimitsConfig {
     /// Behind a proxy that hides its clients' addresses they share one. Peers without an address are not counted. 0
     /// (the default): no limit.
     pub connections_per_address_max: u32,
+    /// Upgrades that one address may ask for in a minute, over all shards: so many at once, then one each time that its
+    /// share of the minute has passed; more are answered with 429, before anything is read. 0 (the default): no limit.
+    pub upgrades_per_address_per_minute_max: u32,
+    /// Upgrades of one address that may fail in a minute (a malformed or unfinished request, 401, 403 or another 4xx).
+    /// One more, and the address is answered with 429 for 30 s; then one may try, and if that fails too, the time
+    /// doubles, up to 10 min. Connections that are upgraded stay. 0 (the default): no limit.
+    pub failures_per_address_per_minute_max: u32,
+    /// Messages that a client may send in a second, pings and pongs included: so many at once, then as the second goes
+    /// on. Beyond that nothing is read of it for a while, so it is slowed down and nothing is lost; who goes on for
+    /// about a minute is closed with 1008. 0 (the default): no limit.
+    pub inbound_messages_per_second_max: u32,
+    /// The same for the bytes of an upgraded connection. 0 (the default): no limit.
+    pub inbound_bytes_per_second_max: usize,
+    /// Age at which an upgraded connection is closed with 1012, so that it comes back (elsewhere, or with a new token);
+    /// each has up to a tenth more, drawn evenly, so that not all come back at once. Zero: never.
+    pub connection_lifetime: Duration,
+    /// Connections of one subject ([`crate::Grants::subject`]), over all shards; one more is answered with 429. 0 (the
+    /// default): no limit.
+    pub connections_per_subject_max: u32,
+    /// Topics and patterns that all connections of one subject may subscribe to together; more are refused with
+    /// `too_many_subscriptions`. 0 (the default): no limit.
+    pub subscriptions_per_subject_max: u32,
+    /// Patterns among them. 0 (the default): no limit.
+    pub patterns_per_subject_max: u32,
+    /// Topics that come to be by the connections of one subject, by subscribing or by publishing, until the last of them
+    /// is closed; more are refused with `too_many_topics`. 0 (the default): no limit.
+    pub topics_per_subject_max: u32,
     /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
     pub ping_every: Duration,
     /// Time without a message from the client after which it is closed. Zero: never.
@@ -216,6 +243,15 @@ impl Default for LimitsConfig {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 0,
             connections_per_address_max: 0,
+            upgrades_per_address_per_minute_max: 0,
+            failures_per_address_per_minute_max: 0,
+            inbound_messages_per_second_max: 0,
+            inbound_bytes_per_second_max: 0,
+            connection_lifetime: Duration::ZERO,
+            connections_per_subject_max: 0,
+            subscriptions_per_subject_max: 0,
+            patterns_per_subject_max: 0,
+            topics_per_subject_max: 0,
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
@@ -224,6 +260,39 @@ impl Default for LimitsConfig {
             topics_per_connection_max: 256,
             unsent_bytes_max: 16 << 10,
         }
+    }
+}
+
+impl LimitsConfig {
+    /// The setting by which something is counted for each subject, if there is one.
+    pub(crate) fn counts_subjects(&self) -> Option<&'static str> {
+        let limits = [
+            (self.connections_per_subject_max, "limits.connections_per_subject_max"),
+            (self.subscriptions_per_subject_max, "limits.subscriptions_per_subject_max"),
+            (self.patterns_per_subject_max, "limits.patterns_per_subject_max"),
+            (self.topics_per_subject_max, "limits.topics_per_subject_max"),
+        ];
+        limits.into_iter().find(|(most, _)| *most > 0).map(|(_, field)| field)
+    }
+
+    /// The setting by which something is counted for each address, if there is one.
+    pub(crate) fn counts_addresses(&self) -> Option<&'static str> {
+        match (self.connections_per_address_max, self.upgrades_per_address_per_minute_max) {
+            (1.., _) => Some("limits.connections_per_address_max"),
+            (_, 1..) => Some("limits.upgrades_per_address_per_minute_max"),
+            _ if self.failures_per_address_per_minute_max > 0 => Some("limits.failures_per_address_per_minute_max"),
+            _ => None,
+        }
+    }
+
+    /// True if something is remembered of addresses without connections.
+    pub(crate) fn remembers_addresses(&self) -> bool {
+        self.upgrades_per_address_per_minute_max > 0 || self.failures_per_address_per_minute_max > 0
+    }
+
+    /// True if there is a limit on how fast clients may send.
+    pub(crate) fn limits_senders(&self) -> bool {
+        self.inbound_messages_per_second_max > 0 || self.inbound_bytes_per_second_max > 0
     }
 }
 

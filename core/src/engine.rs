@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::access::{Decision, GRANT_PATTERNS_MAX};
+use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
@@ -25,7 +25,8 @@ use crate::outlet::{
 };
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
-use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
+use crate::rules::{Reconfigured, Rules};
+use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
@@ -123,6 +124,12 @@ pub enum DecideError {
         /// Its length.
         patterns: usize,
     },
+    /// The subject's name is too long.
+    #[error("a subject of {bytes} bytes is longer than the {SUBJECT_BYTES_MAX} that one may have")]
+    LongSubject {
+        /// Its length.
+        bytes: usize,
+    },
     /// It cannot be handed to the connection's shard.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -183,6 +190,10 @@ pub struct Stats {
 pub struct ShutdownReport {
     /// Everybody got everything and was closed in good order, within the time.
     pub is_clean: bool,
+    /// Connections that were closed in good order; who had gone before is not among them.
+    pub closed: u64,
+    /// Connections that had not taken everything in time.
+    pub cut_off: u64,
 }
 
 /// A running engine. Dropping it stops it at once; [`Engine::shutdown`] does so in good order.
@@ -254,12 +265,14 @@ impl Engine {
         let events = config.events.capacity;
         let random = random::bits().map_err(|error| StartError::System { what: "draw random bits", error })?;
         let shared = Arc::new(Shared {
+            rules: Rules::new(&config),
             epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, shards as u32),
+            subjects: Subjects::of(&config, shards as u32),
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
@@ -374,6 +387,25 @@ impl Engine {
         &self.shared.config
     }
 
+    /// Gives it another configuration while it runs: each setting that is [reloadable](crate::Setting::is_reloadable) holds from now
+    /// on, for whoever connects after this has returned; the others keep their values, and are named. `topics` holds for topics that
+    /// are made later, `access`, `compression.deflate` and the limits of a connection's begin for connections that are. From any
+    /// thread, also from several at once; takes as long as [`Config::validate`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration, one by one; nothing has changed then.
+    pub fn reconfigure(&self, config: &Config) -> Result<Reconfigured, Vec<ConfigError>> {
+        let shards = self.shared.mailboxes.len();
+        let told = self.shared.rules.replace(config, shards)?;
+        (0..shards).for_each(|number| self.shared.ring.wake_reader(number));
+        Ok(told)
+    }
+
+    /// The configuration that holds now: the one it was started with, and what [`Engine::reconfigure`] has changed since.
+    pub fn current_config(&self) -> Arc<Config> {
+        self.shared.rules.current()
+    }
+
     /// The topic called `name`, made if need be. Waits up to a second for room in the ring. A topic lives while there is a handle
     /// of it, or subscribers by its name, or once it was published to, until it is removed.
     ///
@@ -465,6 +497,10 @@ impl Engine {
         let patterns = decision.patterns();
         if patterns > GRANT_PATTERNS_MAX {
             return Err(DecideError::TooManyPatterns { patterns });
+        }
+        let bytes = decision.subject_bytes();
+        if bytes > SUBJECT_BYTES_MAX {
+            return Err(DecideError::LongSubject { bytes });
         }
         Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
     }
@@ -560,15 +596,25 @@ impl Engine {
     /// was published by reference is released, or retired for [`Engine::reclaim`], when it returns; but for what a shard holds that stands
     /// still, which is not waited for.
     pub fn drain(&mut self, deadline: Duration) -> ShutdownReport {
+        let window = self.current_config().limits.close_window.min(deadline / 2);
+        self.drain_over(window, deadline)
+    }
+
+    /// [`Engine::drain`] with the closes spread over `window`, whatever [`crate::LimitsConfig::close_window`] says: each connection is
+    /// closed with 1012 at a moment of its own, drawn evenly. What is not done after `deadline` is cut off: it is to be longer than the
+    /// window by what the slowest subscriber may need. A window of zero closes each with 1001 as soon as it has everything.
+    pub fn drain_over(&mut self, window: Duration, deadline: Duration) -> ShutdownReport {
         self.shared.ring.close();
-        let within_ns = nanoseconds(deadline);
-        self.order(|| Command::Drain { within_ns });
+        let (within_ns, window_ns) = (nanoseconds(deadline), nanoseconds(window));
+        self.order(|| Command::Drain { within_ns, window_ns });
         let until = clock::monotonic_ns().saturating_add(within_ns);
         self.join(deadline.saturating_add(CUT_OFF));
         let is_in_time = clock::monotonic_ns() <= until;
         let total = self.stats().total;
         ShutdownReport {
             is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 && self.failure().is_none(),
+            closed: total.drained,
+            cut_off: total.cut_off,
         }
     }
 

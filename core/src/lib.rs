@@ -36,6 +36,7 @@ mod origin;
 mod outlet;
 mod plan;
 mod registry;
+mod rules;
 pub mod settings;
 mod shard;
 mod shard_thread;
@@ -57,7 +58,7 @@ use fanwire_ring as ingest;
 use fanwire_ring::usdt;
 use fanwire_types as types;
 
-pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants};
+pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants, SUBJECT_BYTES_MAX};
 pub use config::{
     AccessConfig, ClientCertificates, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig,
     MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TlsVersion, TopicConfig,
@@ -73,6 +74,7 @@ pub use listen::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
 pub use outlet::{OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletMessage};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
+pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
 pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

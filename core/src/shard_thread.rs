@@ -170,10 +170,12 @@ fn fail(shared: &Shared, number: usize, reason: String) {
     shared.failure.note(number, reason);
     shared.mailboxes[number].is_stopped.store(true, Relaxed);
     shared.ring.close();
-    let within_ns = nanoseconds(shared.config.limits.close_timeout);
+    let limits = shared.rules.current().limits;
+    let within_ns = nanoseconds(limits.close_timeout);
+    let window_ns = nanoseconds(limits.close_window).min(within_ns / 2);
     for (other, mailbox) in shared.mailboxes.iter().enumerate().filter(|(other, _)| *other != number) {
         // What a full queue loses is a message to one connection, of an engine that ends.
-        mailbox.commands.force_push(Command::Drain { within_ns });
+        mailbox.commands.force_push(Command::Drain { within_ns, window_ns });
         shared.ring.wake_reader(other);
     }
     (shared.bell)();

@@ -100,8 +100,9 @@ What can be set, to which values, and what holds where nothing is said. Generate
 
 Bytes are written `65536`, `64KiB`, `8MiB`, `1GiB` (powers of 1024) or `500kB`, `2MB` (powers of 1000). Times are
 written `500us`, `250ms`, `10s`, `2m`, `1h`; `0` stands alone. A value that is not allowed, and a name that is none,
-are refused with what is allowed, or the nearest name. *Reload* says which settings a running engine could take anew,
-because it looks them up each time; the others need a new engine. Nothing reloads a running engine yet.
+are refused with what is allowed, or the nearest name. *Reload* says which settings a running engine takes anew
+(`fanwire reload`, `Engine::reconfigure` in Rust); the others keep their values until there is a new engine. `topics`
+holds for topics that are made later; who is connected keeps what was decided when it came.
 "
     .to_owned();
     for (section, title) in SECTIONS {

@@ -21,6 +21,7 @@ mod pressure;
 mod protocol;
 mod proxies;
 mod reference;
+mod reload;
 mod restart;
 #[cfg(feature = "test-knobs")]
 mod shard_end;

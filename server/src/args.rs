@@ -17,6 +17,7 @@ use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
+use crate::tls::TlsArgs;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::url::Url;
 
@@ -86,6 +87,12 @@ pub enum Command {
     Config(ConfigArgs),
     /// Make and inspect the tokens that clients say who they are with
     Token(TokenArgs),
+    /// Have a running server read its settings and keys again
+    Reload(ReloadArgs),
+    /// Have a running server end, its connections closed one by one
+    Drain(DrainArgs),
+    /// Ask a running server how it is
+    Status(StatusArgs),
 }
 
 /// Kernel interfaces.
@@ -110,6 +117,7 @@ Examples:
 
 Prints `listening on ws://ADDR` on stdout once it can be connected to. SIGTERM or SIGINT: accepts
 nobody any more, sends what is queued, closes with 1001 and exits 0; a second signal ends at once.
+SIGHUP: reads its settings and keys again.
 
 Clients: ws://ADDR/t/TOPIC carries bare messages of one topic; ws://ADDR/ with the subprotocol
 fanwire.json.v1, fanwire.msgpack.v1 or fanwire.batch.v1 any topics. PROTOCOL.md describes them.")]
@@ -135,6 +143,57 @@ pub struct ServeArgs {
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// Which running server is asked.
+#[derive(Debug, ClapArgs)]
+pub struct ControlArgs {
+    /// The server's control socket [default: fanwire.sock in $RUNTIME_DIRECTORY, or in /run/fanwire]
+    #[arg(long, value_name = "PATH", env = "FANWIRE__CONTROL__SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+/// `fanwire reload`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire serve --config fanwire.toml --control-socket /run/fanwire/fanwire.sock
+  fanwire reload --socket /run/fanwire/fanwire.sock
+
+Reads the same file, environment and options as at the start. Prints what has changed, and what needs a
+restart. Where something is wrong it says so, ends with 78, and everything stays as it was. SIGHUP does the
+same, and the server logs what this command prints.")]
+pub struct ReloadArgs {
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire drain`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  fanwire drain --within 2m
+
+The server accepts nobody any more, and closes its connections (1012) one by one, evenly over that time, each
+when it has everything that was published; clients that speak a subprotocol are told before when to connect
+anew. Waits until the server has ended. Who has not taken everything --shutdown-timeout later is cut off.")]
+pub struct DrainArgs {
+    /// Time over which the closes are spread
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub within: Span,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire status`.
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
 }
 
 /// `fanwire token`.
@@ -279,7 +338,7 @@ It waits where the server is busy and loses nothing; it ends, with a close hands
 server has taken everything. What the server refuses is shown on stderr, with its line, and makes
 it exit 1. With --reconnect it sends again, in order, what the server has not confirmed.")]
 pub struct PubArgs {
-    /// Where the server is: ws://HOST:PORT
+    /// Where the server is: ws://HOST:PORT, or wss://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
@@ -328,6 +387,10 @@ pub struct PubArgs {
     /// Time to connect in, and to wait for the server's close at the end
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
+
+    /// Whom to trust.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// `fanwire sub`.
@@ -348,7 +411,7 @@ order, unless --reconnect is given, and when nobody reads its output any more. P
 as they are, whatever they hold; --json is one object a line. A terminal gets control characters
 as escapes.")]
 pub struct SubArgs {
-    /// Where the server is: ws://HOST:PORT
+    /// Where the server is: ws://HOST:PORT, or wss://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
@@ -404,6 +467,10 @@ pub struct SubArgs {
     /// Time to connect in
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
+
+    /// Whom to trust.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// `fanwire replay`.
@@ -463,6 +530,10 @@ pub struct ReplayArgs {
     /// Time that subscribers get at the end to take what is queued for them (with --listen)
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub shutdown_timeout: Span,
+
+    /// Whom to trust (with --to).
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// The engine's options (with --listen).
     #[command(flatten)]

@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use fanwire::{Config, Engine, Listener, StartError};
+use fanwire::{Config, ConfigError, Engine, Listener, ShutdownReport, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::{self, tell};
 use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
 use crate::signals::StopRequests;
+use crate::strangers::{self, Strangers};
 use crate::units::grouped;
 use crate::{clock, notices};
 
@@ -50,13 +51,20 @@ pub fn start_named(config: Config, place_of: impl Fn(&str) -> String) -> Result<
 }
 
 fn in_words(error: StartError, place_of: impl Fn(&str) -> String) -> anyhow::Error {
-    let StartError::Config(errors) = &error else { return anyhow::Error::new(error) };
+    match &error {
+        StartError::Config(errors) => refused(errors, place_of).error,
+        _ => anyhow::Error::new(error),
+    }
+}
+
+/// What is wrong with a configuration, with every reason on its own line.
+pub fn refused(errors: &[ConfigError], place_of: impl Fn(&str) -> String) -> Failure {
     let mut text = "this configuration cannot be had here:".to_owned();
     for error in errors {
         let place = place_of(error.field);
         text.push_str(&format!("\n  - {place} {}: {}", error.value, error.problem));
     }
-    anyhow::Error::msg(text)
+    Failure::message(Exit::Config, text)
 }
 
 /// Says on stdout where the engine can be connected to.
@@ -91,21 +99,41 @@ pub fn unsaid() -> Result<(), Failure> {
     }
 }
 
-/// Waits until the process is asked to stop, or the engine has ended by itself.
+/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers.
 pub fn wait(engine: &Engine, stop: &StopRequests) {
     let waiting = thread::current();
     engine.set_failure_bell(move || waiting.unpark());
-    stop.wait_or(|| engine.failure().is_some());
+    let mut strangers = Strangers::new(engine.stats().total);
+    while !stop.is_asked() && engine.failure().is_none() {
+        thread::park_timeout(strangers::EVERY);
+        strangers.tell(&engine.stats().total, clock::now());
+    }
 }
 
-/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed with 1001. The process ends with 70 if
-/// that takes much longer than it may: a shard hangs.
+/// How an engine is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Time over which the closes are spread; 0: each is closed as soon as it has everything.
+    pub window: Duration,
+    /// When what is not done is cut off.
+    pub deadline: Duration,
+}
+
+impl Ending {
+    /// Within so much time, spread as its settings say.
+    pub fn within(engine: &Engine, deadline: Duration) -> Self {
+        Ending { window: engine.current_config().limits.close_window.min(deadline / 2), deadline }
+    }
+}
+
+/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
+/// longer than it may: a shard hangs.
 ///
 /// # Errors
 /// 70 if the engine had ended by itself: who started the process starts it again.
-pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
-    end_at_last(deadline);
-    let report = engine.drain(deadline);
+pub fn stop(mut engine: Engine, ending: Ending) -> Result<ShutdownReport, Failure> {
+    end_at_last(ending.deadline);
+    let report = engine.drain_over(ending.window, ending.deadline);
     for (shard, counted) in engine.stats().shards.iter().enumerate() {
         tracing::debug!("shard {shard}: {counted:?}");
     }
@@ -122,7 +150,7 @@ pub fn stop(mut engine: Engine, deadline: Duration) -> Result<(), Failure> {
             "stopped at the deadline: some subscribers had not taken everything (--shutdown-timeout gives them more time)"
         );
     }
-    Ok(())
+    Ok(report)
 }
 
 /// Ends the process some time after the deadline, whatever it waits for.

@@ -1,4 +1,4 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
@@ -11,6 +11,7 @@ mod client;
 mod clock;
 mod config;
 mod console;
+mod control;
 mod demo;
 mod dial;
 mod doctor;
@@ -23,6 +24,7 @@ mod liveness;
 mod logging;
 mod ndjson;
 mod notices;
+mod operate;
 mod output;
 mod pace;
 mod plain;
@@ -35,10 +37,13 @@ mod retry;
 mod serve;
 mod settings;
 mod signals;
+mod socket;
 mod state;
 mod stats;
 mod stderr;
+mod strangers;
 mod subscribe;
+mod tls;
 mod token;
 mod topics;
 mod tune;
@@ -47,6 +52,7 @@ mod upgrade;
 mod uplink;
 mod url;
 mod window;
+mod wire;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -55,6 +61,7 @@ use clap::Parser;
 
 use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
+use crate::control::Asked;
 use crate::exit::{Exit, Failure, Outcome};
 
 #[cfg(fuzzing)]
@@ -101,7 +108,7 @@ fn execute(args: Args) -> Outcome {
         Command::Serve(args) => {
             let loaded = config::load(args)?;
             start_logging(Some(&loaded))?;
-            serve::run(loaded)
+            serve::run(args, &loaded)
         }
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
@@ -111,6 +118,12 @@ fn execute(args: Args) -> Outcome {
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
+        Command::Reload(args) => control::run(&args.control, &Asked::Reload),
+        Command::Status(args) => control::run(&args.control, &Asked::Status),
+        Command::Drain(args) => {
+            let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);
+            control::run(&args.control, &Asked::Drain { within_ms })
+        }
     }
 }
 

@@ -67,10 +67,15 @@ pub fn warn(engine: &Engine) {
     {
         tell!("fanwire: {notice}");
     }
-    if let Some(risk) = publish_risk(engine.config()) {
+    warn_of(engine.config());
+}
+
+/// Warns of what a configuration lets others do.
+pub fn warn_of(config: &Config) {
+    if let Some(risk) = publish_risk(config) {
         tracing::warn!(target: "publish", "{risk}");
     }
-    if engine.config().access.allowed_origins.iter().any(|origin| origin == "null") {
+    if config.access.allowed_origins.iter().any(|origin| origin == "null") {
         tracing::warn!(
             target: "origin",
             "--allow-origin null lets in every page without an origin: local files, and any sandboxed frame of any site. \

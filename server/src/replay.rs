@@ -15,13 +15,14 @@ use rustix::event::PollFlags;
 use crate::args::ReplayArgs;
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
-use crate::engine;
+use crate::engine::{self, Ending};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::ndjson::{self, Place, Record, Recording};
 use crate::pace::{Pace, Speed};
 use crate::progress::Progress;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
+use crate::tls::Trust;
 use crate::units::grouped;
 use crate::uplink::{self, Uplink};
 
@@ -51,6 +52,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
                 timeout: args.timeout.0,
                 ping_every: args.engine.config()?.limits.ping_every,
                 token: args.token.clone(),
+                trust: Trust::for_url(url, &args.tls)?,
                 reconnects: false,
                 source: recording.name().to_owned(),
             };
@@ -81,7 +83,8 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
             let played = play(args, &recording, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
-            engine::stop(target.engine, args.shutdown_timeout.0)?;
+            let ending = Ending::within(&target.engine, args.shutdown_timeout.0);
+            engine::stop(target.engine, ending)?;
             played?;
             interrupted(&stop)?;
         }

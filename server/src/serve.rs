@@ -1,27 +1,32 @@
 //! Job: `fanwire serve`: an engine, from its first ready line to its last close frame.
-//! Knows: signals, the engine. Must never know: what is published.
+//! Knows: signals, the engine, who decides and who operates. Must never know: what is published.
 
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::thread;
 
+use fanwire::Engine;
 use fanwire::settings::Span;
 
 use crate::access::{self, Door};
+use crate::args::ServeArgs;
 use crate::config::Loaded;
-use crate::engine;
+use crate::control::{Control, Drained, Waiting};
+use crate::engine::{self, Ending};
 use crate::exit::{Exit, OrExit, Outcome};
+use crate::operate::Server;
 use crate::signals::StopRequests;
 
 /// Runs the command until the process is asked to stop.
 ///
 /// # Errors
-/// As [`engine::start`]; 70 where the engine has ended by itself.
-pub fn run(loaded: Loaded) -> Outcome {
+/// As [`engine::start`]; 71 where the control socket cannot be had; 70 where the engine has ended by itself.
+pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
-    let patience = loaded.shutdown_timeout();
+    let control = Control::listen(loaded.control_socket())?;
     let (mut config, door) = (loaded.config.clone(), loaded.door());
-    let door = if door.is_wanted() { Some((Door::open(door)?, access::reload_requests()?)) } else { None };
+    let door = if door.is_wanted() { Some(Door::open(door)?) } else { None };
     if door.is_some() {
         access::configure(&mut config);
         if loaded.says("access.publish") {
@@ -34,20 +39,43 @@ pub fn run(loaded: Loaded) -> Outcome {
     }
     let events = engine.events();
     engine::announce(&engine);
-    thread::scope(|scope| {
-        if let (Some((door, reload)), Some(events)) = (door, events) {
-            let (engine, stop) = (&engine, &stop);
-            scope.spawn(move || access::attend(engine, events, door, stop, &reload));
-        }
-        engine::wait(&engine, &stop);
-    });
+    let (ending, waiting) = attend(&engine, &stop, control, args, loaded, door.zip(events));
     if stop.is_asked() {
-        tracing::info!(
-            "{}: sending what is queued, {} at most; a second signal ends at once",
-            stop.name(),
-            Span(patience)
-        );
+        let Ending { window, deadline } = ending;
+        let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
+        let most = Span(deadline);
+        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
     }
-    engine::stop(engine, patience)?;
+    let ended = engine::stop(engine, ending)?;
+    waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until it is to end: how, and who waits for that.
+fn attend(
+    engine: &Engine,
+    stop: &StopRequests,
+    control: Control,
+    args: &ServeArgs,
+    loaded: &Loaded,
+    door: Option<(Door, fanwire::Events)>,
+) -> (Ending, Waiting) {
+    let (orders, received) = channel();
+    let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(orders));
+    let waiting = thread::scope(|scope| {
+        if let Some((door, events)) = door {
+            scope.spawn(move || access::attend(engine, events, door, stop, &received));
+        }
+        let server = &server;
+        let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        engine::wait(engine, stop);
+        stop.wake();
+        control.join().unwrap_or_default()
+    });
+    let patience = server.shutdown_timeout();
+    let ending = match server.window() {
+        Some(window) => Ending { window, deadline: window.saturating_add(patience) },
+        None => Ending::within(engine, patience),
+    };
+    (ending, waiting)
 }

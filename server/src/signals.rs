@@ -1,12 +1,12 @@
 //! Job: SIGINT, SIGTERM and, for tools in a pipe, SIGHUP: the first is a request to stop, the second ends the process at once.
-//! Knows: signals. Must never know: what a command does when it is asked to stop.
+//! Knows: signals, and that a request can come in another way. Must never know: what a command does when it is asked to stop.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -15,11 +15,16 @@ use signal_hook::iterator::Signals;
 
 use crate::clock;
 
+/// Stands for a signal where the request was none.
+const DRAIN: i32 = -1;
+
 /// Whether the process was asked to stop. Clones see the same.
 #[derive(Clone, Debug)]
 pub struct StopRequests {
-    /// The first signal's number; 0 before it.
+    /// The first signal's number, or [`DRAIN`]; 0 before it.
     signal: Arc<AtomicI32>,
+    /// Who waits for it.
+    asked: Thread,
     /// Can be read from the first signal on: for who waits in a poll.
     wake: Arc<OwnedFd>,
 }
@@ -47,34 +52,40 @@ impl StopRequests {
 
     fn listen_for(wanted: &[i32]) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let stop = StopRequests { signal: Arc::new(AtomicI32::new(0)), wake };
+        let stop = StopRequests { signal: Arc::new(AtomicI32::new(0)), asked: thread::current(), wake };
         let mut signals = Signals::new(wanted)?;
         let first = stop.clone();
-        let asked = thread::current();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in &mut signals {
                 if first.signal.swap(signal, Ordering::AcqRel) != 0 {
                     // Whatever the first request has started may hang: nothing is waited for any more.
                     std::process::exit(128 + signal);
                 }
-                // Nobody reads it: it stays readable.
-                let _ = rustix::io::write(&first.wake, &1u64.to_ne_bytes());
-                asked.unpark();
+                first.wake();
             }
         })?;
         Ok(stop)
     }
 
+    /// Asks as a signal does; false if somebody has asked before. A signal that comes then is the second request.
+    pub fn ask_for_drain(&self) -> bool {
+        let is_first = self.signal.compare_exchange(0, DRAIN, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if is_first {
+            self.wake();
+        }
+        is_first
+    }
+
+    /// Wakes whoever waits for the request, to look again.
+    pub fn wake(&self) {
+        // Nobody reads it: it stays readable.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        self.asked.unpark();
+    }
+
     /// True once the process was asked to stop.
     pub fn is_asked(&self) -> bool {
         self.signal.load(Ordering::Acquire) != 0
-    }
-
-    /// Waits for the request, or until `is_over`: whoever makes it so unparks the thread that asks.
-    pub fn wait_or(&self, is_over: impl Fn() -> bool) {
-        while !self.is_asked() && !is_over() {
-            thread::park();
-        }
     }
 
     /// Waits for the request, but not beyond `until`. True if there was one.
@@ -93,6 +104,7 @@ impl StopRequests {
         match self.signal.load(Ordering::Acquire) {
             SIGINT => "SIGINT",
             SIGHUP => "SIGHUP",
+            DRAIN => "fanwire drain",
             _ => "SIGTERM",
         }
     }

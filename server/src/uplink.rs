@@ -21,6 +21,7 @@ use crate::plain;
 use crate::requests::{self, Outgoing};
 use crate::retry;
 use crate::signals::StopRequests;
+use crate::tls::Trust;
 use crate::upgrade::Offer;
 use crate::url::Url;
 use crate::window::Window;
@@ -43,6 +44,8 @@ pub struct Target {
     pub ping_every: Duration,
     /// Who this is.
     pub token: Option<Token>,
+    /// Whom to trust, for `wss://`.
+    pub trust: Option<Trust>,
     /// Whether it comes back where the connection breaks.
     pub reconnects: bool,
     /// What the messages come from: refusals name its lines.
@@ -397,6 +400,7 @@ fn connect_once(target: &Target, interrupts: &Interrupts<'_>) -> Result<Option<(
         timeout: target.timeout,
         ping_every: target.ping_every,
         token: target.token.as_ref(),
+        trust: target.trust.as_ref(),
     };
     let deadline = clock::after(clock::now(), target.timeout);
     let Some(mut client) = Client::connect(&target.url, &offer, interrupts)? else { return Ok(None) };

@@ -238,8 +238,8 @@ fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
     let mut client = page(address, "/t/a", &before);
     std::fs::copy(&new, &keys).unwrap();
     server.signal(Signal::HUP);
-    let said = server.stderr_line("tokens, anew: ");
-    assert!(said.contains(" to close, whose key is gone") && !said.contains("; 0 connections"), "{said}");
+    let said = server.stderr_line(" closed, whose key is gone");
+    assert!(said.contains("1 key (HS256)") && !said.contains("; 0 connections"), "{said}");
     assert_eq!((status(&before), status(&after)), ("401".into(), "101".into()));
     // Who came in by a key that is gone has to go.
     let Message::Close(Some(close)) = client.read().unwrap() else { panic!("a close frame is expected") };
@@ -247,7 +247,7 @@ fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
     let mut client = page(address, "/t/a", &after);
     std::fs::write(&keys, "short").unwrap();
     server.signal(Signal::HUP);
-    server.stderr_line("the keys stay as they were");
+    server.stderr_line("everything stays as it was");
     assert_eq!((status(&before), status(&after)), ("401".into(), "101".into()));
     // Who is in stays in.
     client.send(Message::Ping(vec![1].into())).unwrap();
@@ -340,4 +340,24 @@ fn a_token_is_shown_and_judged() {
     assert_eq!(run(&["token", "mint", "--key", &jwk], &[]).0, 78);
     assert_eq!(inspected(&["x"], "").0, 65);
     assert_eq!(inspected(&[], "").0, 65);
+}
+
+#[test]
+fn a_subject_has_so_many_connections_and_strangers_are_a_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) = Fanwire::listening(&format!(
+        "serve --listen 127.0.0.1:0 --token-keys-file {secret} --connections-per-subject-max 1"
+    ));
+    let [one, other] = ["u1", "u2"].map(|sub| minted(&secret, &["--sub", sub, "--subscribe", "a"]));
+    let _open = page(address, "/t/a", &one);
+    for _ in 0..5 {
+        let head = answer(address, &format!("/t/a?token={one}"), "");
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nRetry-After: "), "{head}");
+    }
+    assert!(try_page(address, "/t/a", &other).is_some());
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert_eq!(log.matches("limits: 5 times more than a subject may have").count(), 1, "{log}");
 }

@@ -12,7 +12,8 @@ use crate::epoch::Epochs;
 use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
-use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::rules::Rules;
+use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned};
 use crate::topic::Topic;
 
 /// The wall clock of whatever needs one: nanoseconds since the Unix epoch.
@@ -38,12 +39,14 @@ impl OneShard {
         let reader = readers.into_iter().next().expect("one reader was asked for");
         let slots = config.connections_max + REFUSAL_SLOTS;
         let shared = Arc::new(Shared {
+            rules: Rules::new(&config),
             epochs: Epochs::from_random(0),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, 1),
+            subjects: Subjects::of(&config, 1),
             tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),

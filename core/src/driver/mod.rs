@@ -56,6 +56,9 @@ pub const SEND_PARTS_MAX: usize = 16;
 /// (at most an incomplete control frame) without moving the new bytes.
 pub const RECV_HEADROOM: usize = 256;
 
+/// The errno of a connection whose peer broke the protocol below, such as TLS.
+pub const EPROTO: i32 = 71;
+
 /// What a driver is made with. All of it is fixed for the driver's life and part of the engine's memory sum.
 #[derive(Clone, Debug)]
 pub struct DriverLimits {

@@ -6,6 +6,7 @@
 mod kind;
 mod list;
 mod number;
+mod reload;
 mod table;
 mod topics;
 mod units;
@@ -17,6 +18,7 @@ mod tests;
 use std::fmt;
 
 pub use kind::Unit;
+pub(crate) use reload::taken_over;
 pub use topics::parse_lines;
 pub use units::{ByteSize, CpuList, Span};
 
@@ -32,7 +34,7 @@ pub struct Setting {
     pub keyword: &'static str,
     /// What it does, for a person.
     pub help: &'static str,
-    /// A running engine could take a new value: what it decides is looked up each time that it matters.
+    /// A running engine takes a new value ([`crate::Engine::reconfigure`]): what it decides is looked up each time that it matters.
     pub is_reloadable: bool,
     /// Nobody but the engine may see its value: [`Setting::show`] hides it.
     pub is_secret: bool,

@@ -21,6 +21,10 @@ use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 const CURSORS_MAX: u64 = 1 << 30;
 /// Most connections.
 const CONNECTIONS_MAX: u64 = 16_000_000;
+/// Most things in a second, or a minute: each has at least a nanosecond.
+const RATE_MAX: u64 = 1_000_000_000;
+/// Most bytes of a client in a second.
+const INBOUND_BYTES_MAX: u64 = 1 << 40;
 /// Most topics.
 const TOPICS_MAX: u64 = 1_000_000;
 /// Most events that may wait on one shard: their places are taken from the system at once.
@@ -256,6 +260,63 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.connections_per_address_max, 0, CONNECTIONS_MAX),
         "Connections of one address (IPv6: the /64) at once; one more is answered with 429; 0: no limit",
     )),
+    by_name(row(
+        "limits.upgrades_per_address_per_minute_max",
+        "upgrades_per_address_per_minute_max",
+        count!(limits.upgrades_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades that one address (IPv6: the /64) may ask for in a minute; more are answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.failures_per_address_per_minute_max",
+        "failures_per_address_per_minute_max",
+        count!(limits.failures_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades of one address that may fail in a minute; after one more it is answered with 429 for 30 s, twice as \
+         long each time that it fails again, 10 min at most; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_messages_per_second_max",
+        "inbound_messages_per_second_max",
+        count!(limits.inbound_messages_per_second_max, 0, RATE_MAX),
+        "Messages, pings and pongs that a client may send in a second; beyond that nothing is read of it for a while, \
+         and who goes on for about a minute is closed with 1008; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_bytes_per_second_max",
+        "inbound_bytes_per_second_max",
+        bytes!(limits.inbound_bytes_per_second_max, 0, INBOUND_BYTES_MAX),
+        "Bytes that a client may send in a second, likewise; 0: no limit",
+    )),
+    by_name(row(
+        "limits.connection_lifetime",
+        "connection_lifetime",
+        time!(limits.connection_lifetime, above_zero: false),
+        "Age, and up to a tenth more, at which a connection is closed with 1012 so that it comes back; 0: never",
+    )),
+    by_name(row(
+        "limits.connections_per_subject_max",
+        "connections_per_subject_max",
+        count!(limits.connections_per_subject_max, 0, CONNECTIONS_MAX),
+        "Connections of one subject (a token's sub) at once; one more is answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.subscriptions_per_subject_max",
+        "subscriptions_per_subject_max",
+        count!(limits.subscriptions_per_subject_max, 0, u32::MAX),
+        "Topics and patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.patterns_per_subject_max",
+        "patterns_per_subject_max",
+        count!(limits.patterns_per_subject_max, 0, u32::MAX),
+        "Patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.topics_per_subject_max",
+        "topics_per_subject_max",
+        count!(limits.topics_per_subject_max, 0, TOPICS_MAX),
+        "Topics that come to be by all connections of one subject, until the last of them is closed; more are refused \
+         with too_many_topics; 0: no limit",
+    )),
     reloadable(row(
         "limits.ping_every",
         "ping_every",
@@ -294,7 +355,7 @@ pub(super) static TABLE: &[Setting] = &[
         "Topics that may be there for one connection alone: it was the first to name them, and nobody has published to them or \
          subscribed to them since; more are refused with too_many_topics",
     ))),
-    row(
+    reloadable(row(
         "topics",
         "topics",
         Kind::List(List {
@@ -306,7 +367,7 @@ pub(super) static TABLE: &[Setting] = &[
         "How topics that match a pattern are treated; the first match holds. Words: for slow subscribers \
          drop-oldest, latest (only the newest of each key), disconnect; for those who come later keep-nothing, \
          keep-last, keep-messages=N, keep-bytes=SIZE, keep-for=TIME; lane-bytes=SIZE; batch-window=TIME",
-    ),
+    )),
     reloadable(row(
         "compression.deflate",
         "deflate",
@@ -436,7 +497,7 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "The oldest version of TLS that is spoken",
     ))),
-    for_hosts(by_name(row(
+    reloadable(for_hosts(by_name(row(
         "access.ask_host_within",
         "ask_host_within",
         Kind::Time {
@@ -449,8 +510,8 @@ pub(super) static TABLE: &[Setting] = &[
         },
         "The program decides on each upgrade, within this time, else the client gets 503; below limits.handshake_timeout; needs \
          events.capacity; 0: it is not asked",
-    ))),
-    for_hosts(by_name(row(
+    )))),
+    reloadable(for_hosts(by_name(row(
         "access.ask_host_headers",
         "ask_host_headers",
         Kind::List(List {
@@ -464,7 +525,7 @@ pub(super) static TABLE: &[Setting] = &[
             values: "names of headers, several with commas",
         }),
         "Headers of the upgrade request that the program is told when it is asked, such as cookie; 16 at most",
-    ))),
+    )))),
     for_hosts(row(
         "events.capacity",
         "events",

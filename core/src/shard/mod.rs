@@ -38,7 +38,11 @@ pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::outlets::Wanted;
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
-pub use self::admission::{Addresses, COUNTED_BYTES};
+#[cfg(test)]
+pub use self::admission::What;
+pub use self::admission::{
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+};
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
@@ -55,6 +59,7 @@ use self::waiters::Waiters;
 use crate::driver::{Driver, Event as IoEvent};
 use crate::ingest::Reader;
 use crate::proto::inflate::Inflater;
+use crate::rules::Taken;
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -137,6 +142,8 @@ struct Desk {
 pub struct Shard<D: Driver> {
     number: u8,
     shared: Arc<Shared>,
+    /// The settings that hold.
+    rules: Taken,
     ears: Ears<D>,
     clients: Clients,
     admission: Admission,
@@ -163,8 +170,9 @@ impl<D: Driver> Shard<D> {
         driver.accept_while_below(slots);
         Self {
             number,
+            rules: shared.rules.take(),
             clients: Clients::new(number, slots, now_ns),
-            admission: Admission::new(shared.config.handshakes_per_shard(shards)),
+            admission: Admission::new(&shared.config.limits, slots, shared.config.handshakes_per_shard(shards)),
             topics: Topics::new(shared.config.topics_max),
             lanes: Lanes::new(&shared.config, shared.payloads.clone(), shards),
             subscriptions: Subscriptions::new(shared.config.cursors_max.div_ceil(shards as u32)),

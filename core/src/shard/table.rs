@@ -93,6 +93,11 @@ impl<T> Boxes<T> {
         self.0.remove(n);
     }
 
+    /// Calls `change` with every record, those that are not in use too.
+    pub fn each_mut(&mut self, change: impl FnMut(&mut T)) {
+        self.0.records.iter_mut().map(Box::as_mut).for_each(change);
+    }
+
     /// One past the highest number ever used.
     #[cfg(any(test, fuzzing))]
     pub fn end(&self) -> u32 {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Decision, Grants};
-use fanwire_token::{Fingerprint, Keys, Rules, Verifier};
+use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
+use fanwire_token::{Fingerprint, Keys, Refusal, Rules, Verifier};
 use rustix::fs::OFlags;
 
 use super::live::Bearer;
@@ -67,23 +67,24 @@ impl Door {
     /// # Errors
     /// 66 where their file cannot be read, 78 where it has none that can be used.
     pub fn open(config: DoorConfig) -> Result<Self, Failure> {
-        let mut door = Door { config, verifier: None };
-        let said = door.reload()?;
+        let (door, said) = Door::read(config)?;
         tracing::info!("tokens: {said}");
         Ok(door)
     }
 
-    /// Reads the keys again, and says so. Where that fails, they stay as they were.
+    /// The same without a word: what there is to say comes with it.
     ///
     /// # Errors
     /// As [`Door::open`].
-    pub fn reload(&mut self) -> Result<String, Failure> {
-        let Some(path) = &self.config.keys_file else { return Ok("no keys: everybody gets the same".into()) };
+    pub fn read(config: DoorConfig) -> Result<(Self, String), Failure> {
+        let Some(path) = &config.keys_file else {
+            return Ok((Door { config, verifier: None }, "no keys: everybody gets the same".into()));
+        };
         let keys = read_keys(path)?;
         let plural = if keys.len() == 1 { "" } else { "s" };
         let said = format!("{}: {} key{plural} ({})", path.display(), keys.len(), keys.algorithms());
-        self.verifier = Some(Verifier::new(keys, self.config.rules.clone()));
-        Ok(said)
+        let verifier = Some(Verifier::new(keys, config.rules.clone()));
+        Ok((Door { config, verifier }, said))
     }
 
     /// Whether the key of this fingerprint is one of those that count.
@@ -101,11 +102,15 @@ impl Door {
         let Some(verifier) = &self.verifier else { return Decided::unauthorized("no_keys") };
         match verifier.verify(&token, now) {
             Err(refusal) => Decided::unauthorized(refusal.name()),
+            Ok(claims) if claims.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) => {
+                Decided::unauthorized(Refusal::Subject.name())
+            }
             Ok(claims) => {
                 let bearer = Bearer::of(&claims);
                 // A clock that is a little behind has let it in: it is closed at once.
                 let left = Duration::from_secs(claims.expires.saturating_sub(now));
-                Decided::allow(grants(claims.subscribe, claims.publish, Some(left)), Some(bearer))
+                let grants = grants(claims.subscribe, claims.publish, Some(left));
+                Decided::allow(Grants { subject: claims.subject, ..grants }, Some(bearer))
             }
         }
     }
@@ -120,7 +125,7 @@ impl Door {
 }
 
 fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
-    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime }
+    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime, subject: None }
 }
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.

@@ -6,8 +6,7 @@ mod live;
 mod placement;
 mod refusals;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use fanwire::{AskHost, Config, Engine, Event, Events, SendError};
@@ -15,14 +14,13 @@ use fanwire::{AskHost, Config, Engine, Event, Events, SendError};
 use self::live::Live;
 use self::refusals::Refusals;
 use crate::clock;
-use crate::exit::{Exit, Failure, OrExit};
 use crate::signals::StopRequests;
 
 pub use door::{Door, DoorConfig, read_keys, read_text, secret};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
-/// How often it looks whether the process is to stop, or to read its keys again.
+/// How often it looks whether the process is to stop, or has an order.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The same while connections are to be closed, and the engine has no room for that yet.
 const TRY_EVERY: Duration = Duration::from_millis(1);
@@ -44,24 +42,19 @@ pub fn memory(config: &Config) -> String {
     format!("beside that, at most {mib:.1} MiB: by which key, sub and jti each connection came in")
 }
 
-/// Set when the process gets SIGHUP: the keys are to be read again.
-///
-/// # Errors
-/// Where the kernel refuses the handler.
-pub fn reload_requests() -> Result<Arc<AtomicBool>, Failure> {
-    let asked = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, asked.clone())
-        .or_exit(Exit::Software, || "cannot wait for SIGHUP".into())?;
-    Ok(asked)
+/// What the operator wants of who decides.
+pub enum Order {
+    /// Decide by this from now on, and close those whose key it has no more. Answered with their number.
+    Replace { door: Box<Door>, done: SyncSender<usize> },
 }
 
 /// Decides on everybody who knocks, until the process is asked to stop or the engine has ended.
-pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRequests, reload: &AtomicBool) {
+pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRequests, orders: &Receiver<Order>) {
     let mut refusals = Refusals::default();
     let mut live = Live::new(engine.config().connections_max);
     while !stop.is_asked() && engine.failure().is_none() {
-        if reload.swap(false, Ordering::AcqRel) {
-            reload_keys(&mut door, &mut live);
+        while let Ok(order) = orders.try_recv() {
+            obey(order, &mut door, &mut live);
         }
         let patience = if end_some(engine, &mut live) { LOOK_EVERY } else { TRY_EVERY };
         match events.wait(patience) {
@@ -87,15 +80,14 @@ pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRe
     }
 }
 
-/// Reads the keys anew. Who came in by one that is no longer there has to go: whoever took it away wants that now.
-fn reload_keys(door: &mut Door, live: &mut Live) {
-    match door.reload() {
-        Ok(what) => {
+fn obey(order: Order, door: &mut Door, live: &mut Live) {
+    match order {
+        Order::Replace { door: new, done } => {
+            *door = *new;
+            // Whoever took a key away wants its connections gone now.
             let gone = live.end_where("the key of its token is gone", |bearer| !door.has_key(bearer.key));
-            let s = if gone == 1 { "" } else { "s" };
-            tracing::info!("tokens, anew: {what}; {gone} connection{s} to close, whose key is gone");
+            let _ = done.send(gone);
         }
-        Err(failure) => tracing::error!("the keys stay as they were: {:#}", failure.error),
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use fanwire::settings::Unit;
 
 use super::key::{Key, all};
-use super::{Loaded, failure, load, validate};
+use super::{Loaded, load, load_checked};
 use crate::access::Door;
 use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
@@ -32,11 +32,7 @@ pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) 
             say(&format!("{}: written; every setting is there, with its default, behind a #", path.display()));
         }
         ConfigCommand::Check(serve) => {
-            let loaded = load(serve)?;
-            let faults = validate(&loaded);
-            if !faults.is_empty() {
-                return Err(failure(serve.config.as_deref(), &faults));
-            }
+            let loaded = load_checked(serve)?;
             loaded.check_tokens()?;
             let door = loaded.door();
             if door.is_wanted() {
@@ -81,7 +77,7 @@ pub fn shown(loaded: &Loaded) -> String {
     let mut text = String::new();
     in_sections(&mut text, |text, key, name| {
         let value = toml_value(key, &loaded.text(key.name()));
-        let origin = loaded.origin(key.name()).map_or_else(|| "default".to_owned(), ToString::to_string);
+        let origin = loaded.told_by(key.name());
         let is_unset = key.unit() == Unit::Text && loaded.text(key.name()).is_empty();
         text.push_str(&format!("{}{name} = {value}  # {origin}\n", if is_unset { "#" } else { "" }));
     });

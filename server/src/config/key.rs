@@ -7,12 +7,14 @@ use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
 
 use crate::args::LogFormat;
+use crate::control::PATH_BYTES_MAX;
 use crate::logging;
 use crate::settings::problem;
 
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
+pub const CONTROL_SOCKET: &str = "control.socket";
 pub const KEYS_FILE: &str = "token.keys_file";
 pub const ISSUER: &str = "token.issuer";
 pub const AUDIENCE: &str = "token.audience";
@@ -40,6 +42,11 @@ pub struct Own {
 }
 
 impl Own {
+    /// Whether a running process takes another value.
+    pub fn is_reloadable(&self) -> bool {
+        !FIXED.contains(&self.name)
+    }
+
     const fn text(name: &'static str, values: &'static str, help: &'static str) -> Self {
         Own { name, help, values, unit: Unit::Text, default: "", separator: None, check: check_text }
     }
@@ -50,7 +57,10 @@ impl Own {
     }
 }
 
-static OWN: [Own; 11] = [
+/// What holds for the whole life of the process.
+const FIXED: [&str; 3] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET];
+
+static OWN: [Own; 12] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -80,6 +90,16 @@ static OWN: [Own; 11] = [
             Ok(_) => Ok(()),
             Err(_) => Err("must be one of text, json".into()),
         },
+    },
+    Own {
+        name: CONTROL_SOCKET,
+        help: "Unix socket where fanwire reload, drain and status ask this server, of this user and root alone; not set: \
+               fanwire.sock in the service's runtime directory (systemd: RuntimeDirectory=), if there is one",
+        values: "a path, or none",
+        unit: Unit::Text,
+        default: "",
+        separator: None,
+        check: check_socket,
     },
     Own::text(
         KEYS_FILE,
@@ -125,6 +145,14 @@ fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("must not be empty; leave it out instead".into()) } else { Ok(()) }
 }
 
+fn check_socket(text: &str) -> Result<(), String> {
+    check_text(text)?;
+    match text.len() > PATH_BYTES_MAX {
+        true => Err(format!("must have at most {PATH_BYTES_MAX} bytes: a socket's path is no longer")),
+        false => Ok(()),
+    }
+}
+
 fn check_patterns(text: &str) -> Result<(), String> {
     if patterns(text).count() > fanwire_token::PATTERNS_MAX {
         return Err(format!("must be at most {} patterns", fanwire_token::PATTERNS_MAX));
@@ -163,7 +191,12 @@ pub enum Key {
 
 /// Settings of the process that are options by the name that their own name gives: `--token-keys-file`.
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
-    OWN.iter().filter(|own| own.name.starts_with("token."))
+    OWN.iter().filter(|own| own.name.starts_with("token.") || own.name == CONTROL_SOCKET)
+}
+
+/// All settings of the process.
+pub fn own_settings() -> impl Iterator<Item = &'static Own> {
+    OWN.iter()
 }
 
 /// All of them, in the order in which a person would read them.

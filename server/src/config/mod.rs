@@ -16,20 +16,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use fanwire::proto::topic::Pattern;
-use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
 use fanwire_token::Rules;
 
 use self::key::Key;
 use crate::access::DoorConfig;
 use crate::args::{LogFormat, ServeArgs};
+use crate::control;
 use crate::exit::{Exit, Failure};
 
 pub use command::run;
+pub use key::{SHUTDOWN_TIMEOUT, own_settings};
 pub use options::OwnArgs;
 
 /// Faults that are told one by one.
@@ -108,9 +108,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Time that subscribers get to take what is queued for them, after a request to stop.
-    pub fn shutdown_timeout(&self) -> Duration {
-        self.text(key::SHUTDOWN_TIMEOUT).parse().map_or(Duration::ZERO, |Span(time)| time)
+    /// Where an operator's requests are taken; `None`: nowhere.
+    pub fn control_socket(&self) -> Option<PathBuf> {
+        match &self.text(key::CONTROL_SOCKET)[..] {
+            "" => control::default_path(),
+            "none" => None,
+            path => Some(PathBuf::from(path)),
+        }
     }
 
     /// Takes what the command line, or FANWIRE_LOG, says of the log: it goes before the file and before FANWIRE__LOG__LEVEL.
@@ -175,6 +179,15 @@ impl Loaded {
     }
 
     /// The value of a setting, as text; hidden if it is a secret.
+    pub fn value(&self, name: &str) -> String {
+        self.text(name)
+    }
+
+    /// Where the value of a setting came from, for a person.
+    pub fn told_by(&self, name: &str) -> String {
+        self.origin(name).map_or_else(|| "default".to_owned(), ToString::to_string)
+    }
+
     fn text(&self, name: &str) -> String {
         match (self.given.get(name), Key::find(name)) {
             (_, Ok(Key::Engine(setting))) => setting.show(&self.config),
@@ -212,6 +225,16 @@ impl Loaded {
 /// 66 where a file cannot be read; 78 with everything that is wrong in it or in the environment, one a line.
 pub fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
     load_with(args, std::env::vars_os())
+}
+
+/// [`load`], and what settings have to do with each other.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checked(args: &ServeArgs) -> Result<Loaded, Failure> {
+    let loaded = load(args)?;
+    let faults = validate(&loaded);
+    if faults.is_empty() { Ok(loaded) } else { Err(failure(args.config.as_deref(), &faults)) }
 }
 
 /// [`load`] in another environment.

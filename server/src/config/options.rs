@@ -5,7 +5,7 @@ use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use fanwire::settings::Unit;
 
-use super::key::{Key, Own, own_options};
+use super::key::{CONTROL_SOCKET, Key, Own, own_options};
 
 /// What was given of them.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,14 @@ fn long(own: &Own) -> String {
     own.name.replace(['.', '_'], "-")
 }
 
+fn value_name(own: &Own) -> &'static str {
+    match own.unit {
+        Unit::List => "PATTERN",
+        _ if own.name == CONTROL_SOCKET => "PATH",
+        _ => "TEXT",
+    }
+}
+
 impl Args for OwnArgs {
     fn augment_args(command: Command) -> Command {
         own_options().fold(command, |command, own| {
@@ -29,9 +37,9 @@ impl Args for OwnArgs {
             let default = if own.default.is_empty() { String::new() } else { format!(" [default: {}]", own.default) };
             let arg = Arg::new(own.name)
                 .long(long(own))
-                .value_name(if own.unit == Unit::List { "PATTERN" } else { "TEXT" })
+                .value_name(value_name(own))
                 .value_parser(StringValueParser::new().try_map(check))
-                .help_heading("Tokens")
+                .help_heading(if own.name.starts_with("token.") { "Tokens" } else { "Control" })
                 .help(format!("{}{default}", own.help));
             command.arg(if own.unit == Unit::List { arg.action(ArgAction::Append) } else { arg })
         })

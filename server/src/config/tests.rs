@@ -36,7 +36,7 @@ fn faults(text: &str) -> Vec<String> {
 fn without_a_word_every_setting_has_its_default() {
     let nothing = load_with(&args(&[]), std::iter::empty()).unwrap();
     assert_eq!(format!("{:?}", nothing.config), format!("{:?}", Config::default()));
-    assert_eq!(nothing.shutdown_timeout(), Duration::from_secs(10));
+    assert_eq!(nothing.value(SHUTDOWN_TIMEOUT), "10s");
     assert_eq!((nothing.log_level(), nothing.log_format()), (None, LogFormat::Text));
     for key in key::all() {
         assert!(key.default().is_empty() || key.check(&key.default()).is_ok(), "{}", key.name());
@@ -68,7 +68,7 @@ fn an_option_goes_before_the_environment_and_that_before_the_file() {
         assert_eq!(loaded.text(name), value, "{name}");
         assert!(place(name).ends_with(origin), "{name}: {}", place(name));
     }
-    assert_eq!(loaded.shutdown_timeout(), Duration::from_secs(3));
+    assert_eq!(loaded.value(SHUTDOWN_TIMEOUT), "3s");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use fanwire::Engine;
 
 use self::http::{File, Site};
 use crate::args::DemoArgs;
-use crate::engine;
+use crate::engine::{self, Ending};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::signals::StopRequests;
 
@@ -65,7 +65,8 @@ pub fn run(args: &DemoArgs) -> Outcome {
         tracing::info!("{}: stopping", stop.name());
     }
     fleet.stop();
-    engine::stop(engine, args.shutdown_timeout.0)?;
+    let ending = Ending::within(&engine, args.shutdown_timeout.0);
+    engine::stop(engine, ending)?;
     Ok(ExitCode::SUCCESS)
 }
 

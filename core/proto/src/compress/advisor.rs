@@ -79,6 +79,11 @@ impl Advisor {
         Self { threshold, ratio: AT_FIRST, passes_left: 0 }
     }
 
+    /// From now on messages below `threshold` bytes are never compressed. What was learnt of the lane still counts.
+    pub const fn compress_from(&mut self, threshold: u32) {
+        self.threshold = threshold;
+    }
+
     /// The effort that this message is worth; `None` to send it as it is. Looks at 342 bytes at most.
     ///
     /// What comes of the effort is to be [`Advisor::record`]ed.

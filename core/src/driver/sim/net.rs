@@ -276,10 +276,14 @@ impl NetState {
     }
 
     pub(super) fn client_reset(&mut self, index: usize) {
+        self.client_fails(index, ECONNRESET);
+    }
+
+    pub(super) fn client_fails(&mut self, index: usize, errno: i32) {
         let conn = &mut self.conns[index];
         conn.client = ClientEnd::Gone;
         conn.outbound.clear();
-        conn.abort(ECONNRESET, self.now_ns, &mut self.rng, &self.options);
+        conn.abort(errno, self.now_ns, &mut self.rng, &self.options);
     }
 
     pub(super) fn client_close(&mut self, index: usize) {

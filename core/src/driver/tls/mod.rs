@@ -27,6 +27,7 @@ use fanwire_tls::{Acceptor, Progress};
 pub use self::acceptors::Acceptors;
 use self::session::{Held, Session};
 use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake};
+use crate::driver::EPROTO;
 use crate::driver::slots::SlotQueue;
 
 /// Greetings answered in one turn at most: each takes about 200 µs.
@@ -36,8 +37,6 @@ const OPENING_PER_TURN: usize = 4_096;
 /// How long a connection that the shard has closed may still take the rest of its last record.
 const LINGER_NS: u64 = 5_000_000_000;
 
-/// The errno of a connection whose peer does not speak TLS as it should.
-const EPROTO: i32 = 71;
 /// The errno of a connection whose input needs more memory than there is.
 const ENOBUFS: i32 = 105;
 /// The errno of a connection that is not there yet.

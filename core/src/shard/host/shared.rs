@@ -15,7 +15,8 @@ use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
-use crate::shard::admission::Addresses;
+use crate::rules::Rules;
+use crate::shard::admission::{Addresses, Subjects};
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::tls::Acceptors;
@@ -23,8 +24,10 @@ use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
 pub struct Shared {
-    /// The engine's configuration, validated.
+    /// The configuration that the engine was started with, validated.
     pub config: Config,
+    /// What holds of it now.
+    pub rules: Rules,
     /// Tell this run's numbering from any other's.
     pub epochs: Epochs,
     /// Messages and topic life-cycle.
@@ -39,6 +42,8 @@ pub struct Shared {
     pub open: AtomicU32,
     /// Connections of each address.
     pub addresses: Addresses,
+    /// What each subject has.
+    pub subjects: Subjects,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
     /// The first shard that failed.
@@ -122,10 +127,12 @@ pub enum Command {
     },
     /// What another shard has taken down for this one, which the ring has passed over.
     Notes(Box<Notes>),
-    /// Stop accepting, flush, close everybody with 1001, and end; reset what is left at the deadline.
+    /// Stop accepting, flush, close everybody with 1001, or 1012 over a window, and end; reset what is left at the deadline.
     Drain {
         /// Time allowed, in nanoseconds from now.
         within_ns: u64,
+        /// Time over which the closes are spread; 0: each is closed as soon as it has everything.
+        window_ns: u64,
     },
     /// End at once.
     Stop,

@@ -146,6 +146,12 @@ impl Lanes {
         }
     }
 
+    /// Messages from this size on are compressed where that was agreed to, in all streams.
+    pub fn compress_from(&mut self, threshold_bytes: usize) {
+        self.compression_threshold = threshold_bytes;
+        self.streams.each_mut(|stream| stream.compress_from(threshold_bytes));
+    }
+
     /// A lane.
     #[inline]
     pub fn lane(&self, lane: u32) -> &Lane {

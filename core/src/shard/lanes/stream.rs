@@ -135,6 +135,11 @@ pub struct OpenBatch {
     pub due_ns: u64,
 }
 
+/// As an advisor takes it.
+fn threshold(bytes: usize) -> u32 {
+    bytes.try_into().unwrap_or(u32::MAX)
+}
+
 impl Stream {
     /// An empty stream.
     pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
@@ -149,11 +154,16 @@ impl Stream {
             is_woken: false,
             tries: 0,
             filled_ns: 0,
-            advisor: Advisor::new(compression_threshold.try_into().unwrap_or(u32::MAX)),
+            advisor: Advisor::new(threshold(compression_threshold)),
             open: None,
             walk_from: 0,
             ranked_segments: 0,
         }
+    }
+
+    /// Messages from this size on are compressed.
+    pub fn compress_from(&mut self, threshold_bytes: usize) {
+        self.advisor.compress_from(threshold(threshold_bytes));
     }
 
     /// False once the stream's number is free.

@@ -28,15 +28,16 @@ impl<D: Driver> Shard<D> {
         request: &Request<'_>,
         peer: Option<SocketAddr>,
     ) -> Result<Option<Grants>, Verdict> {
-        let shared = self.shared.clone();
-        let Some(asks) = &shared.config.access.ask_host else { return Ok(None) };
-        let decision = match self.admission.asked.of(slot) {
-            Answer::Decided(decision) => decision,
-            Answer::Waits => return Err(Verdict::Waits(None)),
-            Answer::NotAsked if !self.host.keeps_up(shared.config.events.capacity) => {
+        let rules = self.rules.clone();
+        let decision = match (self.admission.asked.of(slot), &rules.access.ask_host) {
+            // Also where others are not asked any more.
+            (Answer::Decided(decision), _) => decision,
+            (Answer::Waits, _) => return Err(Verdict::Waits(None)),
+            (Answer::NotAsked, None) => return Ok(None),
+            (Answer::NotAsked, Some(_)) if !self.host.keeps_up(rules.events.capacity) => {
                 return Err(Verdict::Waits(Some(Cause::Host)));
             }
-            Answer::NotAsked => {
+            (Answer::NotAsked, Some(asks)) => {
                 let of =
                     |name: &String| request.lines(name).map(|value| (name.clone(), value.to_vec())).collect::<Vec<_>>();
                 let headers = asks.headers.iter().flat_map(of).collect();
@@ -66,7 +67,7 @@ impl<D: Driver> Shard<D> {
         if self.clients[slot].phase != Phase::Handshake || !self.admission.asked.answer(slot, decision) {
             return;
         }
-        self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(self.shared.config.limits.handshake_timeout));
+        self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(self.rules.limits.handshake_timeout));
         self.wait_for(slot, Cause::Turn);
     }
 

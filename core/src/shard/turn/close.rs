@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::nanoseconds;
-use crate::driver::{Driver, Slot};
+use crate::driver::{Driver, EPROTO, Slot};
 use crate::event::Event;
 use crate::proto::close::CloseCode;
 use crate::proto::encoder;
@@ -106,7 +106,7 @@ impl<D: Driver> Shard<D> {
         self.clients[slot].phase = Phase::Closing;
         self.clients[slot].flags.must_look = true;
         self.release_input(slot);
-        let by = self.pace.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
+        let by = self.pace.now_ns + nanoseconds(self.rules.limits.close_timeout);
         self.clients.wheel.arm(slot, by);
         self.clients.mark_dirty(slot);
     }
@@ -142,6 +142,10 @@ impl<D: Driver> Shard<D> {
             // The rest of what we owe may still arrive: a half-closed peer reads on.
             Phase::Closing | Phase::Marked if error.is_none() => {}
             Phase::Lingering | Phase::Closing => self.cut(slot, self.clients[slot].close_code),
+            Phase::Handshake if error == Some(EPROTO) => {
+                self.note_failed_upgrade(slot);
+                self.cut(slot, CloseCode::ABNORMAL.to_u16());
+            }
             _ => self.cut(slot, CloseCode::ABNORMAL.to_u16()),
         }
     }
@@ -203,7 +207,9 @@ impl<D: Driver> Shard<D> {
         let connection = self.clients.id(slot);
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
         self.admission.leave(slot);
-        self.shared.addresses.leave(self.admission.take_place(slot));
+        self.admission.senders.leave(slot);
+        self.admission.seated.leave(slot, &self.shared.subjects);
+        self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.ears.driver.close(Slot(slot));
@@ -246,7 +252,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn plan_close(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {
-        let until_ns = self.pace.now_ns + nanoseconds(self.shared.config.limits.close_timeout);
+        let until_ns = self.pace.now_ns + nanoseconds(self.rules.limits.close_timeout);
         self.clients.extra(slot).closing = Some(PlannedClose { code, reason, awaits, until_ns });
         self.arm_planned_close(slot);
         self.refresh(slot);

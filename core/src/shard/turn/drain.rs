@@ -1,6 +1,5 @@
 //! An orderly end: everybody gets what is due, then a close frame.
 
-use crate::config::nanoseconds;
 use crate::driver::Driver;
 use crate::proto::close::CloseCode;
 use crate::proto::handshake::Refusal;
@@ -14,12 +13,12 @@ const RESTART_REASON: &str = "the server restarts: connect again in a second";
 
 impl<D: Driver> Shard<D> {
     /// Stops accepting; everybody gets what is due, then 1001, or 1012 where the closes are spread over a window.
-    pub(super) fn begin_drain(&mut self, within_ns: u64) {
+    pub(super) fn begin_drain(&mut self, within_ns: u64, window_ns: u64) {
         if self.pace.ending != Ending::No {
             return;
         }
         let began_ns = self.pace.now_ns;
-        let window_ns = nanoseconds(self.shared.config.limits.close_window).min(within_ns / 2);
+        let window_ns = window_ns.min(within_ns);
         let deadline_ns = began_ns.saturating_add(within_ns);
         self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns };
         self.ears.driver.stop_listening();
@@ -67,6 +66,7 @@ impl<D: Driver> Shard<D> {
                     self.sender.look_at_all(&mut self.clients[slot], slot);
                     self.clients.mark_dirty(slot);
                 } else if now_ns >= began_ns + share_of(window_ns, seed) {
+                    self.stats.drained += 1;
                     self.mark_close(slot, code.to_u16(), reason);
                 }
             }
@@ -99,7 +99,7 @@ impl<D: Driver> Shard<D> {
 }
 
 /// A part of `window_ns`, evenly drawn by `seed` (the finaliser of SplitMix64; Steele, Lea and Flood 2014).
-fn share_of(window_ns: u64, seed: u64) -> u64 {
+pub(super) fn share_of(window_ns: u64, seed: u64) -> u64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 
 use crate::driver::Driver;
 use crate::proto::forwarded;
-use crate::proto::handshake::Refusal;
 use crate::proto::request::Request;
 use crate::shard::Shard;
 use crate::shard::admission::Site;
-use crate::shard::turn::upgrade::RETRY_AFTER_S;
 
 impl<D: Driver> Shard<D> {
     /// A request is complete. Where a trusted proxy has brought it, the connection is its client's from here on: what is
@@ -38,14 +36,11 @@ impl<D: Driver> Shard<D> {
         {
             self.displace(goes);
         }
-        match shared.addresses.enter(Site::of(peer)) {
-            Ok(place) => self.admission.keep_place(slot, place),
-            Err(_) => {
-                self.stats.refused += 1;
-                self.refuse(slot, &Refusal::too_many("too many connections from this address", RETRY_AFTER_S));
-                return false;
-            }
+        let counted = self.count_address(slot, Site::of(peer));
+        if let Err(refusal) = &counted {
+            self.stats.refused += 1;
+            self.refuse(slot, refusal);
         }
-        true
+        counted.is_ok()
     }
 }

@@ -97,8 +97,10 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+        // The host may have changed them since this turn began, and then made the topic.
+        self.look_at_rules();
         let epoch = self.shared.epochs.of(self.topics.created());
-        let Some(index) = self.topics.create(id, name, epoch, &self.shared.config) else { return };
+        let Some(index) = self.topics.create(id, name, epoch, &self.rules) else { return };
         let Some(topic) = self.topics.get(index) else { return };
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
         self.subscriptions.look_at_use_of(index);

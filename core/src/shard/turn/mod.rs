@@ -1,5 +1,6 @@
 //! The turn: the parts of a shard, one after another, each with a bounded share. Only files of this folder see more than three parts.
 
+mod addresses;
 mod announce;
 mod authorize;
 mod close;
@@ -10,15 +11,19 @@ mod forwarded;
 mod gaps;
 mod intake;
 mod join;
+mod lifetimes;
 mod lives;
+mod pauses;
 mod pick;
 mod plan;
 mod publish;
 mod readmit;
 mod receive;
+mod reload;
 mod requests;
 mod send;
 mod serve;
+mod subjects;
 mod subscribe;
 mod tell;
 mod upgrade;
@@ -30,7 +35,7 @@ use std::io;
 
 use super::budget::{INPUT_SHARE, INPUT_UNTIL_NS, RECORDS_LEAST, limit};
 use super::waiters::Cause;
-use super::{Command, Ending, IoEvent, Shard, Turned, Work};
+use super::{Command, Ending, IoEvent, Shard, Shared, Turned, Work};
 use crate::driver::{Driver, Wait};
 use crate::usdt;
 
@@ -51,6 +56,8 @@ impl<D: Driver> Shard<D> {
     /// Only when the driver itself has failed.
     pub fn turn(&mut self, may_wait: bool) -> io::Result<Turned> {
         self.hear(may_wait)?;
+        // After what was heard: who connects once the host has changed a setting finds it changed.
+        self.look_at_rules();
         self.pace.work = Work::new();
         self.read_cpu_clock(false);
         self.serve_waiting();
@@ -67,6 +74,7 @@ impl<D: Driver> Shard<D> {
         self.give_back_topics();
         self.expire_deadlines();
         self.expire_grants();
+        self.end_lifetimes();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();
@@ -120,7 +128,8 @@ impl<D: Driver> Shard<D> {
             // Only draining is left, and only this shard's own sockets matter.
             return Wait::Until(self.pace.now_ns + RETRY_NS);
         }
-        if !reader.prepare_sleep() || !self.shared.mailboxes[self.number as usize].commands.is_empty() {
+        let Shared { rules, mailboxes, .. } = &*self.shared;
+        if !reader.prepare_sleep() || !mailboxes[self.number as usize].commands.is_empty() || !rules.are(&self.rules) {
             reader.cancel_sleep();
             return Wait::No;
         }
@@ -128,6 +137,7 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
@@ -198,7 +208,7 @@ impl<D: Driver> Shard<D> {
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
-                Command::Drain { within_ns } => self.begin_drain(within_ns),
+                Command::Drain { within_ns, window_ns } => self.begin_drain(within_ns, window_ns),
                 Command::Stop => self.stop(),
             }
         }
@@ -229,7 +239,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn admit(&mut self) {
-        let admits = self.host.keeps_up(self.shared.config.events.capacity);
+        let admits = self.host.keeps_up(self.rules.events.capacity);
         if admits != self.ears.admits && self.pace.ending == Ending::No {
             self.ears.admits = admits;
             self.ears.driver.accept_while_below(if admits { self.ears.slots } else { 0 });
@@ -271,6 +281,7 @@ impl<D: Driver> Shard<D> {
         stats.remainder_bytes = self.lanes.rests.copied_bytes() as u64;
         stats.client_bytes = (self.clients.held_bytes() + self.subscriptions.asked.bytes()) as u64;
         stats.events_waiting = self.host.waiting() as u64;
+        stats.senders_paused = self.admission.senders.paused().into();
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;

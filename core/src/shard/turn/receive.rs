@@ -23,6 +23,15 @@ pub(super) enum Flow {
     Stop,
 }
 
+/// True for what a client's rate counts: a message's end, and control frames but for a close.
+fn ends_message(part: &Part<'_>) -> bool {
+    match part {
+        Part::Ping(_) | Part::Pong(_) => true,
+        Part::Close { .. } => false,
+        Part::Data { last, .. } => *last,
+    }
+}
+
 /// Inflated memory kept from message to message.
 const INFLATED_KEPT: usize = 256 << 10;
 /// The largest message of a client that may not publish: room for a request with all the topics that one may name.
@@ -57,6 +66,8 @@ impl<D: Driver> Shard<D> {
             Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
             Phase::Open | Phase::Draining => {
                 let waits = conn.flags.is_waiting;
+                let early_ns = self.count_bytes(slot, buf.filled().len());
+                let conn = &mut self.clients[slot];
                 if let Some(extra) = &mut conn.extra {
                     if waits || extra.held.is_some() || extra.inbox.len() > RECV_HEADROOM {
                         // It waits, and this came before the pause took hold.
@@ -70,6 +81,9 @@ impl<D: Driver> Shard<D> {
                     }
                 }
                 self.on_frames(slot, buf.filled_mut());
+                if early_ns > 0 {
+                    self.pause_sender(slot, early_ns);
+                }
             }
         }
     }
@@ -90,7 +104,7 @@ impl<D: Driver> Shard<D> {
 
     /// The largest message that is taken from a connection, inflated or not.
     fn message_bytes_max(&self, slot: u32) -> usize {
-        let max = self.shared.config.limits.message_bytes_max;
+        let max = self.rules.limits.message_bytes_max;
         let flags = self.clients[slot].flags;
         if flags.may_publish || flags.is_hosts { max } else { max.min(REQUEST_BYTES_MAX) }
     }
@@ -113,7 +127,9 @@ impl<D: Driver> Shard<D> {
             };
             at += step.consumed;
             let Some(part) = step.part else { break };
-            if self.on_part(slot, part) == Flow::Stop {
+            let counts = self.admission.senders.counts_messages() && ends_message(&part);
+            let flow = self.on_part(slot, part);
+            if counts && self.count_message(slot) == Flow::Stop || flow == Flow::Stop {
                 break;
             }
             if at < bytes.len() && self.takes_too_long() && self.clients[slot].is_listening() {
@@ -235,7 +251,7 @@ impl<D: Driver> Shard<D> {
     /// Adds to the message that is arriving. Where unfinished messages take more than their share, the oldest of others goes.
     fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
         let has_room = self.clients.add_to_message(slot, bytes, &self.shared.payloads, self.pace.now_ns);
-        let config = &self.shared.config;
+        let config = &self.rules;
         let share =
             (config.memory.payload_bytes / 4 / self.shared.mailboxes.len()).max(config.limits.message_bytes_max);
         while let Some(other) = self.clients.over_share(slot, share) {
@@ -339,7 +355,7 @@ impl<D: Driver> Shard<D> {
     /// Input and answers that wait have a share of memory; who asks for more than is left has to go.
     pub(super) fn check_held_bytes(&mut self, slot: u32) {
         self.clients.tidy(slot);
-        let max = self.shared.config.memory.client_bytes / self.shared.mailboxes.len();
+        let max = self.rules.memory.client_bytes / self.shared.mailboxes.len();
         if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= max {
             return;
         }

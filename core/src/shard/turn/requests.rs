@@ -27,7 +27,7 @@ enum Stage {
 impl<D: Driver> Shard<D> {
     /// A message of a client that speaks a subprotocol.
     pub(super) fn on_control_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
-        let keeps_up = self.host.keeps_up(self.shared.config.events.capacity);
+        let keeps_up = self.host.keeps_up(self.rules.events.capacity);
         if !self.clients.extra(slot).has_control_room() || !keeps_up {
             // It does not read its answers, or the host does not hear of them: then neither do we read its questions.
             let cause = (!keeps_up).then_some(Cause::Host);
@@ -84,7 +84,7 @@ impl<D: Driver> Shard<D> {
                 request.topics[request.next] = topic;
                 return Stage::Waits(None);
             }
-            if !self.host.keeps_up(self.shared.config.events.capacity) {
+            if !self.host.keeps_up(self.rules.events.capacity) {
                 request.topics[request.next] = topic;
                 return Stage::Waits(Some(Cause::Host));
             }
@@ -107,6 +107,7 @@ impl<D: Driver> Shard<D> {
                     ended.map(|was_there| self.answer_unsubscribe(slot, request.id.as_deref(), &topic, was_there))
                 }
             };
+            self.settle_subject(slot);
             match done {
                 Ok(()) => {
                     request.next += 1;

@@ -36,13 +36,12 @@ impl<D: Driver> Shard<D> {
     }
 
     pub(super) fn welcome(&mut self, slot: u32) {
-        let shared = self.shared.clone();
-        let config = &shared.config;
+        let config = self.rules.clone();
         let welcome = Welcome {
             session: self.clients.id(slot).to_string().into(),
             server: config.server_name.as_str().into(),
             protocol: self.clients[slot].protocol.name().into(),
-            time_us: (shared.wall_ns)() / 1_000,
+            time_us: (self.shared.wall_ns)() / 1_000,
             limits: Limits {
                 message_bytes_max: config.limits.message_bytes_max as u64,
                 topics_max: subscribe::TOPICS_MAX as u32,
@@ -56,11 +55,11 @@ impl<D: Driver> Shard<D> {
     pub(super) fn hears_of_topics(&self, slot: u32) -> bool {
         let conn = &self.clients[slot];
         let is_told = conn.phase != Phase::Broken || conn.flags.closes_in_order;
-        self.shared.config.events.capacity > 0 && conn.flags.was_announced && is_told
+        self.rules.events.capacity > 0 && conn.flags.was_announced && is_told
     }
 
     pub(super) fn tell_host(&mut self, event: Event) {
-        if self.shared.config.events.capacity > 0 {
+        if self.rules.events.capacity > 0 {
             self.host.tell(&self.shared.mailboxes[self.number as usize], event);
         }
     }

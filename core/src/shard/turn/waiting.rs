@@ -26,7 +26,7 @@ impl<D: Driver> Shard<D> {
         for served in 0..self.waiters.len(cause).min(SERVED_PER_TURN) {
             let is_late = served > 0 && !self.has_time_until(INPUT_UNTIL_NS);
             let is_spent = is_late || self.has_had_its_share() || self.pace.work.requests.is_spent();
-            let is_blocked = cause == Cause::Host && !self.host.keeps_up(self.shared.config.events.capacity);
+            let is_blocked = cause == Cause::Host && !self.host.keeps_up(self.rules.events.capacity);
             if is_spent || is_blocked {
                 return;
             }

@@ -148,7 +148,7 @@ fn a_paced_client_gets_the_newest_at_once_when_the_engine_ends() {
     stage.says("a", "3", |_| {});
     stage.turns(2, &mut player);
     assert_eq!(player.reads(), ["normal 1"]);
-    stage.commands(Command::Drain { within_ns: 1_000_000_000 });
+    stage.commands(Command::Drain { within_ns: 1_000_000_000, window_ns: 0 });
     assert_eq!(timeline(&mut stage, &mut player, 5)[..2], lines(&[(1, "normal 3"), (2, "Close(Some(1001))")]));
 }
 

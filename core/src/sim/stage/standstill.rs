@@ -116,7 +116,7 @@ fn a_shard_that_was_passed_over_ends_with_the_engine() {
     pair.stands(900, 1);
     assert!(!pair.stage.shared.ring.awaits(0));
     pair.stage.shared.ring.close();
-    pair.stage.commands(Command::Drain { within_ns: 1_000 * MS });
+    pair.stage.commands(Command::Drain { within_ns: 1_000 * MS, window_ns: 0 });
     let heard = pair.plays(30, &mut player);
     assert!(heard.contains(&"Close(Some(1001))".to_owned()), "{heard:?}");
 }

@@ -1,0 +1,35 @@
+//! The host has given the engine other settings: from this turn on they hold here.
+
+use crate::driver::Driver;
+use crate::shard::Shard;
+use crate::shard::clients::Phase;
+
+impl<D: Driver> Shard<D> {
+    /// Takes the settings that hold now, if they are others.
+    #[inline]
+    pub(super) fn look_at_rules(&mut self) {
+        if !self.shared.rules.are(&self.rules) {
+            self.take_rules();
+        }
+    }
+
+    /// Most are looked up whenever they matter; what was made out of the others is made anew: one look at each connection, or log.
+    #[cold]
+    fn take_rules(&mut self) {
+        let before = std::mem::replace(&mut self.rules, self.shared.rules.take());
+        let (old, new) = (&before.limits, &self.rules.limits);
+        let is_other_silence = (old.ping_every, old.idle_timeout) != (new.ping_every, new.idle_timeout);
+        if before.compression.threshold_bytes != self.rules.compression.threshold_bytes {
+            self.lanes.compress_from(self.rules.compression.threshold_bytes);
+        }
+        if is_other_silence {
+            for slot in 0..self.clients.slots() {
+                let conn = &self.clients[slot];
+                if conn.phase == Phase::Open && conn.is_listening() {
+                    self.clients.wheel.disarm(slot);
+                    self.arm_liveness(slot);
+                }
+            }
+        }
+    }
+}

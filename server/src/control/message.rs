@@ -1,0 +1,218 @@
+//! Job: what is said on the control socket: a line of JSON each way.
+//! Knows: its form and its bounds. Must never know: what comes of a request.
+
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use fanwire::settings::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::operate::{Reloaded, Status};
+
+/// Longest request.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Longest answer that a command takes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// A request.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Asked {
+    /// Read the settings again.
+    Reload,
+    /// End, with the closes spread over so much time. It is answered at the end.
+    Drain { within_ms: u64 },
+    /// Say how it is.
+    Status,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Asked::Reload => f.write_str("reload"),
+            Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
+            Asked::Status => f.write_str("status"),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What the command ends with, as docs/reference/exit-status.md has it.
+    pub exit: i32,
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    Reloaded(Reloaded),
+    Drained(Drained),
+    Status(Status),
+    /// Why nothing was done.
+    Error(String),
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Connections that were closed in good order. Those that had gone by themselves are not among them.
+    pub closed: u64,
+    /// Connections that had not taken everything in time.
+    pub cut_off: u64,
+}
+
+impl Answer {
+    /// It was done.
+    pub fn done(said: Said) -> Self {
+        Answer { exit: 0, said }
+    }
+
+    /// Nothing was done.
+    pub fn refused(failure: &Failure) -> Self {
+        Answer { exit: failure.code, said: Said::Error(format!("{:#}", failure.error)) }
+    }
+}
+
+/// The request of whoever has connected.
+///
+/// # Errors
+/// 65: it is none, or none in time.
+pub fn read(stream: &mut UnixStream, patience: Duration) -> Result<Asked, Failure> {
+    let line = read_line(stream, REQUEST_BYTES_MAX, Some(clock::after(clock::now(), patience)));
+    let wrong = |why: String| Failure::message(Exit::Data, format!("this is no request: {why}"));
+    let line = line.map_err(|error| wrong(error.to_string()))?;
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(wrong("an object is needed".into()));
+    }
+    serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))
+}
+
+/// An answer, however long it takes.
+///
+/// # Errors
+/// The server has ended, or what came is none.
+pub fn read_answer(stream: &mut UnixStream) -> io::Result<Answer> {
+    let line = read_line(stream, ANSWER_BYTES_MAX, None)?;
+    serde_json::from_slice(&line).map_err(io::Error::from)
+}
+
+/// Sends a line. Who does not take it has gone, or does not want it.
+pub fn write(stream: &mut UnixStream, what: &impl Serialize, patience: Duration) {
+    let sent = try_write(stream, what, patience);
+    if let Err(error) = sent {
+        tracing::debug!("control: an answer was not taken: {error}");
+    }
+}
+
+/// [`write`], for who wants to know.
+///
+/// # Errors
+/// The other side does not take it.
+pub fn try_write(stream: &mut UnixStream, what: &impl Serialize, patience: Duration) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(&line)
+}
+
+/// A line without its end; what comes behind it is not looked at.
+fn read_line(stream: &mut UnixStream, bytes_max: usize, by: Option<Instant>) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut chunk = [0; 4_096];
+    loop {
+        let left = by.map(|by| by.saturating_duration_since(clock::now()).max(Duration::from_millis(1)));
+        stream.set_read_timeout(left)?;
+        let count = match stream.read(&mut chunk) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = chunk[..count].iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&chunk[..end.unwrap_or(count)]);
+        if line.len() > bytes_max {
+            return Err(io::Error::other(format!("a line has at most {bytes_max} bytes")));
+        }
+        if end.is_some() {
+            return Ok(line);
+        }
+        if by.is_some_and(|by| clock::now() >= by) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is made of these bytes, the other side then being gone.
+    fn asked(bytes: &[u8]) -> Result<Asked, String> {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let bytes = bytes.to_vec();
+        let sender = std::thread::spawn(move || theirs.write_all(&bytes));
+        let asked = read(&mut ours, Duration::from_secs(60)).map_err(|failure| failure.error.to_string());
+        drop(ours);
+        let _ = sender.join();
+        asked
+    }
+
+    #[test]
+    fn a_request_is_a_line_of_a_known_form() {
+        assert_eq!(asked(b"{\"command\":\"reload\"}\n"), Ok(Asked::Reload));
+        assert_eq!(asked(b"{\"command\":\"drain\",\"within_ms\":5}\nmore"), Ok(Asked::Drain { within_ms: 5 }));
+        for wrong in [
+            &b""[..],
+            b"{\"command\":\"reload\"}",
+            b"\n",
+            b"reload\n",
+            b"{\"command\":\"reboot\"}\n",
+            b"{\"command\":\"drain\"}\n",
+            b"{\"command\":\"drain\",\"within_ms\":-1}\n",
+            b"{\"command\":\"drain\",\"within_ms\":1,\"at_once\":true}\n",
+            b"[\"reload\"]\n",
+            b"\xff\n",
+        ] {
+            assert!(asked(wrong).unwrap_err().starts_with("this is no request: "), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_a_longest() {
+        let padded = |len: usize| {
+            let mut line = b"{\"command\":\"reload\"}".to_vec();
+            line.resize(len, b' ');
+            line.push(b'\n');
+            line
+        };
+        assert_eq!(asked(&padded(REQUEST_BYTES_MAX)), Ok(Asked::Reload));
+        assert!(asked(&padded(REQUEST_BYTES_MAX + 1)).unwrap_err().contains("at most 65536 bytes"));
+        // One that never ends is not read on.
+        assert!(asked(&vec![b' '; 4 * REQUEST_BYTES_MAX]).unwrap_err().contains("at most 65536 bytes"));
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(read(&mut ours, Duration::from_millis(1)).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_understood() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let answer = Answer::done(Said::Drained(Drained { closed: 3, cut_off: 1 }));
+        try_write(&mut ours, &answer, Duration::from_secs(60)).unwrap();
+        assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"exit":0,"drained":{"closed":3,"cut_off":1}}"#);
+        assert_eq!(read_answer(&mut theirs).unwrap(), answer);
+        drop(ours);
+        assert!(read_answer(&mut theirs).is_err());
+    }
+}

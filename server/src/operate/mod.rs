@@ -1,0 +1,74 @@
+//! Job: what an operator can have a running server do: take its settings anew, end in good order, say how it is.
+//! Knows: the engine, where settings come from, who decides on tokens. Must never know: who asks, and how that came here.
+
+mod own;
+mod reload;
+mod status;
+
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use fanwire::Engine;
+
+use self::own::Own;
+use crate::access::Order;
+use crate::args::ServeArgs;
+use crate::config::Loaded;
+use crate::exit::{Exit, Failure};
+use crate::signals::StopRequests;
+
+pub use reload::Reloaded;
+pub use status::Status;
+
+/// A server that runs. Any thread may ask it for something.
+pub struct Server<'a> {
+    engine: &'a Engine,
+    stop: &'a StopRequests,
+    /// Where its settings come from.
+    args: &'a ServeArgs,
+    /// To who decides on tokens; `None`: nobody needs one.
+    orders: Option<Sender<Order>>,
+    /// The settings of the process that hold. One reload at a time has it.
+    own: Mutex<Own>,
+    /// The time that a drain is spread over, once there is one.
+    window: OnceLock<Duration>,
+}
+
+impl<'a> Server<'a> {
+    /// One that was started with these settings.
+    pub fn new(
+        engine: &'a Engine,
+        stop: &'a StopRequests,
+        args: &'a ServeArgs,
+        loaded: &Loaded,
+        orders: Option<Sender<Order>>,
+    ) -> Self {
+        Server { engine, stop, args, orders, own: Mutex::new(Own::of(loaded)), window: OnceLock::new() }
+    }
+
+    /// Has it end: nobody is accepted any more, and the closes are spread over `window`. It ends beside this.
+    ///
+    /// # Errors
+    /// 69: it ends already.
+    pub fn drain(&self, window: Duration) -> Result<(), Failure> {
+        if self.stop.is_asked() || self.window.set(window).is_err() || !self.stop.ask_for_drain() {
+            return Err(Failure::message(Exit::Unavailable, "the server ends already"));
+        }
+        Ok(())
+    }
+
+    /// The time that its end is to be spread over, if somebody has asked for that.
+    pub fn window(&self) -> Option<Duration> {
+        self.window.get().copied()
+    }
+
+    /// Time that subscribers get, after a request to stop, to take what is queued for them.
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.own().shutdown_timeout()
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
