@@ -609,6 +609,8 @@ typedef struct fw_stats {
     uint64_t too_fast;
     /// Connections that a shutdown has closed in good order.
     uint64_t drained;
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
+    uint64_t proxy_refused;
 } fw_stats;
 
 #ifdef __cplusplus

@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use crate::config::nanoseconds;
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::DriverChoice;
+use crate::driver::proxied::Proxied;
 use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverLimits};
 use crate::ingest::Reader;
@@ -56,11 +57,13 @@ impl ShardThread {
         let connections = self.shared.config.connections_max;
         // Any shard may get most of the connections: each has room for all, as far as descriptors go.
         let (open_files, _) = limits::open_files();
+        let is_proxied = self.shared.config.listen.iter().any(|listener| listener.is_proxied);
         let limits = DriverLimits {
             slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
             recv_buffers: RECV_BUFFERS,
             recv_bytes: RECV_BYTES,
-            events_per_turn: 1_024,
+            // A header makes two events of one.
+            events_per_turn: if is_proxied { 512 } else { 1_024 },
         };
         let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
         #[cfg(feature = "test-knobs")]
@@ -81,6 +84,23 @@ impl ShardThread {
 
 /// Wraps the driver in what the listeners ask for. Where that is nothing, nothing lies between it and the shard.
 fn drive_wrapped<D: Driver + 'static>(
+    driver: D,
+    number: usize,
+    shared: Arc<Shared>,
+    reader: Reader,
+    limits: &DriverLimits,
+    ready: &mpsc::Sender<io::Result<&'static str>>,
+) -> Result<(), String> {
+    if shared.config.listen.iter().any(|listener| listener.is_proxied) {
+        let options = shared.config.proxy_options(shared.mailboxes.len());
+        let below: Box<dyn Driver> = Box::new(driver);
+        return drive_with_tls(Proxied::new(below, options), number, shared, reader, limits, ready);
+    }
+    drive_with_tls(driver, number, shared, reader, limits, ready)
+}
+
+/// A proxy speaks first, then TLS.
+fn drive_with_tls<D: Driver + 'static>(
     driver: D,
     number: usize,
     shared: Arc<Shared>,

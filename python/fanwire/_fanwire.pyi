@@ -77,6 +77,7 @@ class Engine:
         tls_client_ca_file: str | os.PathLike[str] | None = None,
         tls_client_certificates: Literal["ignored", "optional", "required"] | None = None,
         tls_version_min: Literal["1.2", "1.3"] | None = None,
+        trusted_proxies: Sequence[str] | None = None,
         ask_host_within: float | None = None,
         ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
@@ -86,7 +87,8 @@ class Engine:
     ) -> Self:
         """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
 
-        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one. Default: "127.0.0.1:9001".
+        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one; "IP:PORT?proxy" takes connections of
+            trusted_proxies by the PROXY protocol. Default: "127.0.0.1:9001".
         shards: threads that serve clients, 1 to 64. Default: as many as there are CPUs to use.
         cpus: the CPUs to run them on, in turn; []: anywhere. Default: one on each CPU that this process may use.
         driver: "auto" takes io_uring, else epoll and logs why. Default: "auto".
@@ -138,6 +140,8 @@ class Engine:
         tls_client_ca_file: certificates of those that sign clients' certificates.
         tls_client_certificates: whether clients have to show certificates. Default: "ignored".
         tls_version_min: the oldest version of TLS. Default: "1.2".
+        trusted_proxies: proxies that are believed when they say whom they speak for: addresses, blocks such as "10.0.0.0/8", "unix".
+            Default: none.
         ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
             `allow` or `refuse`; then the client gets 503. 0, the default: it is not asked.
         ask_host_headers: headers of the request that it is told, such as "cookie"; at most 16.
@@ -637,8 +641,14 @@ class Stats:
     @property
     def too_fast(self) -> int:
         """Connections closed with 1008 for going on so."""
+
+    @property
     def drained(self) -> int:
         """Connections that a shutdown has closed in good order."""
+
+    @property
+    def proxy_refused(self) -> int:
+        """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

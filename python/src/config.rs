@@ -10,7 +10,7 @@ use std::time::Duration;
 use fanwire::settings::{Span, Unit};
 use fanwire::{
     AskHost, ClientCertificates, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError,
-    SlowPolicy, TlsVersion, TopicConfig,
+    SlowPolicy, TlsVersion, TopicConfig, TrustedProxy, TrustedProxyError,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -54,6 +54,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
 fn addresses(list: &str) -> PyResult<Vec<Listener>> {
     let parts = list.split(',').map(str::trim).filter(|address| !address.is_empty());
     parts.map(|address| address.parse().map_err(|error| no_address(address, &error))).collect()
+}
+
+fn trusted_proxies(list: Vec<String>) -> PyResult<Vec<TrustedProxy>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: TrustedProxyError| {
+            Failure::new(Class::ConfigError, format!("trusted_proxies = {text}: {error}")).into()
+        })
+    };
+    list.iter().map(parse).collect()
 }
 
 fn no_address(text: &str, problem: &dyn Display) -> PyErr {
@@ -181,6 +190,7 @@ pub struct Settings {
     pub tls_client_ca_file: Option<PathBuf>,
     pub tls_client_certificates: Option<ClientCertificatesName>,
     pub tls_version_min: Option<TlsVersionName>,
+    pub trusted_proxies: Option<Vec<String>>,
     pub ask_host_within: Option<f64>,
     pub ask_host_headers: Option<Vec<String>>,
     pub server_name: Option<String>,
@@ -236,6 +246,7 @@ impl Settings {
         put(&mut config.compression.threshold_bytes, self.compression_threshold_bytes);
         put(&mut config.access.publish, self.publish_access.map(|access| access.0));
         put(&mut config.access.allowed_origins, self.allowed_origins);
+        put(&mut config.access.trusted_proxies, self.trusted_proxies.map(trusted_proxies).transpose()?);
         put(&mut config.server_name, self.server_name);
         put(&mut config.memory.tls_bytes, self.tls_bytes);
         put(&mut config.tls.certificate_files, self.tls_certificate_files);

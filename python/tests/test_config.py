@@ -60,6 +60,7 @@ def test_every_setting_is_taken():
         "tls_client_ca_file": "/nowhere/ca.pem",
         "tls_client_certificates": "ignored",
         "tls_version_min": "1.3",
+        "trusted_proxies": ["10.0.0.0/8", "unix"],
         "ask_host_within": 0.0,  # test_authorize.py has others
         "ask_host_headers": [],
         "server_name": "unit",

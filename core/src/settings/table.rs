@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::Setting;
 use super::kind::{Choice, Kind};
-use super::list::{List, parse_paths, parts, set_cpus, set_listen, set_topics, show_cpus, show_paths, show_topics};
+use super::list::{
+    List, parse_paths, parts, set_cpus, set_listen, set_topics, set_trusted_proxies, show_cpus, show_paths,
+    show_topics, show_trusted_proxies,
+};
 use super::number::Number;
 use crate::access::AskHost;
 use crate::config::{ClientCertificates, DriverChoice, PublishAccess, TlsVersion};
@@ -107,9 +110,10 @@ pub(super) static TABLE: &[Setting] = &[
             separator: ',',
             show: |config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             set: set_listen,
-            values: "IP:PORT, wss://IP:PORT, several with commas",
+            values: "IP:PORT, wss://IP:PORT, either with ?proxy; several with commas",
         }),
-        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS",
+        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS; ?proxy at the end: connections begin with the PROXY \
+         protocol, from access.trusted_proxies alone",
     ),
     row(
         "shards",
@@ -421,6 +425,18 @@ pub(super) static TABLE: &[Setting] = &[
             values: "origins, several with commas",
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
+    )),
+    by_name(row(
+        "access.trusted_proxies",
+        "trusted_proxies",
+        Kind::List(List {
+            separator: ',',
+            show: show_trusted_proxies,
+            set: set_trusted_proxies,
+            values: "addresses, blocks such as 10.0.0.0/8, unix; several with commas",
+        }),
+        "Proxies that are believed when they say whom they speak for, by X-Forwarded-For or, at a listener with ?proxy, by the \
+         PROXY protocol; unix: those that come by a Unix socket; 64 at most",
     )),
     reloadable(by_name(row(
         "tls.certificate_files",

@@ -73,6 +73,7 @@ fn another(setting: &Setting) -> &'static str {
         "server_name" => "unit",
         "topics" => "a/*=latest,keep-nothing\n**=disconnect,keep-messages=5",
         "access.publish" => "everyone",
+        "access.trusted_proxies" => "10.0.0.0/8,2001:db8::1,unix",
         "access.allowed_origins" => "https://a.example,https://b.example",
         "access.ask_host_headers" => "cookie,x-key",
         "memory.tls_bytes" => "1MiB",
