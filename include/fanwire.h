@@ -591,6 +591,22 @@ typedef struct fw_stats {
     uint64_t turn_ns_max;
     /// Input and answers that wait, and what clients asked for, in bytes.
     uint64_t client_bytes;
+    /// Connections closed with 1012 at the end of their lifetime.
+    uint64_t lifetimes_ended;
+    /// Of those refused: with 429, because their address came too often.
+    uint64_t refused_too_often;
+    /// Of those refused: with 429, because upgrades of their address failed.
+    uint64_t refused_failing;
+    /// Times an address began to be refused because its upgrades failed.
+    uint64_t addresses_failing;
+    /// Connections and requests refused for what their subject has already.
+    uint64_t refused_for_subject;
+    /// Times a client sent faster than it may, and was not read for a while.
+    uint64_t input_paused;
+    /// Clients that are not read just now, for they sent faster than they may.
+    uint64_t senders_paused;
+    /// Connections closed with 1008 for going on so.
+    uint64_t too_fast;
     /// Connections that a shutdown has closed in good order.
     uint64_t drained;
 } fw_stats;
@@ -761,17 +777,19 @@ fw_status fw_close(struct fw_engine *engine,
 
 /// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
 /// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
-/// `lifetime_ms` it is closed with 4401; 0: never. The first decision counts; one for a client that is gone, or was answered
-/// 503 for want of one, does nothing.
+/// `lifetime_ms` it is closed with 4401; 0: never. `subject` says who it is (at most 255 bytes), for the limits that count by it;
+/// NULL: nobody in particular. The first decision counts; one for a client that is gone, or was answered 503 for want of one,
+/// does nothing.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_WOULD_BLOCK, FW_GONE,
-/// FW_STOPPED.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_BAD_ARGUMENT (the subject),
+/// FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
 fw_status fw_allow(struct fw_engine *engine,
                    uint64_t connection,
                    const char *subscribe,
                    const char *publish,
-                   uint64_t lifetime_ms);
+                   uint64_t lifetime_ms,
+                   const char *subject);
 
 /// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
 /// now). See fw_allow.

@@ -592,11 +592,12 @@ public:
         return detail::give(fw_close(handle_, connection, code, std::string(reason).c_str()));
     }
 
-    // Lets in a client that asks (FW_EVENT_AUTHORIZE): patterns one a line; `lifetime` 0: for ever.
+    // Lets in a client that asks (FW_EVENT_AUTHORIZE): patterns one a line; `lifetime` 0: for ever; `subject`: who it is.
     Returned<void> allow(Connection connection, std::string_view subscribe, std::string_view publish = {},
-                         std::chrono::milliseconds lifetime = {}) {
+                         std::chrono::milliseconds lifetime = {}, std::string_view subject = {}) {
         return detail::give(fw_allow(handle_, connection, std::string(subscribe).c_str(), std::string(publish).c_str(),
-                                     static_cast<std::uint64_t>(lifetime.count())));
+                                     static_cast<std::uint64_t>(lifetime.count()),
+                                     subject.empty() ? nullptr : std::string(subject).c_str()));
     }
     // Refuses one, with 401, 403 or 503.
     Returned<void> turn_away(Connection connection, std::uint32_t status = 403) {

@@ -4,7 +4,7 @@
 #   core/fuzz/bite.sh              all targets
 #   core/fuzz/bite.sh TARGET…      some
 #
-# Each target has 60 s. It begins with nothing, and where a text has to be right in many places at once (http, negotiation) with one that
+# Each target has 60 s. It begins with nothing, and where a text has to be right in many places at once (http, negotiation, token, configuration) with one that
 # is, and is harmless. What it finds has to pass in the sources as they are: it is the planted
 # defect that was found, not another one. Takes two builds of the copy (the codecs' defects at once, then the engine's) and about ten
 # minutes at most.
@@ -58,6 +58,11 @@ codec_defects() {
     # The head of a record is forgotten where a batch's size is foreseen.
     plant core/proto/src/batch.rs 'self.block_bytes(out).saturating_add(RECORD_HEAD_BYTES).saturating_add(payload_bytes)' \
         'self.block_bytes(out).saturating_add(payload_bytes)'
+    # A name that is there twice is taken where it is not the only one.
+    plant core/token/src/json.rs 'if map.insert(name, value).is_some() {' 'if map.insert(name, value).is_some() && map.len() == 1 {'
+    # A dotted name that is misspelt is passed over.
+    plant server/src/config/file.rs '(None, _) => self.unknown(' '(None, _) if prefix == "limits" => _ = at,
+                (None, _) => self.unknown('
 }
 
 engine_defects() {
@@ -76,6 +81,8 @@ bite() {
         case $name in
         http) first=core/fuzz/seeds/http/good ;;
         negotiation) first=core/fuzz/seeds/negotiation/offer-09 ;;
+        token) first=core/fuzz/seeds/token/claims ;;
+        configuration) first=core/fuzz/seeds/configuration/sections ;;
         *) first=none ;;
         esac
         line=$(CARGO_TARGET_DIR=$target/bite FANWIRE_FUZZ_TREE=$tree FANWIRE_FUZZ_CORPUS=$first FANWIRE_FUZZ_ARTIFACTS=$artifacts \
@@ -101,7 +108,7 @@ any() {
     return 1
 }
 
-codecs=(frame http negotiation inflate deflate json msgpack batch)
+codecs=(frame http negotiation inflate deflate json msgpack batch token configuration)
 if any "${codecs[@]}"; then
     copy
     codec_defects

@@ -2,7 +2,7 @@
 """Writes the hand-made seeds of the fuzz targets into core/fuzz/seeds: RFC examples, rows of our test tables, edges.
 
 The files are in the repository; run this again only after changing it:  python3 core/fuzz/seeds.py
-What the bytes in front mean is said in core/proto/src/fuzz.
+What the bytes in front mean is said in core/proto/src/fuzz, core/token/src/fuzz.rs, server/src/config/fuzz.rs.
 """
 
 import itertools
@@ -436,6 +436,69 @@ write("batch", {
     "write-large": b"\x03\x01\x32\x80\x00\x01" + b"\xff\x03abcdefg" * 4,
     "write-json-lz4": b"\x03\x03\x3b\xff\xff\x01" + b"\xc7\x02" + b'{"a":1}' + b"\xcf\x02" + b'{"a":2}' + b"\xd7\x03" + b'{"b":3}',
 })
+
+# --- token: what (a token, a set of keys, PEM, a header to be signed, claims to be signed), then
+
+
+def named(what, texts):
+    return {name: bytes([what]) + text.encode() for name, text in texts.items()}
+
+
+JWK_P256 = '"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"'
+JWK_ED = '"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"'
+write("token", named(0, {
+    "token-unsecured": "eyJhbGciOiJub25lIn0.eyJleHAiOjIwMDB9.",
+    "token-wrong": "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjIwMDB9.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    "token-five-parts": "e30.e30.AA.AA.AA",
+}) | named(1, {
+    "set-p256": '{"keys":[{%s,"kid":"a"}]}' % JWK_P256,
+    "set-two": '{"keys":[{%s,"kid":"a","use":"sig"},{%s,"kid":"b","alg":"EdDSA","key_ops":["verify"]}]}' % (JWK_P256, JWK_ED),
+    "set-same-kid": '{"keys":[{%s,"kid":"a"},{%s,"kid":"a"}]}' % (JWK_P256, JWK_ED),
+    "set-private": '{"keys":[{%s,"d":"AA"}]}' % JWK_ED,
+    "set-short": '{"keys":[{"kty":"oct","k":"AA"}]}',
+    "set-rsa-short": '{"keys":[{"kty":"RSA","n":"AA","e":"AQAB"}]}',
+    "set-skipped": '{"keys":[{"kty":"future"},{%s}]}' % JWK_ED,
+}) | named(2, {
+    "pem-ed25519": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
+    "pem-cut": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n",
+}) | named(3, {
+    "header": '{"alg":"HS256","typ":"JWT"}',
+    "header-kid": '{"alg":"HS256","kid":"a"}',
+    "header-crit": '{"alg":"HS256","crit":["exp"]}',
+    "header-none": '{"alg":"none"}',
+    "header-nested": '{"alg":"HS256","cty":"JWT"}',
+}) | named(4, {
+    "claims": '{"sub":"u1","exp":2000,"iat":900,"nbf":900,"fanwire":{"subscribe":["a/*","{sub}/**"],"publish":["b"]}}',
+    "claims-least": '{"exp":2000}',
+    "claims-float": '{"exp":2e3}',
+    "claims-string": '{"exp":"2000"}',
+    "claims-past": '{"exp":995}',
+    "claims-early": '{"exp":2000,"nbf":1006}',
+    "claims-aud": '{"exp":2000,"aud":["a"]}',
+    "claims-slash": '{"exp":2000,"sub":"a/b","fanwire":{"publish":["{sub}"]}}',
+    "claims-nested": '{"exp":2000,"a":' + "[" * 20 + "]" * 20 + "}",
+}))
+
+# --- configuration: a file of settings
+
+write("configuration", {name: text.encode() for name, text in {
+    "least": "shards = 1\n",
+    "sections": 'listen = ["127.0.0.1:0"]\n[memory]\npool_bytes = "64MiB"\n[limits]\nping_every = "10s"\n',
+    "dotted": 'memory.ring_bytes = 0x10_0000\nlimits.idle_timeout = "1m"\nmemory.pool_bytes = 67108864\n',
+    "inline": 'limits = { ping_every = "1s", handshake_timeout = "5s" }\n',
+    "quoted": '"shards" = 2\n["log"]\nlevel = "warn,fanwire=debug"\nformat = "json"\n',
+    "topics": 'topics = ["a/*=latest,keep-last", "b=keep-messages=2"]\n',
+    "tables": '[[topics]]\npattern = "a/*"\nslow = "latest"\nkeep_messages = 10\n[[topics]]\npattern = "b"\nkeep_for = "1m"\n',
+    "token": '[token]\nkeys_file = "k"\naudience = "a"\nsubscribe = ["u/{sub}/**"]\nanonymous_subscribe = ["p/**"]\n',
+    "empty-lists": 'topics = []\n[access]\nallowed_origins = []\n[token]\npublish = []\n',
+    "unknown": "chards = 1\n[limitz]\nping_every = 1\n[limits]\npong_every = 1\n",
+    "twice": "shards = 1\nshards = 2\n",
+    "types": 'shards = 1.5\nlisten = 1979-05-27\n[limits]\nping_every = true\nidle_timeout = []\n',
+    "no-toml": "shards == 1\n[[[\n",
+    "mark": "\ufeffshards = 1\n",
+    "escapes": 'server_name = "a\\u0041\\t\\U0001F600"\n[access]\nallowed_origins = ["https://x.example"]\n',
+    "cpus": 'cpus = "0-3"\n[events]\ncapacity = 1\n',
+}.items()})
 
 # --- engine: a tape
 

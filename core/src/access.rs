@@ -6,6 +6,8 @@ use crate::proto::topic::Pattern;
 
 /// Patterns that one list of [`Grants`] may have.
 pub const GRANT_PATTERNS_MAX: usize = 256;
+/// Longest [`Grants::subject`], in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 255;
 
 /// Topics that something is allowed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ pub struct Grants {
     pub publish: Allowed,
     /// After so long from the decision on, the connection is closed with 4401. `None`: never.
     pub lifetime: Option<Duration>,
+    /// Who it is, as its token or the host's session says; at most [`SUBJECT_BYTES_MAX`]. The limits for each subject
+    /// count by it. `None`: nobody in particular, and not counted.
+    pub subject: Option<String>,
 }
 
 /// The host's decision on an upgrade request: see [`crate::Event::Authorize`].
@@ -79,6 +84,12 @@ impl Decision {
     pub fn patterns(&self) -> usize {
         let Decision::Allow(grants) = self else { return 0 };
         grants.subscribe.patterns().max(grants.publish.patterns())
+    }
+
+    /// Bytes of the subject's name.
+    pub fn subject_bytes(&self) -> usize {
+        let Decision::Allow(Grants { subject: Some(subject), .. }) = self else { return 0 };
+        subject.len()
     }
 }
 
@@ -136,7 +147,7 @@ mod tests {
     #[test]
     fn the_longest_list_counts() {
         let (subscribe, publish) = (only(&["a"; 3]), only(&["a"; 5]));
-        assert_eq!(Decision::Allow(Grants { subscribe, publish, lifetime: None }).patterns(), 5);
+        assert_eq!(Decision::Allow(Grants { subscribe, publish, lifetime: None, subject: None }).patterns(), 5);
         assert_eq!(Decision::Forbidden.patterns(), 0);
     }
 }

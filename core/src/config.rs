@@ -1,5 +1,6 @@
 //! What an engine is made with. Every limit is here, with its default; nothing is unbounded.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::AskHost;
@@ -42,6 +43,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Who may connect and publish.
     pub access: AccessConfig,
+    /// TLS.
+    pub tls: TlsConfig,
     /// How the engine names itself in `welcome`: at most 255 bytes.
     pub server_name: String,
     /// For tests of conformance: receive buffers of 1 KiB, a completion queue of 64 entries, and sends of which the kernel is handed
@@ -75,6 +78,7 @@ impl Default for Config {
             compression: CompressionConfig::default(),
             events: EventsConfig::default(),
             access: AccessConfig::default(),
+            tls: TlsConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
             #[cfg(feature = "test-knobs")]
             is_tiny: false,
@@ -104,6 +108,9 @@ pub struct MemoryConfig {
     /// Input and answers that wait, and what clients asked for (patterns, names that are no topics yet), whole engine. Who asks for
     /// more than is left is closed with 1013.
     pub client_bytes: usize,
+    /// Where there are listeners with TLS: handshakes, records that are not whole, what is left of half-sent records, whole
+    /// engine. Who needs more than is left is cut off.
+    pub tls_bytes: usize,
     /// Lock all memory (`mlockall`), so that nothing is ever paged out. Refused where `RLIMIT_MEMLOCK` is below the memory sum
     /// and the process lacks `CAP_IPC_LOCK`.
     pub lock_memory: bool,
@@ -118,9 +125,49 @@ impl Default for MemoryConfig {
             payload_bytes: POOL_BYTES_DEFAULT,
             remainder_bytes: 16 << 20,
             client_bytes: 64 << 20,
+            tls_bytes: 32 << 20,
             lock_memory: false,
         }
     }
+}
+
+/// TLS, of the listeners that speak it ([`Listener::is_tls`]): 1.3 and 1.2, with AES-GCM and ChaCha20-Poly1305. Files are read
+/// at the start, and by [`crate::Engine::reload_tls`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Certificates in PEM, each with its chain behind it, 64 at most. A client gets the first that is for the name it wants
+    /// (SNI), or the first of all.
+    pub certificate_files: Vec<PathBuf>,
+    /// Their private keys in PEM, in the same order.
+    pub key_files: Vec<PathBuf>,
+    /// Certificates in PEM of those that sign clients' certificates.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients have to show certificates.
+    pub client_certificates: ClientCertificates,
+    /// The oldest version that is spoken.
+    pub version_min: TlsVersion,
+}
+
+/// Whether clients have to show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    Ignored,
+    /// They are asked. Who shows none comes in; who shows one that is not signed as it should be stays out.
+    Optional,
+    /// Who shows none stays out, too.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2 (RFC 5246).
+    #[default]
+    V12,
+    /// 1.3 (RFC 8446).
+    V13,
 }
 
 /// Protocol limits and time-outs. Spans are kept to a year: one that is longer may never end anything.
@@ -140,6 +187,33 @@ pub struct LimitsConfig {
     /// Behind a proxy that hides its clients' addresses they share one. Peers without an address are not counted. 0
     /// (the default): no limit.
     pub connections_per_address_max: u32,
+    /// Upgrades that one address may ask for in a minute, over all shards: so many at once, then one each time that its
+    /// share of the minute has passed; more are answered with 429, before anything is read. 0 (the default): no limit.
+    pub upgrades_per_address_per_minute_max: u32,
+    /// Upgrades of one address that may fail in a minute (a malformed or unfinished request, 401, 403 or another 4xx).
+    /// One more, and the address is answered with 429 for 30 s; then one may try, and if that fails too, the time
+    /// doubles, up to 10 min. Connections that are upgraded stay. 0 (the default): no limit.
+    pub failures_per_address_per_minute_max: u32,
+    /// Messages that a client may send in a second, pings and pongs included: so many at once, then as the second goes
+    /// on. Beyond that nothing is read of it for a while, so it is slowed down and nothing is lost; who goes on for
+    /// about a minute is closed with 1008. 0 (the default): no limit.
+    pub inbound_messages_per_second_max: u32,
+    /// The same for the bytes of an upgraded connection. 0 (the default): no limit.
+    pub inbound_bytes_per_second_max: usize,
+    /// Age at which an upgraded connection is closed with 1012, so that it comes back (elsewhere, or with a new token);
+    /// each has up to a tenth more, drawn evenly, so that not all come back at once. Zero: never.
+    pub connection_lifetime: Duration,
+    /// Connections of one subject ([`crate::Grants::subject`]), over all shards; one more is answered with 429. 0 (the
+    /// default): no limit.
+    pub connections_per_subject_max: u32,
+    /// Topics and patterns that all connections of one subject may subscribe to together; more are refused with
+    /// `too_many_subscriptions`. 0 (the default): no limit.
+    pub subscriptions_per_subject_max: u32,
+    /// Patterns among them. 0 (the default): no limit.
+    pub patterns_per_subject_max: u32,
+    /// Topics that come to be by the connections of one subject, by subscribing or by publishing, until the last of them
+    /// is closed; more are refused with `too_many_topics`. 0 (the default): no limit.
+    pub topics_per_subject_max: u32,
     /// Silence after which a connection is sent a ping; closed after as long again without an answer. Zero: never.
     pub ping_every: Duration,
     /// Time without a message from the client after which it is closed. Zero: never.
@@ -169,6 +243,15 @@ impl Default for LimitsConfig {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 0,
             connections_per_address_max: 0,
+            upgrades_per_address_per_minute_max: 0,
+            failures_per_address_per_minute_max: 0,
+            inbound_messages_per_second_max: 0,
+            inbound_bytes_per_second_max: 0,
+            connection_lifetime: Duration::ZERO,
+            connections_per_subject_max: 0,
+            subscriptions_per_subject_max: 0,
+            patterns_per_subject_max: 0,
+            topics_per_subject_max: 0,
             ping_every: Duration::from_secs(30),
             idle_timeout: Duration::ZERO,
             close_timeout: Duration::from_secs(5),
@@ -177,6 +260,39 @@ impl Default for LimitsConfig {
             topics_per_connection_max: 256,
             unsent_bytes_max: 16 << 10,
         }
+    }
+}
+
+impl LimitsConfig {
+    /// The setting by which something is counted for each subject, if there is one.
+    pub(crate) fn counts_subjects(&self) -> Option<&'static str> {
+        let limits = [
+            (self.connections_per_subject_max, "limits.connections_per_subject_max"),
+            (self.subscriptions_per_subject_max, "limits.subscriptions_per_subject_max"),
+            (self.patterns_per_subject_max, "limits.patterns_per_subject_max"),
+            (self.topics_per_subject_max, "limits.topics_per_subject_max"),
+        ];
+        limits.into_iter().find(|(most, _)| *most > 0).map(|(_, field)| field)
+    }
+
+    /// The setting by which something is counted for each address, if there is one.
+    pub(crate) fn counts_addresses(&self) -> Option<&'static str> {
+        match (self.connections_per_address_max, self.upgrades_per_address_per_minute_max) {
+            (1.., _) => Some("limits.connections_per_address_max"),
+            (_, 1..) => Some("limits.upgrades_per_address_per_minute_max"),
+            _ if self.failures_per_address_per_minute_max > 0 => Some("limits.failures_per_address_per_minute_max"),
+            _ => None,
+        }
+    }
+
+    /// True if something is remembered of addresses without connections.
+    pub(crate) fn remembers_addresses(&self) -> bool {
+        self.upgrades_per_address_per_minute_max > 0 || self.failures_per_address_per_minute_max > 0
+    }
+
+    /// True if there is a limit on how fast clients may send.
+    pub(crate) fn limits_senders(&self) -> bool {
+        self.inbound_messages_per_second_max > 0 || self.inbound_bytes_per_second_max > 0
     }
 }
 

@@ -195,6 +195,22 @@ counters! { ($)
     Peak turn_ns_max in "nanoseconds",
     /// Input and answers that wait, and what clients asked for.
     Gauge client_bytes in "bytes",
+    /// Connections closed with 1012 at the end of their lifetime.
+    Total lifetimes_ended in "connections",
+    /// Of those refused: with 429, because their address came too often.
+    Total refused_too_often in "connections",
+    /// Of those refused: with 429, because upgrades of their address failed.
+    Total refused_failing in "connections",
+    /// Times an address began to be refused because its upgrades failed.
+    Total addresses_failing in "times",
+    /// Connections and requests refused for what their subject has already.
+    Total refused_for_subject in "times",
+    /// Times a client sent faster than it may, and was not read for a while.
+    Total input_paused in "times",
+    /// Clients that are not read just now, for they sent faster than they may.
+    Gauge senders_paused in "connections",
+    /// Connections closed with 1008 for going on so.
+    Total too_fast in "connections",
     /// Connections that a shutdown has closed in good order.
     Total drained in "connections",
 }

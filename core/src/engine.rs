@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::access::{Decision, GRANT_PATTERNS_MAX};
+use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
@@ -26,10 +26,11 @@ use crate::outlet::{
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
 use crate::rules::{Reconfigured, Rules};
-use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Wanted};
+use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
+use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
 
@@ -122,6 +123,12 @@ pub enum DecideError {
     TooManyPatterns {
         /// Its length.
         patterns: usize,
+    },
+    /// The subject's name is too long.
+    #[error("a subject of {bytes} bytes is longer than the {SUBJECT_BYTES_MAX} that one may have")]
+    LongSubject {
+        /// Its length.
+        bytes: usize,
     },
     /// It cannot be handed to the connection's shard.
     #[error(transparent)]
@@ -248,6 +255,7 @@ impl Engine {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
         };
+        let tls = tls::acceptors(&config).map_err(StartError::Config)?;
         let Listeners { all: listening, by_shard: mut listeners } = listen(&config, shards)?;
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
@@ -264,6 +272,8 @@ impl Engine {
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, shards as u32),
+            subjects: Subjects::of(&config, shards as u32),
+            tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
             failure: FailureRecord::default(),
@@ -333,6 +343,23 @@ impl Engine {
     /// The addresses listened on, ports filled in.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads certificates and keys anew, from the files that `tls` names: connections that come from now on get those; those that
+    /// are there keep theirs. Where anything cannot be used, everything stays as it was.
+    ///
+    /// # Errors
+    /// Each file that cannot be read, or what is wrong with it; that no listener speaks TLS.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self, tls: &crate::config::TlsConfig) -> Result<(), Vec<ConfigError>> {
+        let Some(acceptors) = &self.shared.tls else {
+            let problem = "no listener speaks TLS: that takes a restart".into();
+            return Err(vec![ConfigError { field: "listen", value: String::new(), problem }]);
+        };
+        let config = Config { tls: tls.clone(), ..self.shared.config.clone() };
+        config.validate()?;
+        acceptors.replace(tls::read(tls)?);
+        Ok(())
     }
 
     /// What is listened on, in the order of the configuration, ports filled in.
@@ -470,6 +497,10 @@ impl Engine {
         let patterns = decision.patterns();
         if patterns > GRANT_PATTERNS_MAX {
             return Err(DecideError::TooManyPatterns { patterns });
+        }
+        let bytes = decision.subject_bytes();
+        if bytes > SUBJECT_BYTES_MAX {
+            return Err(DecideError::LongSubject { bytes });
         }
         Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
     }

@@ -45,6 +45,7 @@ pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
+mod tls;
 mod topic;
 
 #[cfg(feature = "guard-pages")]
@@ -57,10 +58,10 @@ use fanwire_ring as ingest;
 use fanwire_ring::usdt;
 use fanwire_types as types;
 
-pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants};
+pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants, SUBJECT_BYTES_MAX};
 pub use config::{
-    AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, MemoryConfig, PublishAccess,
-    Retention, SlowPolicy, TopicConfig,
+    AccessConfig, ClientCertificates, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TlsVersion, TopicConfig,
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};

@@ -8,6 +8,7 @@ use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
 use crate::shard;
+use crate::tls;
 
 /// Receive buffers of one shard.
 pub(crate) const RECV_BUFFERS: u16 = 64;
@@ -220,9 +221,29 @@ impl Config {
             shards,
             available,
         };
-        if self.limits.connections_per_address_max > 0 {
-            let bytes = slots * shard::COUNTED_BYTES as u64;
-            plan.lines.push(line("connections by address", bytes, "limits.connections_per_address_max"));
+        if let Some(field) = self.limits.counts_addresses() {
+            let remembered = if self.limits.remembers_addresses() { u64::from(shard::REMEMBERED_MAX) } else { 0 };
+            let bytes = (slots + remembered) * shard::COUNTED_BYTES as u64;
+            plan.lines.push(line("connections by address", bytes, field));
+        }
+        if let Some(field) = self.limits.counts_subjects() {
+            plan.lines.push(line("what subjects have", slots * shard::SUBJECT_BYTES as u64, field));
+        }
+        if !self.limits.connection_lifetime.is_zero() {
+            let bytes = slots * shard::LIFETIME_BYTES as u64;
+            plan.lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
+        }
+        if self.limits.limits_senders() {
+            let field = match self.limits.inbound_messages_per_second_max {
+                0 => "limits.inbound_bytes_per_second_max",
+                _ => "limits.inbound_messages_per_second_max",
+            };
+            plan.lines.push(line("how fast each client sends", slots * shard::SENDER_BYTES as u64, field));
+        }
+        if self.listen.iter().any(|listener| listener.is_tls) {
+            let scratch = shards_u64 * tls::SCRATCH_BYTES as u64;
+            plan.lines.push(line("TLS: keys", slots * tls::SESSION_BYTES as u64 + scratch, "connections_max"));
+            plan.lines.push(line("TLS: handshakes, partial records", memory.tls_bytes as u64, "memory.tls_bytes"));
         }
         if self.events.capacity > 0 {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;

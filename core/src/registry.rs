@@ -42,6 +42,8 @@ pub enum User {
     Handle,
     /// Somebody who publishes now: the topic stays until the host removes it.
     Publisher,
+    /// The same, where somebody has published before: else it is refused.
+    NextPublisher,
     /// Subscribers by name on a shard, until [`Registry::give_back`].
     Shard {
         /// Which shard.
@@ -92,7 +94,7 @@ impl Entry {
     fn note(&mut self, user: User) {
         match user {
             User::Handle => self.handles += 1,
-            User::Publisher => self.is_published = true,
+            User::Publisher | User::NextPublisher => self.is_published = true,
             User::Shard { number, .. } => self.shards |= 1 << number,
         }
     }
@@ -137,6 +139,8 @@ pub struct Opened {
     pub gauges: Arc<OnceLock<Arc<Gauges>>>,
     /// It was made just now.
     pub is_new: bool,
+    /// Messages came, or might have come, before.
+    pub was_published: bool,
 }
 
 /// See the module's head.
@@ -171,11 +175,15 @@ impl Registry {
         TopicName::check(name)?;
         let mut names = if may_wait { self.lock() } else { self.try_lock()? };
         if let Some(entry) = names.by_name.get_mut(name) {
+            if user == User::NextPublisher && !entry.is_published {
+                return Err(TopicError::TooMany);
+            }
+            let was_published = entry.is_published;
             entry.note(user);
-            return Ok(entry.opened.clone());
+            return Ok(Opened { was_published, ..entry.opened.clone() });
         }
         let most = match user {
-            User::Shard { may_make: MayMake::Nothing, .. } => return Err(TopicError::TooMany),
+            User::NextPublisher | User::Shard { may_make: MayMake::Nothing, .. } => return Err(TopicError::TooMany),
             User::Shard { may_make: MayMake::WithinShare, .. } => self.topics_max - self.topics_max / 8,
             _ => self.topics_max,
         };
@@ -194,7 +202,14 @@ impl Registry {
         }
         // Under the lock, hence in the order of the records: shards count the same.
         let number = names.created;
-        let opened = Opened { id, number, is_removed: Arc::default(), gauges: Arc::default(), is_new: false };
+        let opened = Opened {
+            id,
+            number,
+            is_removed: Arc::default(),
+            gauges: Arc::default(),
+            is_new: false,
+            was_published: false,
+        };
         names.created += 1;
         let mut entry =
             Entry { opened: opened.clone(), handles: 0, shards: 0, is_published: false, is_queued: false, is_spotless };

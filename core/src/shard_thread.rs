@@ -68,15 +68,41 @@ impl ShardThread {
         let Self { number, choice, listeners, shared, ready, .. } = self;
         match choice {
             DriverChoice::Epoll => match EpollDriver::new(&limits, listeners, &epoll) {
-                Ok(driver) => drive(driver, number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive_wrapped(driver, number, shared, reader, &limits, &ready),
                 Err(error) => refuse(error, &ready),
             },
             DriverChoice::Auto | DriverChoice::Uring => match UringDriver::new(&limits, listeners, &uring) {
-                Ok(driver) => drive(driver, number, shared, reader, limits.slots, &ready),
+                Ok(driver) => drive_wrapped(driver, number, shared, reader, &limits, &ready),
                 Err(error) => refuse(error, &ready),
             },
         }
     }
+}
+
+/// Wraps the driver in what the listeners ask for. Where that is nothing, nothing lies between it and the shard.
+fn drive_wrapped<D: Driver + 'static>(
+    driver: D,
+    number: usize,
+    shared: Arc<Shared>,
+    reader: Reader,
+    limits: &DriverLimits,
+    ready: &mpsc::Sender<io::Result<&'static str>>,
+) -> Result<(), String> {
+    #[cfg(feature = "tls")]
+    if let Some(acceptors) = shared.tls.clone() {
+        use crate::driver::tls::{Tls, TlsOptions};
+
+        let options = TlsOptions {
+            is_tls: shared.config.listen.iter().map(|listener| listener.is_tls).collect(),
+            acceptors,
+            slots: limits.slots,
+            events_per_turn: limits.events_per_turn,
+            held_bytes_max: shared.config.memory.tls_bytes / shared.mailboxes.len(),
+        };
+        let below: Box<dyn Driver> = Box::new(driver);
+        return drive(Tls::new(below, options), number, shared, reader, limits.slots, ready);
+    }
+    drive(driver, number, shared, reader, limits.slots, ready)
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-use crate::support::{Bare, addr, config, settle, start, subscribe, upgrade_request, wait_until};
+use crate::support::{Bare, addr, config, masked, settle, start, subscribe, upgrade_request, wait_until};
 use fanwire::{DriverChoice, Engine};
 use rustix::net::{AddressFamily, SocketType};
 
@@ -10,6 +10,8 @@ on_both_drivers![
     silent_sockets_of_one_address_push_out_their_own_and_nobody_else,
     a_refused_client_that_lingers_is_counted_until_it_is_gone,
     an_address_has_so_many_connections_over_all_shards_and_one_more_is_told_429,
+    an_address_that_comes_too_often_is_told_429_on_every_shard,
+    a_client_that_sends_too_fast_is_slowed_down_and_loses_nothing,
 ];
 
 const QUOTA: u32 = 8;
@@ -120,5 +122,43 @@ fn an_address_has_so_many_connections_over_all_shards_and_one_more_is_told_429(d
     let mut one_more = Bare::connect(addr(&engine));
     one_more.send(upgrade_request("/t/news", None).as_bytes());
     assert!(one_more.response_head().starts_with("HTTP/1.1 429 "));
+    engine.shutdown_now();
+}
+
+fn an_address_that_comes_too_often_is_told_429_on_every_shard(driver: DriverChoice) {
+    let mut config = config(driver);
+    config.shards = Some(2);
+    // The next one may come a minute later.
+    config.limits.upgrades_per_address_per_minute_max = 1;
+    let engine = start(config);
+    let answer = |mut client: Bare| {
+        client.send(upgrade_request("/t/news", None).as_bytes());
+        (client.response_head(), client)
+    };
+    let (head, _open) = answer(Bare::connect(addr(&engine)));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for _ in 0..20 {
+        let (head, _) = answer(Bare::connect(addr(&engine)));
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nRetry-After: "), "{head}");
+    }
+    assert!(answer(from_elsewhere(addr(&engine))).0.starts_with("HTTP/1.1 101 "));
+    assert_eq!(engine.stats().total.refused_too_often, 20);
+    engine.shutdown_now();
+}
+
+fn a_client_that_sends_too_fast_is_slowed_down_and_loses_nothing(driver: DriverChoice) {
+    const MESSAGES: usize = 150;
+    let mut config = config(driver);
+    config.access.publish = fanwire::PublishAccess::Everyone;
+    config.limits.inbound_messages_per_second_max = 100;
+    let engine = start(config);
+    let mut client = Bare::connect(addr(&engine));
+    client.send(upgrade_request("/t/news", None).as_bytes());
+    assert!(client.response_head().starts_with("HTTP/1.1 101 "));
+    // At once: a second's worth, and half of another one's.
+    client.send(&masked(0x81, b"x").repeat(MESSAGES));
+    wait_until("all are read", || engine.stats().total.received == MESSAGES as u64);
+    let stats = engine.stats().total;
+    assert!(stats.input_paused > 0 && stats.too_fast == 0, "{stats:?}");
     engine.shutdown_now();
 }

@@ -6,7 +6,7 @@ use crate::support::{Bare, addr, config, start, upgrade_request, wait_until};
 use fanwire::proto::topic::Pattern;
 use fanwire::{
     Allowed, AskHost, ConnectionId, DecideError, Decision, DriverChoice, Engine, Event, Events, GRANT_PATTERNS_MAX,
-    Grants,
+    Grants, SUBJECT_BYTES_MAX,
 };
 
 on_both_drivers![
@@ -29,7 +29,7 @@ fn only(pattern: &str) -> Allowed {
 }
 
 fn everything() -> Decision {
-    Decision::Allow(Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime: None })
+    Decision::Allow(Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime: None, subject: None })
 }
 
 /// The next that asks to come in.
@@ -54,7 +54,7 @@ fn the_host_is_told_what_it_asked_for_and_its_word_holds(driver: DriverChoice) {
         let (connection, listener, told, headers) = next_asked(&mut events);
         assert_eq!((listener, told), (0, target));
         assert_eq!(headers, [("cookie".to_owned(), b"a=b".to_vec())]);
-        let grants = Grants { subscribe: only("mine"), publish: Allowed::Nothing, lifetime: None };
+        let grants = Grants { subscribe: only("mine"), publish: Allowed::Nothing, lifetime: None, subject: None };
         engine.decide(connection, Decision::Allow(grants)).expect("it is there");
         let head = client.response_head();
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{topic}: {head}");
@@ -64,10 +64,15 @@ fn the_host_is_told_what_it_asked_for_and_its_word_holds(driver: DriverChoice) {
     let (connection, ..) = next_asked(&mut events);
     let patterns = |count: usize| {
         let subscribe = Allowed::Only(vec![Pattern::parse("mine").expect("a pattern"); count]);
-        Decision::Allow(Grants { subscribe, publish: Allowed::Nothing, lifetime: None })
+        let subject = Some("u".repeat(SUBJECT_BYTES_MAX));
+        Decision::Allow(Grants { subscribe, publish: Allowed::Nothing, lifetime: None, subject })
     };
     let too_many = DecideError::TooManyPatterns { patterns: GRANT_PATTERNS_MAX + 1 };
     assert_eq!(engine.decide(connection, patterns(GRANT_PATTERNS_MAX + 1)), Err(too_many));
+    let too_long = DecideError::LongSubject { bytes: SUBJECT_BYTES_MAX + 1 };
+    let subject = Some("u".repeat(SUBJECT_BYTES_MAX + 1));
+    let named = Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime: None, subject };
+    assert_eq!(engine.decide(connection, Decision::Allow(named)), Err(too_long));
     engine.decide(connection, patterns(GRANT_PATTERNS_MAX)).expect("it is there");
     assert!(client.response_head().starts_with("HTTP/1.1 101 "));
     engine.shutdown_now();

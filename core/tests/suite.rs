@@ -30,3 +30,5 @@ mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]
 mod tiny;
+#[cfg(feature = "tls")]
+mod tls;

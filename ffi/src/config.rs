@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanwire::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, Listener, ListenerError,
-    MemoryConfig, PublishAccess, Retention, SlowPolicy, TopicConfig,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TopicConfig,
 };
 
 use crate::guard::guard;
@@ -348,21 +348,21 @@ impl fw_config {
                 payload_bytes: self.payload_bytes as usize,
                 remainder_bytes: self.remainder_bytes as usize,
                 client_bytes: MemoryConfig::default().client_bytes,
+                tls_bytes: MemoryConfig::default().tls_bytes,
                 lock_memory: self.lock_memory != 0,
             },
             limits: LimitsConfig {
                 message_bytes_max: self.message_bytes_max as usize,
                 request_bytes_max: self.request_bytes_max as usize,
                 handshake_timeout: milliseconds(self.handshake_timeout_ms),
-                handshakes_max: LimitsConfig::default().handshakes_max,
-                connections_per_address_max: LimitsConfig::default().connections_per_address_max,
-                topics_per_connection_max: LimitsConfig::default().topics_per_connection_max,
                 ping_every: milliseconds(self.ping_every_ms),
                 idle_timeout: milliseconds(self.idle_timeout_ms),
                 close_timeout: milliseconds(self.close_timeout_ms),
                 close_window: milliseconds(self.close_window_ms),
                 subscriptions_per_connection_max: self.subscriptions_per_connection_max,
                 unsent_bytes_max: self.unsent_bytes_max as usize,
+                // The others by their names: settings.
+                ..LimitsConfig::default()
             },
             topics: self.topics()?,
             events: EventsConfig { capacity: self.events_capacity as usize, messages: self.events_messages != 0 },
@@ -385,6 +385,7 @@ impl fw_config {
                     .collect::<Outcome<_>>()?,
             },
             server_name: text::text("server_name", self.server_name)?.to_owned(),
+            tls: TlsConfig::default(),
         })
     }
 

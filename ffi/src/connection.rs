@@ -96,12 +96,13 @@ pub unsafe extern "C" fn fw_close(
 
 /// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
 /// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
-/// `lifetime_ms` it is closed with 4401; 0: never. The first decision counts; one for a client that is gone, or was answered
-/// 503 for want of one, does nothing.
+/// `lifetime_ms` it is closed with 4401; 0: never. `subject` says who it is (at most 255 bytes), for the limits that count by it;
+/// NULL: nobody in particular. The first decision counts; one for a client that is gone, or was answered 503 for want of one,
+/// does nothing.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
-/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_WOULD_BLOCK, FW_GONE,
-/// FW_STOPPED.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (a pattern), FW_TOO_MANY, FW_BAD_ARGUMENT (the subject),
+/// FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fw_allow(
     engine: *mut fw_engine,
@@ -109,6 +110,7 @@ pub unsafe extern "C" fn fw_allow(
     subscribe: *const c_char,
     publish: *const c_char,
     lifetime_ms: u64,
+    subject: *const c_char,
 ) -> fw_status {
     guard("fw_allow", || {
         let host = host(engine)?;
@@ -117,6 +119,7 @@ pub unsafe extern "C" fn fw_allow(
             subscribe: allowed("subscribe", subscribe)?,
             publish: allowed("publish", publish)?,
             lifetime: (lifetime_ms > 0).then(|| Duration::from_millis(lifetime_ms)),
+            subject: if subject.is_null() { None } else { Some(text("subject", subject)?.to_owned()) },
         };
         host.guarded(|| Ok(engine.decide(ConnectionId::from_u64(connection), Decision::Allow(grants))?))
     })

@@ -116,6 +116,22 @@ pub struct fw_stats {
     pub turn_ns_max: u64,
     /// Input and answers that wait, and what clients asked for, in bytes.
     pub client_bytes: u64,
+    /// Connections closed with 1012 at the end of their lifetime.
+    pub lifetimes_ended: u64,
+    /// Of those refused: with 429, because their address came too often.
+    pub refused_too_often: u64,
+    /// Of those refused: with 429, because upgrades of their address failed.
+    pub refused_failing: u64,
+    /// Times an address began to be refused because its upgrades failed.
+    pub addresses_failing: u64,
+    /// Connections and requests refused for what their subject has already.
+    pub refused_for_subject: u64,
+    /// Times a client sent faster than it may, and was not read for a while.
+    pub input_paused: u64,
+    /// Clients that are not read just now, for they sent faster than they may.
+    pub senders_paused: u64,
+    /// Connections closed with 1008 for going on so.
+    pub too_fast: u64,
     /// Connections that a shutdown has closed in good order.
     pub drained: u64,
 }

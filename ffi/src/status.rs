@@ -216,6 +216,7 @@ impl From<DecideError> for Failure {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::TooManyPatterns { .. } => Failure::new(fw_status::FW_TOO_MANY, error.to_string()),
+            DecideError::LongSubject { .. } => Failure::new(fw_status::FW_BAD_ARGUMENT, error.to_string()),
             DecideError::Send(error) => error.into(),
             other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
         }

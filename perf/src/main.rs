@@ -13,6 +13,7 @@ mod envelope;
 mod form;
 mod frames;
 mod host;
+mod identity;
 mod latency;
 mod msgpack;
 mod netns;
@@ -150,6 +151,7 @@ fn main() -> ExitCode {
         Command::Host { spec } => host::run(&spec).map(|()| true),
         Command::Publisher => publisher::run().map(|()| true),
     };
+    identity::remove();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::crowd::Spec;
+use crate::identity::Identity;
 use crate::procfs;
 
 /// How the server is started.
@@ -23,6 +25,8 @@ pub struct ServerSpec {
     pub arguments: Vec<String>,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddrV4,
+    /// What it shows on a free port more, where it speaks TLS.
+    pub tls: Option<Identity>,
     /// Words of a command that becomes it; usually none.
     pub within: Vec<String>,
 }
@@ -43,6 +47,8 @@ pub fn command_within(words: &[String], binary: &Path) -> Command {
 pub struct Server {
     child: Child,
     addr: SocketAddrV4,
+    /// Where it speaks TLS, and what it shows there.
+    tls: Option<(SocketAddrV4, Identity)>,
     started_in: Duration,
     stderr: Arc<Mutex<Log>>,
     reader: Option<JoinHandle<()>>,
@@ -75,6 +81,7 @@ impl Server {
             .args(["--listen", &spec.listen.to_string()])
             // Its own publishers may publish, which is not worth a warning here; at its end it says what it has counted.
             .args(["--publish", "loopback", "--log", "debug,publish=off"])
+            .args(spec.tls.iter().flat_map(|tls| tls_arguments(tls, spec.listen)))
             .args(&spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -87,27 +94,38 @@ impl Server {
         std::thread::spawn(move || {
             // Read to the end, so that the server never waits for us.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Some(addr) = line.split("listening on ws://").nth(1) {
-                    let _ = sender.send(addr.trim().trim_end_matches('/').parse::<SocketAddrV4>());
+                for scheme in ["ws", "wss"] {
+                    if let Some(addr) = line.split(&format!("listening on {scheme}://")).nth(1) {
+                        let addr = addr.trim().trim_end_matches('/').parse::<SocketAddrV4>();
+                        let _ = sender.send(addr.map(|addr| (scheme == "wss", addr)));
+                    }
                 }
             }
         });
-        let heard = ready.recv_timeout(Duration::from_secs(30));
-        let mut server = Server { child, addr: spec.listen, started_in: began.elapsed(), stderr, reader: Some(reader) };
-        match heard {
-            Ok(Ok(addr)) => server.addr = addr,
-            _ => {
-                let _ = server.child.kill();
-                let status = server.child.wait();
-                bail!(
-                    "{} serve {} did not get ready ({status:?}):\n{}",
-                    spec.binary.display(),
-                    spec.arguments.join(" "),
-                    server.log()
-                );
+        let mut server =
+            Server { child, addr: spec.listen, tls: None, started_in: Duration::ZERO, stderr, reader: Some(reader) };
+        for _ in 0..1 + usize::from(spec.tls.is_some()) {
+            match (ready.recv_timeout(Duration::from_secs(30)), &spec.tls) {
+                (Ok(Ok((false, addr))), _) => server.addr = addr,
+                (Ok(Ok((true, addr))), Some(identity)) => server.tls = Some((addr, identity.clone())),
+                _ => {
+                    let _ = server.child.kill();
+                    let status = server.child.wait();
+                    let (binary, arguments) = (spec.binary.display(), spec.arguments.join(" "));
+                    bail!("{binary} serve {arguments} did not get ready ({status:?}):\n{}", server.log());
+                }
             }
         }
+        server.started_in = began.elapsed();
         Ok(server)
+    }
+
+    /// A crowd as it has to be to come in: where there is TLS, over that.
+    pub fn door(&self, spec: Spec) -> Spec {
+        match &self.tls {
+            None => spec,
+            Some((addr, identity)) => Spec { server: *addr, trusted: Some(identity.certificate.clone()), ..spec },
+        }
     }
 
     /// Where it listens.
@@ -214,6 +232,18 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn tls_arguments(tls: &Identity, listen: SocketAddrV4) -> [String; 6] {
+    let path = |path: &Path| path.display().to_string();
+    [
+        "--listen".into(),
+        format!("wss://{}:0", listen.ip()),
+        "--tls-certificate-files".into(),
+        path(&tls.certificate),
+        "--tls-key-files".into(),
+        path(&tls.key),
+    ]
 }
 
 /// The numbers of a line `… shard 0: ShardStats { connections: 1, … }`.

@@ -49,6 +49,15 @@ class Engine:
         request_bytes_max: int | None = None,
         handshakes_max: int | None = None,
         connections_per_address_max: int | None = None,
+        upgrades_per_address_per_minute_max: int | None = None,
+        failures_per_address_per_minute_max: int | None = None,
+        inbound_messages_per_second_max: int | None = None,
+        inbound_bytes_per_second_max: int | None = None,
+        connection_lifetime: float | None = None,
+        connections_per_subject_max: int | None = None,
+        subscriptions_per_subject_max: int | None = None,
+        patterns_per_subject_max: int | None = None,
+        topics_per_subject_max: int | None = None,
         topics_per_connection_max: int | None = None,
         unsent_bytes_max: int | None = None,
         handshake_timeout: float | None = None,
@@ -90,6 +99,15 @@ class Engine:
         request_bytes_max: largest HTTP request of a client that connects. Default: 16 KiB.
         handshakes_max: connections before their upgrade. 0, the default: an eighth of all.
         connections_per_address_max: connections of one address (IPv6: the /64). 0, the default: no limit.
+        upgrades_per_address_per_minute_max: upgrades that one address may ask for in a minute. 0, the default: no limit.
+        failures_per_address_per_minute_max: upgrades of one address that may fail in a minute. 0, the default: no limit.
+        inbound_messages_per_second_max: messages and pings that a client may send in a second. 0, the default: no limit.
+        inbound_bytes_per_second_max: bytes that a client may send in a second. 0, the default: no limit.
+        connection_lifetime: age at which a connection is closed with 1012, and up to a tenth more. 0, the default: never.
+        connections_per_subject_max: connections of one subject. 0, the default: no limit.
+        subscriptions_per_subject_max: topics and patterns that one subject may subscribe to. 0, the default: no limit.
+        patterns_per_subject_max: patterns among them. 0, the default: no limit.
+        topics_per_subject_max: topics that come to be by one subject. 0, the default: no limit.
         topics_per_connection_max: topics that are there for one connection alone. Default: 256.
         unsent_bytes_max: what the kernel may hold unsent for one connection, about: what a critical message may have to wait
             behind on a thin link. Default: 16 KiB.
@@ -157,12 +175,14 @@ class Engine:
         subscribe: Sequence[str] | None = None,
         publish: Sequence[str] | None = None,
         lifetime: float | None = None,
+        subject: str | None = None,
     ) -> None:
         """Let in a client that asks: the `connection` of an `Authorize` event. It may subscribe to what one of the patterns
         `subscribe` covers, and publish on topics that one of `publish` matches; None or []: nothing. After `lifetime` seconds it
-        is closed with 4401. The first decision counts; one for a client that is gone, or was answered 503, does nothing.
+        is closed with 4401. `subject` says who it is (at most 255 bytes), for the limits that count by it. The first decision
+        counts; one for a client that is gone, or was answered 503, does nothing.
 
-        Raises BadName (a pattern), TooMany (more than 256), WouldBlock, Gone, Stopped.
+        Raises BadName (a pattern), TooMany (more than 256), ValueError (the subject), WouldBlock, Gone, Stopped.
         """
 
     def refuse(self, connection: int, status: int = 403) -> None:
@@ -566,6 +586,36 @@ class Stats:
         """Input and answers that wait, and what clients asked for, in bytes."""
 
     @property
+    def lifetimes_ended(self) -> int:
+        """Connections closed with 1012 at the end of their lifetime."""
+
+    @property
+    def refused_too_often(self) -> int:
+        """Of those refused: with 429, because their address came too often."""
+
+    @property
+    def refused_failing(self) -> int:
+        """Of those refused: with 429, because upgrades of their address failed."""
+
+    @property
+    def addresses_failing(self) -> int:
+        """Times an address began to be refused because its upgrades failed."""
+
+    @property
+    def refused_for_subject(self) -> int:
+        """Connections and requests refused for what their subject has already."""
+
+    @property
+    def input_paused(self) -> int:
+        """Times a client sent faster than it may, and was not read for a while."""
+
+    @property
+    def senders_paused(self) -> int:
+        """Clients that are not read just now, for they sent faster than they may."""
+
+    @property
+    def too_fast(self) -> int:
+        """Connections closed with 1008 for going on so."""
     def drained(self) -> int:
         """Connections that a shutdown has closed in good order."""
 

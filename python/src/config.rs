@@ -146,6 +146,15 @@ pub struct Settings {
     pub client_bytes: Option<usize>,
     pub handshakes_max: Option<u32>,
     pub connections_per_address_max: Option<u32>,
+    pub upgrades_per_address_per_minute_max: Option<u32>,
+    pub failures_per_address_per_minute_max: Option<u32>,
+    pub inbound_messages_per_second_max: Option<u32>,
+    pub inbound_bytes_per_second_max: Option<usize>,
+    pub connection_lifetime: Option<f64>,
+    pub connections_per_subject_max: Option<u32>,
+    pub subscriptions_per_subject_max: Option<u32>,
+    pub patterns_per_subject_max: Option<u32>,
+    pub topics_per_subject_max: Option<u32>,
     pub topics_per_connection_max: Option<u32>,
     pub lock_memory: bool,
     pub message_bytes_max: Option<usize>,
@@ -190,6 +199,14 @@ impl Settings {
         put(&mut config.memory.client_bytes, self.client_bytes);
         put(&mut config.limits.handshakes_max, self.handshakes_max);
         put(&mut config.limits.connections_per_address_max, self.connections_per_address_max);
+        put(&mut config.limits.upgrades_per_address_per_minute_max, self.upgrades_per_address_per_minute_max);
+        put(&mut config.limits.failures_per_address_per_minute_max, self.failures_per_address_per_minute_max);
+        put(&mut config.limits.inbound_messages_per_second_max, self.inbound_messages_per_second_max);
+        put(&mut config.limits.inbound_bytes_per_second_max, self.inbound_bytes_per_second_max);
+        put(&mut config.limits.connections_per_subject_max, self.connections_per_subject_max);
+        put(&mut config.limits.subscriptions_per_subject_max, self.subscriptions_per_subject_max);
+        put(&mut config.limits.patterns_per_subject_max, self.patterns_per_subject_max);
+        put(&mut config.limits.topics_per_subject_max, self.topics_per_subject_max);
         put(&mut config.limits.topics_per_connection_max, self.topics_per_connection_max);
         config.memory.lock_memory = self.lock_memory;
         let limits = &mut config.limits;
@@ -198,6 +215,7 @@ impl Settings {
         put(&mut limits.request_bytes_max, self.request_bytes_max);
         put(&mut limits.unsent_bytes_max, self.unsent_bytes_max);
         put(&mut limits.handshake_timeout, seconds("handshake_timeout", self.handshake_timeout)?);
+        put(&mut limits.connection_lifetime, seconds("connection_lifetime", self.connection_lifetime)?);
         put(&mut limits.ping_every, seconds("ping_every", self.ping_every)?);
         put(&mut limits.idle_timeout, seconds("idle_timeout", self.idle_timeout)?);
         put(&mut limits.close_timeout, seconds("close_timeout", self.close_timeout)?);

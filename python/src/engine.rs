@@ -56,6 +56,15 @@ impl Engine {
         request_bytes_max=None,
         handshakes_max=None,
         connections_per_address_max=None,
+        upgrades_per_address_per_minute_max=None,
+        failures_per_address_per_minute_max=None,
+        inbound_messages_per_second_max=None,
+        inbound_bytes_per_second_max=None,
+        connection_lifetime=None,
+        connections_per_subject_max=None,
+        subscriptions_per_subject_max=None,
+        patterns_per_subject_max=None,
+        topics_per_subject_max=None,
         topics_per_connection_max=None,
         unsent_bytes_max=None,
         handshake_timeout=None,
@@ -97,6 +106,15 @@ impl Engine {
         request_bytes_max: Option<usize>,
         handshakes_max: Option<u32>,
         connections_per_address_max: Option<u32>,
+        upgrades_per_address_per_minute_max: Option<u32>,
+        failures_per_address_per_minute_max: Option<u32>,
+        inbound_messages_per_second_max: Option<u32>,
+        inbound_bytes_per_second_max: Option<usize>,
+        connection_lifetime: Option<f64>,
+        connections_per_subject_max: Option<u32>,
+        subscriptions_per_subject_max: Option<u32>,
+        patterns_per_subject_max: Option<u32>,
+        topics_per_subject_max: Option<u32>,
         topics_per_connection_max: Option<u32>,
         unsent_bytes_max: Option<usize>,
         handshake_timeout: Option<f64>,
@@ -136,6 +154,15 @@ impl Engine {
             request_bytes_max,
             handshakes_max,
             connections_per_address_max,
+            upgrades_per_address_per_minute_max,
+            failures_per_address_per_minute_max,
+            inbound_messages_per_second_max,
+            inbound_bytes_per_second_max,
+            connection_lifetime,
+            connections_per_subject_max,
+            subscriptions_per_subject_max,
+            patterns_per_subject_max,
+            topics_per_subject_max,
             topics_per_connection_max,
             unsent_bytes_max,
             handshake_timeout,
@@ -236,16 +263,17 @@ impl Engine {
     }
 
     /// Let in a client that asks: the `connection` of an `Authorize` event.
-    #[pyo3(signature = (connection, *, subscribe=None, publish=None, lifetime=None))]
+    #[pyo3(signature = (connection, *, subscribe=None, publish=None, lifetime=None, subject=None))]
     fn allow(
         &self,
         connection: u64,
         subscribe: Option<Vec<String>>,
         publish: Option<Vec<String>>,
         lifetime: Option<f64>,
+        subject: Option<String>,
     ) -> PyResult<()> {
         let lifetime = lifetime.map(|seconds| wait::duration("lifetime", seconds)).transpose()?;
-        let grants = Grants { subscribe: allowed(subscribe)?, publish: allowed(publish)?, lifetime };
+        let grants = Grants { subscribe: allowed(subscribe)?, publish: allowed(publish)?, lifetime, subject };
         self.decide(connection, Decision::Allow(grants))
     }
 

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::borrow::Cow;
 
 use fanwire::{ConfigError, DecideError, PublishError, SendError, Setting, StartError, TopicError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -123,6 +124,7 @@ impl From<DecideError> for Failure {
     fn from(error: DecideError) -> Self {
         match error {
             DecideError::TooManyPatterns { .. } => Failure::new(Class::TooMany, error.to_string()),
+            DecideError::LongSubject { .. } => Failure::Python(PyValueError::new_err(error.to_string())),
             DecideError::Send(error) => error.into(),
             other => Failure::new(Class::InternalError, other.to_string()),
         }

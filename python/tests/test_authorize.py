@@ -110,6 +110,8 @@ def test_what_is_no_grant_is_refused_in_words(engine):
         engine.allow(1, publish=["a"] * 257)
     with pytest.raises(ValueError, match="lifetime"):
         engine.allow(1, lifetime=-1)
+    with pytest.raises(ValueError, match="255"):
+        engine.allow(1, subject="u" * 256)
     with pytest.raises(ValueError, match="401, 403 or 503"):
         engine.refuse(1, 200)
     with pytest.raises(TypeError):

@@ -17,6 +17,7 @@ use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
+use crate::tls::TlsArgs;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::url::Url;
 
@@ -273,6 +274,14 @@ pub struct InspectArgs {
     /// Keys to verify it with: a JWK set, a public key in PEM, or a secret
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+
+    /// Who has to have made it
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub issuer: Option<String>,
+
+    /// For which server it has to be; without this it has to be for none
+    #[arg(long, value_name = "TEXT", requires = "keys")]
+    pub audience: Option<String>,
 }
 
 fn pattern_template(text: &str) -> Result<String, String> {
@@ -329,7 +338,7 @@ It waits where the server is busy and loses nothing; it ends, with a close hands
 server has taken everything. What the server refuses is shown on stderr, with its line, and makes
 it exit 1. With --reconnect it sends again, in order, what the server has not confirmed.")]
 pub struct PubArgs {
-    /// Where the server is: ws://HOST:PORT
+    /// Where the server is: ws://HOST:PORT, or wss://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
@@ -378,6 +387,10 @@ pub struct PubArgs {
     /// Time to connect in, and to wait for the server's close at the end
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
+
+    /// Whom to trust.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// `fanwire sub`.
@@ -398,7 +411,7 @@ order, unless --reconnect is given, and when nobody reads its output any more. P
 as they are, whatever they hold; --json is one object a line. A terminal gets control characters
 as escapes.")]
 pub struct SubArgs {
-    /// Where the server is: ws://HOST:PORT
+    /// Where the server is: ws://HOST:PORT, or wss://HOST:PORT
     #[arg(value_name = "URL")]
     pub url: Url,
 
@@ -454,6 +467,10 @@ pub struct SubArgs {
     /// Time to connect in
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Span,
+
+    /// Whom to trust.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 /// `fanwire replay`.
@@ -513,6 +530,10 @@ pub struct ReplayArgs {
     /// Time that subscribers get at the end to take what is queued for them (with --listen)
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub shutdown_timeout: Span,
+
+    /// Whom to trust (with --to).
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// The engine's options (with --listen).
     #[command(flatten)]

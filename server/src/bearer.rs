@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::exit::{Exit, Failure};
 
+/// What a person is told where a connection was closed with 4401.
+pub const IS_OVER: &str = "the token has expired, or was taken back: start again with a new one";
+
 /// A token, never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
@@ -30,12 +33,15 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Any text: what is refused on the command line is shown there.
+/// Any text: what is refused on the command line is shown there. But for none at all, as of a file that is not there.
 impl FromStr for Token {
-    type Err = std::convert::Infallible;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Token(text.trim().to_owned()))
+        match text.trim() {
+            "" => Err("the token is empty: give one, or leave out --token and unset FANWIRE_TOKEN"),
+            token => Ok(Token(token.to_owned())),
+        }
     }
 }
 
@@ -48,7 +54,8 @@ mod tests {
         let token: Token = "eyJh.eyJz-_.c2ln\n".parse().unwrap();
         assert_eq!(token.authorization().unwrap(), "Bearer eyJh.eyJz-_.c2ln");
         assert!(!format!("{token:?}").contains("eyJ"));
-        for wrong in ["", "a b", "a\r\nX: y", "é", "a\0"] {
+        assert!(" \n".parse::<Token>().unwrap_err().contains("unset FANWIRE_TOKEN"));
+        for wrong in ["a b", "a\r\nX: y", "é", "a\0"] {
             let refused = wrong.parse::<Token>().unwrap().authorization().unwrap_err();
             assert!(wrong.len() < 3 || !refused.error.to_string().contains(wrong), "{wrong:?}");
         }

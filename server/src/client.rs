@@ -1,15 +1,14 @@
-//! Job: one WebSocket connection from the client's side, over TCP: connect, upgrade, frames both ways, close.
+//! Job: one WebSocket connection from the client's side: connect, upgrade, frames both ways, close.
 //! Knows: `proto`'s client half, sockets, poll. Must never know: what messages mean.
 //!
 //! The socket does not block; whoever uses it calls [`Client::step`] to let bytes move and [`Client::next`] for
 //! what arrived. One thread and no lock: while the server takes nothing, pings are still read and answered.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanwire::proto::client::encode_frame;
 use fanwire::proto::close::{CloseCode, Violation};
@@ -24,6 +23,7 @@ use crate::dial::{Interrupts, timespec};
 use crate::exit::{Exit, Failure};
 use crate::liveness::{Due, Liveness};
 use crate::plain;
+use crate::socket::Socket;
 use crate::upgrade::{self, Offer, Upgraded};
 use crate::url::Url;
 
@@ -51,6 +51,11 @@ impl Closed {
 }
 
 impl Closed {
+    /// True for 4401: what this side came in with is over, and would be refused.
+    pub fn is_unauthorized(&self) -> bool {
+        self.code == 4401
+    }
+
     /// True for 1000, 1001 and 1012: the server meant it.
     pub fn is_orderly(&self) -> bool {
         matches!(self.code, 1000 | 1001 | 1012)
@@ -101,7 +106,7 @@ impl<'a> Watched<'a> {
 
 /// The connection.
 pub struct Client {
-    stream: TcpStream,
+    socket: Socket,
     decoder: Decoder,
     /// `input[start..end]` has arrived and is not decoded yet.
     input: Vec<u8>,
@@ -127,7 +132,7 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("stream", &self.stream).field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("Client").field("socket", &self.socket).field("closed", &self.closed).finish_non_exhaustive()
     }
 }
 
@@ -143,9 +148,9 @@ impl Client {
     /// As [`upgrade::upgrade`].
     pub fn connect(url: &Url, offer: &Offer<'_>, interrupts: &Interrupts<'_>) -> Result<Option<Self>, Failure> {
         let Some(upgraded) = upgrade::upgrade(url, offer, interrupts)? else { return Ok(None) };
-        let Upgraded { stream, compresses, input, start, end } = upgraded;
+        let Upgraded { socket, compresses, input, start, end } = upgraded;
         Ok(Some(Client {
-            stream,
+            socket,
             decoder: Decoder::new(Role::Client, compresses),
             input,
             start,
@@ -180,7 +185,7 @@ impl Client {
 
     /// Bytes that are queued and not with the kernel yet.
     pub fn queued_bytes(&self) -> usize {
-        self.output.len() - self.sent
+        self.output.len() - self.sent + self.socket.held_back()
     }
 
     /// Queues a close frame; nothing can be sent after it.
@@ -207,12 +212,14 @@ impl Client {
         }
         let next_look = self.liveness.next().filter(|_| !self.is_ending());
         let until = next_look.map_or(until, |next| until.min(next));
-        let left = until.saturating_duration_since(clock::now());
+        // What the socket holds already is not told by poll.
+        let has_input = is_reading && self.closed.is_none() && self.socket.has_input();
+        let left = if has_input { Duration::ZERO } else { until.saturating_duration_since(clock::now()) };
         let mut polled = Vec::with_capacity(1 + watched.len());
         polled.extend(watched.iter().map(|other| PollFd::from_borrowed_fd(other.fd, other.wanted)));
         // A connection that is done with, or that breaks while nobody reads it, would wake this at once, again and again.
         if !interest.is_empty() {
-            polled.push(PollFd::new(&self.stream, interest));
+            polled.push(PollFd::new(&self.socket, interest));
         }
         match poll(&mut polled, Some(&timespec(left))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -221,15 +228,15 @@ impl Client {
                 return Err(Failure::new(Exit::Io, error));
             }
         }
-        let socket = polled.get(watched.len()).map_or(PollFlags::empty(), PollFd::revents);
+        let seen = polled.get(watched.len()).map_or(PollFlags::empty(), PollFd::revents);
         for (other, found) in watched.iter_mut().zip(&polled) {
             other.seen = found.revents();
         }
         drop(polled);
-        if socket.intersects(PollFlags::OUT) {
+        if seen.intersects(PollFlags::OUT) {
             self.send_queued();
         }
-        if is_reading && socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        if has_input || is_reading && seen.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             self.receive();
         }
         self.look_at_silence(is_reading);
@@ -359,16 +366,11 @@ impl Client {
 
     /// Gives the kernel what it takes now of what is queued; never waits.
     pub fn send_queued(&mut self) {
+        let before = self.socket.moved().sent;
+        let was_full = std::mem::take(&mut self.is_full);
         while self.queued_bytes() > 0 {
-            match (&self.stream).write(&self.output[self.sent..]) {
-                Ok(n) => {
-                    self.sent += n;
-                    // Room where there was none: the other side's kernel has taken something.
-                    if std::mem::take(&mut self.is_full) {
-                        self.liveness.on_sign(clock::now());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            match self.socket.write(&self.output[self.sent..]) {
+                Ok(n) => self.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_full = true;
                     break;
@@ -380,6 +382,10 @@ impl Client {
                     return;
                 }
             }
+        }
+        // Room where there was none: the other side's kernel has taken something.
+        if was_full && self.socket.moved().sent > before {
+            self.liveness.on_sign(clock::now());
         }
         if self.sent == self.output.len() {
             self.output.clear();
@@ -403,14 +409,19 @@ impl Client {
             // Only where the caller has not asked for what arrived: read on later.
             return;
         }
-        let broken = match (&self.stream).read(&mut self.input[self.end..]) {
+        let before = self.socket.moved().received;
+        let read = self.socket.read(&mut self.input[self.end..]);
+        // Also where it is no whole record of TLS yet.
+        if self.socket.moved().received > before {
+            self.liveness.on_sign(clock::now());
+        }
+        let broken = match read {
             Ok(0) => String::new(),
             Ok(n) => {
                 self.end += n;
-                self.liveness.on_sign(clock::now());
                 return;
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => error.to_string(),
         };
         self.closed = Some(Closed::broken(broken));
@@ -419,6 +430,6 @@ impl Client {
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.socket.as_fd()
     }
 }

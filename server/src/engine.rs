@@ -13,6 +13,7 @@ use crate::console::{self, tell};
 use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
 use crate::signals::StopRequests;
+use crate::strangers::{self, Strangers};
 use crate::units::grouped;
 use crate::{clock, notices};
 
@@ -98,11 +99,15 @@ pub fn unsaid() -> Result<(), Failure> {
     }
 }
 
-/// Waits until the process is asked to stop, or the engine has ended by itself.
+/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers.
 pub fn wait(engine: &Engine, stop: &StopRequests) {
     let waiting = thread::current();
     engine.set_failure_bell(move || waiting.unpark());
-    stop.wait_or(|| engine.failure().is_some());
+    let mut strangers = Strangers::new(engine.stats().total);
+    while !stop.is_asked() && engine.failure().is_none() {
+        thread::park_timeout(strangers::EVERY);
+        strangers.tell(&engine.stats().total, clock::now());
+    }
 }
 
 /// How an engine is to end.

@@ -58,18 +58,21 @@ fn field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Re
 /// # Errors
 /// What is wrong with it.
 pub fn check_filter(text: &str) -> Result<(), String> {
-    filter("log.level", text, true).map(|_| ()).map_err(|failure| failure.error.to_string())
+    parse(text, true).map(|_| ())
 }
 
 /// A filter whose words are all known: what is misspelt would silence everything, or log without end. `is_ours`: nobody else's
 /// targets can be meant.
 fn filter(source: &str, text: &str, is_ours: bool) -> Result<EnvFilter, Failure> {
     let exit = if is_ours { Exit::Usage } else { Exit::Config };
-    let wrong = |what: String| Failure::message(exit, format!("{source} {text}: {what}"));
+    parse(text, is_ours).map_err(|what| Failure::message(exit, format!("{source} {text}: {what}")))
+}
+
+fn parse(text: &str, is_ours: bool) -> Result<EnvFilter, String> {
     for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
-        check(directive, is_ours).map_err(&wrong)?;
+        check(directive, is_ours)?;
     }
-    EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
 fn check(directive: &str, is_ours: bool) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
+// `core/fuzz` builds this program with another entry: a program has no library that could be asked.
+#![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
 mod access;
 mod args;
@@ -35,10 +37,13 @@ mod retry;
 mod serve;
 mod settings;
 mod signals;
+mod socket;
 mod state;
 mod stats;
 mod stderr;
+mod strangers;
 mod subscribe;
+mod tls;
 mod token;
 mod topics;
 mod tune;
@@ -47,6 +52,7 @@ mod upgrade;
 mod uplink;
 mod url;
 mod window;
+mod wire;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -57,6 +63,9 @@ use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
 use crate::control::Asked;
 use crate::exit::{Exit, Failure, Outcome};
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| config::fuzz::configuration(data));
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -107,7 +116,7 @@ fn execute(args: Args) -> Outcome {
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
-        Command::Config(args) => config::run(args),
+        Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
         Command::Reload(args) => control::run(&args.control, &Asked::Reload),
         Command::Status(args) => control::run(&args.control, &Asked::Status),

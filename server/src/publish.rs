@@ -18,6 +18,7 @@ use crate::ndjson::{self, LINE_BYTES_MAX, Place};
 use crate::pace::Rate;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
+use crate::tls::Trust;
 use crate::units::grouped;
 use crate::uplink::{Target, Uplink};
 
@@ -27,11 +28,13 @@ use crate::uplink::{Target, Uplink};
 /// Where it cannot connect, stdin cannot be read, a line is wrong, or the server ended the connection.
 pub fn run(args: &PubArgs) -> Outcome {
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    let trust = Trust::for_url(&args.url, &args.tls)?;
     let target = Target {
         url: args.url.clone(),
         timeout: args.timeout.0,
         ping_every: args.ping_every.0,
         token: args.token.clone(),
+        trust,
         reconnects: args.reconnect,
         source: "stdin".into(),
     };

@@ -22,6 +22,7 @@ use crate::pace::{Pace, Speed};
 use crate::progress::Progress;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
+use crate::tls::Trust;
 use crate::units::grouped;
 use crate::uplink::{self, Uplink};
 
@@ -51,6 +52,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
                 timeout: args.timeout.0,
                 ping_every: args.engine.config()?.limits.ping_every,
                 token: args.token.clone(),
+                trust: Trust::for_url(url, &args.tls)?,
                 reconnects: false,
                 source: recording.name().to_owned(),
             };

@@ -10,7 +10,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 /// Whether it makes sense to come back after this end: not where one side meant it, nor where one of the two is in the wrong.
 pub fn is_passing(closed: &Closed) -> bool {
-    !closed.is_violation && !matches!(closed.code, 1000 | 1002 | 1003 | 1007..=1010)
+    !closed.is_violation && !closed.is_unauthorized() && !matches!(closed.code, 1000 | 1002 | 1003 | 1007..=1010)
 }
 
 /// The pause before attempt number `attempt` (from 0) to connect again: it doubles, and chance keeps many clients apart.
@@ -35,7 +35,7 @@ mod tests {
     fn only_ends_that_pass_are_come_back_from() {
         let passing = |code, is_violation| is_passing(&Closed { code, reason: String::new(), is_violation });
         assert!([1001, 1005, 1006, 1011, 1012, 1013].into_iter().all(|code| passing(code, false)));
-        assert!(![1000, 1002, 1007, 1008, 1009].into_iter().any(|code| passing(code, false)));
+        assert!(![1000, 1002, 1007, 1008, 1009, 4401].into_iter().any(|code| passing(code, false)));
         assert!(!passing(1006, true), "a server that breaks the rules breaks them again");
     }
 }

@@ -23,6 +23,7 @@ use crate::signals::StopRequests;
 /// As [`engine::start`]; 71 where the control socket cannot be had; 70 where the engine has ended by itself.
 pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
+    loaded.check_tokens()?;
     let control = Control::listen(loaded.control_socket())?;
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = if door.is_wanted() { Some(Door::open(door)?) } else { None };

@@ -88,13 +88,6 @@ impl StopRequests {
         self.signal.load(Ordering::Acquire) != 0
     }
 
-    /// Waits for the request, or until `is_over`: whoever makes it so unparks the thread that asks.
-    pub fn wait_or(&self, is_over: impl Fn() -> bool) {
-        while !self.is_asked() && !is_over() {
-            thread::park();
-        }
-    }
-
     /// Waits for the request, but not beyond `until`. True if there was one.
     pub fn wait_until(&self, until: Instant) -> bool {
         loop {

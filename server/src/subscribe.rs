@@ -11,6 +11,7 @@ use fanwire::proto::subscribe::TOPICS_MAX;
 use rustix::event::PollFlags;
 
 use crate::args::{ProtocolArg, SubArgs};
+use crate::bearer;
 use crate::client::{Closed, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited, is_broken};
@@ -21,6 +22,7 @@ use crate::printer::{Printer, Written};
 use crate::retry::{self, is_passing};
 use crate::signals::StopRequests;
 use crate::stderr;
+use crate::tls::Trust;
 use crate::upgrade::Offer;
 
 /// As good as for ever between two looks at everything.
@@ -36,10 +38,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where it cannot connect, stdout or the state cannot be written, the server refuses, or the connection breaks.
 pub fn run(args: &SubArgs) -> Outcome {
     check(args)?;
+    let trust = Trust::for_url(&args.url, &args.tls)?;
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let (mut printer, mut ledger) = Printer::open(args)?;
     ledger.keep_only(&args.topics);
-    let mut follower = Follower { args, stop: &stop, is_in_force: false, leaves_at: None };
+    let mut follower = Follower { args, trust: trust.as_ref(), stop: &stop, is_in_force: false, leaves_at: None };
     let end = follower.follow_through(&mut printer, &mut ledger);
     let end = end.and_then(|end| follower.write_rest(&mut printer, end));
     if args.stats {
@@ -94,6 +97,9 @@ impl End {
             }
             End::Closed(closed) => {
                 let what = format!("{}: {closed}", args.url);
+                if closed.is_unauthorized() {
+                    return failed(Exit::Permission, format!("{what}; {}", bearer::IS_OVER));
+                }
                 match args.count.filter(|count| messages < *count) {
                     Some(count) => failed(Exit::Failed, format!("{what}, after {messages} of {count} messages")),
                     None if closed.is_orderly() => {
@@ -119,6 +125,7 @@ enum Left {
 
 struct Follower<'a> {
     args: &'a SubArgs,
+    trust: Option<&'a Trust>,
     stop: &'a StopRequests,
     /// The server took the subscription on this connection.
     is_in_force: bool,
@@ -165,6 +172,7 @@ impl Follower<'_> {
                 timeout: args.timeout.0,
                 ping_every: args.ping_every.0,
                 token: args.token.as_ref(),
+                trust: self.trust,
             },
             is_resumable: args.reconnect || args.state.is_some(),
         };

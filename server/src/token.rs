@@ -84,7 +84,8 @@ fn inspect(args: &InspectArgs) -> Outcome {
     let verdict = match &args.keys {
         None => Ok("not verified: --keys FILE does that".to_owned()),
         Some(path) => {
-            let verifier = Verifier::new(read_keys(path)?, Rules::default());
+            let (issuer, audience) = (args.issuer.clone(), args.audience.clone());
+            let verifier = Verifier::new(read_keys(path)?, Rules { issuer, audience, ..Rules::default() });
             verifier.verify(token, now).map(|claims| format!("verified; holds for {} s", claims.expires - now))
         }
     };

@@ -2,8 +2,7 @@
 //! Knows: RFC 6455's handshake, which refusals pass. Must never know: frames.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,8 @@ use crate::clock;
 use crate::dial::{self, DialError, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::plain;
+use crate::socket::Socket;
+use crate::tls::{Trust, fault};
 use crate::url::Url;
 use fanwire::settings::Span;
 
@@ -24,7 +25,7 @@ const DEFLATE_OFFER: (&str, &str) =
     ("Sec-WebSocket-Extensions", "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
 
 /// What a connection is asked to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Offer<'a> {
     /// The subprotocol, which the server then has to choose; `None`: a raw connection.
     pub protocol: Option<&'a str>,
@@ -36,13 +37,15 @@ pub struct Offer<'a> {
     pub ping_every: Duration,
     /// Who this is.
     pub token: Option<&'a Token>,
+    /// Whom to trust, for `wss://`.
+    pub trust: Option<&'a Trust>,
 }
 
 /// A connection that is a WebSocket now.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The connection, which does not block.
-    pub stream: TcpStream,
+    /// The connection.
+    pub socket: Socket,
     /// permessage-deflate was agreed.
     pub compresses: bool,
     /// `input[start..end]` has arrived behind the answer.
@@ -56,13 +59,17 @@ pub struct Upgraded {
 /// Connects to `url`. `None`: something interrupted it.
 ///
 /// # Errors
-/// Where nobody answers or the server cannot take it now (69), or the answer is not the WebSocket asked for (76).
+/// Where nobody answers or the server cannot take it now (69), the answer is not the WebSocket asked for, or the server is not to be
+/// trusted (76), or it does not let this in (77).
 pub fn upgrade(url: &Url, offer: &Offer<'_>, interrupts: &Interrupts<'_>) -> Result<Option<Upgraded>, Failure> {
     let deadline = clock::after(clock::now(), offer.timeout);
     match try_upgrade(url, offer, deadline, interrupts) {
         Ok(upgraded) => Ok(Some(upgraded)),
         Err(ConnectError::Dial(DialError::Interrupted)) => Ok(None),
         Err(ConnectError::Dial(DialError::Io(error))) => {
+            if let Some(failure) = fault::failure(url, &error) {
+                return Err(failure);
+            }
             let error = match error.kind() {
                 io::ErrorKind::TimedOut => anyhow::anyhow!("no answer within {}", Span(offer.timeout)),
                 _ => anyhow::Error::new(error),
@@ -80,6 +87,7 @@ fn try_upgrade(
     interrupts: &Interrupts<'_>,
 ) -> Result<Upgraded, ConnectError> {
     let stream = dial::dial(&url.host, url.port, deadline, interrupts)?;
+    let mut socket = Socket::open(stream, url, offer.trust, deadline, interrupts)?;
     let keys = RandomState::new();
     let key = (u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))).to_be_bytes();
     let authority = url.authority();
@@ -97,11 +105,14 @@ fn try_upgrade(
     let mut bytes = Vec::new();
     let mut connecting =
         request.write(&mut bytes).map_err(|e| Failure::message(Exit::Unavailable, format!("{url}: {e}")))?;
-    send_all(&stream, &bytes, deadline, interrupts)?;
+    send_all(&mut socket, &bytes, deadline, interrupts)?;
     let mut input = vec![0; READ_BYTES];
     let mut end = 0;
     let response = loop {
-        end += receive_some(&stream, &mut input[end..], deadline, interrupts)?;
+        end += receive_some(&mut socket, &mut input[end..], deadline, interrupts)?;
+        if !url.is_tls && fault::is_record(&input[..end]) {
+            return Err(Failure::message(Exit::Protocol, format!("{url} speaks TLS: write wss://")).into());
+        }
         match connecting.response(&input[..end]).map_err(|error| refused(url, &error))? {
             Some(response) => break response,
             // The codec bounds a head to far less than the buffer.
@@ -112,7 +123,7 @@ fn try_upgrade(
         }
     };
     let compresses = agreed(url, offer, &response)?;
-    Ok(Upgraded { stream, compresses, input, start: response.head_bytes, end })
+    Ok(Upgraded { socket, compresses, input, start: response.head_bytes, end })
 }
 
 /// Whether the server's extensions are those offered.
@@ -184,17 +195,16 @@ fn agreed(url: &Url, offer: &Offer<'_>, response: &Response) -> Result<bool, Fai
 }
 
 fn send_all(
-    mut stream: &TcpStream,
+    socket: &mut Socket,
     mut bytes: &[u8],
     deadline: Instant,
     interrupts: &Interrupts<'_>,
 ) -> Result<(), DialError> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
+    while !bytes.is_empty() || socket.held_back() > 0 {
+        match socket.write(bytes) {
             Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                interrupts.wait_for(stream.as_fd(), PollFlags::OUT, deadline)?;
+                interrupts.wait_for(socket.as_fd(), PollFlags::OUT, deadline)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -203,20 +213,22 @@ fn send_all(
 }
 
 fn receive_some(
-    mut stream: &TcpStream,
+    socket: &mut Socket,
     room: &mut [u8],
     deadline: Instant,
     interrupts: &Interrupts<'_>,
 ) -> Result<usize, DialError> {
     loop {
-        interrupts.wait_for(stream.as_fd(), PollFlags::IN, deadline)?;
-        match stream.read(room) {
+        if !socket.has_input() {
+            interrupts.wait_for(socket.as_fd(), PollFlags::IN, deadline)?;
+        }
+        match socket.read(room) {
             Ok(0) => {
                 let what = "the server closed the connection instead of answering";
                 return Err(DialError::Io(io::Error::other(what)));
             }
             Ok(n) => return Ok(n),
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
     }

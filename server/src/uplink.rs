@@ -11,7 +11,7 @@ use fanwire::proto::msgpack::{self, server};
 use fanwire::proto::server_message::ServerMessage;
 use rustix::event::PollFlags;
 
-use crate::bearer::Token;
+use crate::bearer::{self, Token};
 use crate::client::{Client, Closed, Incoming, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
@@ -21,6 +21,7 @@ use crate::plain;
 use crate::requests::{self, Outgoing};
 use crate::retry;
 use crate::signals::StopRequests;
+use crate::tls::Trust;
 use crate::upgrade::Offer;
 use crate::url::Url;
 use crate::window::Window;
@@ -43,6 +44,8 @@ pub struct Target {
     pub ping_every: Duration,
     /// Who this is.
     pub token: Option<Token>,
+    /// Whom to trust, for `wss://`.
+    pub trust: Option<Trust>,
     /// Whether it comes back where the connection breaks.
     pub reconnects: bool,
     /// What the messages come from: refusals name its lines.
@@ -86,7 +89,10 @@ impl Published {
     /// What is said where messages were refused.
     pub fn refusals(&self) -> String {
         let hint = match self.is_forbidden {
-            true => "; it allows publishing with --publish loopback (from its own machine) or --publish everyone",
+            true => {
+                "; a server with tokens allows what the token says (--token), another one what its --publish says: loopback (from \
+                 its own machine), or everyone"
+            }
             false => "",
         };
         format!("the server refused {} of {} messages{hint}", self.refused, self.messages)
@@ -226,7 +232,7 @@ impl Uplink {
                 }
                 Some(Heard::Closed(closed)) => {
                     if !retry::is_passing(&closed) {
-                        return Err(self.lost(Exit::Failed, &closed.to_string()));
+                        return Err(self.ended(&closed, Exit::Failed));
                     }
                     closed.to_string()
                 }
@@ -259,6 +265,15 @@ impl Uplink {
         }
     }
 
+    /// An end that is not come back from; `exit` where it says nothing better.
+    fn ended(&self, closed: &Closed, exit: Exit) -> Failure {
+        match closed {
+            _ if closed.is_unauthorized() => self.lost(Exit::Permission, &format!("{closed}; {}", bearer::IS_OVER)),
+            Closed { is_violation: true, .. } if exit == Exit::Io => self.lost(Exit::Protocol, &closed.to_string()),
+            _ => self.lost(exit, &closed.to_string()),
+        }
+    }
+
     fn lost(&self, exit: Exit, what: &str) -> Failure {
         let uncertain = self.window.as_ref().map_or(self.published, |window| window.len() as u64);
         let of = format!("some of the last {uncertain} of {} messages may be lost", self.published);
@@ -276,8 +291,7 @@ impl Uplink {
         let broken = match self.drain() {
             None => return Ok(is_readable),
             Some(Heard::Closed(closed)) if self.window.is_none() || !retry::is_passing(&closed) => {
-                let exit = if closed.is_violation { Exit::Protocol } else { Exit::Io };
-                return Err(self.lost(exit, &closed.to_string()));
+                return Err(self.ended(&closed, Exit::Io));
             }
             Some(Heard::Closed(closed)) => closed.to_string(),
             Some(Heard::NotNow(why)) => why,
@@ -391,6 +405,7 @@ fn connect_once(target: &Target, interrupts: &Interrupts<'_>) -> Result<Option<(
         timeout: target.timeout,
         ping_every: target.ping_every,
         token: target.token.as_ref(),
+        trust: target.trust.as_ref(),
     };
     let deadline = clock::after(clock::now(), target.timeout);
     let Some(mut client) = Client::connect(&target.url, &offer, interrupts)? else { return Ok(None) };

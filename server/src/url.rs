@@ -1,4 +1,4 @@
-//! Job: `ws://HOST:PORT[/path]` taken apart.
+//! Job: `ws://HOST:PORT[/path]`, and `wss://`, taken apart.
 //! Knows: the part of RFC 3986 that RFC 6455 section 3 uses. Must never know: sockets, names being looked up.
 
 use std::fmt;
@@ -7,19 +7,21 @@ use std::str::FromStr;
 /// Where a WebSocket server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    /// `wss://`: over TLS.
+    pub is_tls: bool,
     /// Name or address, without brackets.
     pub host: String,
-    /// 80 where the URL has none.
+    /// 80 where the URL has none, 443 with TLS.
     pub port: u16,
     /// Path and query: never empty, begins with `/`.
     pub target: String,
 }
 
 impl Url {
-    /// What belongs into the `Host` header: brackets around IPv6, the port unless it is 80.
+    /// What belongs into the `Host` header: brackets around IPv6, the port unless it is the usual one.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        if self.port == usual_port(self.is_tls) { host } else { format!("{host}:{}", self.port) }
     }
 }
 
@@ -27,15 +29,13 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => {
-                return Err(
-                    "wss:// needs TLS, which this tool does not speak: put a TLS proxy between, and use ws://".into()
-                );
+        let (is_tls, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("wss") => (true, rest),
+            Some((scheme, _)) => {
+                return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT or wss://HOST:PORT"));
             }
-            Some((scheme, _)) => return Err(format!("`{scheme}://` is not a WebSocket URL: write ws://HOST:PORT")),
-            None => return Err(format!("`{text}` is not a WebSocket URL: write ws://HOST:PORT")),
+            None => return Err(format!("`{text}` is not a WebSocket URL: write ws://HOST:PORT or wss://HOST:PORT")),
         };
         if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace()) {
             return Err(format!("{bad:?} cannot stand in a URL"));
@@ -51,16 +51,20 @@ impl FromStr for Url {
         if authority.contains('@') {
             return Err("a user name or password in the URL is not supported".into());
         }
-        let (host, port) = split_port(authority)?;
+        let (host, port) = split_port(authority, usual_port(is_tls))?;
         if host.is_empty() {
             return Err("the URL names no host: write ws://HOST:PORT".into());
         }
         let target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Url { host: host.to_owned(), port, target })
+        Ok(Url { is_tls, host: host.to_owned(), port, target })
     }
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), String> {
+fn usual_port(is_tls: bool) -> u16 {
+    if is_tls { 443 } else { 80 }
+}
+
+fn split_port(authority: &str, usual: u16) -> Result<(&str, u16), String> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("the IPv6 address lacks its closing bracket")?;
         if !host.contains(':') {
@@ -81,7 +85,7 @@ fn split_port(authority: &str) -> Result<(&str, u16), String> {
         }
     };
     if port.is_empty() {
-        return Ok((host, 80));
+        return Ok((host, usual));
     }
     match port.parse::<u16>() {
         Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok((host, number)),
@@ -91,7 +95,7 @@ fn split_port(authority: &str) -> Result<(&str, u16), String> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}", self.authority())?;
+        write!(f, "{}://{}", if self.is_tls { "wss" } else { "ws" }, self.authority())?;
         let Some((path, query)) = self.target.split_once('?') else {
             return f.write_str(if self.target == "/" { "" } else { &self.target });
         };
@@ -122,11 +126,17 @@ mod tests {
         assert_eq!(parts("ws://h:1?x=1"), own("h", 1, "/?x=1"));
         assert_eq!(parts("ws://[::1]:9001/x"), own("::1", 9001, "/x"));
         assert_eq!(parts("ws://[::1]"), own("::1", 80, "/"));
+        assert_eq!(parts("WSS://rover.local/x"), own("rover.local", 443, "/x"));
+        assert_eq!(parts("wss://[::1]:80"), own("::1", 80, "/"));
+        let is_tls = |text: &str| text.parse::<Url>().unwrap().is_tls;
+        assert!(is_tls("wss://h") && is_tls("WsS://h:80") && !is_tls("ws://h:443"));
     }
 
     #[test]
     fn it_is_shown_as_it_can_be_typed() {
-        for text in ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "ws://rover/t/a?topic=b"] {
+        for text in
+            ["ws://127.0.0.1:9001", "ws://[::1]:9001/x", "wss://rover/t/a?topic=b", "wss://rover:80", "ws://rover:443"]
+        {
             assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
         let url: Url = "ws://rover/?token=eyJ.eyJ.c2ln&topic=b".parse().unwrap();
@@ -139,7 +149,8 @@ mod tests {
             ("", "ws://HOST:PORT"),
             ("localhost:9001", "ws://HOST:PORT"),
             ("http://h:1", "http://"),
-            ("wss://h:1", "TLS"),
+            ("wss://", "no host"),
+            ("https://h:1", "wss://HOST:PORT"),
             ("ws://", "no host"),
             ("ws://:9001", "no host"),
             ("ws://h:0", "no port"),

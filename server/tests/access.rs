@@ -16,7 +16,7 @@ use support::{Fanwire, PATIENCE, run};
 
 const SECRET: &str = "a-secret-of-the-tests,-long-enough";
 
-fn written(folder: &Path, name: &str, text: &str) -> String {
+pub fn written(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -38,7 +38,7 @@ fn with_token(token: &str, arguments: &[&str], stdin: &[u8]) -> (i32, Vec<u8>, S
 }
 
 /// What a server answers to a request with these headers and this target.
-fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
+pub fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
@@ -85,6 +85,7 @@ fn a_token_opens_what_it_names_and_nothing_else() {
     let (code, _, log) = with_token(&token, &["pub", &url, "rover/u2/imu"], b"one\n");
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("not_allowed") || log.contains("not allowed"), "{log}");
+    assert!(log.contains("a server with tokens allows what the token says"), "{log}");
     let (code, _, log) = with_token(&token, &["sub", &url, "rover/**", "--count", "1"], &[]);
     assert_eq!(code, 1, "{log}");
     // Nobody without a token, and with another's.
@@ -195,6 +196,34 @@ fn when_a_token_is_over_its_connection_is_closed_with_4401() {
     assert_eq!(u16::from(close.code), 4401);
     assert!(answer(address, "/t/a", &format!("Authorization: Bearer {token}\r\n")).starts_with("HTTP/1.1 401 "));
     drop(server);
+}
+
+/// The same token would be refused: to come back with it helps nobody.
+#[test]
+fn who_is_closed_with_4401_does_not_come_back_with_the_same_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
+    let (mut server, address) =
+        Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --topics a=keep-last --token-keys-file {secret}"));
+    let url = format!("ws://{address}");
+    let token = minted(&secret, &["--subscribe", "a", "--publish", "a"]);
+    let (code, _, log) = with_token(&token, &["pub", &url, "a"], b"one\n");
+    assert_eq!(code, 0, "{log}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    command.args(["sub", &url, "a", "--reconnect"]).env("FANWIRE_TOKEN", &token);
+    let mut sub = Fanwire::spawn(&mut command, &[]);
+    sub.stdout_line("one");
+    std::fs::copy(&other, &secret).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr_line("whose key is gone");
+    let (code, _, log) = sub.finish();
+    assert_eq!(code, 77, "{log}");
+    assert!(log.contains("4401") && log.contains("the token has expired, or was taken back"), "{log}");
+    assert!(!log.contains("connecting again"), "{log}");
+    let (code, _, log) = with_token("", &["sub", &url, "a"], &[]);
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("the token is empty"), "{log}");
 }
 
 #[test]
@@ -311,4 +340,24 @@ fn a_token_is_shown_and_judged() {
     assert_eq!(run(&["token", "mint", "--key", &jwk], &[]).0, 78);
     assert_eq!(inspected(&["x"], "").0, 65);
     assert_eq!(inspected(&[], "").0, 65);
+}
+
+#[test]
+fn a_subject_has_so_many_connections_and_strangers_are_a_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) = Fanwire::listening(&format!(
+        "serve --listen 127.0.0.1:0 --token-keys-file {secret} --connections-per-subject-max 1"
+    ));
+    let [one, other] = ["u1", "u2"].map(|sub| minted(&secret, &["--sub", sub, "--subscribe", "a"]));
+    let _open = page(address, "/t/a", &one);
+    for _ in 0..5 {
+        let head = answer(address, &format!("/t/a?token={one}"), "");
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("\r\nRetry-After: "), "{head}");
+    }
+    assert!(try_page(address, "/t/a", &other).is_some());
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert_eq!(log.matches("limits: 5 times more than a subject may have").count(), 1, "{log}");
 }

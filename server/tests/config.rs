@@ -131,3 +131,85 @@ fn a_first_file_is_written_checked_and_shown() {
     std::fs::write(&path, shown.as_bytes()).unwrap();
     assert_eq!(run(&["config", "check", "--config", &path], &[]).0, 0);
 }
+
+#[test]
+fn what_would_be_silent_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("[token]\naudience = \"a\"\n", ":2:12: token.audience: means nothing without token.keys_file"),
+        ("[token]\nanonymous_subscribe = [\"u/{sub}\"]\n", "who has no token has no subject"),
+        ("[limits]\nping_every = \"\"\n", ":2:14: limits.ping_every = : is empty: write for example 10s or 250ms"),
+    ] {
+        let path = written(folder.path(), text);
+        for command in [&["config", "check", "--config", &path][..], &["serve", "--config", &path]] {
+            let (code, _, log) = run(command, &[]);
+            assert_eq!(code, 78, "{text}: {log}");
+            assert!(log.contains(expected), "{text}: {log}");
+        }
+    }
+    let (code, _, log) = run(&["serve", "--listen", "127.0.0.1:0", "--token-issuer", "i"], &[]);
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("--token-issuer: means nothing without token.keys_file"), "{log}");
+    // Once each.
+    for (text, once) in
+        [("[[topics]]\npattern = \"a\"\nslow = \"lates\"\n", "= lates"), ("[log]\nlevel = \"inof\"\n", "log.level")]
+    {
+        let (code, _, log) = run(&["config", "check", "--config", &written(folder.path(), text)], &[]);
+        assert_eq!((code, log.matches(once).count()), (78, 1), "{log}");
+        assert_eq!(log.lines().count(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_variable_with_the_wrong_underscores_is_refused() {
+    for (variable, meant) in [
+        ("FANWIRE_LIMITS__PING_EVERY", "FANWIRE__LIMITS__PING_EVERY"),
+        ("FANWIRE_LIMITS_PING_EVERY", "FANWIRE__LIMITS__PING_EVERY"),
+        ("FANWIRE_LIMITS__PONG_EVERY", "FANWIRE__LIMITS__…"),
+        ("FANWIRE_SHARDS", "FANWIRE__SHARDS"),
+        ("FANWIRE_LOG_FORMAT", "FANWIRE__LOG__FORMAT"),
+    ] {
+        let mut command = binary();
+        command.args(["config", "check"]).env(variable, "1s");
+        let (code, _, log) = Fanwire::spawn(&mut command, &[]).finish();
+        assert_eq!(code, 78, "{log}");
+        assert!(log.contains(&format!("{variable}: is no setting; one is written {meant}")), "{log}");
+    }
+    // What others may have put there.
+    let mut command = binary();
+    command.args(["config", "check"]).env("FANWIRE_SERVICE_HOST", "x").env("FANWIRE_PORT_9001_TCP", "x");
+    assert_eq!(Fanwire::spawn(&mut command, &[]).finish().0, 0);
+}
+
+#[test]
+fn a_file_on_stdin_is_read_and_what_is_said_of_the_log_is_shown() {
+    let text = b"[log]\nlevel = \"warn\"\n";
+    let (code, out, log) = run(&["config", "show", "--config", "-"], text);
+    assert_eq!(code, 0, "{log}");
+    assert!(String::from_utf8_lossy(&out).contains("level = \"warn\"  # stdin:2:9\n"), "{log}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), &String::from_utf8_lossy(text));
+    let mut command = binary();
+    let shown = command.args(["config", "show", "--config", &path]).env("FANWIRE_LOG", "debug").output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("level = \"debug\"  # FANWIRE_LOG\n"), "{shown:?}");
+    let (_, out, log) = run(&["config", "show", "--config", "-", "--log", "error"], text);
+    assert!(String::from_utf8_lossy(&out).contains("level = \"error\"  # --log\n"), "{log}");
+    let (code, _, log) = run(&["config", "check", "--config", "-"], b"chards = 1\n");
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("stdin:1:1: chards"), "{log}");
+}
+
+#[test]
+fn a_file_has_its_most_bytes_and_of_many_faults_some_are_told() {
+    let line = |n: usize| format!("unknown{n} = 1\n");
+    let text: String = (0..30_000).map(line).collect();
+    let (code, _, log) = run(&["config", "check", "--config", "-"], text.as_bytes());
+    assert_eq!(code, 78, "{log}");
+    assert!(log.contains("stdin:100:1: unknown99") && log.contains("and 29900 more"), "{log}");
+    assert!(!log.contains("unknown100:"), "{log}");
+    let full = |bytes: usize| format!("#{}", "x".repeat(bytes - 1));
+    assert_eq!(run(&["config", "check", "--config", "-"], full(1 << 20).as_bytes()).0, 0);
+    let (code, _, log) = run(&["config", "check", "--config", "-"], full((1 << 20) + 1).as_bytes());
+    assert_eq!(code, 66, "{log}");
+    assert!(log.contains("more than 1048576 bytes"), "{log}");
+}

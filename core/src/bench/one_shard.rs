@@ -13,7 +13,7 @@ use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
-use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned};
 use crate::topic::Topic;
 
 /// The wall clock of whatever needs one: nanoseconds since the Unix epoch.
@@ -46,6 +46,8 @@ impl OneShard {
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, 1),
+            subjects: Subjects::of(&config, 1),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),
             bell: Box::new(|| {}),

@@ -33,6 +33,8 @@ pub mod null;
 pub mod probe;
 pub mod sim;
 mod slots;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod uring;
 mod waker;
 
@@ -52,6 +54,9 @@ pub const SEND_PARTS_MAX: usize = 16;
 /// Free bytes in front of received data, so that a shard can put back the unread tail of an earlier read
 /// (at most an incomplete control frame) without moving the new bytes.
 pub const RECV_HEADROOM: usize = 256;
+
+/// The errno of a connection whose peer broke the protocol below, such as TLS.
+pub const EPROTO: i32 = 71;
 
 /// What a driver is made with. All of it is fixed for the driver's life and part of the engine's memory sum.
 #[derive(Clone, Debug)]
@@ -133,6 +138,12 @@ pub enum Event {
     },
     /// A send that [`Driver::want_writable`] was waiting for can go on. Reported once for each request.
     Writable {
+        /// The connection.
+        slot: Slot,
+    },
+    /// The connection's keys may protect little more, and there are no next ones: it is to be closed soon. From TLS 1.2 alone,
+    /// once a connection.
+    Worn {
         /// The connection.
         slot: Slot,
     },
@@ -318,4 +329,70 @@ pub trait Driver {
 
     /// Counters so far.
     fn counters(&self) -> DriverCounters;
+}
+
+impl<D: Driver + ?Sized> Driver for Box<D> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn now_ns(&self) -> u64 {
+        (**self).now_ns()
+    }
+
+    fn fresh_ns(&self) -> u64 {
+        (**self).fresh_ns()
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        (**self).cpu_ns()
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        (**self).waker()
+    }
+
+    fn accept_while_below(&mut self, open_max: u32) {
+        (**self).accept_while_below(open_max);
+    }
+
+    fn stop_listening(&mut self) {
+        (**self).stop_listening();
+    }
+
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        (**self).turn(wait, events)
+    }
+
+    fn send(&mut self, batch: &SendBatch<'_>, results: &mut SendResults) {
+        (**self).send(batch, results);
+    }
+
+    fn want_writable(&mut self, slot: Slot) {
+        (**self).want_writable(slot);
+    }
+
+    fn pause_recv(&mut self, slot: Slot) {
+        (**self).pause_recv(slot);
+    }
+
+    fn resume_recv(&mut self, slot: Slot) {
+        (**self).resume_recv(slot);
+    }
+
+    fn give_back(&mut self, buf: RecvBuf) {
+        (**self).give_back(buf);
+    }
+
+    fn shutdown_write(&mut self, slot: Slot) {
+        (**self).shutdown_write(slot);
+    }
+
+    fn close(&mut self, slot: Slot) {
+        (**self).close(slot);
+    }
+
+    fn counters(&self) -> DriverCounters {
+        (**self).counters()
+    }
 }

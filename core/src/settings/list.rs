@@ -1,5 +1,7 @@
 //! Settings that are lists, as one text with separators.
 
+use std::path::PathBuf;
+
 use super::topics;
 use super::units::CpuList;
 use crate::config::Config;
@@ -28,6 +30,15 @@ pub fn set_listen(config: &mut Config, text: &str) -> Result<(), String> {
     }
     config.listen = listeners;
     Ok(())
+}
+
+/// Paths, several with commas.
+pub fn show_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(",")
+}
+
+pub fn parse_paths(text: &str) -> Vec<PathBuf> {
+    parts(text).map(PathBuf::from).collect()
 }
 
 pub fn show_cpus(config: &Config) -> String {

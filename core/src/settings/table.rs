@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::Setting;
 use super::kind::{Choice, Kind};
-use super::list::{List, parts, set_cpus, set_listen, set_topics, show_cpus, show_topics};
+use super::list::{List, parse_paths, parts, set_cpus, set_listen, set_topics, show_cpus, show_paths, show_topics};
 use super::number::Number;
 use crate::access::AskHost;
-use crate::config::{DriverChoice, PublishAccess};
+use crate::config::{ClientCertificates, DriverChoice, PublishAccess, TlsVersion};
 use crate::ingest::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 
@@ -18,6 +18,10 @@ use crate::plan::{MESSAGE_BYTES_MAX, SHARDS_MAX};
 const CURSORS_MAX: u64 = 1 << 30;
 /// Most connections.
 const CONNECTIONS_MAX: u64 = 16_000_000;
+/// Most things in a second, or a minute: each has at least a nanosecond.
+const RATE_MAX: u64 = 1_000_000_000;
+/// Most bytes of a client in a second.
+const INBOUND_BYTES_MAX: u64 = 1 << 40;
 /// Most topics.
 const TOPICS_MAX: u64 = 1_000_000;
 /// Most events that may wait on one shard: their places are taken from the system at once.
@@ -88,9 +92,9 @@ pub(super) static TABLE: &[Setting] = &[
             separator: ',',
             show: |config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             set: set_listen,
-            values: "IP:PORT, several with commas",
+            values: "IP:PORT, wss://IP:PORT, several with commas",
         }),
-        "Addresses to listen on; port 0 takes a free one",
+        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS",
     ),
     row(
         "shards",
@@ -203,6 +207,12 @@ pub(super) static TABLE: &[Setting] = &[
         bytes!(memory.client_bytes, 64 << 10, BYTES_MAX),
         "Input and answers that wait, and what clients asked for; who asks for more is closed with 1013",
     )),
+    by_name(row(
+        "memory.tls_bytes",
+        "tls_bytes",
+        bytes!(memory.tls_bytes, 256 << 10, BYTES_MAX),
+        "Where TLS is spoken: handshakes, records that are not whole, rests of half-sent ones; who needs more is cut off",
+    )),
     row(
         "memory.lock_memory",
         "lock_memory",
@@ -245,6 +255,63 @@ pub(super) static TABLE: &[Setting] = &[
         "connections_per_address_max",
         count!(limits.connections_per_address_max, 0, CONNECTIONS_MAX),
         "Connections of one address (IPv6: the /64) at once; one more is answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.upgrades_per_address_per_minute_max",
+        "upgrades_per_address_per_minute_max",
+        count!(limits.upgrades_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades that one address (IPv6: the /64) may ask for in a minute; more are answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.failures_per_address_per_minute_max",
+        "failures_per_address_per_minute_max",
+        count!(limits.failures_per_address_per_minute_max, 0, RATE_MAX),
+        "Upgrades of one address that may fail in a minute; after one more it is answered with 429 for 30 s, twice as \
+         long each time that it fails again, 10 min at most; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_messages_per_second_max",
+        "inbound_messages_per_second_max",
+        count!(limits.inbound_messages_per_second_max, 0, RATE_MAX),
+        "Messages, pings and pongs that a client may send in a second; beyond that nothing is read of it for a while, \
+         and who goes on for about a minute is closed with 1008; 0: no limit",
+    )),
+    by_name(row(
+        "limits.inbound_bytes_per_second_max",
+        "inbound_bytes_per_second_max",
+        bytes!(limits.inbound_bytes_per_second_max, 0, INBOUND_BYTES_MAX),
+        "Bytes that a client may send in a second, likewise; 0: no limit",
+    )),
+    by_name(row(
+        "limits.connection_lifetime",
+        "connection_lifetime",
+        time!(limits.connection_lifetime, above_zero: false),
+        "Age, and up to a tenth more, at which a connection is closed with 1012 so that it comes back; 0: never",
+    )),
+    by_name(row(
+        "limits.connections_per_subject_max",
+        "connections_per_subject_max",
+        count!(limits.connections_per_subject_max, 0, CONNECTIONS_MAX),
+        "Connections of one subject (a token's sub) at once; one more is answered with 429; 0: no limit",
+    )),
+    by_name(row(
+        "limits.subscriptions_per_subject_max",
+        "subscriptions_per_subject_max",
+        count!(limits.subscriptions_per_subject_max, 0, u32::MAX),
+        "Topics and patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.patterns_per_subject_max",
+        "patterns_per_subject_max",
+        count!(limits.patterns_per_subject_max, 0, u32::MAX),
+        "Patterns that all connections of one subject may subscribe to together; 0: no limit",
+    )),
+    by_name(row(
+        "limits.topics_per_subject_max",
+        "topics_per_subject_max",
+        count!(limits.topics_per_subject_max, 0, TOPICS_MAX),
+        "Topics that come to be by all connections of one subject, until the last of them is closed; more are refused \
+         with too_many_topics; 0: no limit",
     )),
     reloadable(row(
         "limits.ping_every",
@@ -340,6 +407,80 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
     )),
+    reloadable(by_name(row(
+        "tls.certificate_files",
+        "tls_certificate_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.certificate_files),
+            set: |config, text| {
+                config.tls.certificate_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "Certificates, each with its chain; a client gets the first that is for the name it wants, or the first of all",
+    ))),
+    reloadable(by_name(row(
+        "tls.key_files",
+        "tls_key_files",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(&config.tls.key_files),
+            set: |config, text| {
+                config.tls.key_files = parse_paths(text);
+                Ok(())
+            },
+            values: "PEM files, several with commas",
+        }),
+        "The certificates' private keys, in the same order",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_ca_file",
+        "tls_client_ca_file",
+        Kind::List(List {
+            separator: ',',
+            show: |config| show_paths(config.tls.client_ca_file.as_slice()),
+            set: |config, text| {
+                config.tls.client_ca_file = (!text.trim().is_empty()).then(|| text.trim().into());
+                Ok(())
+            },
+            values: "a PEM file",
+        }),
+        "Certificates of those that sign clients' certificates",
+    ))),
+    reloadable(by_name(row(
+        "tls.client_certificates",
+        "tls_client_certificates",
+        Kind::Word(Choice {
+            get: |config| match config.tls.client_certificates {
+                ClientCertificates::Ignored => "ignored",
+                ClientCertificates::Optional => "optional",
+                ClientCertificates::Required => "required",
+            },
+            words: &[
+                ("ignored", |config| config.tls.client_certificates = ClientCertificates::Ignored),
+                ("optional", |config| config.tls.client_certificates = ClientCertificates::Optional),
+                ("required", |config| config.tls.client_certificates = ClientCertificates::Required),
+            ],
+        }),
+        "Whether clients have to show certificates that tls.client_ca_file has signed",
+    ))),
+    reloadable(by_name(row(
+        "tls.version_min",
+        "tls_version_min",
+        Kind::Word(Choice {
+            get: |config| match config.tls.version_min {
+                TlsVersion::V12 => "1.2",
+                TlsVersion::V13 => "1.3",
+            },
+            words: &[
+                ("1.2", |config| config.tls.version_min = TlsVersion::V12),
+                ("1.3", |config| config.tls.version_min = TlsVersion::V13),
+            ],
+        }),
+        "The oldest version of TLS that is spoken",
+    ))),
     reloadable(for_hosts(by_name(row(
         "access.ask_host_within",
         "ask_host_within",

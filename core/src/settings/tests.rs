@@ -145,6 +145,8 @@ fn what_is_none_of_its_values_is_refused_with_name_value_and_range() {
         ("limits.message_bytes_max", "1 parsec", "limits.message_bytes_max = 1 parsec: `parsec` is no unit of bytes"),
         ("limits.handshake_timeout", "0", "limits.handshake_timeout = 0: must be more than 0"),
         ("limits.ping_every", "30", "limits.ping_every = 30: `30` lacks a unit"),
+        ("limits.ping_every", "", "limits.ping_every = : is empty: write for example 10s or 250ms"),
+        ("memory.pool_bytes", "", "memory.pool_bytes = : is empty: write for example 8MiB or 65536"),
         ("events.capacity", "1048577", "events.capacity = 1048577: must be at most 1048576"),
         ("shards", "0", "shards = 0: must be from 1 to 64, or auto"),
         (

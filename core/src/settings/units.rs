@@ -23,6 +23,9 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: write for example 8MiB or 65536".into());
+        }
         let (number, unit) = split_number(text);
         let factor: u64 = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -64,6 +67,9 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "0" {
             return Ok(Span(Duration::ZERO));
+        }
+        if text.is_empty() {
+            return Err("is empty: write for example 10s or 250ms".into());
         }
         let (number, unit) = split_number(text);
         let unit_ns: u128 = match unit {

@@ -2,14 +2,18 @@
 //!
 //! Knows numbers. Must never know how much the machine has: that is `plan`.
 
+use super::list::show_paths;
 use super::settings;
 use super::table::LANE_BYTES_MIN;
 use super::units::ByteSize;
 use crate::access::ASKED_HEADERS_MAX;
-use crate::config::Config;
+use crate::config::{ClientCertificates, Config};
 use crate::origin;
 use crate::plan::{ConfigError, SHARDS_MAX};
 use crate::proto::topic::Pattern;
+
+/// Most certificates: each greeting may look at all of them.
+const CERTIFICATES_MAX: usize = 64;
 
 impl Config {
     /// Checks every setting against its range, and those that have to do with each other; not whether this machine has
@@ -42,6 +46,7 @@ impl Config {
         }
         self.check_topics(shards, &mut faults);
         self.check_access(&mut faults);
+        self.check_tls(&mut faults);
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
     }
 
@@ -86,6 +91,23 @@ impl Config {
             if let Err(error) = origin::allowed(text) {
                 faults.add("access.allowed_origins", format!("{text:?}"), error.to_string());
             }
+        }
+    }
+
+    fn check_tls(&self, faults: &mut Faults) {
+        let (tls, certificates) = (&self.tls, self.tls.certificate_files.len());
+        if certificates != tls.key_files.len() {
+            let problem = format!("must be as many as tls.certificate_files ({certificates})");
+            faults.add("tls.key_files", show_paths(&tls.key_files), problem);
+        }
+        if certificates > CERTIFICATES_MAX {
+            faults.add("tls.certificate_files", certificates, format!("must be at most {CERTIFICATES_MAX}"));
+        }
+        if self.listen.iter().any(|listener| listener.is_tls) && certificates == 0 {
+            faults.add("tls.certificate_files", "", "is needed by the listeners with TLS");
+        }
+        if tls.client_certificates != ClientCertificates::Ignored && tls.client_ca_file.is_none() {
+            faults.add("tls.client_ca_file", "", "is needed where clients show certificates");
         }
     }
 

@@ -38,7 +38,11 @@ pub use host::gauges::{FULL, Gauges, are_watched};
 pub use host::outlets::Wanted;
 pub use host::{Command, Mailbox, ShardStats, Shared};
 
-pub use self::admission::{Addresses, COUNTED_BYTES};
+#[cfg(test)]
+pub use self::admission::What;
+pub use self::admission::{
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+};
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
@@ -170,7 +174,7 @@ impl<D: Driver> Shard<D> {
             number,
             rules: shared.rules.take(),
             clients: Clients::new(number, slots, now_ns),
-            admission: Admission::new(shared.config.handshakes_per_shard(shards)),
+            admission: Admission::new(&shared.config.limits, slots, shared.config.handshakes_per_shard(shards)),
             topics: Topics::new(shared.config.topics_max),
             lanes: Lanes::new(&shared.config, shared.payloads.clone(), shards),
             subscriptions: Subscriptions::new(shared.config.cursors_max.div_ceil(shards as u32)),

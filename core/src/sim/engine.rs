@@ -16,6 +16,8 @@ pub struct Totals {
     pub heard: u64,
     /// Events that wait for room in the host's queue.
     pub events_waiting: u64,
+    /// Clients that are not read just now, for they sent too fast.
+    pub senders_paused: u64,
     /// Cursors in use.
     pub cursors: u64,
     /// Copies of half-sent frames, bytes.

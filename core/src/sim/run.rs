@@ -29,7 +29,7 @@ use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
-use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
+use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned, Wanted};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Priority};
 
@@ -153,7 +153,9 @@ impl Rig {
         for _ in 0..most.min(host.undecided.len()) {
             let at = rng.index(host.undecided.len());
             let (connection, fate) = host.undecided.swap_remove(at);
-            let everything = Grants { subscribe: Allowed::Everything, publish: Allowed::Everything, lifetime: None };
+            let all = Allowed::Everything;
+            let subject = (connection.slot() % 3 > 0).then(|| format!("u{}", connection.slot() % 3));
+            let everything = Grants { subscribe: all.clone(), publish: all, lifetime: None, subject };
             let decisions = match &*fate {
                 "allowed" => vec![Decision::Allow(everything), Decision::Forbidden],
                 "denied" => vec![Decision::Forbidden, Decision::Allow(everything)],
@@ -353,6 +355,7 @@ impl Engine for Rig {
             ],
             heard: self.host.borrow().heard.values().sum(),
             events_waiting: sum(|s| s.events_waiting),
+            senders_paused: sum(|s| s.senders_paused),
             cursors: sum(|s| s.cursors),
             remainder_bytes: sum(|s| s.remainder_bytes),
             evicted: sum(|s| s.evicted),
@@ -409,6 +412,8 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
         addresses: Addresses::of(&config, shards as u32),
+        subjects: Subjects::of(&config, shards as u32),
+        tls: None,
         failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),
@@ -452,12 +457,14 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;
     truth.limits_addresses = shared.config.limits.connections_per_address_max > 0;
+    truth.limits_senders = shared.config.limits.limits_senders();
     truth.asks_host = shared.config.access.ask_host.is_some();
     let whole = World::new(net, Rc::new(rig), scenario, truth, rng.fork());
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();
     drop(whole);
-    assert_eq!(shared.addresses.len(), 0, "connections are counted for an address that has none any more");
+    assert_eq!(shared.addresses.connected(), 0, "connections are counted for an address that has none any more");
+    assert_eq!(shared.subjects.len(), 0, "connections are counted for a subject that has none any more");
     let payloads = shared.payloads.clone();
     drop(shared);
     payloads.reclaim();

@@ -65,19 +65,37 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
     let asks = config.events.capacity > 0 && rng.chance(400);
     let access = AccessConfig { ask_host: asks.then_some(ask_host), ..config.access.clone() };
     let config = Config { access, ..config };
-    let limits = LimitsConfig { connections_per_address_max: each_max(&config, shards), ..config.limits };
-    let config = Config { limits, ..config };
+    let config = Config { limits: with_limits(&config, shards), ..config };
     if let Err(errors) = config.plan_for(shards, None) {
         panic!("not a legal configuration: {errors:?}");
     }
     config
 }
 
-/// In one run of four an address has half of the connections. Drawn from what is drawn already, so that no draw of
-/// chance is another than before; and there is room for each shard's witness, which comes first.
-fn each_max(config: &Config, shards: usize) -> u32 {
-    let is_limited = config.limits.request_bytes_max == 1 << 10 && config.topics_max == 64;
-    if is_limited { (config.connections_max / 2).max(shards as u32) } else { 0 }
+/// In one run of four an address has half of the connections, and comes and fails so often; in another one clients are
+/// slowed down, and what subjects have is counted. Drawn from what is drawn already, so that no draw of chance is another
+/// than before; and there is room for each shard's witness, which comes first.
+fn with_limits(config: &Config, shards: usize) -> LimitsConfig {
+    match (config.topics_max == 64, config.limits.request_bytes_max == 1 << 10) {
+        (true, true) => LimitsConfig {
+            connections_per_address_max: (config.connections_max / 2).max(shards as u32),
+            upgrades_per_address_per_minute_max: 600,
+            failures_per_address_per_minute_max: 100,
+            ..config.limits
+        },
+        (true, false) => LimitsConfig {
+            inbound_messages_per_second_max: 40,
+            inbound_bytes_per_second_max: 1 << 20,
+            connections_per_subject_max: config.connections_max,
+            subscriptions_per_subject_max: u32::MAX,
+            patterns_per_subject_max: u32::MAX,
+            topics_per_subject_max: 1_000_000,
+            ..config.limits
+        },
+        // The end is spread over a time.
+        (false, true) => LimitsConfig { close_window: Duration::from_secs(2), ..config.limits },
+        (false, false) => config.limits,
+    }
 }
 
 /// Settings for some topics; others go by the defaults.

@@ -3,6 +3,7 @@
 //! For what the simulation has found: each defect has its shortest play here. And for what is promised
 //! to the byte, the turn or the number: a module for each noun.
 
+mod addresses;
 mod authorize;
 mod cuts;
 mod deadlines;
@@ -18,9 +19,11 @@ mod pace;
 mod picks;
 mod requests;
 mod search;
+mod senders;
 mod sends;
 mod shares;
 mod standstill;
+mod subjects;
 mod waiters;
 
 use std::cell::Cell;
@@ -47,7 +50,7 @@ use crate::proto::server_message::{GapReason, ServerMessage};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
-use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
+use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -117,6 +120,8 @@ impl Stage {
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
             addresses: Addresses::of(&config, count as u32),
+            subjects: Subjects::of(&config, count as u32),
+            tls: None,
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),

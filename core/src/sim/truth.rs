@@ -92,6 +92,8 @@ pub struct Truth {
     pub memory_ran_out: bool,
     /// The engine agrees to permessage-deflate.
     pub deflate: bool,
+    /// Who goes on sending too fast is closed.
+    pub limits_senders: bool,
     /// An address has so many connections and no more.
     pub limits_addresses: bool,
     /// The host is asked about each who comes.

@@ -409,7 +409,9 @@ impl World {
         for _ in 0..200_000 {
             let before = self.progress();
             self.round();
-            let is_quiet = self.engine.totals().events_waiting == 0
+            let totals = self.engine.totals();
+            let is_quiet = totals.events_waiting == 0
+                && totals.senders_paused == 0
                 && self.state.borrow().clients.iter().all(|c| !c.is_alive() || c.is_quiet());
             quiet = if is_quiet && self.progress() == before { quiet + 1 } else { 0 };
             if quiet > 30 {
@@ -540,6 +542,7 @@ impl World {
             Outcome::Refused(_) => wrong("the request was good"),
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
+            Outcome::Closed { code: 1008, by_server: true } if state.truth.limits_senders => {}
             Outcome::Closed { code: 4321, by_server: true } => {}
             Outcome::Closed { code: 1008, by_server: true }
                 if client.nature.is_raw() && client.handed > 0 && !client.nature.topics.is_empty() => {}
@@ -611,7 +614,7 @@ impl World {
                 continue;
             }
             match client.outcome {
-                Outcome::Closed { code: 1001, by_server: true } => self.check_complete(client, &state.truth),
+                Outcome::Closed { code: 1001 | 1012, by_server: true } => self.check_complete(client, &state.truth),
                 Outcome::Closed { code: 1013, by_server: true } => {}
                 // The rest of a half-sent frame could not be kept; that is counted.
                 Outcome::Broken if totals.evicted > evicted_before => {}

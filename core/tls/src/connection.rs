@@ -92,18 +92,37 @@ impl Connection {
         !self.is_13 && self.sealing.seq >= RECORDS_MAX - RECORDS_LEFT
     }
 
-    /// Seals `content` in records of at most `record_content` bytes and appends them to `out`. A key that is used up seals
-    /// nothing any more.
-    pub fn seal(&mut self, content: &[u8], record_content: usize, out: &mut Vec<u8>) -> Sealed {
+    /// Seals the first `most` bytes of `parts`, which follow each other, in records of at most `record_content` bytes, and
+    /// appends them to `out`. A key that is used up seals nothing any more.
+    pub fn seal<'p>(
+        &mut self,
+        parts: impl Iterator<Item = &'p [u8]> + Clone,
+        most: usize,
+        record_content: usize,
+        out: &mut Vec<u8>,
+    ) -> Sealed {
         debug_assert!((1..=PLAINTEXT_BYTES_MAX).contains(&record_content));
         let mut sealed = Sealed { record_content, ..Sealed::default() };
-        for piece in content.chunks(record_content) {
-            if self.sealing.seq >= RECORDS_MAX {
-                break;
-            }
-            self.sealing.seal(Kind::Data, piece.len(), |out| out.extend_from_slice(piece), out);
+        let mut left = parts.clone().map(<[u8]>::len).sum::<usize>().min(most);
+        let mut parts = parts.filter(|part| !part.is_empty());
+        let mut part: &[u8] = &[];
+        while left > 0 && self.sealing.seq < RECORDS_MAX {
+            let length = left.min(record_content);
+            let gather = |out: &mut Vec<u8>| {
+                let mut wanted = length;
+                while wanted > 0 {
+                    if part.is_empty() {
+                        part = parts.next().unwrap_or(&[]);
+                    }
+                    let (now, later) = part.split_at(wanted.min(part.len()));
+                    out.extend_from_slice(now);
+                    (part, wanted) = (later, wanted - now.len());
+                }
+            };
+            self.sealing.seal(Kind::Data, length, gather, out);
             sealed.records += 1;
-            sealed.content += piece.len();
+            sealed.content += length;
+            left -= length;
         }
         sealed
     }

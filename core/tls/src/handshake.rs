@@ -46,6 +46,8 @@ pub struct Established {
     pub connection: Connection,
     /// Content that has come already.
     pub received: Vec<u8>,
+    /// The peer sends no more.
+    pub has_ended: bool,
     /// The beginning of a record that is not whole.
     pub rest: Vec<u8>,
 }
@@ -91,7 +93,7 @@ impl Handshake {
     /// Goes as far as the input goes and appends to `out` what is to be sent. The greetings of both sides cost about 200 µs
     /// (a key is made, and a signature), all else little.
     pub fn advance(mut self, out: &mut Vec<u8>) -> Progress {
-        let mut received = Vec::new();
+        let (mut received, mut has_ended) = (Vec::new(), false);
         loop {
             let UnbufferedStatus { discard, state, .. } = self.rustls.process_tls_records(&mut self.input);
             let mut is_done = false;
@@ -110,6 +112,10 @@ impl Handshake {
                     }
                     Step::On
                 }
+                Ok(ConnectionState::PeerClosed) => {
+                    has_ended = true;
+                    Step::On
+                }
                 Ok(ConnectionState::BlockedHandshake) => Step::Wait,
                 Ok(ConnectionState::WriteTraffic(_)) => {
                     is_done = true;
@@ -122,7 +128,8 @@ impl Handshake {
             self.input.drain(..discard);
             match step {
                 Step::On => {}
-                Step::Wait if is_done => return self.finish(received),
+                Step::Wait if is_done => return self.finish(received, has_ended),
+                Step::Wait if has_ended => return Progress::Failed(HandshakeError::Closed),
                 Step::Wait => return Progress::Waits(self),
                 Step::Fail(error) => {
                     self.encode_alert(out);
@@ -142,12 +149,14 @@ impl Handshake {
         }
     }
 
-    fn finish(self, received: Vec<u8>) -> Progress {
+    fn finish(self, received: Vec<u8>, has_ended: bool) -> Progress {
         match self.rustls.dangerous_into_kernel_connection() {
             Err(error) => Progress::Failed(error.into()),
             Ok((secrets, kernel)) => match Connection::new(secrets, kernel) {
                 None => Progress::Failed(HandshakeError::Cipher),
-                Some(connection) => Progress::Done(Box::new(Established { connection, received, rest: self.input })),
+                Some(connection) => {
+                    Progress::Done(Box::new(Established { connection, received, has_ended, rest: self.input }))
+                }
             },
         }
     }

@@ -20,7 +20,7 @@ const SUBJECT: &str = "{sub}";
 pub struct Rules {
     /// `iss` has to be this.
     pub issuer: Option<String>,
-    /// `aud` has to be this, or have it.
+    /// `aud` has to be this, or have it. `None`: there must be none (RFC 7519 section 4.1.3).
     pub audience: Option<String>,
     /// How far clocks may differ: added to `exp`, taken from `nbf` and `iat`.
     pub skew: Duration,
@@ -66,8 +66,18 @@ pub struct Claims {
     pub publish: Vec<Pattern>,
 }
 
-/// Reads claims that this key has signed, at a time in seconds since 1970.
-pub fn read(claims: &Map<String, Value>, key: Fingerprint, rules: &Rules, now: u64) -> Result<Claims, Refusal> {
+/// Who it is of, and how long it holds.
+#[derive(Debug)]
+pub struct Stated {
+    issuer: Option<String>,
+    subject: Option<String>,
+    id: Option<String>,
+    issued_at: Option<u64>,
+    expires: u64,
+}
+
+/// What is cheap to see of claims that nobody may have signed: types, times, for whom they are.
+pub fn check(claims: &Map<String, Value>, rules: &Rules, now: u64) -> Result<Stated, Refusal> {
     let text = |name: &str| match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -92,16 +102,11 @@ pub fn read(claims: &Map<String, Value>, key: Fingerprint, rules: &Rules, now: u
         return Err(Refusal::Issuer);
     }
     check_audience(claims.get("aud"), rules.audience.as_deref())?;
-    let lists = match at(claims, &rules.grants_claim) {
-        None => [rules.subscribe.clone(), rules.publish.clone()],
-        Some(Value::Object(grants)) => [list(grants.get("subscribe"))?, list(grants.get("publish"))?],
-        Some(_) => return Err(Refusal::Claims),
-    };
-    let [subscribe, publish] = lists.map(|list| patterns(list, subject.as_deref()));
-    Ok(Claims { key, issuer, subject, id, issued_at, expires, subscribe: subscribe?, publish: publish? })
+    Ok(Stated { issuer, subject, id, issued_at, expires })
 }
 
-/// One text, or several of which one is meant (RFC 7519 section 4.1.3).
+/// One text, or several of which one is meant. A token that is for somebody is not for a server that has no name (RFC 7519 section
+/// 4.1.3: who does not find himself there must not take it).
 fn check_audience(claim: Option<&Value>, wanted: Option<&str>) -> Result<(), Refusal> {
     let named: Vec<&str> = match claim {
         None => Vec::new(),
@@ -111,10 +116,23 @@ fn check_audience(claim: Option<&Value>, wanted: Option<&str>) -> Result<(), Ref
         }
         Some(_) => return Err(Refusal::Claims),
     };
-    match wanted {
-        Some(wanted) if !named.contains(&wanted) => Err(Refusal::Audience),
-        _ => Ok(()),
+    match (wanted, claim) {
+        (None, None) => Ok(()),
+        (Some(wanted), _) if named.contains(&wanted) => Ok(()),
+        _ => Err(Refusal::Audience),
     }
+}
+
+/// What claims allow that this key has signed.
+pub fn grant(stated: Stated, claims: &Map<String, Value>, key: Fingerprint, rules: &Rules) -> Result<Claims, Refusal> {
+    let lists = match at(claims, &rules.grants_claim) {
+        None => [rules.subscribe.clone(), rules.publish.clone()],
+        Some(Value::Object(grants)) => [list(grants.get("subscribe"))?, list(grants.get("publish"))?],
+        Some(_) => return Err(Refusal::Claims),
+    };
+    let Stated { issuer, subject, id, issued_at, expires } = stated;
+    let [subscribe, publish] = lists.map(|list| patterns(list, subject.as_deref()));
+    Ok(Claims { key, issuer, subject, id, issued_at, expires, subscribe: subscribe?, publish: publish? })
 }
 
 /// The claim of this name; else the one at the end of the names between its dots.

@@ -44,18 +44,42 @@ pub fn public_key(file: &[u8]) -> Result<Material, KeyError> {
     }
 }
 
-/// The bytes of the one block of this kind in a file (RFC 7468).
+/// The bytes of the one block of a file (RFC 7468), which has to be of this kind.
 pub fn block(file: &[u8], kind: &str) -> Result<Vec<u8>, KeyError> {
-    let (begin, end) = (format!("-----BEGIN {kind}-----"), format!("-----END {kind}-----"));
     let text = std::str::from_utf8(file).ok().filter(|text| text.len() <= PEM_BYTES_MAX).map(str::trim);
     let text = text.ok_or_else(|| KeyError::new("this is no PEM"))?;
-    if text.contains("PRIVATE KEY-----") && kind != "PRIVATE KEY" {
+    let label = |line: &str| Some(line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----")?.to_owned());
+    let labels: Vec<String> = text.lines().filter_map(label).collect();
+    if kind != "PRIVATE KEY" && labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
         return Err(KeyError::new("this is a private key, which belongs to who signs and nowhere else"));
+    }
+    if let Some(problem) = labels.iter().filter(|label| *label != kind).find_map(|label| other_kind(label)) {
+        return Err(KeyError::new(problem));
+    }
+    let (begin, end) = (format!("-----BEGIN {kind}-----"), format!("-----END {kind}-----"));
+    if labels.len() > 1 {
+        return Err(KeyError::new(format!("there are {} blocks of PEM, and one is needed: {begin}", labels.len())));
     }
     let inner = text.strip_prefix(&begin).and_then(|text| text.strip_suffix(&end));
     let inner = inner.ok_or_else(|| KeyError::new(format!("one block of PEM is needed: {begin}")))?;
     let inner: String = inner.split_whitespace().collect();
     STANDARD.decode(inner).map_err(|_| KeyError::new("this is no base64"))
+}
+
+/// What to do with a block that is of another kind, where that can be told.
+fn other_kind(label: &str) -> Option<String> {
+    Some(match label {
+        "EC PRIVATE KEY" | "EC PARAMETERS" | "RSA PRIVATE KEY" => format!(
+            "this is {label}, and PKCS #8 is needed: openssl pkcs8 -topk8 -nocrypt -in FILE -out NEW_FILE makes it"
+        ),
+        "ENCRYPTED PRIVATE KEY" => "this key is encrypted: openssl pkey -in FILE -out NEW_FILE takes that away".into(),
+        "CERTIFICATE" => "this is a certificate: openssl x509 -in FILE -noout -pubkey shows its public key".into(),
+        "RSA PUBLIC KEY" => {
+            "this is PKCS #1: openssl rsa -RSAPublicKey_in -in FILE -pubout makes what is needed".into()
+        }
+        "PRIVATE KEY" | "PUBLIC KEY" => return None,
+        _ => format!("{label} is no key that can be used here"),
+    })
 }
 
 /// The contents of a value of DER with this tag, and what is behind it (X.690 section 8.1); lengths of up to two bytes, in their shortest

@@ -57,6 +57,12 @@ pub fn read(members: &Map<String, Value>) -> Result<Head, Refusal> {
         let name = name.to_ascii_lowercase();
         matches!(name.strip_prefix("application/").unwrap_or(&name), "jwt" | "at+jwt")
     };
+    // Nested tokens (RFC 7519 section 5.2) are for who can open them.
+    match members.get("cty") {
+        Some(Value::String(name)) if is_type(name) => return Err(Refusal::Extension),
+        None | Some(Value::String(_)) => {}
+        Some(_) => return Err(Refusal::Header),
+    }
     match members.get("typ") {
         None => {}
         Some(Value::String(name)) if is_type(name) => {}

@@ -22,6 +22,8 @@
 mod claims;
 mod der;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod json;
 mod jwks;
@@ -29,6 +31,7 @@ mod keys;
 mod refusal;
 mod sign;
 mod verify;
+mod weak;
 
 pub use claims::{Claims, PATTERN_BYTES_MAX, PATTERNS_MAX, Rules};
 pub use fingerprint::Fingerprint;

@@ -13,7 +13,8 @@ pub enum Refusal {
     /// Its header is no JSON object, or has a member of the wrong type.
     #[error("the token's header is malformed")]
     Header,
-    /// Its header asks for something that is not done here: `crit`, `b64`, `zip`, `enc`, or a key that it brings itself.
+    /// Its header asks for something that is not done here: `crit`, `b64`, `zip`, `enc`, a token within (`cty`), or a key that it brings
+    /// itself.
     #[error("the token's header asks for what is not done here")]
     Extension,
     /// Its algorithm is not one of [`crate::Algorithm`], or not that of its key (RFC 8725 section 3.1).
@@ -38,10 +39,10 @@ pub enum Refusal {
     #[error("the token is not valid yet")]
     NotYet,
     /// `iss` is another one.
-    #[error("another issuer")]
+    #[error("the token is of another issuer")]
     Issuer,
-    /// `aud` is another one.
-    #[error("another audience")]
+    /// `aud` is not [`crate::Rules::audience`], or there is one and nobody is configured.
+    #[error("the token is for another audience")]
     Audience,
     /// A pattern needs `sub`, which is missing or cannot stand in a topic's name.
     #[error("the subject cannot stand in a pattern")]

@@ -83,8 +83,12 @@ impl SigningKey {
         if let Some(kid) = kid {
             header["kid"] = kid.into();
         }
-        let claims = Value::Object(claims.clone()).to_string();
-        let signed = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.as_bytes()));
+        self.seal(header.to_string().as_bytes(), Value::Object(claims.clone()).to_string().as_bytes())
+    }
+
+    /// A token of these parts, whatever they are.
+    pub(crate) fn seal(&self, header: &[u8], claims: &[u8]) -> Result<String, SignError> {
+        let signed = format!("{}.{}", base64(header), base64(claims));
         let signature = self.signature(signed.as_bytes())?;
         Ok(format!("{signed}.{}", base64(&signature)))
     }

@@ -1,4 +1,5 @@
-//! From a text to claims: head, key, signature, claims, in this order.
+//! From a text to claims: head, key, times and parties, signature, grants, in this order. What costs least is looked at first, for a
+//! stranger can have as many tokens refused as he likes; nothing is believed before the signature.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +7,7 @@ use crate::claims::{self, Claims, Rules};
 use crate::fingerprint::Fingerprint;
 use crate::head;
 use crate::json;
-use crate::keys::Keys;
+use crate::keys::{Key, Keys};
 use crate::refusal::Refusal;
 
 /// Longest token.
@@ -30,21 +31,33 @@ impl Verifier {
         self.keys.has(fingerprint)
     }
 
-    /// What a token says, at a time in seconds since 1970. Nothing of its claims is looked at before its signature is verified.
+    /// What a token says, at a time in seconds since 1970. The signature is verified where nothing else refuses it: on a key of ES256
+    /// that is 60 µs, what comes before it a tenth of that.
     ///
     /// # Errors
-    /// Why it is refused: for a log, not for who brought it.
+    /// Why it is refused: for a log, not for who brought it. Whoever has made it may have chosen the reason, but for those that only a
+    /// right signature leaves: [`Refusal::Subject`] and [`Refusal::Patterns`].
     pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
         let parts = Parts::of(token)?;
+        let key = self.key_of(&parts)?;
+        let claims = json::object(&parts.claims).ok_or(Refusal::Claims)?;
+        let stated = claims::check(&claims, &self.rules, now)?;
+        parts.check_signature(key)?;
+        claims::grant(stated, &claims, key.fingerprint, &self.rules)
+    }
+
+    /// The key that has to have signed.
+    fn key_of(&self, parts: &Parts<'_>) -> Result<&Key, Refusal> {
         let head = head::read(&json::object(&parts.header).ok_or(Refusal::Header)?)?;
         let key = self.keys.meant(head.kid.as_deref(), head.algorithm).ok_or(Refusal::Key)?;
-        if key.material.algorithm() != head.algorithm {
-            return Err(Refusal::Algorithm);
-        }
-        if !key.material.has_signed(parts.signed.as_bytes(), &parts.signature) {
-            return Err(Refusal::Signature);
-        }
-        claims::read(&json::object(&parts.claims).ok_or(Refusal::Claims)?, key.fingerprint, &self.rules, now)
+        if key.material.algorithm() == head.algorithm { Ok(key) } else { Err(Refusal::Algorithm) }
+    }
+
+    /// Whether one of the keys has signed it, whatever it says.
+    #[cfg(test)]
+    pub(crate) fn check_signature(&self, token: &str) -> Result<(), Refusal> {
+        let parts = Parts::of(token)?;
+        parts.check_signature(self.key_of(&parts)?)
     }
 }
 
@@ -86,5 +99,12 @@ impl<'a> Parts<'a> {
         let (header, claims) = signed.split_once('.').ok_or(Refusal::Shape)?;
         let decoded = |text: &str| json::unbase64(text).ok_or(Refusal::Shape);
         Ok(Parts { signed, header: decoded(header)?, claims: decoded(claims)?, signature: decoded(signature)? })
+    }
+
+    fn check_signature(&self, key: &Key) -> Result<(), Refusal> {
+        match key.material.has_signed(self.signed.as_bytes(), &self.signature) {
+            true => Ok(()),
+            false => Err(Refusal::Signature),
+        }
     }
 }

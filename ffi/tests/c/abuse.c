@@ -34,7 +34,7 @@ static void all_engine_calls(fw_engine *engine, fw_status wanted) {
     EXPECT(wanted, fw_send_to(engine, 1, FW_KIND_TEXT, "x", 1));
     EXPECT(wanted, fw_send_ref_to(engine, 1, FW_KIND_TEXT, "x", 1, on_release, NULL));
     EXPECT(wanted, fw_close(engine, 1, 1000, "x"));
-    EXPECT(wanted, fw_allow(engine, 1, "a", NULL, 0));
+    EXPECT(wanted, fw_allow(engine, 1, "a", NULL, 0, NULL));
     EXPECT(wanted, fw_refuse(engine, 1, 403));
     EXPECT(wanted, fw_topic_open(engine, "a", &topic));
     CHECK(topic == NULL);
@@ -188,14 +188,15 @@ static void arguments_out_of_range(fw_engine *engine, fw_topic *topic) {
     static const uint32_t statuses[] = {0, 101, 200, 400, 404, 500, UINT32_MAX};
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         EXPECT(FW_BAD_ARGUMENT, fw_refuse(engine, 1, statuses[i]));
-    EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, "\xff", NULL, 0));
-    EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, NULL, "\xff", 0));
-    EXPECT(FW_BAD_NAME, fw_allow(engine, 1, "a*", NULL, 0));
-    EXPECT(FW_BAD_NAME, fw_allow(engine, 1, "a\n\nb", NULL, 0));
+    EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, "\xff", NULL, 0, NULL));
+    EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, NULL, "\xff", 0, NULL));
+    EXPECT(FW_BAD_NAME, fw_allow(engine, 1, "a*", NULL, 0, NULL));
+    EXPECT(FW_BAD_NAME, fw_allow(engine, 1, "a\n\nb", NULL, 0, NULL));
     char lines[257 * 2 + 1] = "";
     for (int i = 0; i < 257; i++)
         strcat(lines, "a\n");
-    EXPECT(FW_TOO_MANY, fw_allow(engine, 1, NULL, lines, 0));
+    EXPECT(FW_TOO_MANY, fw_allow(engine, 1, NULL, lines, 0, NULL));
+    EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, NULL, NULL, 0, "\xff"));
     EXPECT(FW_BAD_ARGUMENT, fw_publish(topic, 2, 1, "x", SIZE_MAX, NULL));
     EXPECT(FW_TOO_LARGE, fw_claim(topic, SIZE_MAX, &(fw_buffer *){NULL}, &(void *){NULL}));
     EXPECT(FW_TOO_LARGE, fw_claim(topic, (4 << 20) + 1, &(fw_buffer *){NULL}, &(void *){NULL}));
@@ -474,7 +475,7 @@ static void after_the_end(const char *driver, int is_orderly) {
     EXPECT(FW_STOPPED, fw_send_to(engine, 0, FW_KIND_TEXT, "x", 1));
     EXPECT(FW_STOPPED, fw_send_ref_to(engine, 0, FW_KIND_TEXT, message, sizeof message, on_release, NULL));
     EXPECT(FW_STOPPED, fw_close(engine, 0, 1000, NULL));
-    EXPECT(FW_STOPPED, fw_allow(engine, 0, NULL, NULL, 0));
+    EXPECT(FW_STOPPED, fw_allow(engine, 0, NULL, NULL, 0, NULL));
     EXPECT(FW_STOPPED, fw_refuse(engine, 0, 401));
     EXPECT(FW_STOPPED, fw_poll_events(engine, &(fw_event){0}, 1, FW_FOREVER, &count));
     EXPECT(FW_OK, fw_read_stats(engine, &stats));

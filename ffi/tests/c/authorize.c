@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
         if (keys[i].refused != 0)
             EXPECT(FW_OK, fw_refuse(engine, event.connection, keys[i].refused));
         else
-            EXPECT(FW_OK, fw_allow(engine, event.connection, keys[i].subscribe, keys[i].publish, 0));
+            EXPECT(FW_OK, fw_allow(engine, event.connection, keys[i].subscribe, keys[i].publish, 0, NULL));
         int wanted = keys[i].refused != 0 ? (int)keys[i].refused : i == 0 ? 101 : 403;
         CHECK(status_of(client) == wanted);
         /* The first decision counts. */
@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
     int client = asks(engine, "/t/news", "");
     fw_event event = next(engine, FW_EVENT_AUTHORIZE);
     CHECK(event.len == 0 && strcmp(event.text, "/t/news") == 0);
-    EXPECT(FW_OK, fw_allow(engine, event.connection, "news", "", 1));
+    EXPECT(FW_OK, fw_allow(engine, event.connection, "news", "", 1, NULL));
     unsigned char last[4] = {0}, byte;
     while (memcmp(last + 2, "\x11\x31", 2) != 0) {
         CHECK(read(client, &byte, 1) == 1);

@@ -34,7 +34,7 @@ static void in_child(fw_engine *engine, fw_topic *topic, fw_buffer *buffer, cons
         EXPECT(FW_FORKED, fw_topic_open(engine, "a", &other));
         EXPECT(FW_FORKED, fw_send_to(engine, 1, 1, "x", 1));
         EXPECT(FW_FORKED, fw_close(engine, 1, 1000, NULL));
-        EXPECT(FW_FORKED, fw_allow(engine, 1, NULL, NULL, 0));
+        EXPECT(FW_FORKED, fw_allow(engine, 1, NULL, NULL, 0, NULL));
         EXPECT(FW_FORKED, fw_refuse(engine, 1, 403));
         EXPECT(FW_FORKED, fw_poll_events(engine, &event, 1, 1000, &count));
         EXPECT(FW_FORKED, fw_read_stats(engine, &stats));

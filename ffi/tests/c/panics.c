@@ -55,7 +55,7 @@ int main(int argc, char **argv) {
         PLANTED(fw_send_to, fw_send_to(engine, 1, 1, "x", 1));
         PLANTED(fw_send_ref_to, fw_send_ref_to(engine, 1, 1, "x", 1, on_release, NULL));
         PLANTED(fw_close, fw_close(engine, 1, 1000, NULL));
-        PLANTED(fw_allow, fw_allow(engine, 1, NULL, NULL, 0));
+        PLANTED(fw_allow, fw_allow(engine, 1, NULL, NULL, 0, NULL));
         PLANTED(fw_refuse, fw_refuse(engine, 1, 403));
         PLANTED(fw_topic_open, fw_topic_open(engine, "b", &second));
         PLANTED(fw_topic_free, fw_topic_free(topic));

@@ -65,7 +65,7 @@ static void *work(void *argument) {
         case 4: may_be(fw_read_shard_stats(e, 0, &stats)); break;
         case 5: may_be(fw_address(e, 0, text, sizeof text, &count)); break;
         case 6: may_be(fw_send_to(e, seed, FW_KIND_TEXT, "x", 1)); break;
-        case 7: may_be(fw_close(e, seed, 1000, "x")); may_be(fw_allow(e, seed, "a", "b", 1)); may_be(fw_refuse(e, seed, 403)); break;
+        case 7: may_be(fw_close(e, seed, 1000, "x")); may_be(fw_allow(e, seed, "a", "b", 1, NULL)); may_be(fw_refuse(e, seed, 403)); break;
         case 8: may_be(fw_is_running(e, &is_running)); break;
         case 9: (void)fw_event_fd(e); (void)fw_port(e); break;
         case 10: may_be(fw_memory_plan(e, text, sizeof text, &count)); break;

@@ -2,7 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::net::SendFlags;
+
 use super::lane::{LaneNames, LaneState, Step};
+use super::tls::Tls;
 use crate::envelope::{Envelope, payload_of};
 use crate::form::{Encoding, Form};
 use crate::frames::{self, Frame};
@@ -29,6 +32,8 @@ pub enum Stage {
 pub struct Member {
     /// Its socket, until it is closed.
     pub socket: Option<OwnedFd>,
+    /// Where TLS is spoken over it.
+    pub tls: Option<Box<Tls>>,
     /// How far it is.
     pub stage: Stage,
     /// The beginning of a frame whose rest has not arrived: from the pool, only while needed.
@@ -55,6 +60,7 @@ impl Default for Member {
     fn default() -> Self {
         Member {
             socket: None,
+            tls: None,
             stage: Stage::Upgrading,
             tail: Vec::new(),
             fragments: Vec::new(),
@@ -451,9 +457,21 @@ impl Member {
         since.into()
     }
 
+    /// Sends some bytes. A client whose socket does not take a few of them has bigger trouble, which the server will tell.
+    pub fn send(&mut self, bytes: &[u8]) {
+        match (&self.socket, &mut self.tls) {
+            (Some(socket), Some(tls)) => tls.send(socket, bytes),
+            (Some(socket), None) => {
+                let _ = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            }
+            (None, _) => {}
+        }
+    }
+
     /// Forgets the connection, not what it brought.
     pub fn leave(&mut self) {
         self.socket = None;
+        self.tls = None;
         self.tail.clear();
         self.fragments.clear();
         self.close = None;

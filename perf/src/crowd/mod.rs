@@ -8,6 +8,7 @@ mod lane;
 mod member;
 mod process;
 mod run;
+mod tls;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ use crate::latency::Recorded;
 pub struct Spec {
     /// Where the server is: `ADDR:PORT`, IPv4.
     pub server: std::net::SocketAddrV4,
+    /// The certificate that it has to show, in PEM, where its members speak TLS.
+    pub trusted: Option<std::path::PathBuf>,
     /// Path and query of the upgrade request. `{i}` stands for the member's number modulo `spread`.
     pub target: String,
     /// See `target`.

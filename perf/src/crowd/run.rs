@@ -6,13 +6,16 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto};
+use rustls::ClientConfig;
 
 use super::member::{Counts, Ledger, Member, Stage};
+use super::tls::{self, Tls};
 use super::{Command, Event, Group, Report, Spec};
 use crate::ahead::Counter;
 use crate::form::{Encoding, Form};
@@ -106,6 +109,10 @@ struct CrowdLoop {
     dead: Option<usize>,
     window_bytes: u64,
     window_receives: u64,
+    /// How TLS is spoken, where it is.
+    tls: Option<Arc<ClientConfig>>,
+    /// Records, on their way to be opened.
+    records: Vec<u8>,
 }
 
 impl CrowdLoop {
@@ -125,6 +132,8 @@ impl CrowdLoop {
             dead: None,
             window_bytes: 0,
             window_receives: 0,
+            tls: spec.trusted.as_deref().map(tls::config).transpose()?,
+            records: vec![0; if spec.trusted.is_some() { tls::RECORDS_BYTES } else { 0 }],
             form,
             resumption: None,
             progress: spec.progress.as_ref().map(|(path, number)| Counter::open(path, *number)).transpose()?,
@@ -175,10 +184,12 @@ impl CrowdLoop {
         let mut request = Vec::new();
         let target = self.spec.target.replace("{i}", &(number % self.spec.spread.max(1)).to_string());
         upgrade::write_request(&mut request, &self.spec.server.to_string(), &target, asked(self.form));
-        rustix::net::send(&socket, &request, SendFlags::NOSIGNAL)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
-        self.members[index].socket = Some(socket);
+        let member = &mut self.members[index];
+        member.socket = Some(socket);
+        member.tls = self.tls.clone().map(|config| Tls::new(config).map(Box::new)).transpose()?;
+        member.send(&request);
         self.pending += 1;
         Ok(())
     }
@@ -188,9 +199,7 @@ impl CrowdLoop {
         let mut goodbye = Vec::new();
         frames::write_masked(&mut goodbye, frames::CLOSE, &1001u16.to_be_bytes());
         for member in &mut self.members {
-            if let Some(socket) = &member.socket {
-                let _ = rustix::net::send(socket, &goodbye, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-            }
+            member.send(&goodbye);
             member.leave();
         }
         say(&Event::Left)
@@ -307,11 +316,15 @@ impl CrowdLoop {
             member.tail.clear();
             self.spare_tails.push(std::mem::take(&mut member.tail));
         }
-        let end = match rustix::net::recv(socket, &mut self.buffer[kept..], RecvFlags::empty()) {
-            Ok((0, _)) => return self.lose(index, None),
-            Ok((got, _)) => kept + got,
-            Err(Errno::AGAIN | Errno::INTR) => kept,
-            Err(error) => return self.lose(index, Some(error)),
+        let room = &mut self.buffer[kept..];
+        let received = match &mut member.tls {
+            None => receive(socket, room),
+            Some(tls) => tls.receive(socket, &mut self.records, room),
+        };
+        let end = match received {
+            Ok(Some(got)) => kept + got,
+            Ok(None) => return self.lose(index, None),
+            Err(words) => return self.lose(index, Some(words)),
         };
         self.window_bytes += (end - kept) as u64;
         self.window_receives += 1;
@@ -381,11 +394,8 @@ impl CrowdLoop {
             resumption.began_ns[index] = 0;
             resumption.missing -= 1;
         }
-        if !self.ledger.reply.is_empty()
-            && let Some(socket) = &member.socket
-        {
-            // A client whose socket does not take a few bytes has bigger trouble, which the server will tell.
-            let _ = rustix::net::send(socket, &self.ledger.reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        if !self.ledger.reply.is_empty() {
+            member.send(&self.ledger.reply);
             self.ledger.reply.clear();
         }
         self.keep(index, at, end);
@@ -405,18 +415,19 @@ impl CrowdLoop {
         self.members[index].tail = tail;
     }
 
-    fn lose(&mut self, index: usize, error: Option<Errno>) {
+    fn lose(&mut self, index: usize, why: Option<String>) {
         let member = &mut self.members[index];
         if matches!(member.stage, Stage::Upgrading | Stage::Subscribing(_)) {
             self.pending -= 1;
         }
         if member.close.is_none() {
             member.close = Some(1006);
-            let words = error.map_or("end of stream".to_string(), |error| error.to_string());
+            let words = why.unwrap_or("end of stream".into());
             self.ledger.trouble(|| format!("member {index} ended without a close frame: {words}"));
         }
         member.stage = Stage::Closed;
         member.socket = None;
+        member.tls = None;
         self.dead.get_or_insert(index);
     }
 
@@ -440,6 +451,16 @@ impl CrowdLoop {
             self.window_receives = 0;
         }
         report
+    }
+}
+
+/// One receive: `None` at the end.
+fn receive(socket: &OwnedFd, room: &mut [u8]) -> Result<Option<usize>, String> {
+    match rustix::net::recv(socket, room, RecvFlags::empty()) {
+        Ok((0, _)) => Ok(None),
+        Ok((got, _)) => Ok(Some(got)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Some(0)),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fanwire::{Config, DriverChoice, Engine, Kind, LimitsConfig, MemoryConfig, Priority, Publisher};
+use fanwire::{Config, DriverChoice, Engine, Kind, LimitsConfig, MemoryConfig, Priority, Publisher, TlsConfig};
 
 use super::{HostSpec, Load, Loaded, Order, Schedule, Source, lines, order, pin, say, say_published};
 use crate::clock;
+use crate::identity::Identity;
 use crate::payload::Look;
 
 /// How long a publish may wait for room in the ring before the run is given up.
@@ -25,7 +26,8 @@ fn look_ns(load: &Load) -> u64 {
 pub fn run(spec: &HostSpec) -> Result<()> {
     pin(spec)?;
     let engine = Engine::start(Config {
-        listen: vec!["127.0.0.1:0".parse()?],
+        listen: vec![if spec.tls.is_some() { "wss://127.0.0.1:0" } else { "127.0.0.1:0" }.parse()?],
+        tls: spec.tls.as_ref().map(tls_config).unwrap_or_default(),
         shards: Some(spec.shards),
         cpus: if spec.cpus.is_empty() { None } else { Some(spec.cpus.clone()) },
         driver: match spec.driver.as_str() {
@@ -39,7 +41,7 @@ pub fn run(spec: &HostSpec) -> Result<()> {
         limits: LimitsConfig { ping_every: Duration::ZERO, ..LimitsConfig::default() },
         ..Config::default()
     })?;
-    say(&format!("listening on ws://{}", engine.local_addrs().first().context("no address")?))?;
+    say(&format!("listening on {}", engine.listeners().first().context("no listener")?.url()))?;
     let mut source = Source::new();
     for line in lines() {
         match order(&line)? {
@@ -52,6 +54,14 @@ pub fn run(spec: &HostSpec) -> Result<()> {
     }
     engine.shutdown(Duration::from_millis(100));
     Ok(())
+}
+
+fn tls_config(identity: &Identity) -> TlsConfig {
+    TlsConfig {
+        certificate_files: vec![identity.certificate.clone()],
+        key_files: vec![identity.key.clone()],
+        ..TlsConfig::default()
+    }
 }
 
 fn publish(engine: &Engine, source: &mut Source, load: &Load) -> Result<Loaded> {

@@ -3,7 +3,8 @@
 //! `fanwire-perf host` is the engine in a process of its own, or a floor: prebuilt frames, one send per subscriber and turn, nothing else.
 //! Rivals under `perf/peers` speak the same lines, so that every server gets the same load in the same way:
 //!
-//! - stdout, once: `listening on ws://ADDR`
+//! - stdout, once: `listening on ws://ADDR`, or `wss://ADDR` with the certificate and the key in the files that the variables
+//!   `PEER_CERTIFICATE` and `PEER_KEY` name
 //! - stdin: `publish RATE BYTES BURST TOPICS SECONDS LOOK SUBSCRIBERS AHEAD FILE`; stdout, when all is handed over: `published SENT NS LATE_NS WAITING_NS`
 //! - stdin (engine and plain loop): `burst COUNT BYTES SUBSCRIBERS`; stdout as above, once the kernel has taken everything for everybody
 //! - stdin: `counters`; stdout: `counters {…}` (a JSON object of numbers, `{}` where there are none)
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ahead::Window;
 use crate::clock;
+use crate::identity::Identity;
 use crate::payload::{Look, Stamp, Writer};
 use crate::procfs;
 
@@ -46,6 +48,8 @@ pub struct HostSpec {
     pub connections_max: usize,
     /// A lane's budget, in bytes.
     pub lane_bytes: usize,
+    /// What the engine shows, where subscribers speak TLS.
+    pub tls: Option<Identity>,
 }
 
 /// What to publish.

@@ -6,9 +6,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{HostSpec, Load, Loaded};
+use crate::crowd::Spec;
+use crate::identity::Identity;
 use crate::procfs;
 
 /// A running host. Dropping it ends it.
@@ -17,6 +19,8 @@ pub struct Host {
     stdin: ChildStdin,
     lines: Receiver<String>,
     addr: SocketAddrV4,
+    /// What it shows, where it speaks TLS.
+    tls: Option<Identity>,
     /// The server's process: the child, or one that the child has started.
     pid: u32,
     /// Whether the publisher is the process's first thread and has it to itself.
@@ -31,14 +35,18 @@ impl Host {
     pub fn start(spec: &HostSpec) -> Result<Host> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("host").arg(serde_json::to_string(spec)?);
-        Self::start_command(command, spec.kind == "engine").with_context(|| format!("the host {}", spec.kind))
+        let tls = spec.tls.as_ref();
+        Self::start_command(command, spec.kind == "engine", tls).with_context(|| format!("the host {}", spec.kind))
     }
 
-    /// Starts any that speaks the same lines.
+    /// Starts any that speaks the same lines; over TLS, with this certificate, where there is one.
     ///
     /// # Errors
     /// When it does not get ready.
-    pub fn start_command(mut command: Command, has_publisher_thread: bool) -> Result<Host> {
+    pub fn start_command(mut command: Command, has_publisher_thread: bool, tls: Option<&Identity>) -> Result<Host> {
+        if let Some(identity) = tls {
+            command.env("PEER_CERTIFICATE", &identity.certificate).env("PEER_KEY", &identity.key);
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,11 +68,14 @@ impl Host {
             stdin,
             lines,
             addr: SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0),
+            tls: tls.cloned(),
             has_publisher_thread,
         };
         // A rival may have to be built first.
-        let ready = host.answer("listening on ws://", Duration::from_secs(900))?;
-        let (ready, rest) = ready.split_once(' ').unwrap_or((&ready, ""));
+        let ready = host.answer("listening on ", Duration::from_secs(900))?;
+        let (scheme, ready) = ready.split_once("://").with_context(|| format!("no URL: {ready}"))?;
+        ensure!(scheme == if tls.is_some() { "wss" } else { "ws" }, "it listens on {scheme}://{ready}");
+        let (ready, rest) = ready.split_once(' ').unwrap_or((ready, ""));
         host.has_publisher_thread |= rest == "publisher-thread";
         if let Some(pid) = rest.strip_prefix("server=") {
             host.pid = pid.parse().with_context(|| format!("no process: {rest}"))?;
@@ -76,6 +87,11 @@ impl Host {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddrV4 {
         self.addr
+    }
+
+    /// A crowd as it has to be to come in.
+    pub fn door(&self, spec: Spec) -> Spec {
+        Spec { trusted: self.tls.as_ref().map(|identity| identity.certificate.clone()), ..spec }
     }
 
     /// Publishes, and waits until all is handed over.

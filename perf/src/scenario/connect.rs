@@ -20,6 +20,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("cpus", "0", "CPUs to pin the shards to; empty: not pinned"),
         ("crowd_cpu", "1", "CPU of the clients; empty: not pinned"),
         ("driver", "auto", "the engine's driver"),
+        super::TLS,
     ],
     common: &[],
     run,
@@ -34,8 +35,8 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     for _ in 0..parameters.parse::<usize>("rounds")? {
         let host = Host::start(&bench.host("engine", n)?)?;
         let cpu = host.cpu_ns()?;
-        let crowds =
-            in_shares(host.addr(), &forms, "t0", n).map(|spec| Spec { cpu: crowd_cpu, connecting_max, ..spec });
+        let crowds = in_shares(host.addr(), &forms, "t0", n)
+            .map(|spec| host.door(Spec { cpu: crowd_cpu, connecting_max, ..spec }));
         let (mut crowds, slowest) = gather(crowds)?;
         seconds.push(slowest.as_secs_f64());
         cpu_us.push((host.cpu_ns()? - cpu) as f64 / n as f64 / 1e3);

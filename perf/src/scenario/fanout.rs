@@ -21,6 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("count", "", "messages, instead of rate times seconds"),
         ("bytes", "512", "bytes of a payload"),
         ("crowd_cpu", "", "CPU to pin crowds and publisher to"),
+        super::TLS,
     ],
     common: super::PINNED,
     run,
@@ -44,7 +45,8 @@ fn step(bench: &Bench, n: usize, prefix: &str, outcome: &mut Outcome) -> Result<
     let server = bench.serve(n, &[])?;
     let began = Instant::now();
     let forms = vec![parameters.text("protocol").to_string(); parameters.parse("crowds")?];
-    let (mut crowds, _) = gather(in_shares(server.addr(), &forms, "fanout", n).map(|spec| Spec { cpu, ..spec }))?;
+    let (mut crowds, _) =
+        gather(in_shares(server.addr(), &forms, "fanout", n).map(|spec| server.door(Spec { cpu, ..spec })))?;
     outcome.figure(format!("{prefix}all connected after"), began.elapsed().as_secs_f64() * 1e3, "ms");
     // What connecting has left to do shall not be booked on the deliveries.
     std::thread::sleep(Duration::from_millis(500));

@@ -21,6 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("connecting", "256", "upgrades under way at once while connecting"),
         ("settle_s", "3", "seconds of idleness before a measurement"),
         ("most_bytes", "1024", "bound on bytes per connection"),
+        super::TLS,
     ],
     common: super::SERVER,
     run,
@@ -55,7 +56,7 @@ fn measure(bench: &Bench, protocol: &str, size: usize, holding: usize) -> Result
         connecting_max: bench.parameters.parse("connecting")?,
         ..crowd_spec(server.addr(), protocol, "idle", holding)
     };
-    let mut crowd = settle(&spec)?;
+    let mut crowd = settle(&server.door(spec))?;
     // A lane comes to be with its first message, and cursors with the lane: an idle connection has had one.
     publish_one(&server)?;
     std::thread::sleep(Duration::from_secs_f64(bench.parameters.parse("settle_s")?));

@@ -59,6 +59,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         binary: bench.binary.clone(),
         arguments: arguments.clone(),
         listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+        tls: None,
         within,
     };
     // It says what it may need at most; then it gets that and a little.

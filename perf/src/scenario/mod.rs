@@ -32,7 +32,9 @@ use crate::server::Server;
 use crate::table::Outcome;
 
 pub use opening::Bench;
-use opening::{PINNED, SERVER, crowd_spec, end_in_order, end_without_warnings, gather, in_shares, own_port, settle};
+use opening::{
+    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_without_warnings, gather, in_shares, own_port, settle,
+};
 
 /// One scenario.
 pub struct Scenario {

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::crowd::{Crowd, Spec};
 use crate::host::HostSpec;
+use crate::identity::{self, Identity};
 use crate::parameters::{Parameter, Parameters};
 use crate::server::{Server, ServerSpec};
 use crate::table::Outcome;
@@ -21,6 +22,9 @@ pub const SERVER: &[Parameter] = &[
 
 /// The same where its CPUs matter.
 pub const PINNED: &[Parameter] = &[SERVER[0], ("cpus", "", "CPUs to pin the shards to"), SERVER[1], SERVER[2]];
+
+/// A parameter of scenarios whose subscribers may speak TLS.
+pub const TLS: Parameter = ("tls", "0", "1: subscribers come over TLS; publishers without");
 
 /// Places for connections that are not a scenario's own clients: publishers, and whoever is still leaving.
 const MORE_CONNECTIONS: usize = 16;
@@ -42,7 +46,8 @@ impl Bench {
     /// The same on this address.
     pub fn serve_at(&self, listen: SocketAddrV4, clients: usize, more: &[(&str, String)]) -> Result<Server> {
         let arguments = self.arguments(clients, more);
-        Server::start(&ServerSpec { binary: self.binary.clone(), arguments, listen, within: Vec::new() })
+        let tls = self.identity()?;
+        Server::start(&ServerSpec { binary: self.binary.clone(), arguments, listen, tls, within: Vec::new() })
     }
 
     /// A server's arguments: `--NAME VALUE` for each of these that is not empty, for what the scenario's parameters say of a server,
@@ -64,6 +69,15 @@ impl Bench {
         all
     }
 
+    /// What servers show, where the scenario's subscribers speak TLS.
+    fn identity(&self) -> Result<Option<Identity>> {
+        match self.parameters.given(TLS.0) {
+            None | Some("0") => Ok(None),
+            Some("1") => identity::of_this_run().map(Some),
+            Some(other) => anyhow::bail!("tls={other}: 0 or 1"),
+        }
+    }
+
     /// A host for so many clients, as the scenario's parameters `shards`, `cpus` and `driver` say.
     pub fn host(&self, kind: &str, clients: usize) -> Result<HostSpec> {
         Ok(HostSpec {
@@ -73,6 +87,7 @@ impl Bench {
             driver: self.parameters.text("driver").into(),
             connections_max: clients + MORE_CONNECTIONS,
             lane_bytes: 8 << 20,
+            tls: self.identity()?,
         })
     }
 }
@@ -90,6 +105,7 @@ pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize)
     let is_raw = form.starts_with("raw");
     Spec {
         server,
+        trusted: None,
         target: if is_raw { format!("/t/{topic}") } else { "/".into() },
         spread: 1,
         progress: None,

@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::host::Host;
+use crate::identity::Identity;
 
 /// Starts a rival on one CPU, by `PEERS_DIR/start NAME`, which builds what it needs before the first time.
-pub fn start(peers_dir: &Path, name: &str, cpu: Option<usize>) -> Result<Host> {
+pub fn start(peers_dir: &Path, name: &str, cpu: Option<usize>, tls: Option<&Identity>) -> Result<Host> {
     let script = peers_dir.join("start");
     ensure!(
         script.is_file(),
@@ -24,7 +25,7 @@ pub fn start(peers_dir: &Path, name: &str, cpu: Option<usize>) -> Result<Host> {
                 if let Some(cpu) = cpu {
                     crate::procfs::pin_to(cpu)?;
                 }
-                Host::start_command(command, false).with_context(|| format!("the rival {name}"))
+                Host::start_command(command, false, tls).with_context(|| format!("the rival {name}"))
             })
             .join()
             .map_err(|_| anyhow!("starting {name} panicked"))?

@@ -23,6 +23,7 @@ pub const SCENARIO: Scenario = Scenario {
         ("shards", "2", "shards of the engine"),
         ("cpus", "", "CPUs to pin the shards to"),
         ("driver", "auto", "the engine's driver"),
+        super::TLS,
         ("lane_bytes", "8388608", "budget of a lane: what was missed must fit"),
     ],
     common: &[],
@@ -40,7 +41,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let bytes: usize = parameters.parse("bytes")?;
     let lane_bytes = parameters.parse("lane_bytes")?;
     let mut host = Host::start(&HostSpec { lane_bytes, ..bench.host("engine", n)? })?;
-    let (mut crowds, _) = gather(in_shares(host.addr(), &forms, "t0", n))?;
+    let (mut crowds, _) = gather(in_shares(host.addr(), &forms, "t0", n).map(|spec| host.door(spec)))?;
     let rate: f64 = parameters.parse("before_rate")?;
     let load = |rate: f64, count: u64| Load {
         rate,

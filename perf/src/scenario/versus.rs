@@ -13,6 +13,7 @@ use crate::ahead::Progress;
 use crate::crowd::{Crowd, Spec};
 use crate::form::Form;
 use crate::host::{Host, HostSpec, Load};
+use crate::identity;
 use crate::latency::Latency;
 use crate::payload::Look;
 use crate::table::{Outcome, markdown};
@@ -24,7 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
         (
             "targets",
             "engine,send,ring",
-            "engine, send (a plain loop), ring (a bare io_uring) or a rival of perf/peers; engine/FORM for a form",
+            "engine, send (a plain loop), ring (a bare io_uring) or a rival of perf/peers; engine/FORM for a form, NAME+tls for TLS",
         ),
         ("n", "1000", "subscribers of each target"),
         ("topics", "1", "topics, over which they are spread"),
@@ -209,20 +210,24 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
 impl Rig {
     fn start(bench: &Bench, number: usize, name: &str) -> Result<Rig> {
         let parameters = &bench.parameters;
-        let (kind, form) = name.split_once('/').unwrap_or(match name {
-            "nats" | "foxglove" => (name, name),
+        let (kind, form) = name.split_once('/').unwrap_or(match name.trim_end_matches("+tls") {
+            rival @ ("nats" | "foxglove") => (name, rival),
             _ => (name, "raw"),
         });
+        let (kind, is_tls) = kind.strip_suffix("+tls").map_or((kind, false), |kind| (kind, true));
+        ensure!(!is_tls || !matches!(kind, "send" | "ring"), "{name}: the bare kernel speaks no TLS");
         let n: usize = parameters.parse("n")?;
         let is_own = matches!(kind, "engine" | "send" | "ring");
         ensure!(kind == "engine" || !name.contains('/'), "{name}: only the engine has forms");
         Form::parse(form)?;
         let lane_bytes = parameters.parse("lane_bytes")?;
-        let spec = HostSpec { lane_bytes, ..bench.host(kind, n)? };
+        let tls = is_tls.then(identity::of_this_run).transpose()?;
+        let spec = HostSpec { lane_bytes, tls, ..bench.host(kind, n)? };
         let host = if is_own {
             Host::start(&spec)?
         } else {
-            super::peers::start(std::path::Path::new(parameters.text("peers_dir")), kind, spec.cpus.first().copied())?
+            let folder = std::path::Path::new(parameters.text("peers_dir"));
+            super::peers::start(folder, kind, spec.cpus.first().copied(), spec.tls.as_ref())?
         };
         let progress = Progress::create(number)?;
         let topics: usize = parameters.parse("topics")?;
@@ -234,7 +239,7 @@ impl Rig {
             progress: Some((progress.path().into(), i)),
             target: if form.starts_with("raw") { "/t/t{i}".into() } else { "/".into() },
             cpu,
-            ..spec
+            ..host.door(spec)
         });
         let (crowds, _) = gather(specs).with_context(|| name.to_string())?;
         Ok(Rig {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Decision, Grants};
-use fanwire_token::{Fingerprint, Keys, Rules, Verifier};
+use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
+use fanwire_token::{Fingerprint, Keys, Refusal, Rules, Verifier};
 use rustix::fs::OFlags;
 
 use super::live::Bearer;
@@ -102,11 +102,15 @@ impl Door {
         let Some(verifier) = &self.verifier else { return Decided::unauthorized("no_keys") };
         match verifier.verify(&token, now) {
             Err(refusal) => Decided::unauthorized(refusal.name()),
+            Ok(claims) if claims.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) => {
+                Decided::unauthorized(Refusal::Subject.name())
+            }
             Ok(claims) => {
                 let bearer = Bearer::of(&claims);
                 // A clock that is a little behind has let it in: it is closed at once.
                 let left = Duration::from_secs(claims.expires.saturating_sub(now));
-                Decided::allow(grants(claims.subscribe, claims.publish, Some(left)), Some(bearer))
+                let grants = grants(claims.subscribe, claims.publish, Some(left));
+                Decided::allow(Grants { subject: claims.subject, ..grants }, Some(bearer))
             }
         }
     }
@@ -121,7 +125,7 @@ impl Door {
 }
 
 fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Duration>) -> Grants {
-    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime }
+    Grants { subscribe: subscribe.into(), publish: publish.into(), lifetime, subject: None }
 }
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.

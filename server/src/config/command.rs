@@ -10,7 +10,7 @@ use fanwire::settings::Unit;
 use super::key::{Key, all};
 use super::{Loaded, load, load_checked};
 use crate::access::Door;
-use crate::args::{ConfigArgs, ConfigCommand};
+use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, OrExit, Outcome};
 use crate::units::wrapped;
@@ -22,7 +22,7 @@ const COMMENT_WIDTH: usize = 116;
 ///
 /// # Errors
 /// 78 for a configuration that is wrong; 66, 74 for a file that cannot be read or written.
-pub fn run(args: &ConfigArgs) -> Outcome {
+pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) -> Outcome {
     match &args.command {
         ConfigCommand::Init { file: None } => say(initial().trim_end()),
         ConfigCommand::Init { file: Some(path) } => {
@@ -33,6 +33,7 @@ pub fn run(args: &ConfigArgs) -> Outcome {
         }
         ConfigCommand::Check(serve) => {
             let loaded = load_checked(serve)?;
+            loaded.check_tokens()?;
             let door = loaded.door();
             if door.is_wanted() {
                 Door::open(door)?;
@@ -40,7 +41,11 @@ pub fn run(args: &ConfigArgs) -> Outcome {
             let what = serve.config.as_deref().map_or("the configuration".into(), Path::to_string_lossy);
             say(&format!("{what}: nothing is wrong"));
         }
-        ConfigCommand::Show(serve) => say(shown(&load(serve)?).trim_end()),
+        ConfigCommand::Show(serve) => {
+            let mut loaded = load(serve)?;
+            loaded.take_log(log, log_format);
+            say(shown(&loaded).trim_end());
+        }
     }
     unsaid().map(|()| ExitCode::SUCCESS)
 }
@@ -106,7 +111,7 @@ fn in_sections(text: &mut String, line: impl Fn(&mut String, Key, &str)) {
 }
 
 /// A value as TOML writes it.
-fn toml_value(key: Key, text: &str) -> String {
+pub fn toml_value(key: Key, text: &str) -> String {
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_ok();
     match key.unit() {
         Unit::Flag => text.to_owned(),

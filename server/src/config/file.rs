@@ -1,38 +1,59 @@
 //! Job: settings out of a TOML file, each with its line and column.
 //! Knows: TOML (<https://toml.io/en/v1.0.0>). Must never know: what else says something.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::key::{Key, is_section, no_section};
-use super::{Layer, Origin, topics};
+use super::place::Places;
+use super::{FAULTS_SHOWN, Fault, Layer, Origin, topics};
 use crate::exit::{Exit, Failure, OrExit};
+
+/// The name that stands for what comes in on stdin.
+const STDIN: &str = "-";
+/// Longest file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the file says.
 ///
 /// # Errors
 /// 66 where it cannot be read.
 pub fn read(path: &Path) -> Result<Layer, Failure> {
-    let text = std::fs::read(path).or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
-    let name = path.display().to_string();
+    let name = if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() };
+    let text = bytes(path).or_exit(Exit::NoInput, || format!("cannot read {name}"))?;
     Ok(match String::from_utf8(text) {
         Ok(text) => parse(&name, &text),
         Err(error) => {
             let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
             let mut layer = Layer::default();
-            layer.fault(place(&name, &before, before.len()), "this is not UTF-8".into());
+            layer.fault(Places::new(&name, &before).of(before.len()), "this is not UTF-8".into());
             layer
         }
     })
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = FILE_BYTES_MAX + 1;
+    match path == Path::new(STDIN) {
+        true => io::stdin().lock().take(most).read_to_end(&mut bytes)?,
+        false => File::open(path)?.take(most).read_to_end(&mut bytes)?,
+    };
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 /// What a text of TOML says; `name` is the file's.
 pub fn parse(name: &str, text: &str) -> Layer {
     // An editor on Windows may begin it with a mark of its encoding.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { name, text, layer: Layer::default() };
+    let mut reader = Reader { places: Places::new(name, text), layer: Layer::default() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         reader.fault(error.span().map_or(text.len(), |span| span.start), error.message().replace('\n', ", "));
@@ -43,28 +64,23 @@ pub fn parse(name: &str, text: &str) -> Layer {
     reader.layer
 }
 
-/// `name:line:column`, both counted from one, columns in characters.
-fn place(name: &str, text: &str, offset: usize) -> String {
-    let before = &text[..text.floor_char_boundary(offset)];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("{name}:{line}:{column}")
-}
-
 struct Reader<'a> {
-    name: &'a str,
-    text: &'a str,
+    places: Places<'a>,
     layer: Layer,
 }
 
 impl Reader<'_> {
-    fn place(&self, offset: usize) -> String {
-        place(self.name, self.text, offset)
+    fn fault(&mut self, offset: usize, problem: String) {
+        let at = self.places.of(offset);
+        self.layer.fault(at, problem);
     }
 
-    fn fault(&mut self, offset: usize, problem: String) {
-        let at = self.place(offset);
-        self.layer.fault(at, problem);
+    /// A name that there is not. The nearest one is looked for as long as somebody will read it.
+    fn unknown(&mut self, offset: usize, problem: impl FnOnce() -> String) {
+        match self.layer.faults.len() < FAULTS_SHOWN {
+            true => self.fault(offset, problem()),
+            false => self.layer.faults.push(Fault::default()),
+        }
     }
 
     /// All of a table, in the order of the file.
@@ -75,20 +91,20 @@ impl Reader<'_> {
             let at = key.span().start;
             let name =
                 if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
-            match (Key::find(&name), value.get_ref()) {
-                (Ok(found), _) => self.setting(found, value),
-                (Err(_), DeValue::Table(table)) if is_section(&name) => self.section(&name, table),
-                (Err(_), _) if is_section(&name) => {
+            match (Key::named(&name), value.get_ref()) {
+                (Some(found), _) => self.setting(found, value),
+                (None, DeValue::Table(table)) if is_section(&name) => self.section(&name, table),
+                (None, _) if is_section(&name) => {
                     self.fault(at, format!("{name} is a section: write [{name}], and its settings below"));
                 }
-                (Err(_), DeValue::Table(_)) => self.fault(at, no_section(&name)),
-                (Err(problem), _) => self.fault(at, problem),
+                (None, DeValue::Table(_)) => self.unknown(at, || no_section(&name)),
+                (None, _) => self.unknown(at, || Key::unknown(&name)),
             }
         }
     }
 
     fn setting(&mut self, key: Key, value: &Spanned<DeValue<'_>>) {
-        let origin = Origin::File(self.place(value.span().start));
+        let origin = Origin::File(self.places.of(value.span().start));
         let text = match value.get_ref() {
             DeValue::Array(array) if key.name() == "topics" => match self.topics(array) {
                 Some(text) => Ok(text),

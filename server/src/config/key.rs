@@ -108,7 +108,11 @@ static OWN: [Own; 12] = [
          in only as token.anonymous_subscribe says",
     ),
     Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
-    Own::text(AUDIENCE, "any text", "What tokens have to name as their audience (aud); not set: any"),
+    Own::text(
+        AUDIENCE,
+        "any text",
+        "What tokens have to name as their audience (aud), alone or among others; not set: tokens that name any are refused",
+    ),
     Own {
         name: GRANTS_CLAIM,
         help: "The claim with the lists subscribe and publish; dots lead into other claims",
@@ -131,9 +135,9 @@ static OWN: [Own; 12] = [
     Own::patterns(
         ANONYMOUS_SUBSCRIBE,
         "What everybody without a token may subscribe to; not set: they are refused",
-        check_patterns,
+        check_anonymous,
     ),
-    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_patterns),
+    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_anonymous),
 ];
 
 /// A variable that is empty by mistake must not open the door.
@@ -154,6 +158,16 @@ fn check_patterns(text: &str) -> Result<(), String> {
         return Err(format!("must be at most {} patterns", fanwire_token::PATTERNS_MAX));
     }
     patterns(text).try_for_each(|text| Pattern::check(text).map_err(|error| format!("`{text}`: {error}")))
+}
+
+/// Nobody has no subject.
+fn check_anonymous(text: &str) -> Result<(), String> {
+    match patterns(text).find(|text| text.contains("{sub}")) {
+        Some(pattern) => {
+            Err(format!("`{pattern}`: who has no token has no subject, so there is nothing to put for {{sub}}"))
+        }
+        None => check_patterns(text),
+    }
 }
 
 /// The subject stands for a level.
@@ -215,14 +229,21 @@ impl Key {
     /// # Errors
     /// That there is none, with the nearest name.
     pub fn find(name: &str) -> Result<Key, String> {
-        if let Some(key) = all().find(|key| key.name() == name) {
-            return Ok(key);
-        }
+        Self::named(name).ok_or_else(|| Self::unknown(name))
+    }
+
+    /// The setting of this name, if there is one.
+    pub fn named(name: &str) -> Option<Key> {
+        all().find(|key| key.name() == name)
+    }
+
+    /// What is wrong with a name that is none, with the nearest one.
+    pub fn unknown(name: &str) -> String {
         if Setting::find(name).is_ok_and(|setting| setting.is_for_hosts) {
-            return Err(format!("{name} is for programs that have the engine inside themselves"));
+            return format!("{name} is for programs that have the engine inside themselves");
         }
         let nearest = nearest(name).map_or_else(String::new, |name| format!("; did you mean {name}?"));
-        Err(format!("{name}: there is no such setting{nearest}"))
+        format!("{name}: there is no such setting{nearest}")
     }
 
     pub fn name(self) -> &'static str {

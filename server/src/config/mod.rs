@@ -5,8 +5,11 @@
 mod command;
 mod environment;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod key;
 mod options;
+mod place;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -28,6 +31,9 @@ use crate::exit::{Exit, Failure};
 pub use command::run;
 pub use key::{SHUTDOWN_TIMEOUT, own_settings};
 pub use options::OwnArgs;
+
+/// Faults that are told one by one.
+const FAULTS_SHOWN: usize = 100;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +62,7 @@ struct Given {
 }
 
 /// What is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Fault {
     at: String,
     problem: String,
@@ -111,6 +117,23 @@ impl Loaded {
         }
     }
 
+    /// Takes what the command line, or FANWIRE_LOG, says of the log: it goes before the file and before FANWIRE__LOG__LEVEL.
+    pub fn take_log(&mut self, level: Option<&str>, format: Option<LogFormat>) {
+        #[allow(clippy::disallowed_methods, reason = "the arguments do not tell by which of the two they were given")]
+        let is_variable = level.is_some() && std::env::var("FANWIRE_LOG").ok().as_deref() == level;
+        let format = format.and_then(|format| Some(format.to_possible_value()?.get_name().to_owned()));
+        let of_level =
+            if is_variable { Origin::Environment("FANWIRE_LOG".into()) } else { Origin::Option("--log".into()) };
+        for (name, text, origin) in [
+            (key::LOG_LEVEL, level.map(str::to_owned), of_level),
+            (key::LOG_FORMAT, format, Origin::Option("--log-format".into())),
+        ] {
+            if let (Some(text), Ok(key)) = (text, Key::find(name)) {
+                self.given.insert(key.name(), Given { key, text, origin });
+            }
+        }
+    }
+
     /// What is logged. `None`: nothing was said.
     pub fn log_level(&self) -> Option<String> {
         Some(self.text(key::LOG_LEVEL)).filter(|text| !text.is_empty())
@@ -139,6 +162,20 @@ impl Loaded {
             anonymous_subscribe: parsed(key::ANONYMOUS_SUBSCRIBE),
             anonymous_publish: parsed(key::ANONYMOUS_PUBLISH),
         }
+    }
+
+    /// Refuses settings that say what tokens have to be, where none is looked at: whoever wrote them believes that one is.
+    ///
+    /// # Errors
+    /// 78, with the place of each.
+    pub fn check_tokens(&self) -> Result<(), Failure> {
+        let names = [key::ISSUER, key::AUDIENCE, key::GRANTS_CLAIM, key::SUBSCRIBE, key::PUBLISH];
+        let is_default = |name: &str| Key::named(name).is_some_and(|key| key.default() == self.text(name));
+        let problem = format!("means nothing without {}: no token is looked at", key::KEYS_FILE);
+        let fault = |name| Fault { at: self.place_of(name), problem: problem.clone() };
+        let given = names.into_iter().filter(|name| self.says(name) && !is_default(name));
+        let faults: Vec<Fault> = if self.says(key::KEYS_FILE) { Vec::new() } else { given.map(fault).collect() };
+        if faults.is_empty() { Ok(()) } else { Err(wrong("token", &faults)) }
     }
 
     /// The value of a setting, as text; hidden if it is a secret.
@@ -176,8 +213,8 @@ impl Loaded {
         let known = [name, name.split('.').next().unwrap_or_default()].into_iter().find_map(|name| self.origin(name));
         match known {
             Some(Origin::File(place)) => format!("{place}: {name}"),
-            Some(Origin::Environment(variable)) => variable.clone(),
-            _ => crate::settings::option_of(name),
+            Some(Origin::Environment(text) | Origin::Option(text)) => text.clone(),
+            None => crate::settings::option_of(name),
         }
     }
 }
@@ -252,8 +289,15 @@ fn validate(loaded: &Loaded) -> Vec<Fault> {
 }
 
 fn failure(file: Option<&Path>, faults: &[Fault]) -> Failure {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    let what = file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+    let what = file.map_or_else(|| "options and environment".to_owned(), |path| path.display().to_string());
+    wrong(&what, faults)
+}
+
+fn wrong(what: &str, faults: &[Fault]) -> Failure {
+    let mut lines: Vec<String> = faults.iter().take(FAULTS_SHOWN).map(|fault| format!("\n  {fault}")).collect();
+    if faults.len() > FAULTS_SHOWN {
+        lines.push(format!("\n  and {} more", faults.len() - FAULTS_SHOWN));
+    }
     Failure::message(Exit::Config, format!("the configuration is wrong ({what}):{}", lines.concat()))
 }
 

@@ -62,6 +62,7 @@ fn from_table(at: usize, table: &DeTable<'_>) -> Result<String, Vec<(usize, Stri
         if let Some(allowed) = allowed.filter(|allowed| !allowed.contains(&&*text)) {
             let problem = format!("{} = {text}: must be one of {}", key.get_ref(), allowed.join(", "));
             faults.push((value.span().start, problem));
+            continue;
         }
         match WORDS.iter().find(|(name, _)| name == key.get_ref()) {
             Some((_, word)) => words.push((value.span().start, format!("{word}{text}"))),

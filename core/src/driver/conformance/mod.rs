@@ -95,6 +95,7 @@ impl<D: Driver> Rig<D> {
                 }
                 Event::End { slot, error } => self.ended.push((slot, error)),
                 Event::Writable { slot } => self.writable.push(slot),
+                Event::Worn { slot } => panic!("{slot:?} has no keys"),
                 Event::Woken => self.woken += 1,
             }
         }

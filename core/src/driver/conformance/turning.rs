@@ -205,7 +205,7 @@ pub fn a_turn_reports_no_more_than_its_limit<M: Make>() {
                     received += buf.filled().len();
                     driver.give_back(buf);
                 }
-                Event::Woken => woken += 1,
+                Event::Worn { .. } | Event::Woken => woken += 1,
                 Event::Writable { .. } => writable += 1,
                 Event::End { .. } => panic!("nobody ended"),
             }

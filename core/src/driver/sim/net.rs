@@ -128,6 +128,12 @@ impl SimNet {
         SimSocket::new(self.clone(), conn)
     }
 
+    /// Of each shard's driver.
+    #[cfg(all(test, feature = "tls"))]
+    pub fn limits(&self) -> crate::driver::DriverLimits {
+        self.state().options.limits.clone()
+    }
+
     /// Virtual time.
     pub fn now_ns(&self) -> u64 {
         self.state().now_ns
@@ -275,10 +281,14 @@ impl NetState {
     }
 
     pub(super) fn client_reset(&mut self, index: usize) {
+        self.client_fails(index, ECONNRESET);
+    }
+
+    pub(super) fn client_fails(&mut self, index: usize, errno: i32) {
         let conn = &mut self.conns[index];
         conn.client = ClientEnd::Gone;
         conn.outbound.clear();
-        conn.abort(ECONNRESET, self.now_ns, &mut self.rng, &self.options);
+        conn.abort(errno, self.now_ns, &mut self.rng, &self.options);
     }
 
     pub(super) fn client_close(&mut self, index: usize) {

@@ -78,6 +78,11 @@ impl SimSocket {
         self.net.state_mut().client_reset(self.index);
     }
 
+    /// Ends with this errno, as where the protocol below is broken.
+    pub fn fails(&self, errno: i32) {
+        self.net.state_mut().client_fails(self.index, errno);
+    }
+
     /// Closes both directions: FIN, or RST if something was left unread.
     pub fn close(&self) {
         self.net.state_mut().client_close(self.index);

@@ -64,7 +64,7 @@ impl Echo {
                     }
                 }
                 Event::Writable { slot } => self.blocked[slot.0 as usize] = false,
-                Event::Woken => {}
+                Event::Worn { .. } | Event::Woken => {}
             }
         }
         self.events = events;

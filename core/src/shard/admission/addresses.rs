@@ -1,11 +1,14 @@
-//! How many connections each address has, over all shards: no address has more than its share.
+//! What each address has done, over all shards: how many connections it has, how often it comes, how often it fails.
 //!
 //! The kernel spreads an address's connections over the shards as it likes, so they are counted once for the whole
-//! engine. Under a lock: it is taken at an accept and at a close, for one look into a table that never grows meanwhile,
-//! and not at all where there is no limit. Counts of each shard that add up exactly would need the same lock, or a
-//! number that is wrong at times.
+//! engine. Under a lock: it is taken at an accept, at a failed upgrade and at a close, for one look into a table that
+//! never grows meanwhile, and not at all where there is no limit. Counts of each shard that add up exactly would need
+//! the same lock, or a number that is wrong at times.
 //!
-//! Knows sites. Must never know sockets or slots.
+//! There is a place for each connection. An address without connections that has a rate to be remembered has one of
+//! [`REMEMBERED_MAX`] more; where they are used up, one goes that is over, or else the one that was left first.
+//!
+//! Knows sites and time that it is told. Must never know sockets or slots.
 
 use std::hash::{BuildHasher, RandomState};
 #[allow(
@@ -14,14 +17,23 @@ use std::hash::{BuildHasher, RandomState};
 )]
 use std::sync::{Mutex, MutexGuard};
 
+use super::breaker::Breaker;
+use super::gcra::Rate;
+use super::left::{LEFT_BYTES, Left};
 use super::site::Site;
-use crate::config::Config;
+use crate::config::{Config, LimitsConfig};
 use crate::shard::REFUSAL_SLOTS;
 use crate::shard::table::{NONE, Table};
 
-/// Bytes that one connection takes here and in its shard's note, at most: each may be of an address of its own. Chains
-/// are up to twice as many; lists of free places and the shard's notes grow by doubling.
-pub const COUNTED_BYTES: usize = size_of::<Count>() + 6 * size_of::<u32>();
+/// Bytes that one address takes here and in its connection's shard's note, at most: each connection may be of an address
+/// of its own. Chains are up to twice as many; lists of free places and the shard's notes grow by doubling.
+pub const COUNTED_BYTES: usize = size_of::<Count>() + LEFT_BYTES + 6 * size_of::<u32>();
+/// Addresses without connections that are remembered.
+pub const REMEMBERED_MAX: u32 = 16_384;
+
+const MINUTE_NS: u64 = 60_000_000_000;
+/// Of the addresses that were left first, so many are looked at for one that is over.
+const LOOKED_AT: usize = 8;
 
 /// One address.
 #[derive(Debug)]
@@ -30,6 +42,15 @@ struct Count {
     connections: u32,
     /// The next of the same chain.
     next: u32,
+    upgrades_due_ns: u64,
+    breaker: Breaker,
+}
+
+impl Count {
+    /// True if there is nothing to be remembered of an address that has no connections.
+    fn is_over(&self, now_ns: u64) -> bool {
+        self.upgrades_due_ns <= now_ns && self.breaker.is_quiet(now_ns)
+    }
 }
 
 #[derive(Debug)]
@@ -37,12 +58,32 @@ struct Counts {
     /// The first of each chain.
     chains: Vec<u32>,
     counts: Table<Count>,
+    /// Those without connections.
+    left: Left,
+}
+
+/// What one address may do.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connections_max: u32,
+    upgrades: Rate,
+    failures: Rate,
+}
+
+impl Limits {
+    fn remembers(&self) -> bool {
+        self.upgrades.is_limited() || self.failures.is_limited()
+    }
+
+    fn is_any(&self) -> bool {
+        self.connections_max > 0 || self.remembers()
+    }
 }
 
 /// See the module's head.
 #[derive(Debug)]
 pub struct Addresses {
-    each_max: u32,
+    limits: Limits,
     hasher: RandomState,
     #[allow(clippy::disallowed_types, reason = "see above")]
     counts: Mutex<Counts>,
@@ -57,83 +98,155 @@ impl Place {
     pub const NOT_COUNTED: Place = Place(NONE);
 }
 
-/// The address has as many connections as it may have.
+/// Why a connection is turned away for its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum TurnedAway {
+    /// The address has as many connections as it may have.
+    Full,
+    /// It has come too often.
+    TooOften {
+        /// After so long it may come again.
+        wait_ns: u64,
+    },
+    /// Too many of its upgrades have failed.
+    Failing {
+        /// After so long it may try again.
+        wait_ns: u64,
+    },
+}
 
 impl Addresses {
     /// For so many shards of an engine with this configuration.
     pub fn of(config: &Config, shards: u32) -> Self {
-        Self::new(config.limits.connections_per_address_max, config.connections_max + shards * REFUSAL_SLOTS)
+        Self::new(&config.limits, config.connections_max + shards * REFUSAL_SLOTS)
     }
 
-    /// No connections yet; there may be `slots` of them, and `each_max` (0: any number) of one address.
-    pub fn new(each_max: u32, slots: u32) -> Self {
-        let slots = if each_max > 0 { slots } else { 0 };
-        let chains = vec![NONE; if slots > 0 { slots.next_power_of_two() as usize } else { 0 }];
-        let counts = Counts { chains, counts: Table::reserved(slots) };
+    /// No connections yet; there may be `slots` of them.
+    pub fn new(limits: &LimitsConfig, slots: u32) -> Self {
+        let limits = Limits {
+            connections_max: limits.connections_per_address_max,
+            upgrades: Rate::new(limits.upgrades_per_address_per_minute_max.into(), MINUTE_NS),
+            failures: Rate::new(limits.failures_per_address_per_minute_max.into(), MINUTE_NS),
+        };
+        let places = if limits.is_any() { slots } else { 0 };
+        let places = places + if limits.remembers() { REMEMBERED_MAX } else { 0 };
+        let chains = vec![NONE; if places > 0 { places.next_power_of_two() as usize } else { 0 }];
+        let counts = Counts { chains, counts: Table::reserved(places), left: Left::reserved(places) };
         #[allow(clippy::disallowed_types, reason = "see above")]
-        Self { each_max, hasher: RandomState::new(), counts: Mutex::new(counts) }
+        Self { limits, hasher: RandomState::new(), counts: Mutex::new(counts) }
     }
 
-    /// Counts a connection. What comes back is for [`Addresses::leave`].
+    /// Counts a connection. What comes back is for the other functions.
     ///
     /// # Errors
-    /// It would be one more than its address may have.
-    pub fn enter(&self, site: Site) -> Result<Place, Full> {
-        if self.each_max == 0 || !site.is_known() {
+    /// It is turned away.
+    pub fn enter(&self, site: Site, now_ns: u64) -> Result<Place, TurnedAway> {
+        if !self.limits.is_any() || !site.is_known() {
             return Ok(Place::NOT_COUNTED);
         }
         let mut counts = self.lock();
         let chain = self.chain_of(site, &counts);
-        let mut place = counts.chains[chain];
-        while place != NONE && counts.counts[place].site != site {
-            place = counts.counts[place].next;
-        }
-        if place == NONE {
-            let next = counts.chains[chain];
+        let place = match counts.find(chain, site) {
+            Some(place) => place,
             // There is a place for each connection that there may be: no room here is none for connections.
-            let Some(place) = counts.counts.insert(Count { site, connections: 1, next }) else { return Err(Full) };
-            counts.chains[chain] = place;
-            return Ok(Place(place));
+            None => self.insert(&mut counts, site, now_ns).ok_or(TurnedAway::Full)?,
+        };
+        let Limits { connections_max, upgrades, .. } = self.limits;
+        let Count { connections, upgrades_due_ns, breaker, .. } = &mut counts.counts[place];
+        let wait_ns = breaker.refuses_for_ns(now_ns);
+        if wait_ns > 0 {
+            return Err(TurnedAway::Failing { wait_ns });
         }
-        let count = &mut counts.counts[place];
-        if count.connections >= self.each_max {
-            return Err(Full);
+        if connections_max > 0 && *connections >= connections_max {
+            return Err(TurnedAway::Full);
         }
-        count.connections += 1;
+        if upgrades.is_limited() {
+            upgrades.take(upgrades_due_ns, now_ns).map_err(|wait_ns| TurnedAway::TooOften { wait_ns })?;
+        }
+        breaker.on_entry(now_ns);
+        *connections += 1;
+        if *connections == 1 {
+            counts.left.remove(place);
+        }
         Ok(Place(place))
     }
 
     /// A connection is gone.
-    pub fn leave(&self, place: Place) {
+    pub fn leave(&self, place: Place, now_ns: u64) {
         if place == Place::NOT_COUNTED {
             return;
         }
         let mut counts = self.lock();
-        let Count { site, connections, next } = &mut counts.counts[place.0];
-        *connections -= 1;
-        if *connections > 0 {
+        let count = &mut counts.counts[place.0];
+        count.connections -= 1;
+        if count.connections > 0 {
             return;
         }
-        let (site, next) = (*site, *next);
-        let chain = self.chain_of(site, &counts);
-        let mut before = counts.chains[chain];
-        if before == place.0 {
-            counts.chains[chain] = next;
-        } else {
-            while counts.counts[before].next != place.0 {
-                before = counts.counts[before].next;
-            }
-            counts.counts[before].next = next;
+        counts.left.push(place.0);
+        if counts.counts[place.0].is_over(now_ns) {
+            self.forget(&mut counts, place.0);
         }
-        counts.counts.remove(place.0);
+    }
+
+    /// The upgrade of a connection has failed. True if its address is refused from now on.
+    pub fn on_failure(&self, place: Place, now_ns: u64) -> bool {
+        if place == Place::NOT_COUNTED || !self.limits.failures.is_limited() {
+            return false;
+        }
+        self.lock().counts[place.0].breaker.on_failure(&self.limits.failures, now_ns)
+    }
+
+    /// The upgrade of a connection is done.
+    pub fn on_success(&self, place: Place) {
+        if place != Place::NOT_COUNTED && self.limits.failures.is_limited() {
+            self.lock().counts[place.0].breaker.on_success();
+        }
+    }
+
+    /// Addresses that are known.
+    #[cfg(any(test, fuzzing))]
+    pub fn len(&self) -> usize {
+        self.lock().counts.len()
     }
 
     /// Addresses that have connections.
     #[cfg(any(test, fuzzing))]
-    pub fn len(&self) -> usize {
-        self.lock().counts.len()
+    pub fn connected(&self) -> usize {
+        let counts = self.lock();
+        counts.counts.len() - counts.left.len()
+    }
+
+    /// A place for an address that has no connections yet.
+    fn insert(&self, counts: &mut Counts, site: Site, now_ns: u64) -> Option<u32> {
+        if counts.counts.room() == 0 {
+            let is_over = |place: &u32| counts.counts[*place].is_over(now_ns);
+            let goes = counts.left.iter().take(LOOKED_AT).find(is_over).or_else(|| counts.left.iter().next())?;
+            self.forget(counts, goes);
+        }
+        let chain = self.chain_of(site, counts);
+        let next = counts.chains[chain];
+        let count = Count { site, connections: 0, next, upgrades_due_ns: 0, breaker: Breaker::default() };
+        let place = counts.counts.insert(count)?;
+        counts.chains[chain] = place;
+        counts.left.push(place);
+        Some(place)
+    }
+
+    /// Nothing is remembered of an address that has no connections.
+    fn forget(&self, counts: &mut Counts, place: u32) {
+        let Count { site, next, .. } = counts.counts[place];
+        let chain = self.chain_of(site, counts);
+        let mut before = counts.chains[chain];
+        if before == place {
+            counts.chains[chain] = next;
+        } else {
+            while counts.counts[before].next != place {
+                before = counts.counts[before].next;
+            }
+            counts.counts[before].next = next;
+        }
+        counts.left.remove(place);
+        counts.counts.remove(place);
     }
 
     fn chain_of(&self, site: Site, counts: &Counts) -> usize {
@@ -146,84 +259,16 @@ impl Addresses {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site(text: &str) -> Site {
-        Site::of(Some(text.parse().unwrap()))
-    }
-
-    #[test]
-    fn an_address_has_so_many_connections_and_not_one_more() {
-        for each_max in [1, 2, 7] {
-            let addresses = Addresses::new(each_max, 100);
-            let places: Vec<_> = (0..each_max).map(|_| addresses.enter(site("192.0.2.1:1")).unwrap()).collect();
-            assert_eq!(addresses.enter(site("192.0.2.1:2")), Err(Full));
-            assert!(addresses.enter(site("192.0.2.2:1")).is_ok());
-            addresses.leave(places[0]);
-            assert!(addresses.enter(site("192.0.2.1:3")).is_ok());
-            assert_eq!(addresses.enter(site("192.0.2.1:4")), Err(Full));
+impl Counts {
+    fn find(&self, chain: usize, site: Site) -> Option<u32> {
+        let mut place = self.chains[chain];
+        while place != NONE && self.counts[place].site != site {
+            place = self.counts[place].next;
         }
-    }
-
-    #[test]
-    fn the_same_site_is_the_same_address() {
-        let addresses = Addresses::new(1, 100);
-        for (first, same) in [
-            ("[2001:db8:0:1::1]:1", "[2001:db8:0:1:ffff::2]:2"),
-            ("192.0.2.1:1", "[::ffff:192.0.2.1]:2"),
-            ("127.0.0.1:1", "127.0.0.1:2"),
-        ] {
-            assert!(addresses.enter(site(first)).is_ok());
-            assert_eq!(addresses.enter(site(same)), Err(Full), "{same}");
-        }
-        for other in ["[2001:db8:0:2::1]:1", "[::ffff:192.0.2.2]:1", "127.0.0.2:1"] {
-            assert!(addresses.enter(site(other)).is_ok(), "{other}");
-        }
-    }
-
-    #[test]
-    fn who_has_no_address_and_who_has_no_limit_is_not_counted() {
-        let addresses = Addresses::new(1, 4);
-        for _ in 0..10 {
-            assert_eq!(addresses.enter(Site::of(None)), Ok(Place::NOT_COUNTED));
-        }
-        let unlimited = Addresses::new(0, 4);
-        for _ in 0..10 {
-            assert_eq!(unlimited.enter(site("192.0.2.1:1")), Ok(Place::NOT_COUNTED));
-        }
-        unlimited.leave(Place::NOT_COUNTED);
-        assert_eq!((addresses.len(), unlimited.len()), (0, 0));
-    }
-
-    /// Against a plain list, with few chains for many addresses.
-    #[test]
-    fn a_plain_list_says_the_same() {
-        let mut chance = 1u64;
-        let mut draw = |below: u64| {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (chance >> 33) % below
-        };
-        for (each_max, sites) in [(1, 60), (3, 20), (50, 3)] {
-            let addresses = Addresses::new(each_max, 64);
-            let mut list: Vec<(u64, Place)> = Vec::new();
-            for _ in 0..5_000 {
-                if list.len() < 64 && draw(2) == 0 {
-                    let from = draw(sites);
-                    let has = list.iter().filter(|(other, _)| *other == from).count();
-                    let entered = addresses.enter(site(&format!("192.0.2.{from}:1")));
-                    assert_eq!(entered.is_ok(), has < each_max as usize, "{has} of {each_max}");
-                    list.extend(entered.map(|place| (from, place)));
-                } else if !list.is_empty() {
-                    let (_, place) = list.swap_remove(draw(list.len() as u64) as usize);
-                    addresses.leave(place);
-                }
-                let distinct: std::collections::BTreeSet<_> = list.iter().map(|(from, _)| from).collect();
-                assert_eq!(addresses.len(), distinct.len());
-            }
-            list.drain(..).for_each(|(_, place)| addresses.leave(place));
-            assert_eq!(addresses.len(), 0);
-        }
+        (place != NONE).then_some(place)
     }
 }
+
+#[cfg(test)]
+#[path = "addresses_tests.rs"]
+mod tests;

@@ -79,7 +79,7 @@ mod tests {
 
     fn grants(lifetime_ns: Option<u64>) -> Grants {
         let lifetime = lifetime_ns.map(Duration::from_nanos);
-        Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime }
+        Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime, subject: None }
     }
 
     #[test]

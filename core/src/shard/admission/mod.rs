@@ -4,16 +4,32 @@
 
 mod addresses;
 mod asked;
+mod breaker;
+mod gcra;
 mod granted;
+mod left;
+mod lifetimes;
 mod pending;
+mod seated;
+mod senders;
 mod site;
+mod subjects;
 
-pub use addresses::{Addresses, COUNTED_BYTES, Place};
+pub use addresses::{Addresses, COUNTED_BYTES, Place, REMEMBERED_MAX, TurnedAway};
 pub use asked::Answer;
 use asked::Asked;
 pub use granted::Granted;
+pub use lifetimes::{LIFETIME_BYTES, Lifetimes};
 pub use pending::{PENDING_BYTES, PendingUpgrades};
+pub use senders::{SENDER_BYTES, Senders};
 pub use site::Site;
+pub use subjects::{Subjects, What};
+
+/// Bytes that one connection of a subject takes at most, on its shard and in what all shards count together.
+pub const SUBJECT_BYTES: usize = seated::SEATED_BYTES + subjects::SUBJECT_BYTES;
+
+use self::seated::SeatedBySlot;
+use crate::config::LimitsConfig;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -24,15 +40,24 @@ pub struct Admission {
     pub asked: Asked,
     /// What those may do that may not do everything.
     pub granted: Granted,
+    /// When each has been open for as long as it may be.
+    pub lifetimes: Lifetimes,
+    /// Those that have a subject.
+    pub seated: SeatedBySlot,
+    /// How fast each may send.
+    pub senders: Senders,
     /// Where the address of each connection is counted, by slot; nothing where there is no limit.
     places: Vec<Place>,
 }
 
 impl Admission {
-    /// Nobody is there, and never more than `pending_max` are before their upgrade.
-    pub fn new(pending_max: usize) -> Self {
+    /// Nobody is there; there may be `slots` connections, and never more than `pending_max` are before their upgrade.
+    pub fn new(limits: &LimitsConfig, slots: u32, pending_max: usize) -> Self {
         Self {
             pending: PendingUpgrades::new(pending_max),
+            senders: Senders::new(limits, slots),
+            lifetimes: Lifetimes::default(),
+            seated: SeatedBySlot::default(),
             asked: Asked::default(),
             granted: Granted::default(),
             places: Vec::new(),
@@ -48,6 +73,11 @@ impl Admission {
             self.places.resize(slot as usize + 1, Place::NOT_COUNTED);
         }
         self.places[slot as usize] = place;
+    }
+
+    /// Where the connection in `slot` is counted.
+    pub fn place(&self, slot: u32) -> Place {
+        self.places.get(slot as usize).copied().unwrap_or(Place::NOT_COUNTED)
     }
 
     /// Where the connection in `slot` was counted; it is not any more.
@@ -73,9 +103,9 @@ mod tests {
 
     #[test]
     fn who_is_gone_leaves_nothing() {
-        let mut admission = Admission::new(4);
-        let grants =
-            Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime: Some(Duration::from_secs(1)) };
+        let mut admission = Admission::new(&LimitsConfig::default(), 4, 4);
+        let lifetime = Some(Duration::from_secs(1));
+        let grants = Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime, subject: None };
         admission.pending.admit(1, None, 0);
         admission.asked.ask(1);
         admission.granted.give(1, grants, 0);

@@ -16,9 +16,10 @@ use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
-use crate::shard::admission::Addresses;
+use crate::shard::admission::{Addresses, Subjects};
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
+use crate::tls::Acceptors;
 use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
@@ -41,6 +42,10 @@ pub struct Shared {
     pub open: AtomicU32,
     /// Connections of each address.
     pub addresses: Addresses,
+    /// What each subject has.
+    pub subjects: Subjects,
+    /// What TLS handshakes are done with, where any listener speaks TLS.
+    pub tls: Option<Arc<Acceptors>>,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.

@@ -27,6 +27,11 @@ impl Opening {
         self.0.entry(id).or_default()
     }
 
+    /// What is known of one of them, if it is.
+    pub fn get(&self, id: TopicId) -> Option<&Life> {
+        self.0.get(&id)
+    }
+
     /// Its record is read.
     pub fn take(&mut self, id: TopicId) -> Life {
         self.0.remove(&id).unwrap_or_default()

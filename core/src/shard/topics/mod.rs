@@ -177,6 +177,12 @@ impl Topics {
         }
     }
 
+    /// The same, if there is anything to know.
+    pub fn life(&self, id: TopicId) -> Option<&Life> {
+        let topic = self.topics.get(topic_index(id) as usize).and_then(Option::as_ref).filter(|topic| topic.id == id);
+        topic.map(|topic| &topic.life).or_else(|| self.opening.get(id))
+    }
+
     /// A topic ends.
     pub fn remove(&mut self, index: u32) -> Option<Box<Topic>> {
         let topic = self.topics.get_mut(index as usize)?.take()?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config::nanoseconds;
-use crate::driver::{Driver, Slot};
+use crate::driver::{Driver, EPROTO, Slot};
 use crate::event::Event;
 use crate::proto::close::CloseCode;
 use crate::proto::encoder;
@@ -14,6 +14,8 @@ use crate::shard::clients::{Awaits, CONTROL_MAX, Phase, PlannedClose};
 use crate::shard::closes::How;
 use crate::usdt;
 
+/// Said with 1012.
+const WORN_REASON: &str = "the keys of this TLS 1.2 connection are used up";
 /// How long the host has to answer a message that it has taken, if the client has broken the protocol right after it.
 const ANSWER_NS: u64 = 50_000_000;
 /// A message that came longer ago than this is taken to have been answered.
@@ -140,6 +142,10 @@ impl<D: Driver> Shard<D> {
             // The rest of what we owe may still arrive: a half-closed peer reads on.
             Phase::Closing | Phase::Marked if error.is_none() => {}
             Phase::Lingering | Phase::Closing => self.cut(slot, self.clients[slot].close_code),
+            Phase::Handshake if error == Some(EPROTO) => {
+                self.note_failed_upgrade(slot);
+                self.cut(slot, CloseCode::ABNORMAL.to_u16());
+            }
             _ => self.cut(slot, CloseCode::ABNORMAL.to_u16()),
         }
     }
@@ -201,7 +207,9 @@ impl<D: Driver> Shard<D> {
         let connection = self.clients.id(slot);
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
         self.admission.leave(slot);
-        self.shared.addresses.leave(self.admission.take_place(slot));
+        self.admission.senders.leave(slot);
+        self.admission.seated.leave(slot, &self.shared.subjects);
+        self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.ears.driver.close(Slot(slot));
@@ -236,6 +244,11 @@ impl<D: Driver> Shard<D> {
         } else {
             self.mark_close(slot, code.to_u16(), reason);
         }
+    }
+
+    /// The connection's keys have protected nearly as much as they may: its client comes back with new ones.
+    pub(super) fn on_worn(&mut self, slot: u32) {
+        self.close_after_messages(slot, CloseCode::SERVICE_RESTART.to_u16(), WORN_REASON.into());
     }
 
     fn plan_close(&mut self, slot: u32, code: u16, reason: Cow<'static, str>, awaits: Awaits) {

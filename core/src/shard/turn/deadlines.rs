@@ -45,13 +45,17 @@ impl<D: Driver> Shard<D> {
             return;
         }
         match conn.phase {
-            Phase::Free | Phase::Broken | Phase::Marked | Phase::Draining => {}
+            Phase::Free | Phase::Broken | Phase::Marked => {}
+            Phase::Draining => self.resume_sender(slot),
             Phase::Handshake => self.on_late_handshake(slot),
             Phase::Closing | Phase::Lingering => {
                 let code = conn.close_code;
                 self.cut(slot, code);
             }
-            Phase::Open => self.on_silence(slot),
+            Phase::Open => {
+                self.resume_sender(slot);
+                self.on_silence(slot);
+            }
         }
     }
 
@@ -67,15 +71,14 @@ impl<D: Driver> Shard<D> {
 
     fn on_late_handshake(&mut self, slot: u32) {
         if self.admission.asked.waits(slot) {
-            self.stats.upgrades_refused += 1;
-            self.refuse(slot, &Refusal::unavailable("no decision in time", RETRY_AFTER_S));
+            self.refuse_upgrade(slot, &Refusal::unavailable("no decision in time", RETRY_AFTER_S));
         } else if self.is_behind() || self.clients[slot].flags.is_paused {
             let again = self.pace.now_ns + CATCH_UP_NS;
             self.clients.wheel.arm(slot, again);
         } else if self.clients[slot].extra.as_ref().is_some_and(|e| !e.inbox.is_empty()) {
-            self.stats.upgrades_refused += 1;
-            self.refuse(slot, &Refusal::timeout());
+            self.refuse_upgrade(slot, &Refusal::timeout());
         } else {
+            self.note_failed_upgrade(slot);
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
         }
     }
@@ -128,7 +131,7 @@ impl<D: Driver> Shard<D> {
         self.arm_liveness(slot);
     }
 
-    /// Sets the deadline at which silence is looked at next.
+    /// Sets the deadline at which silence is looked at next, or a pause ends.
     pub(super) fn arm_liveness(&mut self, slot: u32) {
         let limits = &self.rules.limits;
         let conn = &self.clients[slot];
@@ -141,6 +144,9 @@ impl<D: Driver> Shard<D> {
         }
         if idle > 0 {
             at = at.min(conn.message.later_ns(self.pace.now_ns, idle));
+        }
+        if let Some(until) = self.admission.senders.paused_until(slot) {
+            at = at.min(until);
         }
         if at != u64::MAX {
             self.clients.wheel.arm(slot, at);

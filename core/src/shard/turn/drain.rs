@@ -138,7 +138,7 @@ impl<D: Driver> Shard<D> {
 }
 
 /// A part of `window_ns`, evenly drawn by `seed` (the finaliser of SplitMix64; Steele, Lea and Flood 2014).
-fn share_of(window_ns: u64, seed: u64) -> u64 {
+pub(super) fn share_of(window_ns: u64, seed: u64) -> u64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::registry::{MayMake, Opened, TopicError, User};
 use crate::shard::Shard;
+use crate::shard::admission::What;
 use crate::shard::clients::Phase;
 use crate::shard::table::NONE;
 use crate::shard::turn::subscribe::SubscribeError;
@@ -34,13 +35,20 @@ impl<D: Driver> Shard<D> {
         will_publish: bool,
     ) -> Result<TopicId, SubscribeError> {
         let made_max = self.rules.limits.topics_per_connection_max;
-        let may_make = match self.subscriptions.of(slot).made < made_max {
+        let has_taken = self.admission.seated.take(slot, What::Topics, &self.shared.subjects);
+        let may_make = match has_taken && self.subscriptions.of(slot).made < made_max {
             false => MayMake::Nothing,
             true if will_publish => MayMake::Any,
             true => MayMake::WithinShare,
         };
         let user = User::Shard { number: self.number, may_make };
-        let Opened { id, is_new, .. } = self.shared.registry.open(name, user, self.shared.to_ring(), false)?;
+        let opened = self.shared.registry.open(name, user, self.shared.to_ring(), false);
+        if has_taken && !matches!(opened, Ok(Opened { is_new: true, .. })) {
+            self.admission.seated.give_back(slot, What::Topics, &self.shared.subjects);
+        } else if !has_taken && opened.is_err() {
+            self.stats.refused_for_subject += 1;
+        }
+        let Opened { id, is_new, .. } = opened?;
         let life = self.topics.life_mut(id);
         life.is_held = true;
         life.opened_for = Some(self.clients.id(slot));
@@ -54,13 +62,13 @@ impl<D: Driver> Shard<D> {
         Ok(id)
     }
 
-    /// A topic's number, for a message that is about to be published.
-    pub(super) fn open_for_publisher(&mut self, name: &str) -> Result<TopicId, SubscribeError> {
+    /// A topic's number, for a message that a client is about to publish.
+    pub(super) fn open_for_publisher(&mut self, slot: u32, name: &str) -> Result<TopicId, SubscribeError> {
         let known = self.topics.names().find(name).and_then(|index| self.topics.get(index));
         if let Some(topic) = known.filter(|topic| topic.is_published()) {
             return Ok(topic.id);
         }
-        let id = self.shared.registry.open(name, User::Publisher, self.shared.to_ring(), false)?.id;
+        let id = self.open_within_subject(slot, name)?.id;
         if let Some(topic) = self.topics.find(id).and_then(|index| self.topics.get_mut(index)) {
             topic.life.is_published = true;
         }
@@ -74,6 +82,7 @@ impl<D: Driver> Shard<D> {
             let subscriber = self.subscriptions.of_mut(slot);
             debug_assert!(subscriber.made > 0, "{maker} made it");
             subscriber.made = subscriber.made.saturating_sub(1);
+            self.admission.seated.give_back(slot, What::Topics, &self.shared.subjects);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The turn: the parts of a shard, one after another, each with a bounded share. Only files of this folder see more than three parts.
 
+mod addresses;
 mod announce;
 mod authorize;
 mod close;
@@ -9,7 +10,9 @@ mod effects;
 mod gaps;
 mod intake;
 mod join;
+mod lifetimes;
 mod lives;
+mod pauses;
 mod pick;
 mod plan;
 mod publish;
@@ -19,6 +22,7 @@ mod reload;
 mod requests;
 mod send;
 mod serve;
+mod subjects;
 mod subscribe;
 mod tell;
 mod upgrade;
@@ -69,6 +73,7 @@ impl<D: Driver> Shard<D> {
         self.give_back_topics();
         self.expire_deadlines();
         self.expire_grants();
+        self.end_lifetimes();
         self.look_over_watched();
         self.flush_host_events();
         self.admit();
@@ -132,6 +137,7 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
@@ -166,6 +172,7 @@ impl<D: Driver> Shard<D> {
                 IoEvent::Writable { slot } => {
                     self.clients.on_writable(slot.0, self.pace.now_ns);
                 }
+                IoEvent::Worn { slot } => self.on_worn(slot.0),
                 IoEvent::Woken => {}
             }
         }
@@ -274,6 +281,7 @@ impl<D: Driver> Shard<D> {
         stats.remainder_bytes = self.lanes.rests.copied_bytes() as u64;
         stats.client_bytes = (self.clients.held_bytes() + self.subscriptions.asked.bytes()) as u64;
         stats.events_waiting = self.host.waiting() as u64;
+        stats.senders_paused = self.admission.senders.paused().into();
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;

@@ -37,7 +37,7 @@ impl<D: Driver> Shard<D> {
             return Flow::Stop;
         }
         if let Some(name) = self.name_to_open(slot) {
-            match self.open_for_publisher(&name) {
+            match self.open_for_publisher(slot, &name) {
                 Ok(topic) => {
                     self.clients[slot].publishes_to = topic;
                     if std::mem::take(&mut self.clients[slot].flags.awaits_topic) {
@@ -88,7 +88,7 @@ impl<D: Driver> Shard<D> {
         };
         let Ok(kind) = kind else { return Err(refuse(subscribe::code::BAD_DATA, "`data` is not base64")) };
         let bytes = publish.content.as_plain().unwrap_or(&scratch);
-        let opened = self.open_for_publisher(&publish.topic);
+        let opened = self.open_for_publisher(slot, &publish.topic);
         let extras = Extras {
             key: publish.key.as_deref().map_or(0, crate::topic::key_number),
             ttl_ms: publish.ttl_ms.map_or(0, |ms| ms.clamp(1, u32::MAX.into()) as u32),
@@ -149,7 +149,7 @@ impl<D: Driver> Shard<D> {
         publication: Publication,
         payload: Payload,
     ) -> Flow {
-        let error = match self.open_for_publisher(&topic.name) {
+        let error = match self.open_for_publisher(slot, &topic.name) {
             Ok(id) => return self.publish(slot, Publication { topic: id, ..publication }, Inbound::Own(payload)),
             Err(error) => error,
         };

@@ -23,6 +23,15 @@ pub(super) enum Flow {
     Stop,
 }
 
+/// True for what a client's rate counts: a message's end, and control frames but for a close.
+fn ends_message(part: &Part<'_>) -> bool {
+    match part {
+        Part::Ping(_) | Part::Pong(_) => true,
+        Part::Close { .. } => false,
+        Part::Data { last, .. } => *last,
+    }
+}
+
 /// Inflated memory kept from message to message.
 const INFLATED_KEPT: usize = 256 << 10;
 /// The largest message of a client that may not publish: room for a request with all the topics that one may name.
@@ -57,6 +66,8 @@ impl<D: Driver> Shard<D> {
             Phase::Handshake => self.on_request_bytes(slot, buf.filled()),
             Phase::Open | Phase::Draining => {
                 let waits = conn.flags.is_waiting;
+                let early_ns = self.count_bytes(slot, buf.filled().len());
+                let conn = &mut self.clients[slot];
                 if let Some(extra) = &mut conn.extra {
                     if waits || extra.held.is_some() || extra.inbox.len() > RECV_HEADROOM {
                         // It waits, and this came before the pause took hold.
@@ -70,6 +81,9 @@ impl<D: Driver> Shard<D> {
                     }
                 }
                 self.on_frames(slot, buf.filled_mut());
+                if early_ns > 0 {
+                    self.pause_sender(slot, early_ns);
+                }
             }
         }
     }
@@ -113,7 +127,9 @@ impl<D: Driver> Shard<D> {
             };
             at += step.consumed;
             let Some(part) = step.part else { break };
-            if self.on_part(slot, part) == Flow::Stop {
+            let counts = self.admission.senders.counts_messages() && ends_message(&part);
+            let flow = self.on_part(slot, part);
+            if counts && self.count_message(slot) == Flow::Stop || flow == Flow::Stop {
                 break;
             }
             if at < bytes.len() && self.takes_too_long() && self.clients[slot].is_listening() {

@@ -107,6 +107,7 @@ impl<D: Driver> Shard<D> {
                     ended.map(|was_there| self.answer_unsubscribe(slot, request.id.as_deref(), &topic, was_there))
                 }
             };
+            self.settle_subject(slot);
             match done {
                 Ok(()) => {
                     request.next += 1;

@@ -5,6 +5,7 @@ use crate::event::Protocol;
 use crate::proto::subscribe::{self, ControlError, SinceList};
 use crate::proto::topic::Pattern;
 use crate::shard::Shard;
+use crate::shard::admission::What;
 use crate::shard::budget::Budget;
 use crate::shard::options::Options;
 use crate::shard::request::Scan;
@@ -81,6 +82,9 @@ impl<D: Driver> Shard<D> {
         };
         if !is_known && list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
+        }
+        if !is_known {
+            self.take_of_subject(slot, What::Subscriptions)?;
         }
         let number = match (known.and_then(|index| self.topics.get(index)), opened) {
             (Some(topic), _) if topic.life.is_held => topic.id,
@@ -197,10 +201,15 @@ impl<D: Driver> Shard<D> {
         if list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
+        self.take_of_subject(slot, What::Subscriptions)?;
+        self.take_of_subject(slot, What::Patterns)?;
         let before_number = self.topics.created();
         let added = self.subscriptions.asked.insert(&mut list, slot, pattern, before_number, id, asking.options);
         self.subscriptions.of_mut(slot).asked = list;
-        let subscription = added.ok_or(SubscribeError::TooMany)?;
+        let Some(subscription) = added else {
+            self.admission.seated.give_back(slot, What::Patterns, &self.shared.subjects);
+            return Err(SubscribeError::TooMany);
+        };
         Ok(Scan { after: None, before_number, subscription, is_again: false })
     }
 
@@ -228,6 +237,7 @@ impl<D: Driver> Shard<D> {
                     let next = self.subscriptions.asked.close(&mut list, subscription);
                     self.subscriptions.spread.on_removed(subscription, next);
                     self.subscriptions.of_mut(slot).asked = list;
+                    self.admission.seated.give_back(slot, What::Patterns, &self.shared.subjects);
                     *scan = Some(Scan { after: None, before_number, subscription, is_again: false });
                 }
             }

@@ -15,7 +15,7 @@ use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
-use crate::shard::admission::{Place, Site};
+use crate::shard::admission::Site;
 use crate::shard::clients::{Handshake, Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
@@ -59,17 +59,17 @@ impl<D: Driver> Shard<D> {
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
-        let place = if is_ending { Ok(Place::NOT_COUNTED) } else { self.shared.addresses.enter(Site::of(peer)) };
-        let Ok(place) = place else { return self.refuse_address(slot, peer, is_within) };
+        if !is_ending && let Err(refusal) = self.count_address(slot, Site::of(peer)) {
+            return self.refuse_address(slot, peer, is_within, &refusal);
+        }
         let goes = if is_within || is_ending { None } else { self.admission.pending.make_room(peer, self.pace.now_ns) };
         if is_ending || !is_within && goes.is_none() {
-            self.shared.addresses.leave(place);
+            self.uncount_address(slot);
             self.stats.refused += 1;
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
         }
-        self.admission.keep_place(slot, place);
         for goes in goes.into_iter().chain(self.admission.pending.admit(slot, peer, self.pace.now_ns)) {
             self.displace(goes);
         }
@@ -80,12 +80,12 @@ impl<D: Driver> Shard<D> {
         self.clients.wheel.arm(slot, by);
     }
 
-    /// The address has as many connections as it may have. While this one lingers it can be pushed out, as others that
-    /// are not upgraded: so those that are refused take no place from others.
-    fn refuse_address(&mut self, slot: u32, peer: Option<SocketAddr>, is_within: bool) {
+    /// The address has all that it may have. While this connection lingers it can be pushed out, as others that are not
+    /// upgraded: so those that are refused take no place from others.
+    fn refuse_address(&mut self, slot: u32, peer: Option<SocketAddr>, is_within: bool, refusal: &Refusal) {
         self.stats.refused += 1;
         let goes = if is_within { self.admission.pending.admit(slot, peer, self.pace.now_ns) } else { None };
-        self.refuse(slot, &Refusal::too_many("too many connections from this address", RETRY_AFTER_S));
+        self.refuse(slot, refusal);
         if let Some(goes) = goes.filter(|&goes| goes != slot) {
             self.displace(goes);
         }
@@ -121,10 +121,7 @@ impl<D: Driver> Shard<D> {
                 handshake.request_len = len;
                 self.try_upgrade(slot);
             }
-            Err(error) => {
-                self.stats.upgrades_refused += 1;
-                self.refuse(slot, &Refusal::from(error));
-            }
+            Err(error) => self.refuse_upgrade(slot, &Refusal::from(error)),
         }
     }
 
@@ -140,10 +137,7 @@ impl<D: Driver> Shard<D> {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, cause);
             }
-            Verdict::Refused(refusal) => {
-                self.stats.upgrades_refused += 1;
-                self.refuse(slot, &refusal);
-            }
+            Verdict::Refused(refusal) => self.refuse_upgrade(slot, &refusal),
             Verdict::Accepted(accepted) => self.upgrade(slot, inbox, *accepted),
         }
     }
@@ -171,11 +165,14 @@ impl<D: Driver> Shard<D> {
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
         self.subscriptions.of_mut(slot).made = made;
         self.stats.upgraded += 1;
+        self.shared.addresses.on_success(self.admission.place(slot));
         if self.rules.events.capacity > 0 {
             self.clients[slot].flags.was_announced = true;
             let connection = self.clients.id(slot);
             self.tell_host(Event::Opened { connection, peer, protocol, path });
         }
+        self.admission.senders.open(slot);
+        self.begin_lifetime(slot);
         self.arm_liveness(slot);
         if protocol != Protocol::Raw {
             self.welcome(slot);
@@ -192,11 +189,16 @@ impl<D: Driver> Shard<D> {
                 Err(_) => self.evict(slot, "too many subscriptions"),
             }
         }
+        self.settle_subject(slot);
         self.clients[slot].flags.must_look = true;
         self.clients.mark_dirty(slot);
         inbox.drain(..len);
         if !inbox.is_empty() {
+            let early_ns = self.count_bytes(slot, inbox.len());
             self.on_frames(slot, &mut inbox);
+            if early_ns > 0 {
+                self.pause_sender(slot, early_ns);
+            }
         }
         self.refresh(slot);
     }
@@ -250,6 +252,9 @@ impl<D: Driver> Shard<D> {
             Ok(grants) => grants,
             Err(verdict) => return verdict,
         };
+        if let Err(verdict) = self.enter_subject(slot, grants.as_ref()) {
+            return verdict;
+        }
         let may_publish = match (&grants, config.access.publish) {
             (Some(grants), _) => match (protocol, target.topics.first()) {
                 (Protocol::Raw, Some(topic)) => grants.publish.has(topic),

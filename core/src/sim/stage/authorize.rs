@@ -26,7 +26,7 @@ fn only(patterns: &[&str]) -> Allowed {
 }
 
 fn allow(subscribe: Allowed, publish: Allowed, lifetime: Option<Duration>) -> Decision {
-    Decision::Allow(Grants { subscribe, publish, lifetime })
+    Decision::Allow(Grants { subscribe, publish, lifetime, subject: None })
 }
 
 /// Somebody asks to come in: the target that the host is told.

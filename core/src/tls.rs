@@ -1,0 +1,37 @@
+//! TLS of an engine: its files, read and judged; what a shard's driver is wrapped in.
+//!
+//! Knows files and the configuration. Must never know a record, or a socket.
+
+/// What a connection's keys take in user space, about (`core/tests/footprint.rs`).
+pub const SESSION_BYTES: usize = 2_048;
+/// What one shard seals at once: 512 KiB of content, and what its records add.
+pub const SCRATCH_BYTES: usize = 640 << 10;
+
+#[cfg(not(feature = "tls"))]
+mod none {
+    use std::sync::Arc;
+
+    use crate::config::Config;
+    use crate::plan::ConfigError;
+
+    /// This build speaks no TLS: there are none.
+    #[derive(Debug)]
+    pub enum Acceptors {}
+
+    /// What handshakes are done with; `None` where no listener speaks TLS.
+    ///
+    /// # Errors
+    /// Where one does.
+    pub fn acceptors(config: &Config) -> Result<Option<Arc<Acceptors>>, Vec<ConfigError>> {
+        let Some(listener) = config.listen.iter().find(|listener| listener.is_tls) else { return Ok(None) };
+        let problem = "this build speaks no TLS: it was made without the feature `tls`".into();
+        Err(vec![ConfigError { field: "listen", value: listener.to_string(), problem }])
+    }
+}
+#[cfg(not(feature = "tls"))]
+pub use none::{Acceptors, acceptors};
+
+#[cfg(feature = "tls")]
+mod files;
+#[cfg(feature = "tls")]
+pub use files::{Acceptors, acceptors, read};
