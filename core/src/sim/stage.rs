@@ -8,6 +8,7 @@ mod authorize;
 mod cuts;
 mod deadlines;
 mod derived;
+mod drain;
 mod events;
 mod gauges;
 mod lag;
@@ -416,6 +417,7 @@ fn in_words(said: Said<'_>) -> Option<String> {
             let id = speech::number_of(Protocol::JsonV1, m.id).map(|id| format!(", request {id}"));
             format!("subscribed{}{}", seqs.collect::<String>(), id.unwrap_or_default())
         }
+        Said::Object(ServerMessage::Migrate(m)) => format!("migrate {}", m.after_ms),
         Said::Object(other) => format!("{other:?}"),
     })
 }
