@@ -82,7 +82,8 @@ impl ShardThread {
     }
 }
 
-/// Wraps the driver in what the listeners ask for. Where that is nothing, nothing lies between it and the shard.
+/// Wraps the driver in what the listeners ask for: a proxy speaks first, then TLS. Where that is nothing, nothing lies between
+/// it and the shard. All that is wrapped is one kind of driver to the shard, so that there is one more of it to compile.
 fn drive_wrapped<D: Driver + 'static>(
     driver: D,
     number: usize,
@@ -91,23 +92,15 @@ fn drive_wrapped<D: Driver + 'static>(
     limits: &DriverLimits,
     ready: &mpsc::Sender<io::Result<&'static str>>,
 ) -> Result<(), String> {
-    if shared.config.listen.iter().any(|listener| listener.is_proxied) {
-        let options = shared.config.proxy_options(shared.mailboxes.len());
-        let below: Box<dyn Driver> = Box::new(driver);
-        return drive_with_tls(Proxied::new(below, options), number, shared, reader, limits, ready);
+    let is_proxied = shared.config.listen.iter().any(|listener| listener.is_proxied);
+    if !is_proxied && shared.tls.is_none() {
+        return drive(driver, number, shared, reader, limits.slots, ready);
     }
-    drive_with_tls(driver, number, shared, reader, limits, ready)
-}
-
-/// A proxy speaks first, then TLS.
-fn drive_with_tls<D: Driver + 'static>(
-    driver: D,
-    number: usize,
-    shared: Arc<Shared>,
-    reader: Reader,
-    limits: &DriverLimits,
-    ready: &mpsc::Sender<io::Result<&'static str>>,
-) -> Result<(), String> {
+    let mut wrapped: Box<dyn Driver> = Box::new(driver);
+    if is_proxied {
+        let options = shared.config.proxy_options(shared.mailboxes.len());
+        wrapped = Box::new(Proxied::new(wrapped, options));
+    }
     #[cfg(feature = "tls")]
     if let Some(acceptors) = shared.tls.clone() {
         use crate::driver::tls::{Tls, TlsOptions};
@@ -119,10 +112,9 @@ fn drive_with_tls<D: Driver + 'static>(
             events_per_turn: limits.events_per_turn,
             held_bytes_max: shared.config.memory.tls_bytes / shared.mailboxes.len(),
         };
-        let below: Box<dyn Driver> = Box::new(driver);
-        return drive(Tls::new(below, options), number, shared, reader, limits.slots, ready);
+        wrapped = Box::new(Tls::new(wrapped, options));
     }
-    drive(driver, number, shared, reader, limits.slots, ready)
+    drive(wrapped, number, shared, reader, limits.slots, ready)
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> Result<(), String> {
