@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanwire::proto::batch::{self, Frame};
 use fanwire::proto::close::CloseCode;
@@ -103,6 +103,8 @@ pub enum Item<'a> {
     InForce,
     /// The server refused it.
     Refused(Refusal),
+    /// The server closes the connection after so much time, and wants it to come anew.
+    Migrate(Duration),
     /// Something that cannot be read.
     Unreadable(String),
 }
@@ -360,6 +362,7 @@ impl Reader<'_> {
                 text: plain::text(&format!("{} ({})", error.message, error.code)).into_owned(),
                 is_passing: is_passing(&error.code),
             })),
+            ServerMessage::Migrate(migrate) => visit(Item::Migrate(Duration::from_millis(migrate.after_ms))),
             _ => ControlFlow::Continue(()),
         }
     }

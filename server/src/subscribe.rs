@@ -27,6 +27,8 @@ use crate::upgrade::Offer;
 
 /// As good as for ever between two looks at everything.
 const LONG: Duration = Duration::from_secs(3600);
+/// Time after the moment that a server has named for its close, after which it is not waited for any more.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time the server gets to answer our close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,7 @@ pub fn run(args: &SubArgs) -> Outcome {
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let (mut printer, mut ledger) = Printer::open(args)?;
     ledger.keep_only(&args.topics);
-    let mut follower = Follower { args, trust: trust.as_ref(), stop: &stop, is_in_force: false };
+    let mut follower = Follower { args, trust: trust.as_ref(), stop: &stop, is_in_force: false, leaves_at: None };
     let end = follower.follow_through(&mut printer, &mut ledger);
     let end = end.and_then(|end| follower.write_rest(&mut printer, end));
     if args.stats {
@@ -127,6 +129,8 @@ struct Follower<'a> {
     stop: &'a StopRequests,
     /// The server took the subscription on this connection.
     is_in_force: bool,
+    /// When this connection is given up, because the server was to have closed it by then; `None`: it has named no moment.
+    leaves_at: Option<Instant>,
 }
 
 impl Follower<'_> {
@@ -135,7 +139,7 @@ impl Follower<'_> {
         let chance = RandomState::new();
         let mut attempt = 0;
         loop {
-            self.is_in_force = false;
+            (self.is_in_force, self.leaves_at) = (false, None);
             let broken = match self.follow_one(printer, ledger)? {
                 Left::End(end) => return Ok(end),
                 Left::Broken(why) => why,
@@ -143,7 +147,10 @@ impl Follower<'_> {
             if self.is_in_force {
                 attempt = 0;
             }
-            let pause = retry::pause_before(attempt, chance.hash_one(attempt));
+            // The server has given each of its clients a moment of its own: no pause has to keep them apart.
+            let is_awaited = attempt == 0 && self.is_in_force && self.leaves_at.is_some();
+            let pause =
+                if is_awaited { Duration::ZERO } else { retry::pause_before(attempt, chance.hash_one(attempt)) };
             attempt += 1;
             tracing::warn!("{}: {broken}; connecting again in {:.1} s", self.args.url, pause.as_secs_f64());
             if let Some(end) = self.pause(printer, clock::after(clock::now(), pause))? {
@@ -220,7 +227,11 @@ impl Follower<'_> {
             if self.stop.is_asked() {
                 return Ok(Left::End(End::Stopped));
             }
+            if self.args.reconnect && self.leaves_at.is_some_and(|at| now >= at) {
+                return Ok(Left::Broken("the server does not close the connection as it has said".into()));
+            }
             let until = if self.args.stats { printer.stats.next_line() } else { clock::after(now, LONG) };
+            let until = self.leaves_at.filter(|_| self.args.reconnect).map_or(until, |at| at.min(until));
             let is_reading = printer.has_room();
             let mut watched = vec![Watched::new(std::os::fd::AsFd::as_fd(self.stop), PollFlags::IN)];
             watched.extend(printer.out.watched());
@@ -255,6 +266,10 @@ impl Follower<'_> {
                 return ControlFlow::Break(Stop::Left(Left::Broken(why.text)));
             }
             Item::Refused(why) => return ControlFlow::Break(Stop::Left(Left::End(End::Refused(why.text)))),
+            Item::Migrate(after) => {
+                tracing::info!("the server wants this client to connect anew in {:.1} s", after.as_secs_f64());
+                self.leaves_at = Some(clock::after(clock::now(), after.saturating_add(CLOSE_PATIENCE)));
+            }
             Item::Unreadable(what) => tracing::warn!("the server sent what cannot be read: {what}"),
         }
         ControlFlow::Continue(())

@@ -68,6 +68,8 @@ pub struct Uplink {
     is_forbidden: bool,
     /// Attempts to connect again since the server last confirmed anything.
     attempt: u32,
+    /// The server has named a moment to connect anew, which is this client's own.
+    is_awaited: bool,
 }
 
 /// What was published.
@@ -126,6 +128,7 @@ impl Uplink {
             refused,
             is_forbidden: false,
             attempt,
+            is_awaited: false,
         };
         Ok(Some(uplink))
     }
@@ -300,7 +303,8 @@ impl Uplink {
     /// Connects again, and sends again what nobody has confirmed.
     fn come_back(&mut self, broken: &str) -> Result<(), Failure> {
         tracing::warn!("{}: {broken}", self.target.url);
-        self.attempt += 1;
+        // Nothing has to keep those apart whom the server has told when to come.
+        self.attempt += u32::from(!std::mem::take(&mut self.is_awaited));
         let connected = connect(&self.target, &self.stop, &mut self.attempt)?;
         let Some((client, message_bytes_max)) = connected else {
             return Err(Failure {
@@ -332,6 +336,7 @@ impl Uplink {
                         self.attempt = 0;
                     }
                 }
+                Ok(ServerMessage::Migrate(_)) => self.is_awaited = true,
                 Ok(ServerMessage::Error(error)) => {
                     let text = plain::text(&format!("{} ({})", error.message, error.code)).into_owned();
                     let line = error.id.and_then(|id| unsigned(id.as_bytes()));

@@ -259,3 +259,22 @@ fn where_no_server_is_the_commands_end_with_69() {
         assert!(log.contains("--control-socket"), "{log}");
     }
 }
+
+/// A subscriber that is told to come anew is there when a new server is, without the pause that others make.
+#[test]
+fn a_subscriber_comes_anew_when_it_was_told_to() {
+    let mut site = Site::start("");
+    let url = format!("ws://{}", site.address);
+    let mut sub = support::sub(&url, &["a", "--reconnect"]);
+    let (code, _, log) = site.ask(&["drain", "--within", "1ms"]);
+    assert_eq!(code, 0, "{log}");
+    sub.stderr_line("the server wants this client to connect anew");
+    sub.stderr_line("connecting again in 0.0 s");
+    let (socket, config) = (site.path("socket").display().to_string(), site.path("fanwire.toml").display().to_string());
+    let listen = site.address.to_string();
+    site.server =
+        Fanwire::start_with(&["serve", "--listen", &listen, "--config", &config, "--control-socket", &socket], &[]);
+    sub.stderr_line("subscribed to");
+    support::publish(&url, &["a"], "news\n");
+    assert_eq!(sub.stdout_line("news"), "news\n");
+}

@@ -92,6 +92,8 @@ enum Ending {
         window_ns: u64,
         /// Before then nobody's moment has come.
         look_ns: u64,
+        /// The first slot whose connection was not told yet when its moment comes.
+        untold: u32,
     },
     Ended,
 }

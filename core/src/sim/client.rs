@@ -79,6 +79,8 @@ pub struct Client {
     pub unknown: u64,
     /// See above.
     pub unknown_told: u64,
+    /// It was told when to connect anew.
+    migrates: bool,
     pub(super) numbers: BTreeMap<(String, Priority), u64>,
     settled: bool,
 }
@@ -138,6 +140,7 @@ impl Client {
             unsubscribing: VecDeque::new(),
             unknown: 0,
             unknown_told: 0,
+            migrates: false,
             numbers: BTreeMap::new(),
             settled: false,
         };
@@ -364,7 +367,10 @@ impl Client {
                 assert_eq!(id, self.said_pings.pop_front(), "pongs come in order");
                 assert!(id.is_some(), "a pong without a ping");
             }
-            ServerMessage::Migrate(_) | ServerMessage::Unknown => panic!("unexpected: {message:?}"),
+            ServerMessage::Migrate(_) => {
+                assert!(!std::mem::replace(&mut self.migrates, true), "it is told once when to connect anew");
+            }
+            ServerMessage::Unknown => panic!("unexpected: {message:?}"),
         }
     }
 }

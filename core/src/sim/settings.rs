@@ -92,7 +92,9 @@ fn with_limits(config: &Config, shards: usize) -> LimitsConfig {
             topics_per_subject_max: 1_000_000,
             ..config.limits
         },
-        (false, _) => config.limits,
+        // The end is spread over a time.
+        (false, true) => LimitsConfig { close_window: Duration::from_secs(2), ..config.limits },
+        (false, false) => config.limits,
     }
 }
 

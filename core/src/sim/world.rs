@@ -614,7 +614,7 @@ impl World {
                 continue;
             }
             match client.outcome {
-                Outcome::Closed { code: 1001, by_server: true } => self.check_complete(client, &state.truth),
+                Outcome::Closed { code: 1001 | 1012, by_server: true } => self.check_complete(client, &state.truth),
                 Outcome::Closed { code: 1013, by_server: true } => {}
                 // The rest of a half-sent frame could not be kept; that is counted.
                 Outcome::Broken if totals.evicted > evicted_before => {}

@@ -139,6 +139,11 @@ impl SimNet {
         self.state().now_ns
     }
 
+    /// Whether a shard takes connections.
+    pub fn is_listening(&self, shard: usize) -> bool {
+        self.state().shards[shard].listening
+    }
+
     /// Moves virtual time on to `t`; never back.
     pub fn advance_to(&self, t: u64) {
         let mut net = self.state_mut();

@@ -1,13 +1,19 @@
 //! An orderly end: everybody gets what is due, then a close frame.
 
 use crate::driver::Driver;
+use crate::event::Protocol;
 use crate::proto::close::CloseCode;
 use crate::proto::handshake::Refusal;
+use crate::proto::server_message::{Migrate, ServerMessage};
 use crate::shard::clients::Phase;
 use crate::shard::{Ending, Shard};
 
 /// How exactly the closes of a shutdown keep to their moments.
 const CLOSE_TICK_NS: u64 = 5_000_000;
+/// Connections that are told in one turn when theirs ends.
+const TOLD_PER_TURN: u32 = 256;
+/// Said before that.
+const MIGRATE_REASON: &str = "the server restarts";
 /// Said with 1012.
 const RESTART_REASON: &str = "the server restarts: connect again in a second";
 
@@ -20,7 +26,8 @@ impl<D: Driver> Shard<D> {
         let began_ns = self.pace.now_ns;
         let window_ns = window_ns.min(within_ns);
         let deadline_ns = began_ns.saturating_add(within_ns);
-        self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns };
+        let untold = if window_ns == 0 { self.clients.slots() } else { 0 };
+        self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns, untold };
         self.ears.driver.stop_listening();
         for slot in 0..self.clients.slots() {
             match self.clients[slot].phase {
@@ -36,13 +43,46 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// Whether somebody is still to be told when its connection ends.
+    pub(super) fn has_to_tell_of_ends(&self) -> bool {
+        matches!(self.pace.ending, Ending::Draining { untold, .. } if untold < self.clients.slots())
+    }
+
+    /// While draining over a window: tells those that speak a subprotocol when to connect anew, some in each turn. Each of them has to be
+    /// served for that, which takes memory that an idle connection has none of.
+    pub(super) fn tell_of_ends(&mut self) {
+        let slots = self.clients.slots();
+        let Ending::Draining { began_ns, window_ns, untold, .. } = &mut self.pace.ending else { return };
+        let (began_ns, window_ns, from) = (*began_ns, *window_ns, *untold);
+        let until = slots.min(from.saturating_add(TOLD_PER_TURN));
+        *untold = until;
+        for slot in from..until {
+            let conn = &self.clients[slot];
+            if conn.phase != Phase::Draining || conn.protocol == Protocol::Raw {
+                continue;
+            }
+            let after_ns = self.moment_of(slot, began_ns, window_ns).saturating_sub(self.pace.now_ns);
+            let migrate = Migrate { after_ms: after_ns.div_ceil(1_000_000), url: None, reason: MIGRATE_REASON.into() };
+            self.answer(slot, &ServerMessage::Migrate(migrate));
+        }
+    }
+
+    /// When a connection is closed that was open when the drain began.
+    fn moment_of(&self, slot: u32, began_ns: u64, window_ns: u64) -> u64 {
+        let generation = u64::from(self.clients[slot].generation);
+        let seed = began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ generation;
+        began_ns + share_of(window_ns, seed)
+    }
+
     /// While draining: closes those that have everything and whose moment has come, and ends when nobody is left or the time is up.
     pub(super) fn end_if_drained(&mut self) {
         let now_ns = self.pace.now_ns;
         let has_more = self.ears.reader.as_ref().is_some_and(|r| r.backlog_bytes() > 0);
         let is_spread = self.subscriptions.spread.is_empty();
-        let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns } = &mut self.pace.ending else { return };
-        let (began_ns, deadline_ns, window_ns) = (*began_ns, *deadline_ns, *window_ns);
+        let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns, untold } = &mut self.pace.ending else {
+            return;
+        };
+        let (began_ns, deadline_ns, window_ns, told) = (*began_ns, *deadline_ns, *window_ns, *untold);
         let (code, reason) = match window_ns {
             0 => (CloseCode::GOING_AWAY, "the server is shutting down"),
             _ => (CloseCode::SERVICE_RESTART, RESTART_REASON),
@@ -52,7 +92,7 @@ impl<D: Driver> Shard<D> {
             *look_ns = now_ns + CLOSE_TICK_NS;
         }
         if is_time && !has_more && is_spread {
-            for slot in 0..self.clients.slots() {
+            for slot in 0..told {
                 let conn = &self.clients[slot];
                 if conn.phase != Phase::Draining
                     || conn.flags.is_blocked
@@ -61,11 +101,10 @@ impl<D: Driver> Shard<D> {
                 {
                     continue;
                 }
-                let seed = began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ u64::from(conn.generation);
                 if !self.is_caught_up(slot) {
                     self.sender.look_at_all(&mut self.clients[slot], slot);
                     self.clients.mark_dirty(slot);
-                } else if now_ns >= began_ns + share_of(window_ns, seed) {
+                } else if now_ns >= self.moment_of(slot, began_ns, window_ns) {
                     self.stats.drained += 1;
                     self.mark_close(slot, code.to_u16(), reason);
                 }

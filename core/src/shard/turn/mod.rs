@@ -7,6 +7,7 @@ mod close;
 mod deadlines;
 mod drain;
 mod effects;
+mod forwarded;
 mod gaps;
 mod intake;
 mod join;
@@ -77,6 +78,7 @@ impl<D: Driver> Shard<D> {
         self.look_over_watched();
         self.flush_host_events();
         self.admit();
+        self.tell_of_ends();
         self.end_if_drained();
         self.close_marked();
         self.publish_counters();
@@ -140,7 +142,7 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
         if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
-            until = until.min(deadline_ns);
+            until = until.min(if self.has_to_tell_of_ends() { self.pace.now_ns } else { deadline_ns });
         }
         let waits = [Cause::Ring, Cause::Names, Cause::Host].iter().any(|&cause| !self.waiters.is_empty(cause));
         if waits || self.host.waiting() > 0 || self.has_topics_to_give_back() {
@@ -291,6 +293,7 @@ impl<D: Driver> Shard<D> {
         stats.recv_buffers_exhausted = io.recv_buffers_exhausted;
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
+        stats.proxy_refused = io.proxy_refused;
         stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
         self.shared.mailboxes[self.number as usize].counters.store(stats);
         usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);

@@ -9,6 +9,8 @@ const PROTOCOL = 'fanwire.json.v1';
 const PING_EVERY_MS = 1000;
 // Nothing came for so long, no answer to a ping either: nobody is there, whatever the browser believes. The same for connecting.
 const SILENCE_MS = 5000;
+// How long after the moment that the server has named for its close.
+const CLOSE_PATIENCE_MS = 5000;
 const DELAYS_KEPT = 4096;
 const OFFSET_WINDOW_MS = 30_000;
 const HAND_OVER_MS = 16;
@@ -155,13 +157,15 @@ class Stream {
     this.pings.clear();
   }
 
-  /** Connects again after a while. */
+  /** Connects again after a while; at once where the server has named the moment. */
   lose(text) {
     this.leave();
     this.tell('closed', text);
+    const isAwaited = this.isAwaited;
+    this.isAwaited = false;
     // Full jitter, so that many pages do not come back in one moment.
     const most = Math.min(8000, 500 * 2 ** this.attempt++);
-    this.retry = setTimeout(() => this.connect(), 250 + Math.random() * most);
+    this.retry = setTimeout(() => this.connect(), isAwaited ? 0 : 250 + Math.random() * most);
   }
 
   connect() {
@@ -245,6 +249,13 @@ class Stream {
       case 'welcome':
         postMessage({ welcome: object });
         break;
+      case 'migrate': {
+        // The server closes at a moment that is this page's own; should it not, it is not waited for much longer.
+        const { socket } = this;
+        this.isAwaited = true;
+        setTimeout(() => this.socket === socket && this.lose('asked to connect anew'), object.after_ms + CLOSE_PATIENCE_MS);
+        break;
+      }
       case 'error':
         console.warn('fanwire:', object.code, object.message);
         break;
