@@ -229,7 +229,7 @@ pub(super) static TABLE: &[Setting] = &[
     by_name(row(
         "memory.tls_bytes",
         "tls_bytes",
-        bytes!(memory.tls_bytes, 256 << 10, BYTES_MAX),
+        bytes!(memory.tls_bytes, 64 << 10, BYTES_MAX),
         "Where TLS is spoken: handshakes, records that are not whole, rests of half-sent ones; who needs more is cut off",
     )),
     row(
