@@ -24,6 +24,27 @@ fn every_file_of_tests_is_in_a_program() {
     assert!(faults.is_empty(), "tests that never run:\n{}", faults.join("\n"));
 }
 
+/// The fuzzer of settings is the server's program with another entry, in a workspace of its own.
+#[test]
+fn the_fuzzer_is_made_of_what_the_server_is_made_of() {
+    let lines = |path: &str| read(&repository().join(path)).lines().map(str::to_owned).collect::<Vec<_>>();
+    let (workspace, fuzzer) = (lines("Cargo.toml"), lines("core/fuzz/Cargo.toml"));
+    let server = read(&repository().join("server/Cargo.toml"));
+    let (_, wanted) = server.split_once("\n[dependencies]\n").expect("dependencies");
+    let (wanted, _) = wanted.split_once("\n[").expect("a table behind them");
+    let mut missing = Vec::new();
+    for name in wanted.lines().filter_map(|line| line.strip_suffix(".workspace = true")) {
+        let begin = format!("{name} = ");
+        let is_ours = name.starts_with("fanwire");
+        let line = workspace.iter().find(|line| line.starts_with(&begin)).expect("the workspace names it");
+        let is_there = |other: &String| if is_ours { other.starts_with(&begin) } else { other == line };
+        if !fuzzer.iter().any(is_there) {
+            missing.push(line.clone());
+        }
+    }
+    assert!(missing.is_empty(), "core/fuzz/Cargo.toml lacks, or has otherwise:\n{}", missing.join("\n"));
+}
+
 #[test]
 fn a_file_that_was_left_out_is_found() {
     let manifest = "autotests = false\n[[test]]\nname = \"suite\"\n[[bin]]\nname = \"tool\"\n";

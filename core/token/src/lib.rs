@@ -20,6 +20,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#![forbid(unsafe_code)]
+
 mod claims;
 mod der;
 mod fingerprint;
