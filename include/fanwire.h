@@ -609,6 +609,8 @@ typedef struct fw_stats {
     uint64_t too_fast;
     /// Connections that a shutdown has closed in good order.
     uint64_t drained;
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
+    uint64_t proxy_refused;
 } fw_stats;
 
 #ifdef __cplusplus
@@ -677,6 +679,14 @@ fw_status fw_address(const struct fw_engine *engine,
                      char *buffer,
                      size_t size,
                      size_t *length);
+
+/// Reads certificates and keys anew, from the same files: connections that come from now on get them, those that are there keep
+/// theirs. *count (may be NULL): how many certificates there are; 0 where no listener speaks TLS. Where a file cannot be read or
+/// used, everything is as it was, and fw_last_error says which.
+///
+/// Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_STOPPED, FW_BAD_CONFIG.
+fw_status fw_reload_certificates(const struct fw_engine *engine,
+                                 size_t *count);
 
 /// The port of the first address, or 0 after an error.
 ///

@@ -538,6 +538,12 @@ public:
             return fw_failure(handle_, buffer, size, length);
         });
     }
+    // Certificates and keys anew, from the same files; how many certificates there are, 0 where no listener speaks TLS.
+    Returned<std::size_t> reload_certificates() const {
+        std::size_t count = 0;
+        const fw_status code = fw_reload_certificates(handle_, &count);
+        return detail::give<std::size_t>(code, [&] { return count; });
+    }
     // The port of the first address; 0 after an error.
     std::uint16_t port() const noexcept { return fw_port(handle_); }
     Returned<std::string> address(std::size_t index = 0) const {

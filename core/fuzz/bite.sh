@@ -58,6 +58,10 @@ codec_defects() {
     # The head of a record is forgotten where a batch's size is foreseen.
     plant core/proto/src/batch.rs 'self.block_bytes(out).saturating_add(RECORD_HEAD_BYTES).saturating_add(payload_bytes)' \
         'self.block_bytes(out).saturating_add(payload_bytes)'
+    # An IPv6 client's port is taken to be the proxy's.
+    plant core/proto/src/proxy.rs 'u16::from_be_bytes([block[32], block[33]])' 'u16::from_be_bytes([block[34], block[35]])'
+    # Of several lines the first is taken for the last.
+    plant core/proto/src/forwarded.rs 'lines.rev().flat_map' 'lines.flat_map'
     # A name that is there twice is taken where it is not the only one.
     plant core/token/src/json.rs 'if map.insert(name, value).is_some() {' 'if map.insert(name, value).is_some() && map.len() == 1 {'
     # A dotted name that is misspelt is passed over.
@@ -108,7 +112,7 @@ any() {
     return 1
 }
 
-codecs=(frame http negotiation inflate deflate json msgpack batch token configuration)
+codecs=(frame http negotiation inflate deflate json msgpack batch proxy forwarded token configuration)
 if any "${codecs[@]}"; then
     copy
     codec_defects

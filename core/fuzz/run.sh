@@ -17,7 +17,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
-targets=(frame http negotiation inflate deflate json msgpack batch token configuration engine)
+targets=(frame http negotiation inflate deflate json msgpack batch proxy forwarded token configuration engine)
 usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' core/fuzz/run.sh | grep -v '^set' >&2
     exit 2
@@ -51,6 +51,7 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 longest() {
     case $1 in
     negotiation | deflate) echo 1024 ;;
+    forwarded) echo 512 ;;
     json | msgpack) echo 2048 ;;
     *) echo 4096 ;;
     esac

@@ -437,6 +437,84 @@ write("batch", {
     "write-json-lz4": b"\x03\x03\x3b\xff\xff\x01" + b"\xc7\x02" + b'{"a":1}' + b"\xcf\x02" + b'{"a":2}' + b"\xd7\x03" + b'{"b":3}',
 })
 
+# --- proxy: what is put in front, cuts, wire
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+V4 = bytes([203, 0, 113, 7, 10, 0, 0, 1]) + struct.pack(">HH", 51234, 9001)
+V6 = bytes.fromhex("20010db8000000000000000000000007" + "0" * 31 + "1") + struct.pack(">HH", 443, 9001)
+
+
+def proxied(command, family, block, length=None):
+    return b"\0\x07" + SIGNATURE + struct.pack(">BBH", command, family, len(block) if length is None else length) + block
+
+
+def tlv(kind, value):
+    return struct.pack(">BH", kind, len(value)) + value
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    return crc ^ 0xFFFFFFFF
+
+
+def summed(family, block):
+    whole = proxied(0x21, family, block + tlv(3, bytes(4)))
+    return whole[:-4] + struct.pack(">I", crc32c(whole[2:]))
+
+
+write("proxy", {
+    "tcp4": proxied(0x21, 0x11, V4) + b"GET / HTTP/1.1\r\n",
+    "udp4": proxied(0x21, 0x12, V4),
+    "tcp6": proxied(0x21, 0x21, V6) + b"GET",
+    "unix": proxied(0x21, 0x31, bytes(216)),
+    "unspecified": proxied(0x21, 0x00, b""),
+    "local": proxied(0x20, 0x00, b""),
+    "local-with-anything": proxied(0x20, 0xFF, b"12345"),
+    "tlvs": proxied(0x21, 0x11, V4 + tlv(1, b"h2") + tlv(0xE0, b"") + tlv(2, b"example.org")),
+    "checksum": summed(0x11, V4),
+    "checksum-6": summed(0x21, V6),
+    "checksum-wrong": proxied(0x21, 0x11, V4 + tlv(3, b"abcd")),
+    "checksum-short": proxied(0x21, 0x11, V4 + tlv(3, b"abc")),
+    "tlv-half": proxied(0x21, 0x11, V4 + b"\4\0"),
+    "tlv-too-long": proxied(0x21, 0x11, V4 + b"\4\0\2x"),
+    "longest": proxied(0x21, 0x11, V4 + tlv(4, bytes(2017))),
+    "too-long": proxied(0x21, 0x11, V4 + tlv(4, bytes(2018))),
+    "length-64k": proxied(0x21, 0x11, V4, 65535),
+    "cut": proxied(0x21, 0x11, V4)[:-1],
+    "addresses-short": proxied(0x21, 0x21, V4),
+    "family-4": proxied(0x21, 0x41, V4),
+    "transport-3": proxied(0x21, 0x13, V4),
+    "version-1": b"\0\0PROXY TCP4 203.0.113.7 10.0.0.1 51234 9001\r\n",
+    "version-1-cut": b"\0\0PROX",
+    "version-3": proxied(0x31, 0x11, V4),
+    "command-2": proxied(0x22, 0x11, V4),
+    "request": b"\0\0GET / HTTP/1.1\r\n\r\n",
+    "client-hello": b"\0\0\x16\3\1",
+    "put-in-front": b"\3\0" + b"\x21\x11\0\0" + V4,
+    "put-in-front-6": b"\3\0" + b"\x21\x21\0\0" + V6,
+})
+
+# --- forwarded: trusted blocks, then the header's lines
+
+OURS = "10.0.0.0/8,2001:db8:ffff::/48"
+LISTS = [
+    "203.0.113.7", "127.0.0.1, 203.0.113.7", "198.51.100.1, 203.0.113.7, 10.0.0.2", "10.0.0.3, 10.0.0.2, 10.0.0.1",
+    "203.0.113.7, unknown, 10.0.0.2", "203.0.113.7:51234", "[2001:db8::1]:443", "[2001:db8::1]", "2001:db8::1, 2001:db8:ffff::2",
+    "::ffff:203.0.113.7", "203.0.113.7, ::ffff:10.0.0.2", "203.0.113.7,,10.0.0.2, ", "203.0.113.7\t,\t10.0.0.2", "[1.2.3.4]:80",
+    "fe80::1%1", "[fe80::1%1]:80", "1.2.3.4:65536", "1.2.3.4:000080", "2001:db8::1::2", "01.2.3.4", "203.0.113.7\n10.0.0.2",
+    "198.51.100.1\n203.0.113.7, 10.0.0.2\n10.0.0.1", "203.0.113.7\n\n10.0.0.1", "", "203.0.113.7" + ", 10.0.0.1" * 32,
+]
+write("forwarded", {f"list-{n:02}": f"{OURS}\n{text}".encode() for n, text in enumerate(LISTS)} | {
+    "blocks": b"0.0.0.0/0,::/0,192.0.2.1,192.0.2.2/31,::1/128\n192.0.2.3, 1.2.3.4, ::1",
+    "blocks-bad": b"10.0.0.1/8,10.0.0.0/33,::/129,::ffff:10.0.0.0/104,10.0.0.0/,10.0.0.0/+8,10.0.0.0/08,x\n203.0.113.7, 10.0.0.1",
+    "nobody": b"\n203.0.113.7, 10.0.0.1",
+    "no-utf8": b"10.0.0.0/8\n\xff, 10.0.0.1",
+})
+
 # --- token: what (a token, a set of keys, PEM, a header to be signed, claims to be signed), then
 
 

@@ -7,7 +7,7 @@ use crate::access::AskHost;
 
 pub use crate::driver::probe::DriverChoice;
 use crate::ingest::{POOL_BYTES_DEFAULT, RING_BYTES_DEFAULT};
-use crate::listen::Listener;
+use crate::listen::{Listener, TrustedProxy};
 
 /// Everything [`crate::Engine::start`] needs. `Config::default()` runs; change what matters.
 #[derive(Clone, Debug)]
@@ -407,6 +407,11 @@ pub struct AccessConfig {
     /// The host decides on each upgrade, by [`crate::Event::Authorize`] and [`crate::Engine::decide`]: needs a capacity of events.
     /// What it grants takes the place of `publish`.
     pub ask_host: Option<AskHost>,
+    /// Proxies that are believed when they say whom they speak for, 64 at most. A listener that is
+    /// [proxied](Listener::is_proxied) takes headers of the PROXY protocol from these alone. `X-Forwarded-For` is looked at
+    /// where the peer is one of these, from its right end to the first address that is not one: that is the client, for
+    /// limits, events and lines of the log. It never makes a client one on this machine ([`PublishAccess::Loopback`]).
+    pub trusted_proxies: Vec<TrustedProxy>,
 }
 
 /// A span in nanoseconds, for sums with instants: none overflows, because a longer one is taken for 2^62 (146 years).

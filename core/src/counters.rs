@@ -213,4 +213,6 @@ counters! { ($)
     Total too_fast in "connections",
     /// Connections that a shutdown has closed in good order.
     Total drained in "connections",
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
+    Total proxy_refused in "connections",
 }

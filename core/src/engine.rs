@@ -345,23 +345,6 @@ impl Engine {
         &self.addresses
     }
 
-    /// Reads certificates and keys anew, from the files that `tls` names: connections that come from now on get those; those that
-    /// are there keep theirs. Where anything cannot be used, everything stays as it was.
-    ///
-    /// # Errors
-    /// Each file that cannot be read, or what is wrong with it; that no listener speaks TLS.
-    #[cfg(feature = "tls")]
-    pub fn reload_tls(&self, tls: &crate::config::TlsConfig) -> Result<(), Vec<ConfigError>> {
-        let Some(acceptors) = &self.shared.tls else {
-            let problem = "no listener speaks TLS: that takes a restart".into();
-            return Err(vec![ConfigError { field: "listen", value: String::new(), problem }]);
-        };
-        let config = Config { tls: tls.clone(), ..self.shared.config.clone() };
-        config.validate()?;
-        acceptors.replace(tls::read(tls)?);
-        Ok(())
-    }
-
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
         &self.listening
@@ -389,16 +372,28 @@ impl Engine {
 
     /// Gives it another configuration while it runs: each setting that is [reloadable](crate::Setting::is_reloadable) holds from now
     /// on, for whoever connects after this has returned; the others keep their values, and are named. `topics` holds for topics that
-    /// are made later, `access`, `compression.deflate` and the limits of a connection's begin for connections that are. From any
-    /// thread, also from several at once; takes as long as [`Config::validate`].
+    /// are made later, `access`, `compression.deflate` and the limits of a connection's begin for connections that are. Where any
+    /// listener speaks TLS, certificates and keys are read anew: connections that come from now on get them, those that are there
+    /// keep theirs. From any thread, also from several at once; takes as long as [`Config::validate`], and reading those files.
     ///
     /// # Errors
-    /// Everything that is wrong with the configuration, one by one; nothing has changed then.
+    /// Everything that is wrong with the configuration, one by one, or with a certificate; nothing has changed then.
     pub fn reconfigure(&self, config: &Config) -> Result<Reconfigured, Vec<ConfigError>> {
         let shards = self.shared.mailboxes.len();
-        let told = self.shared.rules.replace(config, shards)?;
+        let certificates = tls::read_anew(&self.shared.tls, &config.tls)?;
+        let mut told = self.shared.rules.replace(config, shards)?;
+        told.certificates = certificates.map_or(0, |certificates| certificates.take_effect());
         (0..shards).for_each(|number| self.shared.ring.wake_reader(number));
         Ok(told)
+    }
+
+    /// [`Engine::reconfigure`] with the configuration that holds now: certificates and keys are read anew. How many certificates
+    /// there are; 0 where no listener speaks TLS.
+    ///
+    /// # Errors
+    /// Each file that cannot be read, or what is wrong with it; the certificates are then as they were.
+    pub fn reload_certificates(&self) -> Result<usize, Vec<ConfigError>> {
+        Ok(self.reconfigure(&self.current_config())?.certificates)
     }
 
     /// The configuration that holds now: the one it was started with, and what [`Engine::reconfigure`] has changed since.

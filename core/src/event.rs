@@ -51,7 +51,7 @@ pub enum Event {
     Authorize {
         /// The connection.
         connection: ConnectionId,
-        /// The peer's address, where the kernel told it.
+        /// The client's address, where it is known; with port 0 where a proxy has told it by `X-Forwarded-For`.
         peer: Option<SocketAddr>,
         /// Which of [`crate::Config::listen`] it came by, from 0.
         listener: usize,
@@ -65,7 +65,7 @@ pub enum Event {
     Opened {
         /// The connection.
         connection: ConnectionId,
-        /// The peer's address, where the kernel told it.
+        /// The client's address, where it is known; with port 0 where a proxy has told it by `X-Forwarded-For`.
         peer: Option<SocketAddr>,
         /// What it speaks.
         protocol: Protocol,

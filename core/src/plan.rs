@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::Config;
+use crate::driver::proxied::HEADING_BYTES;
 use crate::event::Event;
 use crate::ingest::Ring;
 use crate::log::BlockPool;
@@ -239,6 +240,10 @@ impl Config {
                 _ => "limits.inbound_messages_per_second_max",
             };
             plan.lines.push(line("how fast each client sends", slots * shard::SENDER_BYTES as u64, field));
+        }
+        if self.listen.iter().any(|listener| listener.is_proxied) {
+            let bytes = handshakes * HEADING_BYTES as u64;
+            plan.lines.push(line("PROXY headers that are not whole", bytes, "limits.handshakes_max"));
         }
         if self.listen.iter().any(|listener| listener.is_tls) {
             let scratch = shards_u64 * tls::SCRATCH_BYTES as u64;

@@ -25,6 +25,8 @@ pub struct Reconfigured {
     /// Settings that were to have another value, and have the one that they had: they need a new engine, or go together
     /// with one that does.
     pub needs_restart: Vec<&'static str>,
+    /// Certificates that were read anew; 0 where no listener speaks TLS.
+    pub certificates: usize,
 }
 
 /// The settings as a shard has taken them.

@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use crate::config::nanoseconds;
 use crate::driver::epoll::{EpollDriver, EpollOptions};
 use crate::driver::probe::DriverChoice;
+use crate::driver::proxied::Proxied;
 use crate::driver::uring::{UringDriver, UringOptions};
 use crate::driver::{Driver, DriverLimits};
 use crate::ingest::Reader;
@@ -56,11 +57,13 @@ impl ShardThread {
         let connections = self.shared.config.connections_max;
         // Any shard may get most of the connections: each has room for all, as far as descriptors go.
         let (open_files, _) = limits::open_files();
+        let is_proxied = self.shared.config.listen.iter().any(|listener| listener.is_proxied);
         let limits = DriverLimits {
             slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
             recv_buffers: RECV_BUFFERS,
             recv_bytes: RECV_BYTES,
-            events_per_turn: 1_024,
+            // A header makes two events of one.
+            events_per_turn: if is_proxied { 512 } else { 1_024 },
         };
         let (epoll, uring) = (EpollOptions::default(), UringOptions::default());
         #[cfg(feature = "test-knobs")]
@@ -79,7 +82,8 @@ impl ShardThread {
     }
 }
 
-/// Wraps the driver in what the listeners ask for. Where that is nothing, nothing lies between it and the shard.
+/// Wraps the driver in what the listeners ask for: a proxy speaks first, then TLS. Where that is nothing, nothing lies between
+/// it and the shard. All that is wrapped is one kind of driver to the shard, so that there is one more of it to compile.
 fn drive_wrapped<D: Driver + 'static>(
     driver: D,
     number: usize,
@@ -88,6 +92,15 @@ fn drive_wrapped<D: Driver + 'static>(
     limits: &DriverLimits,
     ready: &mpsc::Sender<io::Result<&'static str>>,
 ) -> Result<(), String> {
+    let is_proxied = shared.config.listen.iter().any(|listener| listener.is_proxied);
+    if !is_proxied && shared.tls.is_none() {
+        return drive(driver, number, shared, reader, limits.slots, ready);
+    }
+    let mut wrapped: Box<dyn Driver> = Box::new(driver);
+    if is_proxied {
+        let options = shared.config.proxy_options(shared.mailboxes.len());
+        wrapped = Box::new(Proxied::new(wrapped, options));
+    }
     #[cfg(feature = "tls")]
     if let Some(acceptors) = shared.tls.clone() {
         use crate::driver::tls::{Tls, TlsOptions};
@@ -99,10 +112,9 @@ fn drive_wrapped<D: Driver + 'static>(
             events_per_turn: limits.events_per_turn,
             held_bytes_max: shared.config.memory.tls_bytes / shared.mailboxes.len(),
         };
-        let below: Box<dyn Driver> = Box::new(driver);
-        return drive(Tls::new(below, options), number, shared, reader, limits.slots, ready);
+        wrapped = Box::new(Tls::new(wrapped, options));
     }
-    drive(driver, number, shared, reader, limits.slots, ready)
+    drive(wrapped, number, shared, reader, limits.slots, ready)
 }
 
 fn refuse(error: io::Error, ready: &mpsc::Sender<io::Result<&'static str>>) -> Result<(), String> {

@@ -11,7 +11,7 @@ pub const SCRATCH_BYTES: usize = 640 << 10;
 mod none {
     use std::sync::Arc;
 
-    use crate::config::Config;
+    use crate::config::{Config, TlsConfig};
     use crate::plan::ConfigError;
 
     /// This build speaks no TLS: there are none.
@@ -27,11 +27,29 @@ mod none {
         let problem = "this build speaks no TLS: it was made without the feature `tls`".into();
         Err(vec![ConfigError { field: "listen", value: listener.to_string(), problem }])
     }
+
+    /// Certificates that were read, and are not used yet: here there are none.
+    pub enum Anew {}
+
+    impl Anew {
+        /// Nobody gets here.
+        pub fn take_effect(self) -> usize {
+            match self {}
+        }
+    }
+
+    /// Nothing to read.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn read_anew(_: &Option<Arc<Acceptors>>, _: &TlsConfig) -> Result<Option<Anew>, Vec<ConfigError>> {
+        Ok(None)
+    }
 }
 #[cfg(not(feature = "tls"))]
-pub use none::{Acceptors, acceptors};
+pub use none::{Acceptors, acceptors, read_anew};
 
 #[cfg(feature = "tls")]
 mod files;
 #[cfg(feature = "tls")]
-pub use files::{Acceptors, acceptors, read};
+pub use files::{Acceptors, acceptors, read_anew};

@@ -1,10 +1,9 @@
 //! Silent sockets of one address shut nobody out: connections before their upgrade have a quota of their own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-
-use crate::support::{Bare, addr, config, masked, settle, start, subscribe, upgrade_request, wait_until};
+use crate::support::{
+    Bare, addr, config, from_elsewhere, masked, settle, start, subscribe, upgrade_request, wait_until,
+};
 use fanwire::{DriverChoice, Engine};
-use rustix::net::{AddressFamily, SocketType};
 
 on_both_drivers![
     silent_sockets_of_one_address_push_out_their_own_and_nobody_else,
@@ -21,14 +20,6 @@ fn crowded(driver: DriverChoice) -> Engine {
     config.connections_max = 20;
     config.limits.handshakes_max = QUOTA;
     start(config)
-}
-
-/// A connection from another address of this machine.
-fn from_elsewhere(to: SocketAddr) -> Bare {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0))).expect("127.0.0.2 is this machine");
-    rustix::net::connect(&socket, &to).expect("the port is open");
-    Bare::over(TcpStream::from(socket))
 }
 
 fn silent_sockets_of_one_address_push_out_their_own_and_nobody_else(driver: DriverChoice) {

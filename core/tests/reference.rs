@@ -59,12 +59,13 @@ fn default_of(setting: &Setting) -> String {
     }
 }
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("", "The engine"),
     ("memory", "Memory"),
     ("limits", "Limits and time-outs"),
     ("compression", "Compression"),
     ("access", "Access"),
+    ("tls", "TLS"),
     ("events", "Events"),
 ];
 
@@ -102,7 +103,8 @@ Bytes are written `65536`, `64KiB`, `8MiB`, `1GiB` (powers of 1024) or `500kB`, 
 written `500us`, `250ms`, `10s`, `2m`, `1h`; `0` stands alone. A value that is not allowed, and a name that is none,
 are refused with what is allowed, or the nearest name. *Reload* says which settings a running engine takes anew
 (`fanwire reload`, `Engine::reconfigure` in Rust); the others keep their values until there is a new engine. `topics`
-holds for topics that are made later; who is connected keeps what was decided when it came.
+holds for topics that are made later; who is connected keeps what was decided when it came. *If on*: from one value to
+another, but it is turned neither on nor off.
 "
     .to_owned();
     for (section, title) in SECTIONS {
@@ -110,7 +112,11 @@ holds for topics that are made later; who is connected keeps what was decided wh
         assert!(rows().count() > 0, "no setting of {section}");
         write!(page, "\n## {title}\n\n| setting | values | default | reload |\n| --- | --- | --- | --- |\n").unwrap();
         for setting in rows() {
-            let reload = if setting.is_reloadable { "yes" } else { "no" };
+            let reload = match (setting.is_reloadable, setting.is_sized) {
+                (true, true) => "if on",
+                (true, false) => "yes",
+                (false, _) => "no",
+            };
             let (values, default) = (cell(&setting.range()), cell(&default_of(setting)));
             writeln!(page, "| `{}` | {values} | {default} | {reload} |", setting.name).unwrap();
         }

@@ -19,6 +19,7 @@ mod origins;
 mod outlet;
 mod pressure;
 mod protocol;
+mod proxies;
 mod reference;
 mod reload;
 mod restart;

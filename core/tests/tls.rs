@@ -141,7 +141,7 @@ fn messages_come_and_go_in_both_versions(driver: DriverChoice) {
         client.close(None).unwrap();
         while client.read().is_ok() {}
     }
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn large_messages_arrive_at_a_client_that_takes_little_at_once(driver: DriverChoice) {
@@ -162,7 +162,7 @@ fn large_messages_arrive_at_a_client_that_takes_little_at_once(driver: DriverCho
     for (n, payload) in payloads.iter().enumerate() {
         assert!(next(&mut client) == *payload, "message {n}");
     }
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn plain_and_tls_listeners_serve_the_same_topics(driver: DriverChoice) {
@@ -183,7 +183,7 @@ fn plain_and_tls_listeners_serve_the_same_topics(driver: DriverChoice) {
         assert_eq!(next(&mut sealed), n.to_be_bytes());
         assert_eq!(crate::support::next_payload(&mut plain), n.to_be_bytes());
     }
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn whoever_speaks_the_wrong_language_is_cut_off(driver: DriverChoice) {
@@ -202,7 +202,7 @@ fn whoever_speaks_the_wrong_language_is_cut_off(driver: DriverChoice) {
     let refused = authority.try_connect(engine.local_addrs()[1], &TLS13, None, "/t/news");
     assert!(refused.is_err());
     wait_until("both are gone", || engine.stats().total.connections == 0);
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 /// The serial of whoever listens there.
@@ -216,7 +216,6 @@ fn certificates_change_under_connections_and_on_every_listener(driver: DriverCho
     let mut config = authority.config(driver);
     config.shards = Some(2);
     config.listen.push(Listener::tls(([127, 0, 0, 1], 0)));
-    let tls = config.tls.clone();
     let engine = start(config);
     let topic = engine.topic("news").unwrap();
     let mut old: Vec<Tls> =
@@ -225,7 +224,7 @@ fn certificates_change_under_connections_and_on_every_listener(driver: DriverCho
     let before = shown(&authority, addr(&engine));
     let next_one = authority.issue("server", &["localhost"]);
     assert_ne!(before, next_one);
-    engine.reload_tls(&tls).unwrap();
+    assert_eq!(engine.reload_certificates(), Ok(1));
     for _ in 0..8 {
         for &to in engine.local_addrs() {
             assert_eq!(shown(&authority, to), next_one, "on every listener and shard");
@@ -235,20 +234,19 @@ fn certificates_change_under_connections_and_on_every_listener(driver: DriverCho
     for client in &mut old {
         assert_eq!(next(client), b"after the change");
     }
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn bad_certificates_change_nothing(driver: DriverChoice) {
     let authority = Authority::new();
     let config = authority.config(driver);
-    let tls = config.tls.clone();
     let engine = start(config.clone());
     let before = shown(&authority, addr(&engine));
     for (name, text) in [("server.key", ""), ("server.key", "garbage"), ("server.pem", "garbage")] {
         let path = authority.path(name);
         let kept = std::fs::read(&path).unwrap();
         std::fs::write(&path, text).unwrap();
-        let errors = engine.reload_tls(&tls).unwrap_err();
+        let errors = engine.reload_certificates().unwrap_err();
         assert!(errors[0].value.ends_with(name), "{errors:?}");
         assert_eq!(shown(&authority, addr(&engine)), before);
         // An engine that begins with them does not begin.
@@ -256,9 +254,9 @@ fn bad_certificates_change_nothing(driver: DriverChoice) {
         std::fs::write(&path, kept).unwrap();
     }
     std::fs::remove_file(authority.path("server.key")).unwrap();
-    let errors = engine.reload_tls(&tls).unwrap_err();
+    let errors = engine.reload_certificates().unwrap_err();
     assert!(errors[0].problem.contains("cannot be read"), "{errors:?}");
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn clients_show_certificates_where_they_must(driver: DriverChoice) {
@@ -283,7 +281,7 @@ fn clients_show_certificates_where_they_must(driver: DriverChoice) {
                 let client = authority.try_connect(addr(&engine), version, shows, "/t/news");
                 assert_eq!(client.is_ok(), comes_in, "{wanted:?}, {shows:?}: {:?}", client.err());
             }
-            engine.shutdown(PATIENCE);
+            engine.shutdown_now();
         }
     }
     let mut config = authority.config(driver);
@@ -291,7 +289,7 @@ fn clients_show_certificates_where_they_must(driver: DriverChoice) {
     let engine = start(config);
     assert!(authority.try_connect(addr(&engine), &TLS12, None, "/t/news").is_err());
     assert!(authority.try_connect(addr(&engine), &TLS13, None, "/t/news").is_ok());
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn half_greetings_do_not_shut_others_out(driver: DriverChoice) {
@@ -319,7 +317,7 @@ fn half_greetings_do_not_shut_others_out(driver: DriverChoice) {
         assert_eq!(next(&mut old), b"still here");
     }
     drop(halves);
-    engine.shutdown(PATIENCE);
+    engine.shutdown_now();
 }
 
 fn an_engine_that_ends_says_so_and_ends_tls_in_good_order(driver: DriverChoice) {

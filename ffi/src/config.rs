@@ -373,6 +373,7 @@ impl fw_config {
             access: AccessConfig {
                 // By their names: settings.
                 ask_host: None,
+                trusted_proxies: Vec::new(),
                 publish: match self.publish_access {
                     0 => PublishAccess::Loopback,
                     1 => PublishAccess::Everyone,

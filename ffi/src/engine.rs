@@ -102,6 +102,24 @@ pub unsafe extern "C" fn fw_address(
     })
 }
 
+/// Reads certificates and keys anew, from the same files: connections that come from now on get them, those that are there keep
+/// theirs. *count (may be NULL): how many certificates there are; 0 where no listener speaks TLS. Where a file cannot be read or
+/// used, everything is as it was, and fw_last_error says which.
+///
+/// Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_STOPPED, FW_BAD_CONFIG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_reload_certificates(engine: *const fw_engine, count: *mut usize) -> fw_status {
+    guard("fw_reload_certificates", || {
+        let host = host(engine)?;
+        let read = host.engine()?.reload_certificates().map_err(fanwire::StartError::Config)?;
+        if !count.is_null() {
+            // SAFETY: the caller says that it points to a size_t.
+            unsafe { count.write(read) };
+        }
+        Ok(())
+    })
+}
+
 /// The port of the first address, or 0 after an error.
 ///
 /// Threads: any. Blocks: never. Fails (fw_last_error): as fw_address.

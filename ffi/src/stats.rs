@@ -134,6 +134,8 @@ pub struct fw_stats {
     pub too_fast: u64,
     /// Connections that a shutdown has closed in good order.
     pub drained: u64,
+    /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
+    pub proxy_refused: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -1,5 +1,6 @@
 """The extension module. Import `fanwire` instead."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, final
@@ -70,6 +71,13 @@ class Engine:
         compression_threshold_bytes: int | None = None,
         publish_access: Literal["loopback", "everyone", "nobody"] | None = None,
         allowed_origins: Sequence[str] | None = None,
+        tls_bytes: int | None = None,
+        tls_certificate_files: Sequence[str | os.PathLike[str]] | None = None,
+        tls_key_files: Sequence[str | os.PathLike[str]] | None = None,
+        tls_client_ca_file: str | os.PathLike[str] | None = None,
+        tls_client_certificates: Literal["ignored", "optional", "required"] | None = None,
+        tls_version_min: Literal["1.2", "1.3"] | None = None,
+        trusted_proxies: Sequence[str] | None = None,
         ask_host_within: float | None = None,
         ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
@@ -79,7 +87,8 @@ class Engine:
     ) -> Self:
         """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
 
-        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one. Default: "127.0.0.1:9001".
+        listen: "IP:PORT", (IP, PORT), or several of them; port 0 takes a free one; "IP:PORT?proxy" takes connections of
+            trusted_proxies by the PROXY protocol. Default: "127.0.0.1:9001".
         shards: threads that serve clients, 1 to 64. Default: as many as there are CPUs to use.
         cpus: the CPUs to run them on, in turn; []: anywhere. Default: one on each CPU that this process may use.
         driver: "auto" takes io_uring, else epoll and logs why. Default: "auto".
@@ -125,6 +134,14 @@ class Engine:
         publish_access: who may publish over the socket. Default: "nobody" but this program. "loopback": programs on this machine,
             and everybody who comes through a TLS terminator or a tunnel here that adds no forwarding header.
         allowed_origins: origins (of web pages) that may connect, such as "https://example.org". Default: all.
+        tls_bytes: where TLS is spoken (`listen="wss://..."`): handshakes and records that are not whole. Default: 32 MiB.
+        tls_certificate_files: certificates in PEM, each with its chain; a client gets the first that is for the name it wants.
+        tls_key_files: their private keys, in the same order.
+        tls_client_ca_file: certificates of those that sign clients' certificates.
+        tls_client_certificates: whether clients have to show certificates. Default: "ignored".
+        tls_version_min: the oldest version of TLS. Default: "1.2".
+        trusted_proxies: proxies that are believed when they say whom they speak for: addresses, blocks such as "10.0.0.0/8", "unix".
+            Default: none.
         ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
             `allow` or `refuse`; then the client gets 503. 0, the default: it is not asked.
         ask_host_headers: headers of the request that it is told, such as "cookie"; at most 16.
@@ -206,6 +223,14 @@ class Engine:
     def stats(self, shard: int | None = None) -> Stats:
         """What was counted by the engine, or by one of its shards; at most a second old while a shard sleeps. Works after
         shutdown too."""
+
+    def reload_certificates(self) -> int:
+        """Reads certificates and keys anew, from the same files: connections that come from now on get them. How many there
+        are; 0 where no listener speaks TLS.
+
+        Raises:
+            ConfigError: a file cannot be read or used; everything is as it was.
+        """
 
     def shutdown(self, deadline: float = 5.0) -> bool:
         """End in good order: take no more connections and messages, deliver what was published, close everybody with 1001.
@@ -616,8 +641,14 @@ class Stats:
     @property
     def too_fast(self) -> int:
         """Connections closed with 1008 for going on so."""
+
+    @property
     def drained(self) -> int:
         """Connections that a shutdown has closed in good order."""
+
+    @property
+    def proxy_refused(self) -> int:
+        """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

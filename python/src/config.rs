@@ -4,11 +4,13 @@
 
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fanwire::settings::{Span, Unit};
 use fanwire::{
-    AskHost, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError, SlowPolicy, TopicConfig,
+    AskHost, ClientCertificates, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError,
+    SlowPolicy, TlsVersion, TopicConfig, TrustedProxy, TrustedProxyError,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -54,6 +56,15 @@ fn addresses(list: &str) -> PyResult<Vec<Listener>> {
     parts.map(|address| address.parse().map_err(|error| no_address(address, &error))).collect()
 }
 
+fn trusted_proxies(list: Vec<String>) -> PyResult<Vec<TrustedProxy>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: TrustedProxyError| {
+            Failure::new(Class::ConfigError, format!("trusted_proxies = {text}: {error}")).into()
+        })
+    };
+    list.iter().map(parse).collect()
+}
+
 fn no_address(text: &str, problem: &dyn Display) -> PyErr {
     Failure::new(Class::ConfigError, format!("listen = {text}: {problem}")).into()
 }
@@ -84,6 +95,9 @@ macro_rules! choice {
 choice!(Driver, "driver", DriverChoice, "auto" => DriverChoice::Auto, "uring" => DriverChoice::Uring, "epoll" => DriverChoice::Epoll);
 choice!(Access, "publish_access", PublishAccess,
     "loopback" => PublishAccess::Loopback, "everyone" => PublishAccess::Everyone, "nobody" => PublishAccess::Nobody);
+choice!(ClientCertificatesName, "tls_client_certificates", ClientCertificates, "ignored" => ClientCertificates::Ignored,
+    "optional" => ClientCertificates::Optional, "required" => ClientCertificates::Required);
+choice!(TlsVersionName, "tls_version_min", TlsVersion, "1.2" => TlsVersion::V12, "1.3" => TlsVersion::V13);
 choice!(Policy, "policy", SlowPolicy,
     "drop_oldest" => SlowPolicy::DropOldest, "latest" => SlowPolicy::Latest, "disconnect" => SlowPolicy::Disconnect);
 
@@ -170,6 +184,13 @@ pub struct Settings {
     pub compression_threshold_bytes: Option<usize>,
     pub publish_access: Option<Access>,
     pub allowed_origins: Option<Vec<String>>,
+    pub tls_bytes: Option<usize>,
+    pub tls_certificate_files: Option<Vec<PathBuf>>,
+    pub tls_key_files: Option<Vec<PathBuf>>,
+    pub tls_client_ca_file: Option<PathBuf>,
+    pub tls_client_certificates: Option<ClientCertificatesName>,
+    pub tls_version_min: Option<TlsVersionName>,
+    pub trusted_proxies: Option<Vec<String>>,
     pub ask_host_within: Option<f64>,
     pub ask_host_headers: Option<Vec<String>>,
     pub server_name: Option<String>,
@@ -225,7 +246,14 @@ impl Settings {
         put(&mut config.compression.threshold_bytes, self.compression_threshold_bytes);
         put(&mut config.access.publish, self.publish_access.map(|access| access.0));
         put(&mut config.access.allowed_origins, self.allowed_origins);
+        put(&mut config.access.trusted_proxies, self.trusted_proxies.map(trusted_proxies).transpose()?);
         put(&mut config.server_name, self.server_name);
+        put(&mut config.memory.tls_bytes, self.tls_bytes);
+        put(&mut config.tls.certificate_files, self.tls_certificate_files);
+        put(&mut config.tls.key_files, self.tls_key_files);
+        config.tls.client_ca_file = self.tls_client_ca_file;
+        put(&mut config.tls.client_certificates, self.tls_client_certificates.map(|name| name.0));
+        put(&mut config.tls.version_min, self.tls_version_min.map(|name| name.0));
         let within = seconds("ask_host_within", self.ask_host_within)?.unwrap_or_default();
         config.access.ask_host = AskHost::of(within, self.ask_host_headers.unwrap_or_default());
         let needs_events = self.messages || config.access.ask_host.is_some();

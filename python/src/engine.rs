@@ -77,6 +77,13 @@ impl Engine {
         compression_threshold_bytes=None,
         publish_access=None,
         allowed_origins=None,
+        tls_bytes=None,
+        tls_certificate_files=None,
+        tls_key_files=None,
+        tls_client_ca_file=None,
+        tls_client_certificates=None,
+        tls_version_min=None,
+        trusted_proxies=None,
         ask_host_within=None,
         ask_host_headers=None,
         server_name=None,
@@ -127,6 +134,13 @@ impl Engine {
         compression_threshold_bytes: Option<usize>,
         publish_access: Option<Access>,
         allowed_origins: Option<Vec<String>>,
+        tls_bytes: Option<usize>,
+        tls_certificate_files: Option<Vec<std::path::PathBuf>>,
+        tls_key_files: Option<Vec<std::path::PathBuf>>,
+        tls_client_ca_file: Option<std::path::PathBuf>,
+        tls_client_certificates: Option<crate::config::ClientCertificatesName>,
+        tls_version_min: Option<crate::config::TlsVersionName>,
+        trusted_proxies: Option<Vec<String>>,
         ask_host_within: Option<f64>,
         ask_host_headers: Option<Vec<String>>,
         server_name: Option<String>,
@@ -175,6 +189,13 @@ impl Engine {
             compression_threshold_bytes,
             publish_access,
             allowed_origins,
+            tls_bytes,
+            tls_certificate_files,
+            tls_key_files,
+            tls_client_ca_file,
+            tls_client_certificates,
+            tls_version_min,
+            trusted_proxies,
             ask_host_within,
             ask_host_headers,
             server_name,
@@ -337,6 +358,12 @@ impl Engine {
                 None => Err(PyIndexError::new_err(format!("there are {} shards", now.shards.len()))),
             },
         }
+    }
+
+    /// Read certificates and keys anew, from the same files: connections that come from now on get them.
+    fn reload_certificates(&self, py: Python<'_>) -> PyResult<usize> {
+        let read = || self.host.with(|engine| Ok(engine.reload_certificates().map_err(fanwire::StartError::Config)?));
+        Ok(py.detach(read)?)
     }
 
     /// End in good order: deliver what was published, then close everybody with 1001. Return whether all was done in time.

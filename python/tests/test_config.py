@@ -54,6 +54,13 @@ def test_every_setting_is_taken():
         "compression_threshold_bytes": 10,
         "publish_access": "nobody",
         "allowed_origins": ["https://example.com"],
+        "tls_bytes": 1 << 20,
+        "tls_certificate_files": [],
+        "tls_key_files": [],
+        "tls_client_ca_file": "/nowhere/ca.pem",
+        "tls_client_certificates": "ignored",
+        "tls_version_min": "1.3",
+        "trusted_proxies": ["10.0.0.0/8", "unix"],
         "ask_host_within": 0.0,  # test_authorize.py has others
         "ask_host_headers": [],
         "server_name": "unit",

@@ -69,6 +69,10 @@ fn filter(source: &str, text: &str, is_ours: bool) -> Result<EnvFilter, Failure>
 }
 
 fn parse(text: &str, is_ours: bool) -> Result<EnvFilter, String> {
+    // The filter's own reader cuts levels out by the byte, and would panic within a character.
+    if !text.is_ascii() {
+        return Err("a filter has ASCII characters alone".into());
+    }
     for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         check(directive, is_ours)?;
     }
@@ -113,6 +117,9 @@ mod tests {
         assert!(filter("RUST_LOG", "hyper=debug,info", false).is_ok(), "others read it, too");
         for text in ["inof", "hyper=debgu"] {
             assert_eq!(filter("RUST_LOG", text, false).unwrap_err().code, Exit::Config as i32, "{text}");
+        }
+        for text in [" wt\u{1f600}[", "fanwire[é]=info"] {
+            assert!(filter("--log", text, true).is_err() && filter("RUST_LOG", text, false).is_err(), "{text}");
         }
     }
 }

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod cidr;
 pub mod client;
 pub mod close;
 pub mod compress;
 pub mod decoder;
 pub mod deflate;
 pub mod encoder;
+pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handshake;
@@ -21,6 +23,7 @@ pub mod json;
 pub mod lz4;
 pub mod mask;
 pub mod msgpack;
+pub mod proxy;
 pub mod request;
 pub mod server_message;
 pub mod subscribe;

@@ -234,7 +234,7 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all header lines of this name, in order, without the white space around them.
-    pub fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn lines(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.trim_ascii())
     }
 

@@ -31,6 +31,7 @@ mod inlet;
 #[cfg(feature = "bench")]
 pub mod null;
 pub mod probe;
+pub mod proxied;
 pub mod sim;
 mod slots;
 #[cfg(feature = "tls")]
@@ -267,6 +268,8 @@ pub struct DriverCounters {
     pub cq_overflows: u64,
     /// Times accept was refused for want of descriptors (`EMFILE`, `ENFILE`).
     pub accept_exhausted: u64,
+    /// Connections closed at a proxied listener because they had no header, or were not to have one.
+    pub proxy_refused: u64,
 }
 
 /// One shard's window on the kernel. Lives and dies on the shard's thread.

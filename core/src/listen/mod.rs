@@ -11,8 +11,10 @@ use crate::sys::clock;
 use crate::sys::socket::{self, ListenOptions};
 
 mod listener;
+mod proxies;
 
 pub use listener::{Listener, ListenerError};
+pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, TrustedProxyError};
 
 /// How long an address may still be held by a process that was killed.
 const PATIENCE: Duration = Duration::from_secs(1);

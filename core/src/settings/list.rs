@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::topics;
 use super::units::CpuList;
 use crate::config::Config;
-use crate::listen::ListenerError;
+use crate::listen::{ListenerError, TrustedProxyError};
 
 /// A list, as one text.
 pub struct List {
@@ -50,6 +50,16 @@ pub fn set_cpus(config: &mut Config, text: &str) -> Result<(), String> {
         "auto" => None,
         _ => Some(text.parse::<CpuList>()?.0),
     };
+    Ok(())
+}
+
+pub fn show_trusted_proxies(config: &Config) -> String {
+    config.access.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+pub fn set_trusted_proxies(config: &mut Config, text: &str) -> Result<(), String> {
+    let parse = |part: &str| part.parse().map_err(|error: TrustedProxyError| error.to_string());
+    config.access.trusted_proxies = parts(text).map(parse).collect::<Result<_, _>>()?;
     Ok(())
 }
 

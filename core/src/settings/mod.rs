@@ -36,6 +36,9 @@ pub struct Setting {
     pub help: &'static str,
     /// A running engine takes a new value ([`crate::Engine::reconfigure`]): what it decides is looked up each time that it matters.
     pub is_reloadable: bool,
+    /// What it needs is made at the start, unless it is 0: a running engine changes it from one value to another, and turns it neither
+    /// on nor off.
+    pub is_sized: bool,
     /// Nobody but the engine may see its value: [`Setting::show`] hides it.
     pub is_secret: bool,
     /// Of use only to a program that has the engine inside itself.

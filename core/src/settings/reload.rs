@@ -12,7 +12,9 @@ pub fn taken_over(before: &Config, wanted: &Config, shards: usize) -> (Config, R
     let mut told = Reconfigured::default();
     let mut taken: Vec<&'static Setting> = Vec::new();
     for setting in settings().filter(|setting| setting.kind.show(before) != setting.kind.show(wanted)) {
-        if setting.is_reloadable { taken.push(setting) } else { told.needs_restart.push(setting.name) }
+        // What it needs is not there, or would be there for nothing.
+        let is_switched = setting.is_sized && [before, wanted].iter().any(|config| setting.kind.show(config) == "0");
+        if setting.is_reloadable && !is_switched { taken.push(setting) } else { told.needs_restart.push(setting.name) }
     }
     loop {
         let mut after = before.clone();
@@ -72,6 +74,27 @@ mod tests {
             (&["limits.ping_every"][..], &["memory.pool_bytes", "topics"][..])
         );
         assert!(after.topics.is_empty() && after.validate_for(1).is_ok());
+    }
+
+    #[test]
+    fn limits_change_where_they_are_on_and_are_turned_neither_on_nor_off() {
+        let with = |addresses, bytes, lifetime_s| {
+            let mut config = Config::default();
+            config.limits.connections_per_address_max = addresses;
+            config.limits.inbound_bytes_per_second_max = bytes;
+            config.limits.connection_lifetime = Duration::from_secs(lifetime_s);
+            config
+        };
+        let names =
+            ["limits.connections_per_address_max", "limits.inbound_bytes_per_second_max", "limits.connection_lifetime"];
+        let (after, told) = taken_over(&with(1, 1_000, 60), &with(2, 2_000, 30), 1);
+        assert_eq!((&told.changed[..], &told.needs_restart[..]), (&names[..], &[][..]));
+        assert_eq!(after.limits, with(2, 2_000, 30).limits);
+        for (before, wanted) in [(with(0, 0, 0), with(2, 2_000, 30)), (with(2, 2_000, 30), with(0, 0, 0))] {
+            let (after, told) = taken_over(&before, &wanted, 1);
+            assert_eq!((&told.changed[..], &told.needs_restart[..]), (&[][..], &names[..]));
+            assert_eq!(after.limits, before.limits);
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::Setting;
 use super::kind::{Choice, Kind};
-use super::list::{List, parse_paths, parts, set_cpus, set_listen, set_topics, show_cpus, show_paths, show_topics};
+use super::list::{
+    List, parse_paths, parts, set_cpus, set_listen, set_topics, set_trusted_proxies, show_cpus, show_paths,
+    show_topics, show_trusted_proxies,
+};
 use super::number::Number;
 use crate::access::AskHost;
 use crate::config::{ClientCertificates, DriverChoice, PublishAccess, TlsVersion};
@@ -67,11 +70,26 @@ macro_rules! flag {
 }
 
 const fn row(name: &'static str, keyword: &'static str, kind: Kind, help: &'static str) -> Setting {
-    Setting { name, keyword, help, is_reloadable: false, is_secret: false, is_for_hosts: false, has_field: true, kind }
+    Setting {
+        name,
+        keyword,
+        help,
+        is_reloadable: false,
+        is_sized: false,
+        is_secret: false,
+        is_for_hosts: false,
+        has_field: true,
+        kind,
+    }
 }
 
 const fn reloadable(setting: Setting) -> Setting {
     Setting { is_reloadable: true, ..setting }
+}
+
+/// Reloadable where it is on.
+const fn sized(setting: Setting) -> Setting {
+    Setting { is_sized: true, ..reloadable(setting) }
 }
 
 /// Of use only to a program that has the engine inside itself.
@@ -92,9 +110,10 @@ pub(super) static TABLE: &[Setting] = &[
             separator: ',',
             show: |config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             set: set_listen,
-            values: "IP:PORT, wss://IP:PORT, several with commas",
+            values: "IP:PORT, wss://IP:PORT, either with ?proxy; several with commas",
         }),
-        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS",
+        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS; ?proxy at the end: connections begin with the PROXY \
+         protocol, from access.trusted_proxies alone",
     ),
     row(
         "shards",
@@ -250,69 +269,69 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.handshakes_max, 0, CONNECTIONS_MAX),
         "Connections before their upgrade; beyond, the oldest of the address with most gets 503; 0: an eighth of all",
     )),
-    by_name(row(
+    sized(by_name(row(
         "limits.connections_per_address_max",
         "connections_per_address_max",
         count!(limits.connections_per_address_max, 0, CONNECTIONS_MAX),
         "Connections of one address (IPv6: the /64) at once; one more is answered with 429; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.upgrades_per_address_per_minute_max",
         "upgrades_per_address_per_minute_max",
         count!(limits.upgrades_per_address_per_minute_max, 0, RATE_MAX),
         "Upgrades that one address (IPv6: the /64) may ask for in a minute; more are answered with 429; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.failures_per_address_per_minute_max",
         "failures_per_address_per_minute_max",
         count!(limits.failures_per_address_per_minute_max, 0, RATE_MAX),
         "Upgrades of one address that may fail in a minute; after one more it is answered with 429 for 30 s, twice as \
          long each time that it fails again, 10 min at most; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.inbound_messages_per_second_max",
         "inbound_messages_per_second_max",
         count!(limits.inbound_messages_per_second_max, 0, RATE_MAX),
         "Messages, pings and pongs that a client may send in a second; beyond that nothing is read of it for a while, \
          and who goes on for about a minute is closed with 1008; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.inbound_bytes_per_second_max",
         "inbound_bytes_per_second_max",
         bytes!(limits.inbound_bytes_per_second_max, 0, INBOUND_BYTES_MAX),
         "Bytes that a client may send in a second, likewise; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.connection_lifetime",
         "connection_lifetime",
         time!(limits.connection_lifetime, above_zero: false),
         "Age, and up to a tenth more, at which a connection is closed with 1012 so that it comes back; 0: never",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.connections_per_subject_max",
         "connections_per_subject_max",
         count!(limits.connections_per_subject_max, 0, CONNECTIONS_MAX),
         "Connections of one subject (a token's sub) at once; one more is answered with 429; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.subscriptions_per_subject_max",
         "subscriptions_per_subject_max",
         count!(limits.subscriptions_per_subject_max, 0, u32::MAX),
         "Topics and patterns that all connections of one subject may subscribe to together; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.patterns_per_subject_max",
         "patterns_per_subject_max",
         count!(limits.patterns_per_subject_max, 0, u32::MAX),
         "Patterns that all connections of one subject may subscribe to together; 0: no limit",
-    )),
-    by_name(row(
+    ))),
+    sized(by_name(row(
         "limits.topics_per_subject_max",
         "topics_per_subject_max",
         count!(limits.topics_per_subject_max, 0, TOPICS_MAX),
         "Topics that come to be by all connections of one subject, until the last of them is closed; more are refused \
          with too_many_topics; 0: no limit",
-    )),
+    ))),
     reloadable(row(
         "limits.ping_every",
         "ping_every",
@@ -406,6 +425,18 @@ pub(super) static TABLE: &[Setting] = &[
             values: "origins, several with commas",
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
+    )),
+    by_name(row(
+        "access.trusted_proxies",
+        "trusted_proxies",
+        Kind::List(List {
+            separator: ',',
+            show: show_trusted_proxies,
+            set: set_trusted_proxies,
+            values: "addresses, blocks such as 10.0.0.0/8, unix; several with commas",
+        }),
+        "Proxies that are believed when they say whom they speak for, by X-Forwarded-For or, at a listener with ?proxy, by the \
+         PROXY protocol; unix: those that come by a Unix socket; 64 at most",
     )),
     reloadable(by_name(row(
         "tls.certificate_files",

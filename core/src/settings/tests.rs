@@ -17,6 +17,7 @@ fn fields_of_config() -> BTreeSet<String> {
         ("CompressionConfig", "compression."),
         ("EventsConfig", "events."),
         ("AccessConfig", "access."),
+        ("TlsConfig", "tls."),
     ];
     let mut names = BTreeSet::new();
     for (name, section) in sections {
@@ -72,8 +73,15 @@ fn another(setting: &Setting) -> &'static str {
         "server_name" => "unit",
         "topics" => "a/*=latest,keep-nothing\n**=disconnect,keep-messages=5",
         "access.publish" => "everyone",
+        "access.trusted_proxies" => "10.0.0.0/8,2001:db8::1,unix",
         "access.allowed_origins" => "https://a.example,https://b.example",
         "access.ask_host_headers" => "cookie,x-key",
+        "memory.tls_bytes" => "1MiB",
+        "tls.certificate_files" => "a.pem,b.pem",
+        "tls.key_files" => "a.key,b.key",
+        "tls.client_ca_file" => "ca.pem",
+        "tls.client_certificates" => "required",
+        "tls.version_min" => "1.3",
         _ => match setting.unit() {
             Unit::Bytes => "64KiB",
             Unit::Count => "7",
@@ -200,6 +208,7 @@ fn a_secret_is_not_shown() {
         keyword: "key",
         help: "",
         is_reloadable: true,
+        is_sized: false,
         is_secret: true,
         is_for_hosts: false,
         has_field: false,

@@ -8,6 +8,7 @@ use super::table::LANE_BYTES_MIN;
 use super::units::ByteSize;
 use crate::access::ASKED_HEADERS_MAX;
 use crate::config::{ClientCertificates, Config};
+use crate::listen::TRUSTED_PROXIES_MAX;
 use crate::origin;
 use crate::plan::{ConfigError, SHARDS_MAX};
 use crate::proto::topic::Pattern;
@@ -86,6 +87,17 @@ impl Config {
                 let problem = format!("must name at most {ASKED_HEADERS_MAX} headers");
                 faults.add("access.ask_host_headers", asks.headers.join(","), problem);
             }
+        }
+        let proxies = &self.access.trusted_proxies;
+        if proxies.len() > TRUSTED_PROXIES_MAX {
+            let problem = format!("must be at most {TRUSTED_PROXIES_MAX}");
+            faults.add("access.trusted_proxies", proxies.len(), problem);
+        }
+        if proxies.is_empty()
+            && let Some(listener) = self.listen.iter().find(|listener| listener.is_proxied)
+        {
+            let problem = "takes connections from access.trusted_proxies alone, and there are none";
+            faults.add("listen", listener, problem);
         }
         for text in &self.access.allowed_origins {
             if let Err(error) = origin::allowed(text) {

@@ -128,6 +128,12 @@ impl Wire {
         }
     }
 
+    /// What is written before the request.
+    #[cfg(test)]
+    pub fn begins_with(&mut self, bytes: &[u8]) {
+        self.out.splice(..0, bytes.iter().copied());
+    }
+
     /// True between the 101 and the close frame.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)

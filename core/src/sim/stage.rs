@@ -17,6 +17,7 @@ mod leaving;
 mod lives;
 mod pace;
 mod picks;
+mod proxies;
 mod requests;
 mod search;
 mod senders;
@@ -40,6 +41,7 @@ use super::settings::wall_of;
 use super::speech::{self, Said};
 use crate::config::{AccessConfig, Config, PublishAccess};
 use crate::driver::Driver;
+use crate::driver::proxied::Proxied;
 use crate::driver::sim::{Rng, SimDriver, SimNet, SimOptions};
 use crate::epoch::Epochs;
 use crate::event::{Event, Protocol};
@@ -58,12 +60,15 @@ use crate::types::{ConnectionId, Kind, Priority, TopicId};
 pub const EPOCH: u64 = EPOCHS.of(0);
 const EPOCHS: Epochs = Epochs::from_random(76);
 
+/// A shard as it is on a stage.
+pub type StageShard = Shard<Proxied<SimDriver>>;
+
 /// See the module's head.
 pub struct Stage {
     /// The network.
     pub net: SimNet,
     /// The shard.
-    pub shard: Shard<SimDriver>,
+    pub shard: StageShard,
     shared: Arc<Shared>,
     /// Until when the shard would have slept, the last time that it could.
     slept_until: Rc<Cell<u64>>,
@@ -100,7 +105,7 @@ impl Stage {
         send_capacity: usize,
         count: usize,
         wall_of: impl Fn(u64) -> u64 + Send + Sync + 'static,
-    ) -> (Self, Vec<Shard<SimDriver>>) {
+    ) -> (Self, Vec<StageShard>) {
         let mut options = SimOptions { send_capacity, ..SimOptions::calm() };
         let connections_max = config.connections_max.max(8);
         let access = AccessConfig { publish: PublishAccess::Loopback, ..config.access.clone() };
@@ -134,12 +139,13 @@ impl Stage {
         driver.on_sleep(Box::new(move |at| until.set(at)));
         let waker = driver.waker();
         reader.set_waker(Arc::new(move || waker.wake()));
-        let shard = Shard::new(0, driver, shared.clone(), reader, slots);
+        let proxied = |driver| Proxied::new(driver, shared.config.proxy_options(count));
+        let shard = Shard::new(0, proxied(driver), shared.clone(), reader, slots);
         let others = readers.into_iter().zip(1..).map(|(reader, number)| {
             let driver = net.driver(number);
             let waker = driver.waker();
             reader.set_waker(Arc::new(move || waker.wake()));
-            Shard::new(number as u8, driver, shared.clone(), reader, slots)
+            Shard::new(number as u8, proxied(driver), shared.clone(), reader, slots)
         });
         let others = others.collect();
         (Stage { net, shard, shared, slept_until }, others)

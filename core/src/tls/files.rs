@@ -25,11 +25,39 @@ pub fn acceptors(config: &Config) -> Result<Option<Arc<Acceptors>>, Vec<ConfigEr
     Ok(Some(Arc::new(Acceptors::new(read(&config.tls)?))))
 }
 
+/// Certificates that were read, and are not used yet.
+pub struct Anew {
+    acceptors: Arc<Acceptors>,
+    acceptor: Acceptor,
+    count: usize,
+}
+
+impl Anew {
+    /// Connections get them from now on. How many there are.
+    pub fn take_effect(self) -> usize {
+        self.acceptors.replace(self.acceptor);
+        self.count
+    }
+}
+
+/// Reads the files anew, where any listener speaks TLS. Whoever names none has taken TLS out of the configuration, which
+/// goes with its listeners: that takes a restart.
+///
+/// # Errors
+/// As [`acceptors`].
+pub fn read_anew(acceptors: &Option<Arc<Acceptors>>, tls: &TlsConfig) -> Result<Option<Anew>, Vec<ConfigError>> {
+    let count = tls.certificate_files.len();
+    match acceptors {
+        Some(acceptors) if count > 0 => Ok(Some(Anew { acceptors: acceptors.clone(), acceptor: read(tls)?, count })),
+        _ => Ok(None),
+    }
+}
+
 /// Reads the files, and sees that they can be used.
 ///
 /// # Errors
 /// As [`acceptors`].
-pub fn read(tls: &TlsConfig) -> Result<Acceptor, Vec<ConfigError>> {
+fn read(tls: &TlsConfig) -> Result<Acceptor, Vec<ConfigError>> {
     let mut faults = Vec::new();
     let mut text = |field: &'static str, path: &Path| match read_file(path) {
         Ok(text) => text,

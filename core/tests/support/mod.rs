@@ -352,6 +352,15 @@ impl Bare {
     }
 }
 
+/// A connection from another address of this machine.
+pub fn from_elsewhere(to: SocketAddr) -> Bare {
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 2], 0))).expect("127.0.0.2 is this machine");
+    rustix::net::connect(&socket, &to).expect("the port is open");
+    Bare::over(TcpStream::from(socket))
+}
+
 /// A right upgrade request.
 pub fn upgrade_request(path: &str, protocol: Option<&str>) -> String {
     let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();

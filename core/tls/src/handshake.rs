@@ -32,7 +32,7 @@ pub enum HandshakeError {
 #[derive(Debug)]
 pub enum Progress {
     /// More has to come.
-    Waits(Handshake),
+    Waits(Box<Handshake>),
     /// It is done.
     Done(Box<Established>),
     /// It has failed; the alert that says so is in the output.
@@ -69,8 +69,8 @@ impl Handshake {
     ///
     /// # Errors
     /// What rustls says: the configuration cannot be used.
-    pub fn new(acceptor: &Acceptor) -> Result<Self, HandshakeError> {
-        Ok(Self { rustls: UnbufferedServerConnection::new(acceptor.config())?, input: Vec::new() })
+    pub fn new(acceptor: &Acceptor) -> Result<Box<Self>, HandshakeError> {
+        Ok(Box::new(Self { rustls: UnbufferedServerConnection::new(acceptor.config())?, input: Vec::new() }))
     }
 
     /// Keeps what has come; [`Handshake::advance`] looks at it.
@@ -92,7 +92,7 @@ impl Handshake {
 
     /// Goes as far as the input goes and appends to `out` what is to be sent. The greetings of both sides cost about 200 µs
     /// (a key is made, and a signature), all else little.
-    pub fn advance(mut self, out: &mut Vec<u8>) -> Progress {
+    pub fn advance(mut self: Box<Self>, out: &mut Vec<u8>) -> Progress {
         let (mut received, mut has_ended) = (Vec::new(), false);
         loop {
             let UnbufferedStatus { discard, state, .. } = self.rustls.process_tls_records(&mut self.input);
@@ -149,14 +149,13 @@ impl Handshake {
         }
     }
 
-    fn finish(self, received: Vec<u8>, has_ended: bool) -> Progress {
-        match self.rustls.dangerous_into_kernel_connection() {
+    fn finish(self: Box<Self>, received: Vec<u8>, has_ended: bool) -> Progress {
+        let Self { rustls, input: rest } = *self;
+        match rustls.dangerous_into_kernel_connection() {
             Err(error) => Progress::Failed(error.into()),
             Ok((secrets, kernel)) => match Connection::new(secrets, kernel) {
                 None => Progress::Failed(HandshakeError::Cipher),
-                Some(connection) => {
-                    Progress::Done(Box::new(Established { connection, received, has_ended, rest: self.input }))
-                }
+                Some(connection) => Progress::Done(Box::new(Established { connection, received, has_ended, rest })),
             },
         }
     }

@@ -4,6 +4,7 @@
 //! message costs is a copy and the cipher, and nothing is allocated for it.
 //!
 //! Knows certificates, records, keys. Must never know a socket, a file, or what is said.
+#![forbid(unsafe_code)]
 
 mod acceptor;
 mod alert;

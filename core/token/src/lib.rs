@@ -18,6 +18,7 @@
 //! assert_eq!(claims.subscribe[0].as_str(), "rover/*/imu");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![forbid(unsafe_code)]
 
 mod claims;
 mod der;

@@ -1,4 +1,4 @@
-//! From a text to claims: head, key, times and parties, signature, grants, in this order. What costs least is looked at first, for a
+//! From a text to claims: head, key, times and parties, signature, grants, mostly in this order. What costs least is looked at first, for a
 //! stranger can have as many tokens refused as he likes; nothing is believed before the signature.
 
 use serde_json::{Map, Value};
@@ -12,6 +12,10 @@ use crate::refusal::Refusal;
 
 /// Longest token.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Longest header: it is read of whoever asks.
+const HEADER_BYTES_MAX: usize = 1 << 10;
+/// Longest claims that are read before the signature is known to be right.
+const CHEAP_BYTES_MAX: usize = 1 << 10;
 
 /// Verifies tokens.
 #[derive(Debug)]
@@ -31,8 +35,9 @@ impl Verifier {
         self.keys.has(fingerprint)
     }
 
-    /// What a token says, at a time in seconds since 1970. The signature is verified where nothing else refuses it: on a key of ES256
-    /// that is 60 µs, what comes before it a tenth of that.
+    /// What a token says, at a time in seconds since 1970. Where claims are short, the signature is verified if nothing else refuses
+    /// them: on a key of ES256 that is 70 µs, what comes before it 2 µs, and at most 25. Long ones are not read before it: a
+    /// thousand members take longer than the signature.
     ///
     /// # Errors
     /// Why it is refused: for a log, not for who brought it. Whoever has made it may have chosen the reason, but for those that only a
@@ -40,15 +45,22 @@ impl Verifier {
     pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
         let parts = Parts::of(token)?;
         let key = self.key_of(&parts)?;
+        let is_long = parts.claims.len() > CHEAP_BYTES_MAX;
+        if is_long {
+            parts.check_signature(key)?;
+        }
         let claims = json::object(&parts.claims).ok_or(Refusal::Claims)?;
         let stated = claims::check(&claims, &self.rules, now)?;
-        parts.check_signature(key)?;
+        if !is_long {
+            parts.check_signature(key)?;
+        }
         claims::grant(stated, &claims, key.fingerprint, &self.rules)
     }
 
     /// The key that has to have signed.
     fn key_of(&self, parts: &Parts<'_>) -> Result<&Key, Refusal> {
-        let head = head::read(&json::object(&parts.header).ok_or(Refusal::Header)?)?;
+        let header = Some(&parts.header).filter(|header| header.len() <= HEADER_BYTES_MAX);
+        let head = head::read(&header.and_then(|header| json::object(header)).ok_or(Refusal::Header)?)?;
         let key = self.keys.meant(head.kid.as_deref(), head.algorithm).ok_or(Refusal::Key)?;
         if key.material.algorithm() == head.algorithm { Ok(key) } else { Err(Refusal::Algorithm) }
     }

@@ -172,6 +172,7 @@ pub fn scalar(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn integer(number: &DeInteger<'_>) -> Result<String, String> {
-    let value = i128::from_str_radix(number.as_str(), number.radix());
+    // 64 bits, as TOML has them.
+    let value = i64::from_str_radix(number.as_str(), number.radix());
     value.map(|value| value.to_string()).map_err(|_| format!("`{}` is more than a number can hold", number.as_str()))
 }

@@ -21,7 +21,7 @@ pub fn configuration(data: &[u8]) {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.parse::<toml::Table>() {
-        Err(_) => assert!(!layer.faults.is_empty() && layer.given.is_empty(), "a file that is no TOML is taken"),
+        Err(_) => assert!(!layer.faults.is_empty(), "a file that is no TOML is taken"),
         Ok(table) => {
             let leaves = leaves(&table, "");
             let told = layer.given.len() + layer.faults.len();
@@ -74,7 +74,10 @@ mod tests {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for entry in entries {
                 let path = entry.expect("a readable folder").path();
-                println!("{}", path.display());
+                #[allow(clippy::disallowed_macros, reason = "a test says where it has written")]
+                {
+                    println!("{}", path.display());
+                }
                 super::configuration(&fs::read(&path).expect("a readable file"));
                 files += 1;
             }

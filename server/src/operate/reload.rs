@@ -19,6 +19,8 @@ use crate::notices;
 pub struct Reloaded {
     /// Settings that have another value now.
     pub changed: Vec<Change>,
+    /// Certificates that were read anew.
+    pub certificates: usize,
     /// What tokens are verified with from now on, if they are.
     pub keys: Option<String>,
     /// Connections that are closed because the key of their token is gone.
@@ -78,7 +80,8 @@ impl Server<'_> {
         let changed = named(&told.changed, &own_changed);
         let needs_restart = named(&told.needs_restart, &own_fixed);
         warn_of(&told.changed, &config);
-        Ok(Reloaded { changed, keys, closed, needs_restart })
+        let certificates = told.certificates;
+        Ok(Reloaded { changed, certificates, keys, closed, needs_restart })
     }
 
     /// [`Server::reload`] for who hears of it by the log alone.
@@ -105,6 +108,13 @@ impl Reloaded {
             move |Change { setting, value, place }: &Change| format!("{what}: {setting} = {value} ({place})")
         };
         let mut lines: Vec<String> = self.changed.iter().map(line("changed")).collect();
+        if self.certificates > 0 {
+            let s = if self.certificates == 1 { "" } else { "s" };
+            lines.push(format!(
+                "TLS: {} certificate{s} read anew, for connections that come from now on",
+                self.certificates
+            ));
+        }
         let (closed, s) = (self.closed, if self.closed == 1 { "" } else { "s" });
         let keys = self.keys.iter();
         lines.extend(keys.map(|keys| format!("tokens: {keys}; {closed} connection{s} closed, whose key is gone")));

@@ -76,6 +76,16 @@ fn batches() {
 }
 
 #[test]
+fn proxy_headers() {
+    replay("proxy", super::proxy);
+}
+
+#[test]
+fn forwarded_lists() {
+    replay("forwarded", super::forwarded);
+}
+
+#[test]
 fn no_target_minds_an_empty_input() {
     let targets = [
         super::frame,
@@ -86,6 +96,8 @@ fn no_target_minds_an_empty_input() {
         super::json,
         super::msgpack,
         super::batch,
+        super::proxy,
+        super::forwarded,
     ];
     for target in targets {
         target(&[]);

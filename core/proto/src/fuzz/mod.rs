@@ -12,6 +12,7 @@ mod batch;
 #[cfg(test)]
 mod corpora_replay;
 mod deflate;
+mod forwarded;
 mod frame;
 mod http;
 mod inflate;
@@ -23,13 +24,16 @@ pub(crate) mod msgpack_plain;
 mod negotiation;
 mod negotiation_plain;
 mod plain_inflate;
+mod proxy;
 mod server_messages;
 
 pub use batch::batch;
 pub use deflate::deflate;
+pub use forwarded::forwarded;
 pub use frame::frame;
 pub use http::http;
 pub use inflate::inflate;
 pub use json::json;
 pub use msgpack::msgpack;
 pub use negotiation::negotiation;
+pub use proxy::proxy;

@@ -1,6 +1,7 @@
 //! What handshakes are done with, for all shards: it may change while they run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+#[allow(clippy::disallowed_types, reason = "taken once a change of certificates, by each shard")]
 use std::sync::{Mutex, MutexGuard};
 
 use fanwire_tls::{Acceptor, Handshake};
@@ -27,7 +28,7 @@ impl Acceptors {
     }
 
     /// A handshake with the current acceptor, which `known` remembers. `None`: it cannot be begun.
-    pub(super) fn greet(&self, known: &mut Option<(u64, Acceptor)>) -> Option<Handshake> {
+    pub(super) fn greet(&self, known: &mut Option<(u64, Acceptor)>) -> Option<Box<Handshake>> {
         let generation = self.generation.load(Ordering::Acquire);
         let acceptor = match known {
             Some((of, acceptor)) if *of == generation => acceptor,

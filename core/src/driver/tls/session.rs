@@ -17,7 +17,7 @@ const HANDSHAKE_BYTES: usize = 8 << 10;
 enum Phase {
     /// `None` while it is looked at, or where it could not be begun.
     Handshake(Option<Box<Handshake>>),
-    Open(Connection),
+    Open(Box<Connection>),
     /// Nothing is sent or opened any more.
     Failed,
 }
@@ -59,9 +59,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(handshake: Option<Handshake>) -> Self {
+    pub fn new(handshake: Option<Box<Handshake>>) -> Self {
         Self {
-            phase: Phase::Handshake(handshake.map(Box::new)),
+            phase: Phase::Handshake(handshake),
             flags: Flags::default(),
             rest: Vec::new(),
             rest_at: 0,
@@ -97,16 +97,16 @@ impl Session {
         matches!(self.phase, Phase::Handshake(_))
     }
 
-    pub fn take_handshake(&mut self) -> Option<Handshake> {
+    pub fn take_handshake(&mut self) -> Option<Box<Handshake>> {
         match &mut self.phase {
-            Phase::Handshake(handshake) => handshake.take().map(|handshake| *handshake),
+            Phase::Handshake(handshake) => handshake.take(),
             _ => None,
         }
     }
 
     /// False: there is no memory for it.
-    pub fn keep_handshake(&mut self, handshake: Handshake, held: &mut Held) -> bool {
-        self.phase = Phase::Handshake(Some(Box::new(handshake)));
+    pub fn keep_handshake(&mut self, handshake: Box<Handshake>, held: &mut Held) -> bool {
+        self.phase = Phase::Handshake(Some(handshake));
         self.hold_handshake(held)
     }
 
@@ -117,7 +117,7 @@ impl Session {
     }
 
     pub fn open(&mut self, connection: Connection) {
-        self.phase = Phase::Open(connection);
+        self.phase = Phase::Open(Box::new(connection));
     }
 
     /// Nothing is sent or opened any more, and nothing kept.

@@ -11,6 +11,7 @@
 //! Knows sites and time that it is told. Must never know sockets or slots.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 #[allow(
     clippy::disallowed_types,
     reason = "at an accept and a close, never by message; held for one look into a table"
@@ -62,27 +63,37 @@ struct Counts {
     left: Left,
 }
 
-/// What one address may do.
-#[derive(Clone, Copy, Debug)]
+/// What one address may do; 0: anything.
+#[derive(Debug)]
 struct Limits {
-    connections_max: u32,
-    upgrades: Rate,
-    failures: Rate,
+    connections_max: AtomicU32,
+    upgrades_max: AtomicU32,
+    failures_max: AtomicU32,
 }
 
 impl Limits {
-    fn remembers(&self) -> bool {
-        self.upgrades.is_limited() || self.failures.is_limited()
+    fn new(limits: &LimitsConfig) -> Self {
+        Self {
+            connections_max: limits.connections_per_address_max.into(),
+            upgrades_max: limits.upgrades_per_address_per_minute_max.into(),
+            failures_max: limits.failures_per_address_per_minute_max.into(),
+        }
     }
 
-    fn is_any(&self) -> bool {
-        self.connections_max > 0 || self.remembers()
+    fn upgrades(&self) -> Rate {
+        Rate::new(self.upgrades_max.load(Relaxed).into(), MINUTE_NS)
+    }
+
+    fn failures(&self) -> Rate {
+        Rate::new(self.failures_max.load(Relaxed).into(), MINUTE_NS)
     }
 }
 
 /// See the module's head.
 #[derive(Debug)]
 pub struct Addresses {
+    /// There is any limit.
+    is_any: bool,
     limits: Limits,
     hasher: RandomState,
     #[allow(clippy::disallowed_types, reason = "see above")]
@@ -123,17 +134,21 @@ impl Addresses {
 
     /// No connections yet; there may be `slots` of them.
     pub fn new(limits: &LimitsConfig, slots: u32) -> Self {
-        let limits = Limits {
-            connections_max: limits.connections_per_address_max,
-            upgrades: Rate::new(limits.upgrades_per_address_per_minute_max.into(), MINUTE_NS),
-            failures: Rate::new(limits.failures_per_address_per_minute_max.into(), MINUTE_NS),
-        };
-        let places = if limits.is_any() { slots } else { 0 };
-        let places = places + if limits.remembers() { REMEMBERED_MAX } else { 0 };
+        let is_any = limits.counts_addresses().is_some();
+        let places = if is_any { slots } else { 0 };
+        let places = places + if limits.remembers_addresses() { REMEMBERED_MAX } else { 0 };
         let chains = vec![NONE; if places > 0 { places.next_power_of_two() as usize } else { 0 }];
         let counts = Counts { chains, counts: Table::reserved(places), left: Left::reserved(places) };
         #[allow(clippy::disallowed_types, reason = "see above")]
-        Self { limits, hasher: RandomState::new(), counts: Mutex::new(counts) }
+        Self { is_any, limits: Limits::new(limits), hasher: RandomState::new(), counts: Mutex::new(counts) }
+    }
+
+    /// Other limits hold from now on, each of them where there was one.
+    pub fn take_rules(&self, limits: &LimitsConfig) {
+        let Limits { connections_max, upgrades_max, failures_max } = Limits::new(limits);
+        self.limits.connections_max.store(connections_max.into_inner(), Relaxed);
+        self.limits.upgrades_max.store(upgrades_max.into_inner(), Relaxed);
+        self.limits.failures_max.store(failures_max.into_inner(), Relaxed);
     }
 
     /// Counts a connection. What comes back is for the other functions.
@@ -141,7 +156,7 @@ impl Addresses {
     /// # Errors
     /// It is turned away.
     pub fn enter(&self, site: Site, now_ns: u64) -> Result<Place, TurnedAway> {
-        if !self.limits.is_any() || !site.is_known() {
+        if !self.is_any || !site.is_known() {
             return Ok(Place::NOT_COUNTED);
         }
         let mut counts = self.lock();
@@ -151,7 +166,7 @@ impl Addresses {
             // There is a place for each connection that there may be: no room here is none for connections.
             None => self.insert(&mut counts, site, now_ns).ok_or(TurnedAway::Full)?,
         };
-        let Limits { connections_max, upgrades, .. } = self.limits;
+        let (connections_max, upgrades) = (self.limits.connections_max.load(Relaxed), self.limits.upgrades());
         let Count { connections, upgrades_due_ns, breaker, .. } = &mut counts.counts[place];
         let wait_ns = breaker.refuses_for_ns(now_ns);
         if wait_ns > 0 {
@@ -190,15 +205,16 @@ impl Addresses {
 
     /// The upgrade of a connection has failed. True if its address is refused from now on.
     pub fn on_failure(&self, place: Place, now_ns: u64) -> bool {
-        if place == Place::NOT_COUNTED || !self.limits.failures.is_limited() {
+        let failures = self.limits.failures();
+        if place == Place::NOT_COUNTED || !failures.is_limited() {
             return false;
         }
-        self.lock().counts[place.0].breaker.on_failure(&self.limits.failures, now_ns)
+        self.lock().counts[place.0].breaker.on_failure(&failures, now_ns)
     }
 
     /// The upgrade of a connection is done.
     pub fn on_success(&self, place: Place) {
-        if place != Place::NOT_COUNTED && self.limits.failures.is_limited() {
+        if place != Place::NOT_COUNTED && self.limits.failures().is_limited() {
             self.lock().counts[place.0].breaker.on_success();
         }
     }

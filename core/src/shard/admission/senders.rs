@@ -49,6 +49,12 @@ impl Senders {
         Self { messages, bytes, by_slot: Vec::with_capacity(slots as usize), paused: 0 }
     }
 
+    /// Other limits hold from now on, each of them where there was one.
+    pub fn take_rules(&mut self, limits: &LimitsConfig) {
+        self.messages = Rate::new(limits.inbound_messages_per_second_max.into(), SECOND_NS);
+        self.bytes = Rate::new(limits.inbound_bytes_per_second_max as u64, SECOND_NS);
+    }
+
     /// True if messages are counted.
     #[inline]
     pub fn counts_messages(&self) -> bool {

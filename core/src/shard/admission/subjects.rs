@@ -7,6 +7,7 @@
 //! Knows names and numbers. Must never know tokens, sockets or slots.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 #[allow(
     clippy::disallowed_types,
     reason = "when a connection comes, goes, subscribes or makes a topic, never by message; held for one look"
@@ -53,8 +54,10 @@ struct Counts {
 /// See the module's head.
 #[derive(Debug)]
 pub struct Subjects {
+    /// There is any limit.
+    is_any: bool,
     /// 0: no limit.
-    most: [u32; KINDS],
+    most: [AtomicU32; KINDS],
     #[allow(clippy::disallowed_types, reason = "see above")]
     counts: Mutex<Counts>,
 }
@@ -71,32 +74,38 @@ impl Subjects {
 
     /// Nobody yet; there may be `slots` connections.
     pub fn new(limits: &LimitsConfig, slots: u32) -> Self {
-        let most = [
-            limits.connections_per_subject_max,
-            limits.subscriptions_per_subject_max,
-            limits.patterns_per_subject_max,
-            limits.topics_per_subject_max,
-        ];
-        let slots = if limits.counts_subjects().is_some() { slots } else { 0 };
+        let is_any = limits.counts_subjects().is_some();
+        let slots = if is_any { slots } else { 0 };
         let counts = Counts { by_name: HashMap::new(), subjects: Table::new(slots) };
         #[allow(clippy::disallowed_types, reason = "see above")]
-        Self { most, counts: Mutex::new(counts) }
+        Self { is_any, most: most_of(limits).map(AtomicU32::new), counts: Mutex::new(counts) }
+    }
+
+    /// Other limits hold from now on, each of them where there was one.
+    pub fn take_rules(&self, limits: &LimitsConfig) {
+        for (most, now) in self.most.iter().zip(most_of(limits)) {
+            most.store(now, Relaxed);
+        }
+    }
+
+    fn most(&self, what: What) -> u32 {
+        self.most[what as usize].load(Relaxed)
     }
 
     /// True if there is any limit.
     pub fn is_any(&self) -> bool {
-        self.most != [0; KINDS]
+        self.is_any
     }
 
     /// True if there is a limit to this.
     pub fn limits(&self, what: What) -> bool {
-        self.most[what as usize] > 0
+        self.most(what) > 0
     }
 
     /// A connection of a subject comes. `None`: it would be one more than it may have.
     pub fn enter(&self, name: &str) -> Option<Seat> {
         let mut counts = self.lock();
-        let most = self.most[What::Connections as usize];
+        let most = self.most(What::Connections);
         if let Some(&seat) = counts.by_name.get(name) {
             let connections = &mut counts.subjects[seat].has[What::Connections as usize];
             if most > 0 && *connections >= most {
@@ -127,7 +136,8 @@ impl Subjects {
     pub fn take(&self, seat: Seat, what: What) -> bool {
         let mut counts = self.lock();
         let has = &mut counts.subjects[seat.0].has[what as usize];
-        let may = self.most[what as usize] == 0 || *has < self.most[what as usize];
+        let most = self.most(what);
+        let may = most == 0 || *has < most;
         *has += u32::from(may);
         may
     }
@@ -157,6 +167,16 @@ impl Subjects {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(|poison| poison.into_inner())
     }
+}
+
+/// In the order of [`What`].
+fn most_of(limits: &LimitsConfig) -> [u32; KINDS] {
+    [
+        limits.connections_per_subject_max,
+        limits.subscriptions_per_subject_max,
+        limits.patterns_per_subject_max,
+        limits.topics_per_subject_max,
+    ]
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const ENDED_PER_TURN: usize = 256;
 impl<D: Driver> Shard<D> {
     /// A connection is upgraded: its time runs. Each has up to a tenth more, or those that came together would come back together.
     pub(super) fn begin_lifetime(&mut self, slot: u32) {
-        let lifetime_ns = nanoseconds(self.shared.config.limits.connection_lifetime);
+        let lifetime_ns = nanoseconds(self.rules.limits.connection_lifetime);
         if lifetime_ns == 0 {
             return;
         }

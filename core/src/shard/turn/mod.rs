@@ -7,6 +7,7 @@ mod close;
 mod deadlines;
 mod drain;
 mod effects;
+mod forwarded;
 mod gaps;
 mod intake;
 mod join;
@@ -292,6 +293,7 @@ impl<D: Driver> Shard<D> {
         stats.recv_buffers_exhausted = io.recv_buffers_exhausted;
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
+        stats.proxy_refused = io.proxy_refused;
         stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
         self.shared.mailboxes[self.number as usize].counters.store(stats);
         usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);

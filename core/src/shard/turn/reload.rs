@@ -22,6 +22,10 @@ impl<D: Driver> Shard<D> {
         if before.compression.threshold_bytes != self.rules.compression.threshold_bytes {
             self.lanes.compress_from(self.rules.compression.threshold_bytes);
         }
+        self.admission.senders.take_rules(new);
+        // All shards say the same.
+        self.shared.addresses.take_rules(new);
+        self.shared.subjects.take_rules(new);
         if is_other_silence {
             for slot in 0..self.clients.slots() {
                 let conn = &self.clients[slot];

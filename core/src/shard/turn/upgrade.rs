@@ -59,7 +59,9 @@ impl<D: Driver> Shard<D> {
         self.trace_accepted(slot);
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
-        if !is_ending && let Err(refusal) = self.count_address(slot, Site::of(peer)) {
+        // What a proxy brings is counted for its client, as soon as that is known.
+        let is_counted = !is_ending && !self.shared.config.trusts_peer(listener, peer);
+        if is_counted && let Err(refusal) = self.count_address(slot, Site::of(peer)) {
             return self.refuse_address(slot, peer, is_within, &refusal);
         }
         let goes = if is_within || is_ending { None } else { self.admission.pending.make_room(peer, self.pace.now_ns) };
@@ -92,7 +94,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Ends a connection that was not upgraded, to make room for a newer one.
-    fn displace(&mut self, slot: u32) {
+    pub(super) fn displace(&mut self, slot: u32) {
         self.stats.refused += 1;
         if self.clients[slot].phase != Phase::Handshake {
             // It has had its answer.
@@ -119,7 +121,9 @@ impl<D: Driver> Shard<D> {
             Ok(None) => self.check_held_bytes(slot),
             Ok(Some(len)) => {
                 handshake.request_len = len;
-                self.try_upgrade(slot);
+                if self.learn_client(slot) {
+                    self.try_upgrade(slot);
+                }
             }
             Err(error) => self.refuse_upgrade(slot, &Refusal::from(error)),
         }
@@ -128,11 +132,11 @@ impl<D: Driver> Shard<D> {
     /// The request is complete: decides.
     pub(super) fn try_upgrade(&mut self, slot: u32) {
         let extra = self.clients.extra(slot);
-        let Some(Handshake { request_len: len, peer, .. }) = extra.handshake else { return };
+        let Some(Handshake { request_len: len, peer, listener, .. }) = extra.handshake else { return };
         let inbox = std::mem::take(&mut extra.inbox);
         // A request line may name hundreds of topics.
         self.pace.work.input.spend(32 + (len / 8) as u32);
-        match self.judge(slot, &inbox[..len], peer) {
+        match self.judge(slot, &inbox[..len], listener, peer) {
             Verdict::Waits(cause) => {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, cause);
@@ -212,7 +216,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn judge(&mut self, slot: u32, head: &[u8], peer: Option<SocketAddr>) -> Verdict {
+    fn judge(&mut self, slot: u32, head: &[u8], listener: u16, peer: Option<SocketAddr>) -> Verdict {
         let request = match Request::parse(head) {
             Ok(request) => request,
             Err(error) => return Verdict::Refused(Refusal::from(error)),
@@ -260,7 +264,8 @@ impl<D: Driver> Shard<D> {
                 (Protocol::Raw, Some(topic)) => grants.publish.has(topic),
                 _ => grants.publish != Allowed::Nothing,
             },
-            (None, access) => may_publish(access, peer, &request),
+            // Who comes by a proxy is not on this machine, whatever the proxy says.
+            (None, access) => may_publish(access, peer.filter(|_| !config.is_proxied(listener)), &request),
         };
         let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
             Ok(topics) => topics,

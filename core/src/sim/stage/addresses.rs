@@ -156,3 +156,18 @@ fn a_handshake_that_breaks_below_is_a_failure_and_one_that_is_given_up_is_none()
     assert_eq!([EPROTO; 3].map(&mut breaks), [0, 0, 1]);
     assert_eq!(status(&mut stage, HERE, "/t/t"), 429);
 }
+
+#[test]
+fn a_limit_that_is_on_changes_while_the_engine_runs() {
+    let mut stage = stage(1, 0);
+    assert_eq!((status(&mut stage, HERE, "/t/t"), status(&mut stage, HERE, "/t/t")), (101, 429));
+    let mut config = (*stage.shared.rules.current()).clone();
+    config.limits.upgrades_per_address_per_minute_max = 60;
+    let told = stage.shared.rules.replace(&config, 1).expect("a legal configuration");
+    assert_eq!(told.changed, ["limits.upgrades_per_address_per_minute_max"]);
+    // One in a second, where it was one in a minute.
+    for _ in 0..5 {
+        passes(&mut stage, SECOND_NS);
+        assert_eq!((status(&mut stage, HERE, "/t/t"), status(&mut stage, HERE, "/t/t")), (101, 429));
+    }
+}

@@ -187,7 +187,7 @@ fn below_eight_topics_nothing_is_kept_for_those_that_publish() {
 }
 
 /// Two shards with room for so many connections of one address, and for 40 in all.
-fn stage_with_room_for_addresses(each_max: u32) -> (Stage, Shard<SimDriver>) {
+fn stage_with_room_for_addresses(each_max: u32) -> (Stage, StageShard) {
     let limits = LimitsConfig { connections_per_address_max: each_max, ..LimitsConfig::default() };
     let config = Config { shards: Some(2), connections_max: 40, limits, ..Config::default() };
     let (stage, mut others) = Stage::with_shards(config, 4 << 20, 2, wall_of);
@@ -195,7 +195,7 @@ fn stage_with_room_for_addresses(each_max: u32) -> (Stage, Shard<SimDriver>) {
 }
 
 /// A client on this shard: its wire, and what it is answered.
-fn comes_from(stage: &mut Stage, other: &mut Shard<SimDriver>, number: usize, from: &str) -> (Wire, Incoming) {
+fn comes_from(stage: &mut Stage, other: &mut StageShard, number: usize, from: &str) -> (Wire, Incoming) {
     let mut rng = Rng::new(5);
     let socket = stage.net.connect_from(number, from.parse().expect("an address"));
     let mut wire = Wire::new(socket, "/t/t", &[], &[], &mut rng);
@@ -209,7 +209,7 @@ fn comes_from(stage: &mut Stage, other: &mut Shard<SimDriver>, number: usize, fr
     (wire, answer)
 }
 
-fn both_turn(stage: &mut Stage, other: &mut Shard<SimDriver>) {
+fn both_turn(stage: &mut Stage, other: &mut StageShard) {
     stage.turn_of(&mut []);
     other.turn(false).expect("the sim driver never fails");
     other.check_budgets();

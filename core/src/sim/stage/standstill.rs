@@ -8,7 +8,7 @@ const MS: u64 = 1_000_000;
 /// Two shards, of which the second turns each millisecond.
 struct Pair {
     stage: Stage,
-    other: Shard<SimDriver>,
+    other: StageShard,
 }
 
 impl Pair {

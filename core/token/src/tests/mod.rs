@@ -183,6 +183,15 @@ fn no_signature_is_looked_at_where_less_is_enough() {
     }
     assert_eq!(looks("a.b", Refusal::Shape) + looks(&"a".repeat(9_000), Refusal::TooLong), 0);
     assert_eq!(looks(&signed(&fine), Refusal::Key), 0);
+    // Long claims cost more than the signature.
+    let padded = |bytes: usize| {
+        let mut claims = changed("exp", json!(1));
+        let without = Value::Object(claims.clone()).to_string().len() + r#","pad":"""#.len();
+        claims.insert("pad".into(), "x".repeat(bytes - without).into());
+        claims
+    };
+    assert_eq!(looks(&token(padded(1_024), "k"), Refusal::Expired), 0);
+    assert_eq!(looks(&token(padded(1_025), "k"), Refusal::Expired), 1);
     // What only a right signature leaves.
     let malformed = changed("fanwire", json!({"publish": ["a//b"]}));
     assert_eq!(looks(&token(malformed, "k"), Refusal::Patterns), 1);
@@ -225,6 +234,12 @@ fn every_limit_holds_at_it_and_one_past_it() {
         verified(&token).map(|told| told.subscribe.len())
     };
     assert_eq!((bytes(255), bytes(256)), (Ok(1), Err(Refusal::Patterns)));
+    let header = |bytes: usize| {
+        let text = format!("{{\"alg\":\"HS256\",\"x\":\"{}\"}}", "y".repeat(bytes - 22));
+        assert_eq!(text.len(), bytes);
+        verified(&signed_text(&text, &claims().to_string())).map(|_| ())
+    };
+    assert_eq!((header(1_024), header(1_025)), (Ok(()), Err(Refusal::Header)));
     let of_bytes = |count: usize| {
         let mut padding = 0;
         loop {
