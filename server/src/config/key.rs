@@ -160,7 +160,7 @@ static OWN: [Own; 15] = [
         help: "Longest time that a token may still have; who brings a longer one is refused, and a revocation is forgotten after it; \
                not set: any time, and revocations stay",
         values: "more than 0",
-        unit: Unit::Text,
+        unit: Unit::Time,
         default: "",
         separator: None,
         check: check_lifetime,
