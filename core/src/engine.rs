@@ -19,7 +19,7 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
-use crate::listen::{Inherited, Listener, Listeners, is_dual_stack, listen_all};
+use crate::listen::{Inherited, InheritedSocket, Listener, Listeners, SocketFile, is_dual_stack, listen_all, resolve};
 use crate::outlet::{
     OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
 };
@@ -53,11 +53,11 @@ pub enum StartError {
     /// io_uring was asked for and is not to be had.
     #[error("{0}")]
     Uring(Unavailable),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
+    /// A place cannot be listened at.
+    #[error("cannot listen on {listener}: {error}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The place.
+        listener: Listener,
         /// What the kernel said.
         error: io::Error,
     },
@@ -201,6 +201,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
     listening: Vec<Listener>,
+    files: Vec<SocketFile>,
     driver: &'static str,
     notice: Option<String>,
     plan: MemoryPlan,
@@ -223,14 +224,23 @@ impl Engine {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub fn start(config: Config) -> Result<Engine, StartError> {
+        Self::start_with(config, &[])
+    }
+
+    /// [`Engine::start`] with sockets that listen already, which listeners of [`Config::listen`] name. Those that none names are
+    /// left alone.
+    ///
+    /// # Errors
+    /// As [`Engine::start`]; a name that no socket has.
+    pub fn start_with(config: Config, sockets: &[InheritedSocket]) -> Result<Engine, StartError> {
         let config = config.resolved();
         let shards = config.shard_count();
         let plan = config.plan().map_err(StartError::Config)?;
         let (choice, notice) = choose_driver(config.driver)?;
-        match Engine::start_on(choice, notice, config.clone(), plan.clone(), shards) {
+        match Engine::start_on(choice, notice, config.clone(), plan.clone(), shards, sockets) {
             // The probe's ring could be had, but not those of the shards (the limit on locked memory may be in between).
             Err(StartError::Uring(why)) if config.driver == DriverChoice::Auto => {
-                Engine::start_on(DriverChoice::Epoll, Some(on_epoll(&why)), config, plan, shards)
+                Engine::start_on(DriverChoice::Epoll, Some(on_epoll(&why)), config, plan, shards, sockets)
             }
             other => other,
         }
@@ -239,9 +249,10 @@ impl Engine {
     fn start_on(
         choice: DriverChoice,
         notice: Option<String>,
-        config: Config,
+        mut config: Config,
         plan: MemoryPlan,
         shards: usize,
+        sockets: &[InheritedSocket],
     ) -> Result<Engine, StartError> {
         config.check_descriptors(shards, choice != DriverChoice::Epoll).map_err(StartError::Config)?;
         if let Some(notice) = &notice {
@@ -256,7 +267,8 @@ impl Engine {
             None => cpu::affinity().unwrap_or_default(),
         };
         let tls = tls::acceptors(&config).map_err(StartError::Config)?;
-        let Listeners { all: listening, by_shard: mut listeners } = listen(&config, shards)?;
+        let Listeners { all: listening, by_shard: mut listeners, files } = listen(&config, shards, sockets)?;
+        config.listen.clone_from(&listening);
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
         let bell =
@@ -284,8 +296,9 @@ impl Engine {
             outlets: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
-            addresses: listening.iter().map(|listener| listener.address).collect(),
+            addresses: listening.iter().filter_map(Listener::address).collect(),
             listening,
+            files,
             driver: "",
             notice,
             plan,
@@ -340,7 +353,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The addresses listened on, ports filled in.
+    /// The addresses listened on, ports filled in; Unix sockets have none.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -660,6 +673,7 @@ impl Engine {
                 tracing::error!("shard {number} stands still: its thread is left behind");
             }
         }
+        self.files.clear();
         // What no shard will take any more must not keep its bytes.
         for mailbox in &self.shared.mailboxes {
             while mailbox.commands.pop().is_some() {}
@@ -711,11 +725,12 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
     probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
 }
 
-fn listen(config: &Config, shards: usize) -> Result<Listeners, StartError> {
+fn listen(config: &Config, shards: usize, sockets: &[InheritedSocket]) -> Result<Listeners, StartError> {
     #[cfg(feature = "test-knobs")]
     let send_buffer = config.send_buffer;
     #[cfg(not(feature = "test-knobs"))]
     let send_buffer = None;
     let inherited = Inherited { unsent_bytes_max: config.limits.unsent_bytes_max, send_buffer };
-    listen_all(&config.listen, shards, inherited).map_err(|(address, error)| StartError::Listen { address, error })
+    let wanted = resolve(&config.listen, sockets).map_err(|error| StartError::Config(vec![error]))?;
+    listen_all(wanted, shards, inherited).map_err(|(listener, error)| StartError::Listen { listener, error })
 }

@@ -70,7 +70,7 @@ pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;
 pub use ingest::{Payload, Position};
-pub use listen::{Listener, ListenerError, TrustedProxy, TrustedProxyError};
+pub use listen::{InheritedSocket, Listener, ListenerError, Place, TrustedProxy, TrustedProxyError};
 pub use outlet::{OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletMessage};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;

@@ -33,3 +33,4 @@ mod threads;
 mod tiny;
 #[cfg(feature = "tls")]
 mod tls;
+mod unix_sockets;

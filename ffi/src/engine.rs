@@ -97,8 +97,8 @@ pub unsafe extern "C" fn fw_address(
     guard("fw_address", || {
         let host = host(engine)?;
         let engine = host.engine()?;
-        let address = engine.local_addrs().get(index).ok_or(fw_status::FW_GONE)?;
-        copy_text(&address.to_string(), buffer, size, length)
+        let listener = engine.listeners().get(index).ok_or(fw_status::FW_GONE)?;
+        copy_text(&listener.place.to_string(), buffer, size, length)
     })
 }
 

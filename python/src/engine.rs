@@ -412,9 +412,10 @@ impl Engine {
     #[getter]
     fn url(&self) -> PyResult<String> {
         Ok(self.host.with(|engine| {
-            let mut listener = *engine.listeners().first().ok_or_else(stopped)?;
-            let address = &mut listener.address;
-            if address.ip().is_unspecified() {
+            let mut listener = engine.listeners().first().ok_or_else(stopped)?.clone();
+            if let fanwire::Place::Address(address) = &mut listener.place
+                && address.ip().is_unspecified()
+            {
                 address.set_ip(match address {
                     std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
                     std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),

@@ -13,6 +13,7 @@ use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
 
 use crate::bearer::Token;
+use crate::clock;
 use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
@@ -91,6 +92,8 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Have a running server end, its connections closed one by one
     Drain(DrainArgs),
+    /// Have a running server refuse some tokens, and close who came in by them
+    Revoke(RevokeArgs),
     /// Ask a running server how it is
     Status(StatusArgs),
 }
@@ -182,6 +185,35 @@ pub struct DrainArgs {
     /// Time over which the closes are spread
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub within: Span,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire revoke`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire revoke --jti 7f3a
+  fanwire revoke --sub u1                  all tokens of u1, also new ones
+  fanwire revoke --sub u1 --before now     those that u1 has; new ones are taken
+  fanwire revoke --before 1796000000       all that were made before, in seconds since 1970, or do not say when
+
+Connections that came in by such a token are closed with 4401.")]
+#[group(id = "meant", required = true, multiple = true, args = ["sub", "jti", "before"])]
+pub struct RevokeArgs {
+    /// Tokens of whom
+    #[arg(long, value_name = "TEXT")]
+    pub sub: Option<String>,
+
+    /// The token of this name
+    #[arg(long, value_name = "TEXT")]
+    pub jti: Option<String>,
+
+    /// Tokens that were made before: seconds since 1970, or `now`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub before: Option<u64>,
 
     /// The server.
     #[command(flatten)]
@@ -282,6 +314,14 @@ pub struct InspectArgs {
     /// For which server it has to be; without this it has to be for none
     #[arg(long, value_name = "TEXT", requires = "keys")]
     pub audience: Option<String>,
+}
+
+/// Seconds since 1970. What is made in this second is meant too.
+fn moment(text: &str) -> Result<u64, String> {
+    match text {
+        "now" => Ok(clock::unix_s() + 1),
+        _ => text.parse().map_err(|_| format!("`{text}` is no time: write seconds since 1970 (date +%s), or now")),
+    }
 }
 
 fn pattern_template(text: &str) -> Result<String, String> {

@@ -59,6 +59,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::access::Meant;
 use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
 use crate::control::Asked;
@@ -119,6 +120,10 @@ fn execute(args: Args) -> Outcome {
         Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
         Command::Reload(args) => control::run(&args.control, &Asked::Reload),
+        Command::Revoke(args) => {
+            let meant = Meant { sub: args.sub.clone(), jti: args.jti.clone(), before: args.before };
+            control::run(&args.control, &Asked::Revoke(meant))
+        }
         Command::Status(args) => control::run(&args.control, &Asked::Status),
         Command::Drain(args) => {
             let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);

@@ -14,7 +14,11 @@ pub fn summary(engine: &Engine) -> String {
     let mut line = String::from("serving ");
     for (n, listener) in engine.listeners().iter().enumerate() {
         let comma = if n == 0 { "" } else { ", " };
-        let _ = write!(line, "{comma}{}", place(listener, engine.is_dual_stack(listener.address)));
+        let _ = write!(
+            line,
+            "{comma}{}",
+            place(listener, listener.address().is_some_and(|address| engine.is_dual_stack(address)))
+        );
     }
     let plan = engine.plan();
     let _ = write!(
@@ -31,10 +35,10 @@ pub fn summary(engine: &Engine) -> String {
 }
 
 fn place(listener: &Listener, is_dual_stack: bool) -> String {
-    let covers = match listener.address {
+    let covers = match listener.address() {
         _ if is_dual_stack => " (all addresses, IPv6 and IPv4)",
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => " (all IPv6 addresses)",
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => " (all IPv4 addresses)",
+        Some(SocketAddr::V6(v6)) if v6.ip().is_unspecified() => " (all IPv6 addresses)",
+        Some(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => " (all IPv4 addresses)",
         _ => "",
     };
     format!("{}{covers}", listener.url())

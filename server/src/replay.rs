@@ -45,7 +45,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     if args.repeat && !recording.is_repeatable() {
         return Err(Failure::message(Exit::NoInput, format!("{} can be read only once: no --loop", recording.name())));
     }
-    match (&args.to, args.listen) {
+    match (&args.to, &args.listen) {
         (Some(url), _) => {
             let target = uplink::Target {
                 url: url.clone(),
@@ -73,7 +73,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
         }
         (None, Some(address)) => {
-            let mut config = engine::config(&args.engine, vec![address])?;
+            let mut config = engine::config(&args.engine, vec![address.clone()])?;
             if args.wait_for_subscribers > 0 {
                 config.events.capacity = EVENTS;
             }

@@ -8,7 +8,7 @@ use std::thread;
 use fanwire::Engine;
 use fanwire::settings::Span;
 
-use crate::access::{self, Door};
+use crate::access::{self, Door, Revocations};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -26,7 +26,10 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     loaded.check_tokens()?;
     let control = Control::listen(loaded.control_socket())?;
     let (mut config, door) = (loaded.config.clone(), loaded.door());
-    let door = if door.is_wanted() { Some(Door::open(door)?) } else { None };
+    let door = match door.is_wanted() {
+        true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
+        false => None,
+    };
     if door.is_some() {
         access::configure(&mut config);
         if loaded.says("access.publish") {
@@ -35,7 +38,7 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     }
     let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
     if door.is_some() {
-        tracing::info!("{}", access::memory(engine.config()));
+        tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
     let events = engine.events();
     engine::announce(&engine);
@@ -58,7 +61,7 @@ fn attend(
     control: Control,
     args: &ServeArgs,
     loaded: &Loaded,
-    door: Option<(Door, fanwire::Events)>,
+    door: Option<((Door, Revocations), fanwire::Events)>,
 ) -> (Ending, Waiting) {
     let (orders, received) = channel();
     let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(orders));

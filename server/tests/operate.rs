@@ -278,3 +278,79 @@ fn a_subscriber_comes_anew_when_it_was_told_to() {
     support::publish(&url, &["a"], "news\n");
     assert_eq!(sub.stdout_line("news"), "news\n");
 }
+
+/// The status that a client with this token is answered with.
+fn status_with(address: SocketAddr, token: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "GET /t/a?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    String::from_utf8_lossy(&head[9..]).into_owned()
+}
+
+#[test]
+fn who_is_revoked_is_closed_with_4401_and_stays_out_over_a_restart() {
+    let outside = tempfile::tempdir().unwrap();
+    let at = |name: &str| outside.path().join(name).display().to_string();
+    std::fs::write(at("keys"), "a-secret-of-the-tests,-long-enough").unwrap();
+    let minted = |more: &[&str]| {
+        let (keys, mint) = (at("keys"), ["token", "mint", "--subscribe", "a", "--key"]);
+        let (code, out, log) = run(&[&mint[..], &[&keys], more].concat(), &[]);
+        assert_eq!(code, 0, "{log}");
+        String::from_utf8(out).unwrap().trim().to_owned()
+    };
+    let (u1, u2) = (minted(&["--sub", "u1", "--jti", "t1"]), minted(&["--sub", "u2", "--jti", "t2"]));
+    let settings = format!(
+        "[token]\nkeys_file = {:?}\nrevocations_file = {:?}\nrevocations_max = 2\nlifetime_max = \"2h\"\n",
+        at("keys"),
+        at("revoked.json")
+    );
+    let mut site = Site::start(&settings);
+    let mut first = Subscriber::connect_to(site.address, &format!("/?token={u1}"), "a", None);
+    let mut second = Subscriber::connect_to(site.address, &format!("/?token={u2}"), "a", None);
+    let (code, out, log) = site.ask(&["revoke", "--sub", "u1"]);
+    assert_eq!((code, &out[..]), (0, "1 connection closed; 1 revocation\n"), "{log}");
+    assert_eq!(first.close_code(), 4401);
+    assert_eq!((status_with(site.address, &u1), status_with(site.address, &u2)), ("401".into(), "101".into()));
+    second.send(r#"{"type":"ping","id":9}"#);
+    while second.next_object().expect("it is connected")["type"] != "pong" {}
+    // Those of u2 that are there, and none that is made later.
+    assert_eq!(site.ask(&["revoke", "--sub", "u2", "--before", "now"]).1, "1 connection closed; 2 revocations\n");
+    assert_eq!(second.close_code(), 4401);
+    assert_eq!(status_with(site.address, &u2), "401");
+    let (code, _, log) = site.ask(&["revoke", "--jti", "t3"]);
+    assert!(code == 1 && log.contains("token.revocations_max"), "{code}: {log}");
+    // A token that would outlive its revocation.
+    assert_eq!(status_with(site.address, &minted(&["--sub", "u3", "--expires-in", "3h"])), "401");
+    let fine = minted(&["--sub", "u3", "--expires-in", "1h"]);
+    assert_eq!(status_with(site.address, &fine), "101");
+    for wrong in [&["revoke"][..], &["revoke", "--before", "tomorrow"]] {
+        assert_eq!(site.ask(wrong).0, 2);
+    }
+    site.server.signal(Signal::TERM);
+    let socket = site.path("socket").display().to_string();
+    let config = site.path("fanwire.toml").display().to_string();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--config", &config, "--control-socket", &socket];
+    let old = std::mem::replace(&mut site.server, Fanwire::start_with(&["config", "check", "--config", &config], &[]));
+    assert_eq!(old.finish().0, 0);
+    let check = std::mem::replace(&mut site.server, Fanwire::start_with(&serve, &[]));
+    assert_eq!(check.finish().0, 0);
+    site.address = site.server.address();
+    assert_eq!((status_with(site.address, &u1), status_with(site.address, &fine)), ("401".into(), "101".into()));
+    // What is broken is told, and nobody comes in by it.
+    std::fs::write(at("revoked.json"), "{").unwrap();
+    let (code, _, log) = run(&["serve", "--listen", "127.0.0.1:0", "--config", &config], &[]);
+    assert!(code == 78 && log.contains("token.revocations_file"), "{code}: {log}");
+}
+
+#[test]
+fn a_server_without_tokens_has_none_to_revoke() {
+    let site = Site::start("");
+    let (code, _, log) = site.ask(&["revoke", "--sub", "u1"]);
+    assert!(code == 2 && log.contains("token.keys_file"), "{code}: {log}");
+}

@@ -1,4 +1,5 @@
-//! The sockets that an engine listens on: one for each address and shard.
+//! The sockets that an engine listens on: one for each address and shard; of Unix sockets, and of those that the process was
+//! started with, one that all shards share.
 //!
 //! Knows addresses and how long to be patient with one that is taken. Must never know what comes in.
 
@@ -7,13 +8,18 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use self::inherited::Resolved;
+pub use self::unix::SocketFile;
 use crate::sys::clock;
 use crate::sys::socket::{self, ListenOptions};
 
+mod inherited;
 mod listener;
 mod proxies;
+mod unix;
 
-pub use listener::{Listener, ListenerError};
+pub use inherited::{InheritedSocket, resolve};
+pub use listener::{Listener, ListenerError, Place};
 pub use proxies::{TRUSTED_PROXIES_MAX, TrustedProxy, TrustedProxyError};
 
 /// How long an address may still be held by a process that was killed.
@@ -27,6 +33,8 @@ pub struct Listeners {
     pub all: Vec<Listener>,
     /// Each shard's sockets.
     pub by_shard: Vec<Vec<OwnedFd>>,
+    /// Files that are removed when nobody listens any more.
+    pub files: Vec<SocketFile>,
 }
 
 /// What every accepted connection inherits.
@@ -48,51 +56,91 @@ pub fn is_dual_stack(address: SocketAddr, all: &[SocketAddr]) -> bool {
 /// Listens on every address, once for each shard.
 ///
 /// # Errors
-/// The address that cannot be had, and what the kernel said.
+/// The place that cannot be had, and what the kernel said.
 pub fn listen_all(
-    wanted: &[Listener],
+    wanted: Vec<Resolved>,
     shards: usize,
     inherited: Inherited,
-) -> Result<Listeners, (SocketAddr, io::Error)> {
-    let mut listeners = Listeners { all: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect() };
-    let addresses: Vec<_> = wanted.iter().map(|listener| listener.address).collect();
-    for &listener in wanted {
-        let address = listener.address;
+) -> Result<Listeners, (Listener, io::Error)> {
+    let by_shard = (0..shards).map(|_| Vec::new()).collect();
+    let mut listeners = Listeners { all: Vec::new(), by_shard, files: Vec::new() };
+    let addresses: Vec<_> = wanted.iter().filter_map(|(listener, _)| listener.address()).collect();
+    for (listener, socket) in wanted {
         let options = |reuse_port| ListenOptions {
             reuse_port,
-            v6only: !is_dual_stack(address, &addresses),
+            v6only: listener.address().is_none_or(|address| !is_dual_stack(address, &addresses)),
             notsent_lowat: u32::try_from(inherited.unsent_bytes_max).ok(),
             user_timeout_ms: Some(USER_TIMEOUT_MS),
             send_buffer: inherited.send_buffer,
             ..ListenOptions::default()
         };
-        listen(listener, options, &mut listeners).map_err(|error| (address, error))?;
+        listeners.add(listener.clone(), socket, options).map_err(|error| (listener, error))?;
     }
     Ok(listeners)
 }
 
-fn listen(listener: Listener, options: impl Fn(bool) -> ListenOptions, to: &mut Listeners) -> io::Result<()> {
-    // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
-    let first = listen_patiently(listener.address, &options(false))?;
-    let actual = socket::local_addr(&first)?;
-    to.all.push(Listener { address: actual, ..listener });
-    if let [only] = &mut to.by_shard[..] {
-        only.push(first);
-        return Ok(());
+impl Listeners {
+    fn add(
+        &mut self,
+        listener: Listener,
+        socket: Option<OwnedFd>,
+        options: impl Fn(bool) -> ListenOptions,
+    ) -> io::Result<()> {
+        match (&listener.place, socket) {
+            (Place::Address(address), None) => return self.add_address(&listener, *address, options),
+            (Place::Address(_), Some(socket)) => {
+                socket::inherit(&socket, &options(false))?;
+                self.share(socket)?;
+            }
+            (_, Some(socket)) => self.share(socket)?,
+            (Place::Path(path), None) => {
+                let (socket, file) = patiently(|| unix::listen(path, options(false).backlog))?;
+                self.files.push(file);
+                self.share(socket)?;
+            }
+            (Place::Inherited(_), None) => return Err(io::ErrorKind::NotFound.into()),
+        }
+        self.all.push(listener);
+        Ok(())
     }
-    drop(first);
-    for list in &mut to.by_shard {
-        list.push(socket::listen(actual, &options(true))?);
+
+    /// One socket an address and shard: the kernel spreads connections evenly.
+    fn add_address(
+        &mut self,
+        listener: &Listener,
+        address: SocketAddr,
+        options: impl Fn(bool) -> ListenOptions,
+    ) -> io::Result<()> {
+        // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
+        let first = patiently(|| socket::listen(address, &options(false)))?;
+        let actual = socket::local_addr(&first)?;
+        self.all.push(Listener { place: Place::Address(actual), ..listener.clone() });
+        if let [only] = &mut self.by_shard[..] {
+            only.push(first);
+            return Ok(());
+        }
+        drop(first);
+        for list in &mut self.by_shard {
+            list.push(socket::listen(actual, &options(true))?);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// One socket for all shards: whoever is awake takes the connection.
+    fn share(&mut self, socket: OwnedFd) -> io::Result<()> {
+        for list in &mut self.by_shard {
+            list.push(socket.try_clone()?);
+        }
+        Ok(())
+    }
 }
 
 /// Listens, trying for a while where the address is taken: the kernel gives up the rings of a process that was killed, and with
 /// them its listeners, a little after the process itself is gone.
-fn listen_patiently(address: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> {
+fn patiently<S>(listen: impl Fn() -> io::Result<S>) -> io::Result<S> {
     let until = clock::monotonic_ns() + PATIENCE.as_nanos() as u64;
     loop {
-        match socket::listen(address, options) {
+        match listen() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::monotonic_ns() < until => {
                 std::thread::park_timeout(Duration::from_millis(10));
             }

@@ -95,8 +95,7 @@ impl Config {
 
     /// Whether this listener is a Unix socket.
     fn is_unix(&self, listener: u16) -> bool {
-        let _ = listener;
-        false
+        self.listen.get(usize::from(listener)).is_some_and(|listener| listener.path().is_some())
     }
 
     fn trusts_unix(&self) -> bool {

@@ -110,9 +110,10 @@ pub(super) static TABLE: &[Setting] = &[
             separator: ',',
             show: |config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             set: set_listen,
-            values: "IP:PORT, wss://IP:PORT, either with ?proxy; several with commas",
+            values: "IP:PORT, wss://IP:PORT, unix:PATH, fd:NAME, systemd; several with commas",
         }),
-        "Addresses to listen on; port 0 takes a free one; wss:// speaks TLS; ?proxy at the end: connections begin with the PROXY \
+        "Where to listen; port 0 takes a free one; wss:// speaks TLS; unix: is a Unix socket for proxies on this machine; fd: and \
+         systemd take sockets that the process was started with; ?proxy at the end: connections begin with the PROXY \
          protocol, from access.trusted_proxies alone",
     ),
     row(
@@ -229,7 +230,7 @@ pub(super) static TABLE: &[Setting] = &[
     by_name(row(
         "memory.tls_bytes",
         "tls_bytes",
-        bytes!(memory.tls_bytes, 256 << 10, BYTES_MAX),
+        bytes!(memory.tls_bytes, 64 << 10, BYTES_MAX),
         "Where TLS is spoken: handshakes, records that are not whole, rests of half-sent ones; who needs more is cut off",
     )),
     row(

@@ -7,11 +7,14 @@
 //! Safety: one `setsockopt` with a live local int.
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
 /// What a listener, and all that it accepts, is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,25 +71,70 @@ pub fn listen(addr: SocketAddr, options: &ListenOptions) -> io::Result<OwnedFd> 
     if addr.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, options.v6only)?;
     }
-    if options.nodelay {
-        sockopt::set_tcp_nodelay(&fd, true)?;
-    }
-    if let Some(bytes) = options.notsent_lowat {
-        set_notsent_lowat(fd.as_fd(), bytes)?;
-    }
-    if let Some(ms) = options.user_timeout_ms {
-        sockopt::set_tcp_user_timeout(&fd, ms)?;
-    }
-    // Buffers before listen: the window scale of a connection is fixed by the listener's receive buffer.
-    if let Some(bytes) = options.send_buffer {
-        sockopt::set_socket_send_buffer_size(&fd, bytes as usize)?;
-    }
+    inherit(&fd, options)?;
+    // Before listen: the window scale of a connection is fixed by the listener's receive buffer.
     if let Some(bytes) = options.recv_buffer {
         sockopt::set_socket_recv_buffer_size(&fd, bytes as usize)?;
     }
     rustix::net::bind(&fd, &addr)?;
     rustix::net::listen(&fd, options.backlog)?;
     Ok(fd)
+}
+
+/// Sets what a connection inherits from its listener, and what can be set of it when that listens already.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn inherit(fd: &OwnedFd, options: &ListenOptions) -> io::Result<()> {
+    if options.nodelay {
+        sockopt::set_tcp_nodelay(fd, true)?;
+    }
+    if let Some(bytes) = options.notsent_lowat {
+        set_notsent_lowat(fd.as_fd(), bytes)?;
+    }
+    if let Some(ms) = options.user_timeout_ms {
+        sockopt::set_tcp_user_timeout(fd, ms)?;
+    }
+    if let Some(bytes) = options.send_buffer {
+        sockopt::set_socket_send_buffer_size(fd, bytes as usize)?;
+    }
+    Ok(())
+}
+
+/// A non-blocking, close-on-exec Unix stream socket.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn unix() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// Binds a Unix socket to a path, which must not be there yet.
+///
+/// # Errors
+/// What the kernel answers: `EADDRINUSE`, `EACCES`, `ENOENT` …
+pub fn bind_unix(fd: &OwnedFd, path: &Path) -> io::Result<()> {
+    Ok(rustix::net::bind(fd, &SocketAddrUnix::new(path)?)?)
+}
+
+/// Whether it is a stream socket that listens.
+///
+/// # Errors
+/// It is no socket at all.
+pub fn is_listening(fd: impl AsFd) -> io::Result<bool> {
+    Ok(sockopt::socket_type(&fd)? == SocketType::STREAM && sockopt::socket_acceptconn(&fd)?)
+}
+
+/// The path a Unix socket is bound to.
+///
+/// # Errors
+/// What `getsockname` answers, or `EAFNOSUPPORT` for what has no path.
+pub fn local_path(fd: impl AsFd) -> io::Result<PathBuf> {
+    let unsupported = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+    let address = SocketAddrUnix::try_from(rustix::net::getsockname(fd)?).map_err(|_| unsupported())?;
+    let path = address.path_bytes().ok_or_else(unsupported)?;
+    Ok(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// The address a socket is bound to.

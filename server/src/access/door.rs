@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 
 use super::live::Bearer;
 use super::placement::{self, Carried};
+use super::revocations::Revocations;
 use crate::exit::{Exit, Failure, OrExit};
 
 /// What the settings below `token` say.
@@ -48,6 +49,18 @@ pub struct Decided {
 impl Decided {
     fn unauthorized(reason: &'static str) -> Self {
         Decided { decision: Decision::Unauthorized, refused: Some(reason), bearer: None }
+    }
+
+    /// The same, but that a token that is revoked is refused as a bad one is.
+    pub fn unless_revoked(self, revocations: &Revocations) -> Self {
+        let left = match &self.decision {
+            Decision::Allow(grants) => grants.lifetime,
+            _ => None,
+        };
+        match self.bearer.and_then(|bearer| revocations.refusal(&bearer, left)) {
+            Some(reason) => Decided::unauthorized(reason),
+            None => self,
+        }
     }
 
     fn allow(grants: Grants, bearer: Option<Bearer>) -> Self {

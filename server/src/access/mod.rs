@@ -5,6 +5,7 @@ mod door;
 mod live;
 mod placement;
 mod refusals;
+mod revocations;
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -14,9 +15,12 @@ use fanwire::{AskHost, Config, Engine, Event, Events, SendError};
 use self::live::Live;
 use self::refusals::Refusals;
 use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::operate::Revoked;
 use crate::signals::StopRequests;
 
 pub use door::{Door, DoorConfig, read_keys, read_text, secret};
+pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
@@ -37,29 +41,41 @@ pub fn configure(config: &mut Config) {
 }
 
 /// What it takes beside the engine's memory, for a person.
-pub fn memory(config: &Config) -> String {
-    let mib = Live::bytes(config.connections_max) as f64 / f64::from(1 << 20);
-    format!("beside that, at most {mib:.1} MiB: by which key, sub and jti each connection came in")
+pub fn memory(config: &Config, revocations: &RevocationsConfig) -> String {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let (live, revoked) = (mib(Live::bytes(config.connections_max)), mib(Revocations::bytes(revocations)));
+    format!(
+        "beside that, at most {live:.1} MiB: by which key, sub and jti each connection came in; \
+         at most {revoked:.1} MiB: revoked tokens"
+    )
 }
 
 /// What the operator wants of who decides.
 pub enum Order {
     /// Decide by this from now on, and close those whose key it has no more. Answered with their number.
     Replace { door: Box<Door>, done: SyncSender<usize> },
+    /// Refuse these tokens from now on, and close those who came in by them.
+    Revoke { meant: Meant, done: SyncSender<Result<Revoked, Failure>> },
 }
 
 /// Decides on everybody who knocks, until the process is asked to stop or the engine has ended.
-pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRequests, orders: &Receiver<Order>) {
+pub fn attend(
+    engine: &Engine,
+    mut events: Events,
+    (mut door, mut revocations): (Door, Revocations),
+    stop: &StopRequests,
+    orders: &Receiver<Order>,
+) {
     let mut refusals = Refusals::default();
     let mut live = Live::new(engine.config().connections_max);
     while !stop.is_asked() && engine.failure().is_none() {
         while let Ok(order) = orders.try_recv() {
-            obey(order, &mut door, &mut live);
+            obey(order, &mut door, &mut revocations, &mut live);
         }
         let patience = if end_some(engine, &mut live) { LOOK_EVERY } else { TRY_EVERY };
         match events.wait(patience) {
             Some(Event::Authorize { connection, target, headers, .. }) => {
-                let decided = door.decide(&target, &headers, clock::unix_s());
+                let decided = door.decide(&target, &headers, clock::unix_s()).unless_revoked(&revocations);
                 if let Some(reason) = decided.refused {
                     refusals.note(reason);
                 }
@@ -80,13 +96,25 @@ pub fn attend(engine: &Engine, mut events: Events, mut door: Door, stop: &StopRe
     }
 }
 
-fn obey(order: Order, door: &mut Door, live: &mut Live) {
+fn obey(order: Order, door: &mut Door, revocations: &mut Revocations, live: &mut Live) {
     match order {
         Order::Replace { door: new, done } => {
             *door = *new;
             // Whoever took a key away wants its connections gone now.
             let gone = live.end_where("the key of its token is gone", |bearer| !door.has_key(bearer.key));
             let _ = done.send(gone);
+        }
+        Order::Revoke { meant, done } => {
+            let now = clock::unix_s();
+            let revoked = revocations.revoke(meant, now);
+            // Also where it cannot be kept: whoever is meant has to go.
+            let is_refused = revoked.as_ref().err().is_none_or(|failure| failure.code == Exit::Io as i32);
+            let closed = match is_refused {
+                true => live.end_where("its token is revoked", |bearer| revocations.newest_means(bearer)),
+                false => 0,
+            };
+            let (entries, are_kept) = (revocations.len(now), revocations.are_kept());
+            let _ = done.send(revoked.map(|()| Revoked { closed, entries, are_kept }));
         }
     }
 }

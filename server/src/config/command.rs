@@ -9,7 +9,7 @@ use fanwire::settings::Unit;
 
 use super::key::{Key, all};
 use super::{Loaded, load, load_checked};
-use crate::access::Door;
+use crate::access::{Door, Revocations};
 use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, OrExit, Outcome};
@@ -37,6 +37,7 @@ pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) 
             let door = loaded.door();
             if door.is_wanted() {
                 Door::open(door)?;
+                Revocations::open(loaded.revocations())?;
             }
             let what = serve.config.as_deref().map_or("the configuration".into(), Path::to_string_lossy);
             say(&format!("{what}: nothing is wrong"));
@@ -78,7 +79,7 @@ pub fn shown(loaded: &Loaded) -> String {
     in_sections(&mut text, |text, key, name| {
         let value = toml_value(key, &loaded.text(key.name()));
         let origin = loaded.told_by(key.name());
-        let is_unset = key.unit() == Unit::Text && loaded.text(key.name()).is_empty();
+        let is_unset = matches!(key.unit(), Unit::Text | Unit::Time) && loaded.text(key.name()).is_empty();
         text.push_str(&format!("{}{name} = {value}  # {origin}\n", if is_unset { "#" } else { "" }));
     });
     text

@@ -19,6 +19,9 @@ pub const KEYS_FILE: &str = "token.keys_file";
 pub const ISSUER: &str = "token.issuer";
 pub const AUDIENCE: &str = "token.audience";
 pub const GRANTS_CLAIM: &str = "token.grants_claim";
+pub const REVOCATIONS_FILE: &str = "token.revocations_file";
+pub const REVOCATIONS_MAX: &str = "token.revocations_max";
+pub const LIFETIME_MAX: &str = "token.lifetime_max";
 pub const SUBSCRIBE: &str = "token.subscribe";
 pub const PUBLISH: &str = "token.publish";
 pub const ANONYMOUS_SUBSCRIBE: &str = "token.anonymous_subscribe";
@@ -58,9 +61,9 @@ impl Own {
 }
 
 /// What holds for the whole life of the process.
-const FIXED: [&str; 3] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET];
+const FIXED: [&str; 6] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET, REVOCATIONS_FILE, REVOCATIONS_MAX, LIFETIME_MAX];
 
-static OWN: [Own; 12] = [
+static OWN: [Own; 15] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -138,11 +141,49 @@ static OWN: [Own; 12] = [
         check_anonymous,
     ),
     Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_anonymous),
+    Own::text(
+        REVOCATIONS_FILE,
+        "a path",
+        "Where revoked tokens (fanwire revoke) are kept over a restart; its folder has to be writable",
+    ),
+    Own {
+        name: REVOCATIONS_MAX,
+        help: "Revocations at once; one more is refused",
+        values: "1 to 100000",
+        unit: Unit::Count,
+        default: "1000",
+        separator: None,
+        check: check_revocations,
+    },
+    Own {
+        name: LIFETIME_MAX,
+        help: "Longest time that a token may still have; who brings a longer one is refused, and a revocation is forgotten after it; \
+               not set: any time, and revocations stay",
+        values: "more than 0",
+        unit: Unit::Time,
+        default: "",
+        separator: None,
+        check: check_lifetime,
+    },
 ];
 
 /// A variable that is empty by mistake must not open the door.
 fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("must not be empty; leave it out instead".into()) } else { Ok(()) }
+}
+
+fn check_revocations(text: &str) -> Result<(), String> {
+    match text.parse() {
+        Ok(1..=100_000u32) => Ok(()),
+        _ => Err("must be from 1 to 100000".into()),
+    }
+}
+
+fn check_lifetime(text: &str) -> Result<(), String> {
+    match text.parse::<Span>()? {
+        Span(time) if time.is_zero() => Err("must be more than 0; leave it out for any time".into()),
+        _ => Ok(()),
+    }
 }
 
 fn check_socket(text: &str) -> Result<(), String> {

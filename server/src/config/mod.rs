@@ -19,11 +19,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use fanwire::proto::topic::Pattern;
+use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
 use fanwire_token::Rules;
 
 use self::key::Key;
-use crate::access::DoorConfig;
+use crate::access::{DoorConfig, RevocationsConfig};
 use crate::args::{LogFormat, ServeArgs};
 use crate::control;
 use crate::exit::{Exit, Failure};
@@ -176,6 +177,16 @@ impl Loaded {
         let given = names.into_iter().filter(|name| self.says(name) && !is_default(name));
         let faults: Vec<Fault> = if self.says(key::KEYS_FILE) { Vec::new() } else { given.map(fault).collect() };
         if faults.is_empty() { Ok(()) } else { Err(wrong("token", &faults)) }
+    }
+
+    /// What the settings say of revoked tokens.
+    pub fn revocations(&self) -> RevocationsConfig {
+        let given = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty());
+        RevocationsConfig {
+            file: given(key::REVOCATIONS_FILE).map(PathBuf::from),
+            entries_max: self.text(key::REVOCATIONS_MAX).parse().unwrap_or(1),
+            lifetime_max: given(key::LIFETIME_MAX).and_then(|text| text.parse().ok()).map(|Span(time)| time),
+        }
     }
 
     /// The value of a setting, as text; hidden if it is a secret.

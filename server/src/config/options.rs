@@ -25,6 +25,8 @@ fn long(own: &Own) -> String {
 fn value_name(own: &Own) -> &'static str {
     match own.unit {
         Unit::List => "PATTERN",
+        Unit::Time => "TIME",
+        Unit::Count => "N",
         _ if own.name == CONTROL_SOCKET => "PATH",
         _ => "TEXT",
     }

@@ -75,6 +75,7 @@ fn an_option_goes_before_the_environment_and_that_before_the_file() {
 fn every_setting_can_be_set_in_the_file_and_in_the_environment() {
     for key in key::all() {
         let value = match key.unit() {
+            fanwire::settings::Unit::Bytes if key.name() == "memory.tls_bytes" => "1MiB",
             fanwire::settings::Unit::Bytes => "64KiB",
             fanwire::settings::Unit::Count => "7",
             fanwire::settings::Unit::Time => "1500ms",

@@ -31,6 +31,7 @@ pub fn run(args: &ControlArgs, asked: &Asked) -> Outcome {
     let lines = match answer.said {
         Said::Reloaded(reloaded) => reloaded.lines(),
         Said::Status(status) => status.lines(),
+        Said::Revoked(revoked) => revoked.lines(),
         Said::Drained(drained) => vec![in_words(drained)],
         Said::Error(why) => return Err(Failure { code: answer.exit, error: anyhow::Error::msg(why) }),
     };

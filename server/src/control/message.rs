@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use fanwire::settings::Span;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Meant;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::operate::{Reloaded, Status};
+use crate::operate::{Reloaded, Revoked, Status};
 
 /// Longest request.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -28,6 +29,8 @@ pub enum Asked {
     Drain { within_ms: u64 },
     /// Say how it is.
     Status,
+    /// Refuse some tokens from now on.
+    Revoke(Meant),
 }
 
 impl fmt::Display for Asked {
@@ -36,6 +39,12 @@ impl fmt::Display for Asked {
             Asked::Reload => f.write_str("reload"),
             Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Status => f.write_str("status"),
+            Asked::Revoke(Meant { sub, jti, before }) => {
+                let named = |what: &str, of: &Option<String>| of.as_ref().map(|of| format!(" {what} {of:?}"));
+                let (sub, jti) = (named("sub", sub).unwrap_or_default(), named("jti", jti).unwrap_or_default());
+                let before = before.map(|before| format!(" before {before}")).unwrap_or_default();
+                write!(f, "revoke{sub}{jti}{before}")
+            }
         }
     }
 }
@@ -56,6 +65,7 @@ pub enum Said {
     Reloaded(Reloaded),
     Drained(Drained),
     Status(Status),
+    Revoked(Revoked),
     /// Why nothing was done.
     Error(String),
 }

@@ -101,6 +101,7 @@ fn serve(mut stream: UnixStream, server: &Server<'_>) -> Option<UnixStream> {
     tracing::info!("control: {asked}");
     let answer = match asked {
         Asked::Reload => server.reload().map(Said::Reloaded),
+        Asked::Revoke(meant) => server.revoke(meant).map(Said::Revoked),
         Asked::Status => Ok(Said::Status(server.status())),
         Asked::Drain { within_ms } => match server.drain(Duration::from_millis(within_ms)) {
             Ok(()) => return Some(stream),

@@ -3,6 +3,7 @@
 
 mod own;
 mod reload;
+mod revoke;
 mod status;
 
 use std::sync::mpsc::Sender;
@@ -19,6 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
 
 pub use reload::Reloaded;
+pub use revoke::Revoked;
 pub use status::Status;
 
 /// A server that runs. Any thread may ask it for something.

@@ -173,10 +173,10 @@ impl Passage<'_> {
             let mut polled = [PollFd::new(self.near, PollFlags::IN), PollFd::new(self.far, PollFlags::IN)];
             poll(&mut polled, None)?;
             let [near, far] = polled.map(|fd| !fd.revents().is_empty());
-            if near && !self.relay_near()? {
+            if near && !self.pass_in()? {
                 return Ok(());
             }
-            if far && !self.relay_far()? {
+            if far && !self.pass_out()? {
                 self.tls.send_close_notify();
                 return self.flush();
             }
@@ -184,7 +184,7 @@ impl Passage<'_> {
     }
 
     /// False at the end.
-    fn relay_near(&mut self) -> io::Result<bool> {
+    fn pass_in(&mut self) -> io::Result<bool> {
         let is_ended = self.tls.read_tls(&mut self.near)? == 0;
         let opened = self.tls.process_new_packets();
         // Also an alert.
@@ -197,7 +197,7 @@ impl Passage<'_> {
     }
 
     /// As much as there is becomes one run of records: the client has to find several frames in one.
-    fn relay_far(&mut self) -> io::Result<bool> {
+    fn pass_out(&mut self) -> io::Result<bool> {
         let mut piece = [0; 32 << 10];
         let n = self.far.read(&mut piece)?;
         self.tls.writer().write_all(&piece[..n])?;
