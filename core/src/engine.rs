@@ -265,6 +265,8 @@ impl Engine {
         };
         let tls = tls::acceptors(&config).map_err(StartError::Config)?;
         let Listeners { all: listening, by_shard: mut listeners, files } = listen(&config, shards, sockets)?;
+        // What a reload is compared with is what was asked for, not the port that came of it.
+        let rules = Rules::new(&config);
         config.listen.clone_from(&listening);
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
@@ -274,7 +276,7 @@ impl Engine {
         let events = config.events.capacity;
         let random = random::bits().map_err(|error| StartError::System { what: "draw random bits", error })?;
         let shared = Arc::new(Shared {
-            rules: Rules::new(&config),
+            rules,
             epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),

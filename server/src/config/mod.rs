@@ -224,6 +224,9 @@ impl Loaded {
         let known = [name, name.split('.').next().unwrap_or_default()].into_iter().find_map(|name| self.origin(name));
         match known {
             Some(Origin::File(place)) => format!("{place}: {name}"),
+            Some(Origin::Environment(_) | Origin::Option(_)) if name.starts_with("topics.") => {
+                crate::settings::option_of(name)
+            }
             Some(Origin::Environment(text) | Origin::Option(text)) => text.clone(),
             None => crate::settings::option_of(name),
         }

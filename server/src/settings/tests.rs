@@ -88,6 +88,7 @@ fn an_option_sets_what_it_is_named_after() {
             Unit::Text => "unit",
             Unit::Word => setting.range().split(", ").last().map(|word| &*String::leak(word.to_owned())).unwrap(),
             _ if setting.name == "cpus" => "0,1",
+            _ if setting.name == "access.trusted_proxies" => "10.0.0.0/8",
             _ if setting.name == "topics" => "a/*=latest,keep-last",
             _ => "https://a.example",
         };
