@@ -258,10 +258,7 @@ impl Engine {
         if let Some(notice) = &notice {
             tracing::warn!("{notice}");
         }
-        if config.memory.lock_memory {
-            config.check_lockable(&plan).map_err(StartError::Config)?;
-            memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })?;
-        }
+        lock_memory(&config, &plan)?;
         let cpus = match &config.cpus {
             Some(cpus) => cpus.clone(),
             None => cpu::affinity().unwrap_or_default(),
@@ -688,6 +685,14 @@ impl Drop for Engine {
             self.stop();
         }
     }
+}
+
+fn lock_memory(config: &Config, plan: &MemoryPlan) -> Result<(), StartError> {
+    if !config.memory.lock_memory {
+        return Ok(());
+    }
+    config.check_lockable(plan).map_err(StartError::Config)?;
+    memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })
 }
 
 fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>), StartError> {
