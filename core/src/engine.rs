@@ -687,14 +687,6 @@ impl Drop for Engine {
     }
 }
 
-fn lock_memory(config: &Config, plan: &MemoryPlan) -> Result<(), StartError> {
-    if !config.memory.lock_memory {
-        return Ok(());
-    }
-    config.check_lockable(plan).map_err(StartError::Config)?;
-    memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })
-}
-
 fn choose_driver(choice: DriverChoice) -> Result<(DriverChoice, Option<String>), StartError> {
     if choice == DriverChoice::Epoll {
         return Ok((choice, None));
@@ -728,6 +720,15 @@ fn probe_apart() -> Result<Result<(), Unavailable>, StartError> {
     let probe = std::thread::Builder::new().name("fw-probe".to_owned()).spawn(|| probe::probe().map(drop));
     drop(signals);
     probe.map_err(failed)?.join().map_err(|_| failed(io::Error::other("it ended with a panic")))
+}
+
+/// Where that is asked for.
+fn lock_memory(config: &Config, plan: &MemoryPlan) -> Result<(), StartError> {
+    if !config.memory.lock_memory {
+        return Ok(());
+    }
+    config.check_lockable(plan).map_err(StartError::Config)?;
+    memory::lock_all().map_err(|error| StartError::System { what: "lock memory", error })
 }
 
 fn listen(config: &Config, shards: usize, sockets: &[InheritedSocket]) -> Result<Listeners, StartError> {

@@ -176,7 +176,7 @@ fn what_comes_with_the_end_of_the_handshake_is_not_lost() {
     let acceptor = acceptor_of(vec![identity]);
     for suite in [cipher_suite::TLS13_AES_256_GCM_SHA384, cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256] {
         for piece in [1, 2, 7, 100, 1_000, 100_000] {
-            let mut client = client_of(&[certificate.clone()], &[suite], "localhost");
+            let mut client = client_of(std::slice::from_ref(&certificate), &[suite], "localhost");
             let early = pattern(300);
             let mut established = connect(&acceptor, &mut client, &early, piece).unwrap();
             let mut all = established.received;
@@ -349,7 +349,7 @@ fn tls_12_can_be_ruled_out() {
     let acceptor = Acceptor::new(&config).unwrap();
     let old = cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
     for (suites, comes_in) in [(&[old][..], false), (ALL_CIPHER_SUITES, true)] {
-        let mut client = client_of(&[certificate.clone()], suites, "localhost");
+        let mut client = client_of(std::slice::from_ref(&certificate), suites, "localhost");
         assert_eq!(connect(&acceptor, &mut client, b"", 500).is_ok(), comes_in);
     }
 }
