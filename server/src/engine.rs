@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use fanwire::{Config, ConfigError, Engine, Listener, ShutdownReport, StartError};
+use fanwire::{Config, ConfigError, Engine, InheritedSocket, Listener, ShutdownReport, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::{self, tell};
@@ -41,9 +41,21 @@ pub fn start(config: Config) -> Result<Engine, Failure> {
 /// # Errors
 /// As [`start`].
 pub fn start_named(config: Config, place_of: impl Fn(&str) -> String) -> Result<Engine, Failure> {
+    start_with(config, &[], place_of)
+}
+
+/// [`start_named`], with sockets that the process was started with.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(
+    config: Config,
+    sockets: &[InheritedSocket],
+    place_of: impl Fn(&str) -> String,
+) -> Result<Engine, Failure> {
     raise_file_limit();
-    let engine =
-        Engine::start(config).map_err(|error| Failure { code: error.exit_code(), error: in_words(error, place_of) })?;
+    let engine = Engine::start_with(config, sockets)
+        .map_err(|error| Failure { code: error.exit_code(), error: in_words(error, place_of) })?;
     engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
     tracing::info!("{}", notices::summary(&engine));
     notices::warn(&engine);

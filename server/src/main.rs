@@ -43,6 +43,7 @@ mod stats;
 mod stderr;
 mod strangers;
 mod subscribe;
+mod systemd;
 mod tls;
 mod token;
 mod topics;

@@ -41,7 +41,8 @@ fn place(listener: &Listener, is_dual_stack: bool) -> String {
         Some(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => " (all IPv4 addresses)",
         _ => "",
     };
-    format!("{}{covers}", listener.url())
+    let proxied = if listener.is_proxied { " (PROXY protocol)" } else { "" };
+    format!("{}{covers}{proxied}", listener.url())
 }
 
 fn publishers(config: &Config) -> &'static str {

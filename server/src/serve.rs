@@ -16,12 +16,14 @@ use crate::engine::{self, Ending};
 use crate::exit::{Exit, OrExit, Outcome};
 use crate::operate::Server;
 use crate::signals::StopRequests;
+use crate::systemd;
 
 /// Runs the command until the process is asked to stop.
 ///
 /// # Errors
 /// As [`engine::start`]; 71 where the control socket cannot be had; 70 where the engine has ended by itself.
 pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
+    let sockets = systemd::sockets()?;
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let control = Control::listen(loaded.control_socket())?;
@@ -36,13 +38,15 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
             tracing::warn!("{}: means nothing here, for tokens say who may publish", loaded.place_of("access.publish"));
         }
     }
-    let mut engine = engine::start_named(config, |name| loaded.place_of(name))?;
+    let mut engine = engine::start_with(config, &sockets, |name| loaded.place_of(name))?;
     if door.is_some() {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
     let events = engine.events();
     engine::announce(&engine);
+    systemd::tell_ready();
     let (ending, waiting) = attend(&engine, &stop, control, args, loaded, door.zip(events));
+    systemd::tell_stopping();
     if stop.is_asked() {
         let Ending { window, deadline } = ending;
         let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };

@@ -24,5 +24,6 @@ mod protocol_client;
 mod replay;
 mod seccomp;
 mod state;
+mod systemd;
 mod tune;
 mod wss;

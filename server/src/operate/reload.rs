@@ -13,6 +13,7 @@ use crate::config::{self, Loaded};
 use crate::engine;
 use crate::exit::Failure;
 use crate::notices;
+use crate::systemd;
 
 /// What a reload has come to.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,13 @@ impl Server<'_> {
     /// # Errors
     /// 66 where a file cannot be read, 78 for what is wrong in it; everything is then as it was.
     pub fn reload(&self) -> Result<Reloaded, Failure> {
+        systemd::tell_reloading();
+        let reloaded = self.take_anew();
+        systemd::tell_ready();
+        reloaded
+    }
+
+    fn take_anew(&self) -> Result<Reloaded, Failure> {
         let mut own = self.own();
         let loaded = config::load_checked(self.args)?;
         let door = match &self.orders {

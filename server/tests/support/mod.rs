@@ -57,20 +57,25 @@ impl Fanwire {
 
     /// Starts a command that becomes it.
     pub fn spawn(command: &mut Command, stdin: &[u8]) -> Self {
+        let mut running = Self::spawn_as_it_is(command.stdin(Stdio::piped()));
+        let mut pipe = running.child.stdin.take().unwrap();
+        let input = stdin.to_vec();
+        thread::spawn(move || {
+            let _ = pipe.write_all(&input);
+        });
+        running
+    }
+
+    /// The same with the command's own stdin.
+    pub fn spawn_as_it_is(command: &mut Command) -> Self {
         let mut child = command
             .env_remove("FANWIRE_LOG")
             .env_remove("RUST_LOG")
-            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the built binary starts");
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
-        let mut pipe = child.stdin.take().unwrap();
-        let input = stdin.to_vec();
-        thread::spawn(move || {
-            let _ = pipe.write_all(&input);
-        });
         Fanwire { child, stdout, stderr, log: String::new() }
     }
 
