@@ -270,11 +270,11 @@ impl Engine {
         config.listen.clone_from(&listening);
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
-        let bell =
-            Arc::new(EventFd::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?);
+        let system = |what| move |error| StartError::System { what, error };
+        let bell = Arc::new(EventFd::new().map_err(system("make an event descriptor"))?);
         let ringer = bell.clone();
         let events = config.events.capacity;
-        let random = random::bits().map_err(|error| StartError::System { what: "draw random bits", error })?;
+        let random = random::bits().map_err(system("draw random bits"))?;
         let shared = Arc::new(Shared {
             rules,
             epochs: Epochs::from_random(random),
@@ -305,8 +305,7 @@ impl Engine {
         };
         let (ready, started) = mpsc::channel();
         // A shard's thread must have no signal open for even a moment, or the host's handler may run there.
-        let signals = signal::AllBlocked::new()
-            .map_err(|error| StartError::System { what: "block signals in the shards' threads", error })?;
+        let signals = signal::AllBlocked::new().map_err(system("block signals in the shards' threads"))?;
         for (number, reader) in readers.into_iter().enumerate() {
             let start = ShardThread {
                 number,
@@ -319,7 +318,7 @@ impl Engine {
             let thread = std::thread::Builder::new()
                 .name(format!("fw-shard-{number}"))
                 .spawn(move || start.run(reader))
-                .map_err(|error| StartError::System { what: "start a shard's thread", error })?;
+                .map_err(system("start a shard's thread"))?;
             engine.threads.push(thread);
         }
         drop(signals);

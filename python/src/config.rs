@@ -35,7 +35,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Addresses {
         if let Ok(pair) = object.cast::<PyTuple>()
             && let Ok((host, port)) = pair.extract::<(String, u16)>()
         {
-            let ip: IpAddr = host.parse().map_err(|error| no_address(&format!("{host}:{port}"), &error))?;
+            let no_ip = |_| no_address(&format!("{host}:{port}"), &"an IP address and a port are needed");
+            let ip: IpAddr = host.parse().map_err(no_ip)?;
             return Ok(Addresses(vec![Listener::plain((ip, port))]));
         }
         let Ok(several) = object.try_iter() else {
