@@ -200,7 +200,6 @@ pub struct ShutdownReport {
 pub struct Engine {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
-    listening: Vec<Listener>,
     files: Vec<SocketFile>,
     driver: &'static str,
     notice: Option<String>,
@@ -249,7 +248,7 @@ impl Engine {
     fn start_on(
         choice: DriverChoice,
         notice: Option<String>,
-        mut config: Config,
+        config: Config,
         plan: MemoryPlan,
         shards: usize,
         sockets: &[InheritedSocket],
@@ -265,9 +264,7 @@ impl Engine {
         };
         let tls = tls::acceptors(&config).map_err(StartError::Config)?;
         let Listeners { all: listening, by_shard: mut listeners, files } = listen(&config, shards, sockets)?;
-        // What a reload is compared with is what was asked for, not the port that came of it.
-        let rules = Rules::new(&config);
-        config.listen.clone_from(&listening);
+        let addresses = listening.iter().filter_map(Listener::address).collect();
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
         let system = |what| move |error| StartError::System { what, error };
@@ -276,7 +273,8 @@ impl Engine {
         let events = config.events.capacity;
         let random = random::bits().map_err(system("draw random bits"))?;
         let shared = Arc::new(Shared {
-            rules,
+            rules: Rules::new(&config),
+            listening,
             epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
@@ -295,8 +293,7 @@ impl Engine {
             outlets: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
-            addresses: listening.iter().filter_map(Listener::address).collect(),
-            listening,
+            addresses,
             files,
             driver: "",
             notice,
@@ -358,7 +355,7 @@ impl Engine {
 
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
-        &self.listening
+        &self.shared.listening
     }
 
     /// Which driver runs: `uring` or `epoll`.

@@ -57,7 +57,7 @@ impl ShardThread {
         let connections = self.shared.config.connections_max;
         // Any shard may get most of the connections: each has room for all, as far as descriptors go.
         let (open_files, _) = limits::open_files();
-        let is_proxied = self.shared.config.listen.iter().any(|listener| listener.is_proxied);
+        let is_proxied = self.shared.listening.iter().any(|listener| listener.is_proxied);
         let limits = DriverLimits {
             slots: (connections + REFUSAL_SLOTS).min(open_files.try_into().unwrap_or(u32::MAX)),
             recv_buffers: RECV_BUFFERS,
@@ -92,13 +92,13 @@ fn drive_wrapped<D: Driver + 'static>(
     limits: &DriverLimits,
     ready: &mpsc::Sender<io::Result<&'static str>>,
 ) -> Result<(), String> {
-    let is_proxied = shared.config.listen.iter().any(|listener| listener.is_proxied);
+    let is_proxied = shared.listening.iter().any(|listener| listener.is_proxied);
     if !is_proxied && shared.tls.is_none() {
         return drive(driver, number, shared, reader, limits.slots, ready);
     }
     let mut wrapped: Box<dyn Driver> = Box::new(driver);
     if is_proxied {
-        let options = shared.config.proxy_options(shared.mailboxes.len());
+        let options = shared.config.proxy_options(&shared.listening, shared.mailboxes.len());
         wrapped = Box::new(Proxied::new(wrapped, options));
     }
     #[cfg(feature = "tls")]
@@ -106,7 +106,7 @@ fn drive_wrapped<D: Driver + 'static>(
         use crate::driver::tls::{Tls, TlsOptions};
 
         let options = TlsOptions {
-            is_tls: shared.config.listen.iter().map(|listener| listener.is_tls).collect(),
+            is_tls: shared.listening.iter().map(|listener| listener.is_tls).collect(),
             acceptors,
             slots: limits.slots,
             events_per_turn: limits.events_per_turn,

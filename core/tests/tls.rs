@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fanwire::{ClientCertificates, Config, DriverChoice, Engine, Kind, Listener, Priority, StartError, TlsVersion};
+use fanwire::{
+    ClientCertificates, Config, DriverChoice, Engine, Event, Kind, Listener, Priority, StartError, TlsVersion,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -20,6 +22,7 @@ on_both_drivers![
     messages_come_and_go_in_both_versions,
     large_messages_arrive_at_a_client_that_takes_little_at_once,
     plain_and_tls_listeners_serve_the_same_topics,
+    a_proxy_speaks_ahead_of_tls,
     whoever_speaks_the_wrong_language_is_cut_off,
     certificates_change_under_connections_and_on_every_listener,
     bad_certificates_change_nothing,
@@ -92,9 +95,18 @@ impl Authority {
         shows: Option<&str>,
         path: &str,
     ) -> Result<Tls, String> {
+        self.try_connect_by(TcpStream::connect(to).map_err(|error| error.to_string())?, version, shows, path)
+    }
+
+    fn try_connect_by(
+        &self,
+        socket: TcpStream,
+        version: &'static SupportedProtocolVersion,
+        shows: Option<&str>,
+        path: &str,
+    ) -> Result<Tls, String> {
         let name = ServerName::try_from("localhost").unwrap();
         let tls = ClientConnection::new(Arc::new(self.client_config(version, shows)), name).unwrap();
-        let socket = TcpStream::connect(to).map_err(|error| error.to_string())?;
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let stream = StreamOwned::new(tls, socket);
@@ -183,6 +195,35 @@ fn plain_and_tls_listeners_serve_the_same_topics(driver: DriverChoice) {
         assert_eq!(next(&mut sealed), n.to_be_bytes());
         assert_eq!(crate::support::next_payload(&mut plain), n.to_be_bytes());
     }
+    engine.shutdown_now();
+}
+
+fn a_proxy_speaks_ahead_of_tls(driver: DriverChoice) {
+    let authority = Authority::new();
+    let mut config = authority.config(driver);
+    config.listen = vec![Listener::tls(([127, 0, 0, 1], 0)).proxied()];
+    config.access.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    config.events.capacity = 10;
+    let mut engine = start(config);
+    let mut events = engine.events().unwrap();
+    let mut kept = Vec::new();
+    for version in [&TLS13, &TLS12] {
+        let mut socket = TcpStream::connect(addr(&engine)).unwrap();
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x01\x0a\x00\x00\x09\x12\x34\x23\x29";
+        socket.write_all(header).unwrap();
+        kept.push(authority.try_connect_by(socket, version, None, "/t/news").unwrap());
+        let mut from = None;
+        wait_until("the host is told", || {
+            if let Some(Event::Opened { peer, .. }) = events.next() {
+                from = peer;
+            }
+            from.is_some()
+        });
+        assert_eq!(from, Some("203.0.113.1:4660".parse().unwrap()));
+    }
+    // The other way round it is no header.
+    assert!(authority.try_connect(addr(&engine), &TLS13, None, "/t/news").is_err());
+    wait_until("it is counted", || engine.stats().total.proxy_refused == 1);
     engine.shutdown_now();
 }
 

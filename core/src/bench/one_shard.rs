@@ -40,6 +40,7 @@ impl OneShard {
         let slots = config.connections_max + REFUSAL_SLOTS;
         let shared = Arc::new(Shared {
             rules: Rules::new(&config),
+            listening: config.listen.clone(),
             epochs: Epochs::from_random(0),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, nanoseconds};
 use crate::driver::proxied::ProxyOptions;
+use crate::listen::Listener;
 use crate::proto::cidr::{Cidr, CidrError};
 
 /// Most entries of [`crate::AccessConfig::trusted_proxies`]: each is looked at for each address that a proxy names.
@@ -78,35 +79,25 @@ impl Config {
         self.access.trusted_proxies.iter().any(|proxy| proxy.is_at(address))
     }
 
-    /// Whether what comes by this listener may be said to come by way of a proxy, and was not by this protocol: then `peer` is
-    /// who says so.
-    pub(crate) fn trusts_peer(&self, listener: u16, peer: Option<SocketAddr>) -> bool {
-        match peer {
-            Some(peer) => self.trusts(peer.ip()),
-            // Else the proxy could not say who it is.
-            None => self.is_unix(listener) && !self.is_proxied(listener) && self.trusts_unix(),
+    /// Whether what `peer` brings by this listener may be somebody else's who comes by way of it.
+    pub(crate) fn trusts_peer(&self, listener: Option<&Listener>, peer: Option<SocketAddr>) -> bool {
+        match (peer, listener) {
+            (Some(peer), _) => self.trusts(peer.ip()),
+            // Where the PROXY protocol named nobody, the peer is not the one that is trusted.
+            (None, Some(listener)) => listener.path().is_some() && !listener.is_proxied && self.trusts_unix(),
+            (None, None) => false,
         }
-    }
-
-    /// Whether connections of this listener begin with the PROXY protocol.
-    pub(crate) fn is_proxied(&self, listener: u16) -> bool {
-        self.listen.get(usize::from(listener)).is_some_and(|listener| listener.is_proxied)
-    }
-
-    /// Whether this listener is a Unix socket.
-    fn is_unix(&self, listener: u16) -> bool {
-        self.listen.get(usize::from(listener)).is_some_and(|listener| listener.path().is_some())
     }
 
     fn trusts_unix(&self) -> bool {
         self.access.trusted_proxies.contains(&TrustedProxy::Unix)
     }
 
-    /// What the drivers of so many shards need to know of proxies.
-    pub(crate) fn proxy_options(&self, shards: usize) -> ProxyOptions {
+    /// What the drivers of so many shards need to know of proxies before these listeners.
+    pub(crate) fn proxy_options(&self, listening: &[Listener], shards: usize) -> ProxyOptions {
         let (proxies, trusts_unix) = (self.access.trusted_proxies.clone(), self.trusts_unix());
         ProxyOptions {
-            is_proxied: self.listen.iter().map(|listener| listener.is_proxied).collect(),
+            is_proxied: listening.iter().map(|listener| listener.is_proxied).collect(),
             trusts: Arc::new(move |peer: Option<SocketAddr>| match peer {
                 Some(peer) => proxies.iter().any(|proxy| proxy.is_at(peer.ip())),
                 None => trusts_unix,

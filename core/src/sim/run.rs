@@ -406,6 +406,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     let connections_max = config.connections_max;
     let shared = Arc::new(Shared {
         rules: Rules::new(&config),
+        listening: config.listen.clone(),
         epochs: Epochs::from_random(rng.next_u64()),
         payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
         registry: Registry::new(config.topics_max),

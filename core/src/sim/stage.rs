@@ -119,6 +119,7 @@ impl Stage {
         ring.watch_standstill(Box::new(move || looks.load(Ordering::Relaxed)));
         let shared = Arc::new(Shared {
             rules: Rules::new(&config),
+            listening: config.listen.clone(),
             epochs: EPOCHS,
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
@@ -139,7 +140,7 @@ impl Stage {
         driver.on_sleep(Box::new(move |at| until.set(at)));
         let waker = driver.waker();
         reader.set_waker(Arc::new(move || waker.wake()));
-        let proxied = |driver| Proxied::new(driver, shared.config.proxy_options(count));
+        let proxied = |driver| Proxied::new(driver, shared.config.proxy_options(&shared.listening, count));
         let shard = Shard::new(0, proxied(driver), shared.clone(), reader, slots);
         let others = readers.into_iter().zip(1..).map(|(reader, number)| {
             let driver = net.driver(number);

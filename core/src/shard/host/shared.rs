@@ -1,5 +1,6 @@
 //! What a shard shares with the rest of the engine: the ring, the names, its mailbox, its counters.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -14,6 +15,7 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
+use crate::listen::Listener;
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
@@ -28,6 +30,8 @@ pub struct Shared {
     pub config: Config,
     /// What holds of it now.
     pub rules: Rules,
+    /// What is listened on, by the numbers that drivers know: sockets that were handed over in the place of what names them.
+    pub listening: Vec<Listener>,
     /// Tell this run's numbering from any other's.
     pub epochs: Epochs,
     /// Messages and topic life-cycle.
@@ -63,6 +67,16 @@ impl Shared {
     /// The ring and the time, for records about topics.
     pub fn to_ring(&self) -> To<'_> {
         To { ring: &self.ring, time_ns: (self.wall_ns)() }
+    }
+
+    /// Whether what `peer` brings by this listener may be somebody else's who comes by way of it.
+    pub fn trusts_peer(&self, listener: u16, peer: Option<SocketAddr>) -> bool {
+        self.config.trusts_peer(self.listening.get(usize::from(listener)), peer)
+    }
+
+    /// Whether connections of this listener begin with the PROXY protocol.
+    pub fn is_proxied(&self, listener: u16) -> bool {
+        self.listening.get(usize::from(listener)).is_some_and(|listener| listener.is_proxied)
     }
 
     /// Counts one connection less.

@@ -17,7 +17,7 @@ impl<D: Driver> Shard<D> {
         let shared = self.shared.clone();
         let extra = self.clients.extra(slot);
         let Some(handshake) = &mut extra.handshake else { return false };
-        if !shared.config.trusts_peer(handshake.listener, handshake.peer) {
+        if !shared.trusts_peer(handshake.listener, handshake.peer) {
             return true;
         }
         let head = &extra.inbox[..handshake.request_len];

@@ -60,7 +60,7 @@ impl<D: Driver> Shard<D> {
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
         // What a proxy brings is counted for its client, as soon as that is known.
-        let is_counted = !is_ending && !self.shared.config.trusts_peer(listener, peer);
+        let is_counted = !is_ending && !self.shared.trusts_peer(listener, peer);
         if is_counted && let Err(refusal) = self.count_address(slot, Site::of(peer)) {
             return self.refuse_address(slot, peer, is_within, &refusal);
         }
@@ -265,7 +265,7 @@ impl<D: Driver> Shard<D> {
                 _ => grants.publish != Allowed::Nothing,
             },
             // Who comes by a proxy is not on this machine, whatever the proxy says.
-            (None, access) => may_publish(access, peer.filter(|_| !config.is_proxied(listener)), &request),
+            (None, access) => may_publish(access, peer.filter(|_| !self.shared.is_proxied(listener)), &request),
         };
         let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
             Ok(topics) => topics,
