@@ -132,7 +132,7 @@ impl Default for MemoryConfig {
 }
 
 /// TLS, of the listeners that speak it ([`Listener::is_tls`]): 1.3 and 1.2, with AES-GCM and ChaCha20-Poly1305. Files are read
-/// at the start, and by [`crate::Engine::reload_tls`].
+/// at the start, and by [`crate::Engine::reconfigure`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Certificates in PEM, each with its chain behind it, 64 at most. A client gets the first that is for the name it wants
