@@ -334,6 +334,40 @@ pub trait Driver {
     fn counters(&self) -> DriverCounters;
 }
 
+/// What an adapter has from the driver in its field `$driver`, as it is: the clocks, the waker, the listeners.
+macro_rules! passes_on {
+    ($driver:ident) => {
+        fn name(&self) -> &'static str {
+            self.$driver.name()
+        }
+
+        fn now_ns(&self) -> u64 {
+            self.$driver.now_ns()
+        }
+
+        fn fresh_ns(&self) -> u64 {
+            self.$driver.fresh_ns()
+        }
+
+        fn cpu_ns(&self) -> u64 {
+            self.$driver.cpu_ns()
+        }
+
+        fn waker(&self) -> Arc<dyn Wake> {
+            self.$driver.waker()
+        }
+
+        fn accept_while_below(&mut self, open_max: u32) {
+            self.$driver.accept_while_below(open_max);
+        }
+
+        fn stop_listening(&mut self) {
+            self.$driver.stop_listening();
+        }
+    };
+}
+use passes_on;
+
 impl<D: Driver + ?Sized> Driver for Box<D> {
     fn name(&self) -> &'static str {
         (**self).name()

@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
 use crate::proto::proxy::{self, HEADER_BYTES_MAX, Header, ProxyError, Source};
 
 /// Headers whose time is over are looked at so many a turn.
@@ -213,33 +213,7 @@ impl Heading {
 }
 
 impl<D: Driver> Driver for Proxied<D> {
-    fn name(&self) -> &'static str {
-        self.driver.name()
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.driver.now_ns()
-    }
-
-    fn fresh_ns(&self) -> u64 {
-        self.driver.fresh_ns()
-    }
-
-    fn cpu_ns(&self) -> u64 {
-        self.driver.cpu_ns()
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.driver.waker()
-    }
-
-    fn accept_while_below(&mut self, open_max: u32) {
-        self.driver.accept_while_below(open_max);
-    }
-
-    fn stop_listening(&mut self) {
-        self.driver.stop_listening();
-    }
+    passes_on!(driver);
 
     /// A header makes two events of one, so that there may be twice as many as the driver has said.
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

@@ -26,7 +26,7 @@ use fanwire_tls::{Acceptor, Progress};
 
 pub use self::acceptors::Acceptors;
 use self::session::{Held, Session};
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
 use crate::driver::EPROTO;
 use crate::driver::slots::SlotQueue;
 
@@ -57,6 +57,11 @@ pub struct TlsOptions {
     pub events_per_turn: usize,
     /// Memory for handshakes, records that are not whole, and rests of records.
     pub held_bytes_max: usize,
+}
+
+/// A connection's session, for whoever needs another part of [`Tls`] beside it.
+fn session_of(sessions: &mut [Option<Box<Session>>], slot: Slot) -> Option<&mut Session> {
+    sessions.get_mut(slot.0 as usize)?.as_deref_mut()
 }
 
 /// See the module's head.
@@ -105,7 +110,7 @@ impl<D: Driver> Tls<D> {
     }
 
     fn session(&mut self, slot: Slot) -> Option<&mut Session> {
-        self.sessions.get_mut(slot.0 as usize)?.as_deref_mut()
+        session_of(&mut self.sessions, slot)
     }
 
     fn on_accepted(&mut self, slot: Slot, listener: u16) {
@@ -150,7 +155,7 @@ impl<D: Driver> Tls<D> {
     }
 
     fn advance(&mut self, slot: Slot, events: &mut Vec<Event>) {
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(session) = session_of(&mut self.sessions, slot) else { return };
         let Some(handshake) = session.take_handshake() else { return };
         session.hold(&mut self.held, 0);
         match handshake.advance(&mut session.rest) {
@@ -182,7 +187,7 @@ impl<D: Driver> Tls<D> {
 
     /// Input is taken again, unless the shard wants none.
     fn release(&mut self, slot: Slot) {
-        if let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut)
+        if let Some(session) = session_of(&mut self.sessions, slot)
             && std::mem::replace(&mut session.flags.is_held, false)
             && !session.flags.is_paused
         {
@@ -224,33 +229,7 @@ impl<D: Driver> Tls<D> {
 }
 
 impl<D: Driver> Driver for Tls<D> {
-    fn name(&self) -> &'static str {
-        self.driver.name()
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.driver.now_ns()
-    }
-
-    fn fresh_ns(&self) -> u64 {
-        self.driver.fresh_ns()
-    }
-
-    fn cpu_ns(&self) -> u64 {
-        self.driver.cpu_ns()
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.driver.waker()
-    }
-
-    fn accept_while_below(&mut self, open_max: u32) {
-        self.driver.accept_while_below(open_max);
-    }
-
-    fn stop_listening(&mut self) {
-        self.driver.stop_listening();
-    }
+    passes_on!(driver);
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let wait = self.wait_of(wait);

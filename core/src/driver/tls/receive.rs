@@ -3,7 +3,7 @@
 use fanwire_tls::{Alert, HEADER_BYTES, Opened, PLAINTEXT_BYTES_MAX, record_bytes};
 
 use super::session::{Grown, OWN_BUFFER};
-use super::{ECONNRESET, ENOBUFS, EPROTO, Tls};
+use super::{ECONNRESET, ENOBUFS, EPROTO, Tls, session_of};
 use crate::driver::{Driver, Event, RECV_HEADROOM, RecvBuf, Slot};
 
 /// Why nothing more is opened.
@@ -17,7 +17,7 @@ enum Stop {
 impl<D: Driver> Tls<D> {
     /// Returns what it has cost.
     pub(super) fn on_received(&mut self, slot: Slot, mut buf: RecvBuf, events: &mut Vec<Event>) -> usize {
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+        let Some(session) = session_of(&mut self.sessions, slot) else {
             events.push(Event::Received { slot, buf });
             return 0;
         };
@@ -52,7 +52,7 @@ impl<D: Driver> Tls<D> {
 
     fn queue_greeting(&mut self, slot: Slot) {
         self.greeting.push(slot.0);
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(session) = session_of(&mut self.sessions, slot) else { return };
         if !std::mem::replace(&mut session.flags.is_held, true) && !session.flags.is_paused {
             self.driver.pause_recv(slot);
         }
@@ -63,7 +63,7 @@ impl<D: Driver> Tls<D> {
     fn open_records(&mut self, slot: Slot, buf: &mut RecvBuf, events: &mut Vec<Event>) -> (usize, Option<Stop>) {
         let (begin, end) = (buf.start, buf.end);
         buf.end = begin;
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+        let Some(session) = session_of(&mut self.sessions, slot) else {
             return (1, None);
         };
         let Some((partial, connection)) = session.opening() else { return (1, None) };
@@ -138,7 +138,7 @@ impl<D: Driver> Tls<D> {
 
     /// The beginning of a record that has come with the handshake.
     pub(super) fn gather(&mut self, slot: Slot, mut bytes: &[u8], events: &mut Vec<Event>) {
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(session) = session_of(&mut self.sessions, slot) else { return };
         let Some((partial, connection)) = session.opening() else { return };
         let is_13 = connection.is_13();
         if bytes.is_empty() {
@@ -173,7 +173,7 @@ impl<D: Driver> Tls<D> {
     /// The connection cannot go on: its peer is told, if it can be, and the shard.
     pub(super) fn fail(&mut self, slot: Slot, errno: i32, alert: Option<Alert>, events: &mut Vec<Event>) {
         self.say_failure(slot, alert);
-        if let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) {
+        if let Some(session) = session_of(&mut self.sessions, slot) {
             session.fail(&mut self.held);
         }
         self.tell_end(slot, Some(errno), events);

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use fanwire_tls::{Alert, PLAINTEXT_BYTES_MAX, Sealed};
 
 use super::session::Session;
-use super::{ENOTCONN, EPROTO, Tls};
+use super::{ENOTCONN, EPROTO, Tls, session_of};
 use crate::driver::{Driver, Event, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot};
 
 /// Content sealed for one connection in one send at most.
@@ -79,7 +79,7 @@ impl<D: Driver> Tls<D> {
             Flushed::Blocked => return Plan::Answered(Sent::Blocked),
             Flushed::Failed(errno) => return Plan::Answered(Sent::Failed(errno)),
         }
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+        let Some(session) = session_of(&mut self.sessions, slot) else {
             return Plan::Plain;
         };
         let is_slow = session.flags.is_slow;
@@ -126,7 +126,7 @@ impl<D: Driver> Tls<D> {
 
     /// What an answer means in content. What the socket has begun to take has to follow; all else is taken back.
     fn on_sent(&mut self, slot: Slot, at: Range<usize>, sealed: Sealed, asked: usize, sent: Sent) -> Sent {
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else { return sent };
+        let Some(session) = session_of(&mut self.sessions, slot) else { return sent };
         let Some(connection) = session.connection() else { return sent };
         let taken = match sent {
             Sent::Bytes(taken) if taken == at.len() => {
@@ -159,7 +159,7 @@ impl<D: Driver> Tls<D> {
 
     /// Sends what is left of a record.
     fn flush(&mut self, slot: Slot) -> Flushed {
-        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+        let Some(session) = session_of(&mut self.sessions, slot) else {
             return Flushed::All;
         };
         if !session.has_rest() || session.flags.is_shut {
@@ -184,7 +184,7 @@ impl<D: Driver> Tls<D> {
     /// Sends what the handshake has to say.
     pub(super) fn flush_greeting(&mut self, slot: Slot) {
         if self.flush(slot) == Flushed::Blocked
-            && let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut)
+            && let Some(session) = session_of(&mut self.sessions, slot)
         {
             // What does not fit is little, and soon sent or given up.
             session.hold_handshake(&mut self.held);
