@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec, end_without_warnings, settle};
+use super::{Bench, Scenario, add_faults, await_all, await_so, crowd_spec, end_with_refusals, settle};
 use crate::crowd::{Crowd, Spec};
 use crate::procfs;
 use crate::publisher::{Publisher, PublisherSpec};
@@ -128,7 +128,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         right.contains(&after.descriptors),
         format!("{} before, {} after", held.descriptors, after.descriptors),
     );
-    end_without_warnings(&mut server, outcome)
+    end_with_refusals(&mut server, outcome)
 }
 
 /// From addresses of the halves' own, so that no ports are short.

@@ -33,7 +33,8 @@ use crate::table::Outcome;
 
 pub use opening::Bench;
 use opening::{
-    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_without_warnings, gather, in_shares, own_port, settle,
+    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
+    own_port, settle,
 };
 
 /// One scenario.
