@@ -215,4 +215,8 @@ counters! { ($)
     Total drained in "connections",
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     Total proxy_refused in "connections",
+    /// Tokens of open connections that were taken.
+    Total renewed in "tokens",
+    /// Tokens of open connections that were refused; those went on as before.
+    Total renewals_refused in "tokens",
 }

@@ -136,6 +136,10 @@ pub struct fw_stats {
     pub drained: u64,
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     pub proxy_refused: u64,
+    /// Tokens of open connections that were taken.
+    pub renewed: u64,
+    /// Tokens of open connections that were refused; those went on as before.
+    pub renewals_refused: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
