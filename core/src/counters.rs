@@ -242,4 +242,8 @@ counters! { ($)
     Total compression_saved_bytes in "bytes",
     /// Time in turns, waiting left out.
     Total busy_ns in "nanoseconds",
+    /// Tokens of open connections that were taken.
+    Total renewed in "tokens",
+    /// Tokens of open connections that were refused; those went on as before.
+    Total renewals_refused in "tokens",
 }

@@ -493,7 +493,8 @@ impl Engine {
         self.command(connection, Command::Close { connection, code, reason: reason.to_owned() })
     }
 
-    /// Decides on an upgrade request: see [`crate::Event::Authorize`]. From any thread; the first decision counts, and one for a connection
+    /// Decides on an upgrade request, or on the new token of an open connection: see [`crate::Event::Authorize`] and
+    /// [`crate::Event::Reauthorize`]. From any thread; the first decision counts, and one for a connection
     /// that is gone, or has been answered 503 for want of one, does nothing.
     ///
     /// # Errors

@@ -158,6 +158,10 @@ pub struct fw_stats {
     pub compression_saved_bytes: u64,
     /// Time in turns, waiting left out, in nanoseconds.
     pub busy_ns: u64,
+    /// Tokens of open connections that were taken.
+    pub renewed: u64,
+    /// Tokens of open connections that were refused; those went on as before.
+    pub renewals_refused: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -41,7 +41,7 @@ pub use host::{Command, Mailbox, ShardStats, Shared};
 #[cfg(test)]
 pub use self::admission::What;
 pub use self::admission::{
-    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
 };
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;

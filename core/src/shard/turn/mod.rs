@@ -20,6 +20,7 @@ mod publish;
 mod readmit;
 mod receive;
 mod reload;
+mod renew;
 mod requests;
 mod send;
 mod serve;
