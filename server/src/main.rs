@@ -27,6 +27,7 @@ mod notices;
 mod operate;
 mod output;
 mod pace;
+mod page;
 mod plain;
 mod printer;
 mod progress;

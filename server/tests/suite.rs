@@ -18,6 +18,7 @@ mod forms;
 mod links;
 mod notices;
 mod operate;
+mod pages;
 mod pipes;
 mod probes;
 mod protocol_client;
