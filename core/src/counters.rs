@@ -215,4 +215,12 @@ counters! { ($)
     Total drained in "connections",
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     Total proxy_refused in "connections",
+    /// TLS handshakes completed.
+    Total tls_handshakes in "handshakes",
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    Total tls_failed in "connections",
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    Gauge tls_bytes in "bytes",
+    /// The most that was held so at once.
+    Peak tls_bytes_max in "bytes",
 }

@@ -136,6 +136,14 @@ pub struct fw_stats {
     pub drained: u64,
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     pub proxy_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    pub tls_bytes: u64,
+    /// The most that was held so at once.
+    pub tls_bytes_max: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

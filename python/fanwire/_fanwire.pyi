@@ -650,6 +650,22 @@ class Stats:
     def proxy_refused(self) -> int:
         """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
 
+    @property
+    def tls_handshakes(self) -> int:
+        """TLS handshakes completed."""
+
+    @property
+    def tls_failed(self) -> int:
+        """Connections given up for what came over TLS, or for want of memory for it."""
+
+    @property
+    def tls_bytes(self) -> int:
+        """TLS: what handshakes, records that are not whole and rests of records hold."""
+
+    @property
+    def tls_bytes_max(self) -> int:
+        """The most that was held so at once."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 
