@@ -639,6 +639,14 @@ typedef struct fw_stats {
     uint64_t renewed;
     /// Tokens of open connections that were refused; those went on as before.
     uint64_t renewals_refused;
+    /// TLS handshakes completed.
+    uint64_t tls_handshakes;
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    uint64_t tls_failed;
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    uint64_t tls_bytes;
+    /// The most that was held so at once.
+    uint64_t tls_bytes_max;
 } fw_stats;
 
 #ifdef __cplusplus

@@ -706,6 +706,22 @@ class Stats:
     def renewals_refused(self) -> int:
         """Tokens of open connections that were refused; those went on as before."""
 
+    @property
+    def tls_handshakes(self) -> int:
+        """TLS handshakes completed."""
+
+    @property
+    def tls_failed(self) -> int:
+        """Connections given up for what came over TLS, or for want of memory for it."""
+
+    @property
+    def tls_bytes(self) -> int:
+        """TLS: what handshakes, records that are not whole and rests of records hold."""
+
+    @property
+    def tls_bytes_max(self) -> int:
+        """The most that was held so at once."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 

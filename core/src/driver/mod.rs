@@ -270,6 +270,14 @@ pub struct DriverCounters {
     pub accept_exhausted: u64,
     /// Connections closed at a proxied listener because they had no header, or were not to have one.
     pub proxy_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// Bytes that TLS holds for handshakes, records that are not whole and rests of records.
+    pub tls_bytes: u64,
+    /// The most that there have been.
+    pub tls_bytes_max: u64,
 }
 
 /// One shard's window on the kernel. Lives and dies on the shard's thread.

@@ -316,6 +316,10 @@ impl<D: Driver> Shard<D> {
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
         stats.proxy_refused = io.proxy_refused;
+        stats.tls_handshakes = io.tls_handshakes;
+        stats.tls_failed = io.tls_failed;
+        stats.tls_bytes = io.tls_bytes;
+        stats.tls_bytes_max = io.tls_bytes_max;
         stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
         self.shared.mailboxes[self.number as usize].counters.store(stats);
         usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);
