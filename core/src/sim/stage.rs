@@ -11,6 +11,7 @@ mod derived;
 mod drain;
 mod events;
 mod gauges;
+mod handover;
 mod lag;
 mod lanes;
 mod leaving;

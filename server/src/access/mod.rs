@@ -7,6 +7,7 @@ mod placement;
 mod refusals;
 mod revocations;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
@@ -18,14 +19,13 @@ use self::refusals::{Refusals, What};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::Revoked;
-use crate::signals::StopRequests;
 
 pub use door::{Door, DoorConfig, read_keys, read_text, secret};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
-/// How often it looks whether the process is to stop, or has an order.
+/// How often it looks whether it is over, or has an order.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The same while connections are to be closed, and the engine has no room for that yet.
 const TRY_EVERY: Duration = Duration::from_millis(1);
@@ -59,19 +59,19 @@ pub enum Order {
     Revoke { meant: Meant, done: SyncSender<Result<Revoked, Failure>> },
 }
 
-/// Decides on everybody who knocks, until the process is asked to stop or the engine has ended.
+/// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still.
 pub fn attend(
     engine: &Engine,
     mut events: Events,
     (mut door, mut revocations): (Door, Revocations),
-    stop: &StopRequests,
+    is_over: &AtomicBool,
     orders: &Receiver<Order>,
 ) {
     let mut refusals = Refusals::default();
     let mut live = Live::new(engine.config().connections_max);
     // What the engine had no room to be told: it is decided once more, for orders may have come meanwhile.
     let mut again = None;
-    while !stop.is_asked() && engine.failure().is_none() {
+    while !is_over.load(Relaxed) {
         while let Ok(order) = orders.try_recv() {
             obey(order, &mut door, &mut revocations, &mut live);
         }
