@@ -19,7 +19,9 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
-use crate::listen::{Inherited, InheritedSocket, Listener, Listeners, SocketFile, is_dual_stack, listen_all, resolve};
+use crate::listen::{
+    Inherited, InheritedSocket, Listener, Listeners, Place, SocketFile, is_dual_stack, listen_all, resolve,
+};
 use crate::outlet::{
     OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
 };
@@ -355,7 +357,10 @@ impl Engine {
 
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
-        &self.shared.listening
+        let all = &self.shared.listening;
+        // Observers come last, and are nobody's affair.
+        let shown = all.iter().position(|listener| listener.place == Place::Observers).unwrap_or(all.len());
+        &all[..shown]
     }
 
     /// Which driver runs: `uring` or `epoll`.

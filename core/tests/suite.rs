@@ -15,6 +15,7 @@ mod large_messages;
 mod lifecycle;
 mod limits;
 mod listening;
+mod observers;
 mod origins;
 mod outlet;
 mod pressure;

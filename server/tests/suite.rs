@@ -7,6 +7,7 @@ mod support;
 mod tree;
 
 mod access;
+mod admin;
 mod attacks;
 mod commands;
 mod config;
