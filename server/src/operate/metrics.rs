@@ -6,6 +6,6 @@ use super::Server;
 impl Server<'_> {
     /// The engine's numbers, as OpenMetrics has them.
     pub fn metrics(&self) -> String {
-        String::new()
+        self.engine.metrics()
     }
 }

@@ -21,6 +21,7 @@ use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
+use crate::telemetry::{Instruments, Telemetry};
 use crate::tls::Acceptors;
 use crate::types::{ConnectionId, Kind, TopicId};
 
@@ -50,6 +51,8 @@ pub struct Shared {
     pub subjects: Subjects,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
+    /// What the engine knows of itself.
+    pub telemetry: Telemetry,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
@@ -98,6 +101,8 @@ pub struct Mailbox {
     pub events: ArrayQueue<Event>,
     /// What the shard counts.
     pub counters: Counters,
+    /// What it measures beside.
+    pub instruments: Instruments,
     /// The shard has ended (by request or by its own bug) and takes no more commands.
     pub is_stopped: AtomicBool,
 }
@@ -164,6 +169,7 @@ impl Mailbox {
             commands: ArrayQueue::new(commands),
             events: ArrayQueue::new(events.max(1)),
             counters: Counters::default(),
+            instruments: Instruments::default(),
             is_stopped: AtomicBool::new(false),
         }
     }

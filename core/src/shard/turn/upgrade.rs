@@ -68,6 +68,7 @@ impl<D: Driver> Shard<D> {
         if is_ending || !is_within && goes.is_none() {
             self.uncount_address(slot);
             self.stats.refused += 1;
+            self.stats.refused_full += u64::from(!is_ending);
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
@@ -96,6 +97,7 @@ impl<D: Driver> Shard<D> {
     /// Ends a connection that was not upgraded, to make room for a newer one.
     pub(super) fn displace(&mut self, slot: u32) {
         self.stats.refused += 1;
+        self.stats.refused_waiting += 1;
         if self.clients[slot].phase != Phase::Handshake {
             // It has had its answer.
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
