@@ -9,10 +9,7 @@ use fanwire::{AskHost, DriverChoice, Engine, InheritedSocket, Kind, Listener, Pr
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-on_both_drivers![
-    an_observer_hears_everything_says_nothing_and_nobody_is_asked,
-    nobody_else_comes_by_that_socket,
-];
+on_both_drivers![an_observer_hears_everything_says_nothing_and_nobody_is_asked, nobody_else_comes_by_that_socket,];
 
 /// Connects, as a page of another origin would.
 fn observe(path: &Path) -> WebSocket<UnixStream> {
@@ -82,7 +79,8 @@ fn nobody_else_comes_by_that_socket(driver: DriverChoice) {
     assert!(matches!(error, StartError::Config(_)), "{error}");
     let (connected, _peer) = UnixStream::pair().expect("a pair");
     config.listen = vec![([127, 0, 0, 1], 0).into()];
-    let error = Engine::start_with(config.clone(), &[InheritedSocket::for_observers(connected)]).expect_err("no listener");
+    let error =
+        Engine::start_with(config.clone(), &[InheritedSocket::for_observers(connected)]).expect_err("no listener");
     assert!(error.to_string().contains("no stream socket that listens"), "{error}");
     start(config).shutdown_now();
 }

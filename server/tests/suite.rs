@@ -23,6 +23,7 @@ mod pipes;
 mod probes;
 mod protocol_client;
 mod replay;
+mod report;
 mod seccomp;
 mod state;
 mod systemd;

@@ -94,7 +94,8 @@ impl Access {
         // A browser leaves the usual port out of both.
         let ours = format!("{}://{host}", self.scheme);
         let is_ours = |origin: &[u8]| origin.eq_ignore_ascii_case(ours.as_bytes());
-        lines(ORIGIN.as_str()).all(is_ours) && lines("sec-fetch-site").all(|site| matches!(site, b"same-origin" | b"none"))
+        lines(ORIGIN.as_str()).all(is_ours)
+            && lines("sec-fetch-site").all(|site| matches!(site, b"same-origin" | b"none"))
     }
 }
 
@@ -183,7 +184,10 @@ mod tests {
                 assert_eq!(status(&access, "GET /metrics", &[&[US], headers].concat()), 200, "{headers:?}");
             }
         }
-        assert_eq!(status(&access(None, true, false, false), "POST /", &[US, ("origin", "http://127.0.0.1:9002")]), 403);
+        assert_eq!(
+            status(&access(None, true, false, false), "POST /", &[US, ("origin", "http://127.0.0.1:9002")]),
+            403
+        );
     }
 
     #[test]

@@ -167,7 +167,10 @@ impl Drop for Seat {
 pub fn memory() -> String {
     // Read and write buffers of both sides, and a task.
     let bytes = (CONNECTIONS_MAX + super::state::TUNNELS_MAX) * (4 * HEAD_BYTES_MAX) + super::metrics::BYTES_MAX;
-    format!("beside that, at most {:.1} MiB: the admin port's connections and metrics", bytes as f64 / f64::from(1 << 20))
+    format!(
+        "beside that, at most {:.1} MiB: the admin port's connections and metrics",
+        bytes as f64 / f64::from(1 << 20)
+    )
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub struct Desk {
 pub struct Closing(SyncSender<Item>);
 
 impl Desk {
-    /// A desk, and where it is asked. Besides the question that is being answered, so many may wait: with 0, none.
+    /// A desk, and where it is asked. Besides the question that is being answered, so many may wait.
     pub fn new(questions_max: usize) -> (Inbox, Desk) {
         let (inbox, questions) = sync_channel(questions_max);
         (Inbox(inbox.clone()), Desk { questions, end: inbox })

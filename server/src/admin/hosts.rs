@@ -31,7 +31,10 @@ impl Hosts {
         let name = name.to_ascii_lowercase();
         name == "localhost"
             || name.parse::<Ipv4Addr>().is_ok()
-            || name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(|name| name.parse::<Ipv6Addr>().is_ok())
+            || name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'))
+                .is_some_and(|name| name.parse::<Ipv6Addr>().is_ok())
             || self.0.contains(&name)
     }
 }

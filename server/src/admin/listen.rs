@@ -40,12 +40,14 @@ impl Bound {
         let acceptor = tls::acceptor(config)?;
         let tokens = Tokens::read(config.token_file.as_deref())?;
         if !address.ip().is_loopback() && acceptor.is_none() {
-            tracing::warn!("admin: {address} does not speak TLS: whoever listens in on the way there can take the token");
+            tracing::warn!(
+                "admin: {address} does not speak TLS: whoever listens in on the way there can take the token"
+            );
         }
         let listener = match listen(address) {
             Ok(listener) => listener,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && config.wanted == Wanted::ByDefault => {
-                tracing::warn!(
+                tracing::info!(
                     event = "admin.taken",
                     "admin: {address} is taken, so there is no admin port (admin.listen names another place, or none)"
                 );

@@ -53,7 +53,11 @@ impl State {
         let mut counter = |name: &str, help: &str, value: u64| {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name}_total {value}\n");
         };
-        counter("fanwire_admin_refused_requests", "Requests that the admin port has refused for who made them.", self.refused.count());
+        counter(
+            "fanwire_admin_refused_requests",
+            "Requests that the admin port has refused for who made them.",
+            self.refused.count(),
+        );
         text.push_str(END);
         text
     }

@@ -54,7 +54,9 @@ impl Admin {
         let Some(bound) = Bound::listen(&config)? else { return Ok(None) };
         let observers = Observers::listen();
         let observers = observers
-            .inspect_err(|error| tracing::warn!("admin: topics cannot be looked into here, for want of a socket: {error}"))
+            .inspect_err(|error| {
+                tracing::warn!("admin: topics cannot be looked into here, for want of a socket: {error}")
+            })
             .ok();
         Ok(Some(Admin { config, bound, observers }))
     }
@@ -83,7 +85,7 @@ impl Admin {
         let runtime = Builder::new_current_thread().enable_all().build().or_exit(Exit::Software, cannot)?;
         let (end, ended) = watch::channel(false);
         let (desk, questions) = Desk::new(desk::QUESTIONS_MAX);
-        let (measuring, measurements) = Desk::new(0);
+        let (measuring, measurements) = Desk::new(1);
         let Admin { config, mut bound, observers } = self;
         let state = State::new(&config, &mut bound, observers, (desk, measuring), stop.clone());
         let every = config.benchmark_every;

@@ -48,12 +48,27 @@ impl Process {
             }
             let _ = writeln!(text, "{name} {value}");
         };
-        gauge("process_resident_memory_bytes", "bytes", "Memory of this process in RAM.", self.resident_bytes.to_string());
-        gauge("process_virtual_memory_bytes", "bytes", "Address space of this process.", self.virtual_bytes.to_string());
+        gauge(
+            "process_resident_memory_bytes",
+            "bytes",
+            "Memory of this process in RAM.",
+            self.resident_bytes.to_string(),
+        );
+        gauge(
+            "process_virtual_memory_bytes",
+            "bytes",
+            "Address space of this process.",
+            self.virtual_bytes.to_string(),
+        );
         gauge("process_threads", "", "Threads of this process.", self.threads.to_string());
         gauge("process_open_fds", "", "Descriptors of this process.", self.open_files.to_string());
         gauge("process_max_fds", "", "Descriptors that it may have.", self.open_files_max.to_string());
-        gauge("process_start_time_seconds", "seconds", "When this process was started, in Unix time.", format!("{started:.3}"));
+        gauge(
+            "process_start_time_seconds",
+            "seconds",
+            "When this process was started, in Unix time.",
+            format!("{started:.3}"),
+        );
         let help = "Memory that this process may have: its control group's limit, else the machine's.";
         gauge("fanwire_process_memory_limit_bytes", "bytes", help, self.memory_limit_bytes.to_string());
         let help = "CPUs that this process may use: its control group's quota, else those that it may run on.";

@@ -39,7 +39,13 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(config: &AdminConfig, bound: &mut Bound, observers: Option<Observers>, (desk, measuring): (Inbox, Inbox), stop: StopRequests) -> Shared {
+    pub fn new(
+        config: &AdminConfig,
+        bound: &mut Bound,
+        observers: Option<Observers>,
+        (desk, measuring): (Inbox, Inbox),
+        stop: StopRequests,
+    ) -> Shared {
         let tokens = std::mem::take(&mut bound.tokens);
         let is_tls = bound.acceptor.is_some();
         let access =

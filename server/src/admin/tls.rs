@@ -40,7 +40,9 @@ pub fn acceptor(config: &AdminConfig) -> Result<Option<TlsAcceptor>, Failure> {
         }
     };
     let does_not_fit = || format!("{} with the key in {}", certificate_file.display(), key_file.display());
-    let mut tls = builder.with_single_cert(certificates(certificate_file)?, private_key(key_file)?).or_exit(Exit::Config, does_not_fit)?;
+    let mut tls = builder
+        .with_single_cert(certificates(certificate_file)?, private_key(key_file)?)
+        .or_exit(Exit::Config, does_not_fit)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(TlsAcceptor::from(Arc::new(tls))))
 }

@@ -108,9 +108,12 @@ mod tests {
     fn a_token_comes_as_a_bearers_or_as_a_password() {
         let tokens = Tokens::parse(b"0123456789abcdef\nfedcba9876543210\n").unwrap();
         let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
-        for line in
-            ["Bearer 0123456789abcdef", "bearer  fedcba9876543210 ", &basic(":0123456789abcdef"), &basic("me:fedcba9876543210")]
-        {
+        for line in [
+            "Bearer 0123456789abcdef",
+            "bearer  fedcba9876543210 ",
+            &basic(":0123456789abcdef"),
+            &basic("me:fedcba9876543210"),
+        ] {
             assert!(accepts(&tokens, &[line]), "{line}");
         }
         for lines in [

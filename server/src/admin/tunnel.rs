@@ -27,8 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What is nobody's business but the admin port's.
-const KEPT_BACK: [&str; 6] =
-    ["host", "authorization", "cookie", "proxy-authorization", "forwarded", "x-forwarded-for"];
+const KEPT_BACK: [&str; 6] = ["host", "authorization", "cookie", "proxy-authorization", "forwarded", "x-forwarded-for"];
 
 /// Has the engine answer an upgrade request, and passes on what is said from then on.
 ///
@@ -38,7 +37,8 @@ pub async fn tunnel(Of(state): Of<Shared>, mut request: Request) -> Result<Respo
     let unavailable = |why: &str| Refused::new(StatusCode::SERVICE_UNAVAILABLE, why);
     let seat = state.tunnels.clone().try_acquire_owned();
     let seat = seat.map_err(|_| unavailable("too many look into topics already"))?;
-    let observers = state.observers.as_ref().ok_or_else(|| unavailable("there is no way to the engine (see the log)"))?;
+    let observers =
+        state.observers.as_ref().ok_or_else(|| unavailable("there is no way to the engine (see the log)"))?;
     let head = head_of(&request);
     let answered = timeout(PATIENCE, async {
         let mut engine = observers.connect().await?;
@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_apart_and_what_is_none_is_not() {
-        let (answer, rest) = parse(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x02hi").unwrap();
+        let (answer, rest) =
+            parse(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x02hi").unwrap();
         assert_eq!((answer.status().as_u16(), rest), (101, &b"\x81\x02hi"[..]));
         assert_eq!(answer.headers()["upgrade"], "websocket");
         let (answer, rest) = parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno").unwrap();

@@ -218,7 +218,11 @@ static OWN: [Own; 22] = [
         "a path",
         "Tokens, one a line: who asks the admin port for anything but /livez and /readyz has to have one, as a bearer's or as a password",
     ),
-    Own::text(ADMIN_CERTIFICATE_FILE, "a PEM file", "The admin port's certificate with its chain; with it, TLS is spoken there"),
+    Own::text(
+        ADMIN_CERTIFICATE_FILE,
+        "a PEM file",
+        "The admin port's certificate with its chain; with it, TLS is spoken there",
+    ),
     Own::text(ADMIN_KEY_FILE, "a PEM file", "The certificate's private key"),
     Own::text(
         ADMIN_CLIENT_CA_FILE,
@@ -279,7 +283,8 @@ fn check_admin_listen(text: &str) -> Result<(), String> {
 }
 
 fn check_hosts(text: &str) -> Result<(), String> {
-    let is_name = |name: &str| name.len() <= 255 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    let is_name =
+        |name: &str| name.len() <= 255 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
     match patterns(text).find(|name| !is_name(name)) {
         Some(name) => Err(format!("`{name}` is no host name; it is written without a port")),
         None if patterns(text).count() > HOSTS_MAX => Err(format!("must be at most {HOSTS_MAX} names")),
@@ -333,7 +338,10 @@ pub enum Key {
 
 /// Settings of the process that are options by the name that their own name gives: `--token-keys-file`.
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
-    let has_option = |own: &&Own| own.name == CONTROL_SOCKET || ["token.", "admin.", "benchmark."].iter().any(|section| own.name.starts_with(section));
+    let has_option = |own: &&Own| {
+        own.name == CONTROL_SOCKET
+            || ["token.", "admin.", "benchmark."].iter().any(|section| own.name.starts_with(section))
+    };
     OWN.iter().filter(has_option)
 }
 

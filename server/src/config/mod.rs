@@ -202,7 +202,9 @@ impl Loaded {
             certificate_file: path(key::ADMIN_CERTIFICATE_FILE),
             key_file: path(key::ADMIN_KEY_FILE),
             client_ca_file: path(key::ADMIN_CLIENT_CA_FILE),
-            benchmark_every: Some(self.text(key::BENCHMARK_EVERY)).and_then(|text| text.parse().ok()).map(|Span(time)| time),
+            benchmark_every: Some(self.text(key::BENCHMARK_EVERY))
+                .and_then(|text| text.parse().ok())
+                .map(|Span(time)| time),
             has_door: self.door().is_wanted(),
         }
     }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Args, Command, ReportArgs};
+use crate::clock;
 use crate::config;
 use crate::control::{self, Asked, Said};
 use crate::doctor;
@@ -18,7 +19,6 @@ use crate::engine::{say, unsaid};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::operate::ServersReport;
 use crate::redact::redacted;
-use crate::clock;
 
 /// Gathers it.
 ///
@@ -84,10 +84,9 @@ fn server(args: &ReportArgs) -> Result<ServersReport, Failure> {
 fn settings(path: &Path) -> String {
     let serve = Args::try_parse_from([Path::new("fanwire"), Path::new("serve"), Path::new("--config"), path]);
     match serve.map(|args| args.command) {
-        Ok(Command::Serve(args)) => config::load(&args).map_or_else(
-            |failure| format!("{:#}", failure.error),
-            |loaded| config::shown(&loaded),
-        ),
+        Ok(Command::Serve(args)) => {
+            config::load(&args).map_or_else(|failure| format!("{:#}", failure.error), |loaded| config::shown(&loaded))
+        }
         Ok(_) | Err(_) => "cannot be read".to_owned(),
     }
 }

@@ -95,7 +95,8 @@ fn every_route_answers_as_the_document_says() {
         assert_eq!(answer.status, status, "{target}: {answer:?}");
         holds(&document, content(&document, path, "post", status).1, &answer.json(), path);
     }
-    let tried: BTreeSet<&str> = READ.into_iter().chain(orders.iter().map(|(path, ..)| *path)).chain(["/ws", "/ws/{target}"]).collect();
+    let tried: BTreeSet<&str> =
+        READ.into_iter().chain(orders.iter().map(|(path, ..)| *path)).chain(["/ws", "/ws/{target}"]).collect();
     let known: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(tried, known);
     let (code, ..) = site.server.finish();
@@ -115,6 +116,7 @@ fn every_route_is_in_the_document() {
         assert!(document["paths"][&path][method].is_object(), "{method} {path}");
         found += 1;
     }
-    let methods: usize = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    let methods: usize =
+        document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
     assert_eq!(found, methods);
 }

@@ -2,9 +2,11 @@
 #![allow(clippy::disallowed_methods)]
 
 mod attacks;
+mod boards;
 mod document;
 mod http;
 mod orders;
 mod places;
+mod scrape;
 mod tls;
 mod tunnel;

@@ -16,7 +16,8 @@ fn one_connection_is_closed_and_the_others_stay() {
     let welcome: serde_json::Value = serde_json::from_str(one.read().unwrap().to_text().unwrap()).unwrap();
     // A connection has its name from its own welcome, too.
     let session = welcome["session"].as_str().unwrap().to_owned();
-    let answer = site.ask("POST", &format!("/api/connections/{session}/close"), &[], r#"{"code":4000,"reason":"test"}"#);
+    let answer =
+        site.ask("POST", &format!("/api/connections/{session}/close"), &[], r#"{"code":4000,"reason":"test"}"#);
     assert_eq!((answer.status, answer.json()["closing"].as_str()), (202, Some(&*session)), "{answer:?}");
     let Message::Close(Some(frame)) = one.read().unwrap() else { panic!("no close") };
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4000, "test"));
@@ -33,7 +34,8 @@ fn one_connection_is_closed_and_the_others_stay() {
         let answer = site.ask("POST", "/api/connections/0.0.1/close", &[], body);
         assert!(answer.status == 400 && (answer.body.contains(why) || why == "code"), "{body}: {answer:?}");
     }
-    let answer = site.ask("POST", "/api/connections/0.0.1/close", &[], &format!(r#"{{"reason":"{}"}}"#, "x".repeat(123)));
+    let answer =
+        site.ask("POST", "/api/connections/0.0.1/close", &[], &format!(r#"{{"reason":"{}"}}"#, "x".repeat(123)));
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
@@ -74,6 +76,9 @@ fn the_server_measures_itself_one_time_after_the_other() {
     let again = ask().json();
     assert_eq!(again["delivered"], 8_000, "{again}");
     let figures = site.get("/metrics").body;
-    assert!(figures.contains("\nfanwire_benchmark_runs_total 2\n") && figures.contains("\nfanwire_benchmark_p99_seconds "), "{figures}");
+    assert!(
+        figures.contains("\nfanwire_benchmark_runs_total 2\n") && figures.contains("\nfanwire_benchmark_p99_seconds "),
+        "{figures}"
+    );
     assert!(!site.get("/api/performance/benchmark").body.contains("delivered"), "nobody measures by looking");
 }

@@ -49,6 +49,8 @@ fn who_comes_by_the_admin_port_hears_every_topic_and_says_nothing() {
     // Bare messages of one topic, as everywhere: the target is the engine's.
     let mut raw = observe(&site, "/ws/t/rover/1/imu", &[]).unwrap();
     client.send(r#"{"type":"publish","topic":"rover/1/imu","data":{"x":2}}"#);
+    // The last value first, then what is new.
+    assert_eq!(raw.read().unwrap(), Message::text(r#"{"x":1}"#));
     assert_eq!(raw.read().unwrap(), Message::text(r#"{"x":2}"#));
     let (code, reason) = (4000, "enough");
     let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: reason.into() };
@@ -92,9 +94,8 @@ fn observers_are_told_of_the_end_like_anybody() {
     next(&mut observer, "welcome");
     site.server.signal(rustix::process::Signal::TERM);
     let code = loop {
-        match observer.read().expect("a close frame") {
-            Message::Close(frame) => break frame.map(|frame| u16::from(frame.code)),
-            _ => {}
+        if let Message::Close(frame) = observer.read().expect("a close frame") {
+            break frame.map(|frame| u16::from(frame.code));
         }
     };
     assert_eq!(code, Some(1001));

@@ -47,7 +47,9 @@ pub struct Latency {
 impl Latency {
     fn of(mut all: Vec<u64>) -> Self {
         all.sort_unstable();
-        let at = |share: f64| all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or_default();
+        let at = |share: f64| {
+            all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or_default()
+        };
         Latency { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1.0) }
     }
 }
@@ -143,7 +145,8 @@ impl Subscriber {
             let now = nanoseconds_since(start);
             let mut taken = 0;
             while let Some((payload, length)) = frame(&self.bytes[taken..]) {
-                let words = [payload.get(..8), payload.get(8..16)].map(|word| word.and_then(|word| word.try_into().ok()));
+                let words =
+                    [payload.get(..8), payload.get(8..16)].map(|word| word.and_then(|word| word.try_into().ok()));
                 if let [Some(run), Some(sent)] = words
                     && u64::from_le_bytes(run) == self.run
                 {

@@ -5,25 +5,47 @@ mod history;
 mod measure;
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde::Serialize;
 
 use self::history::History;
 pub use self::measure::{Measured, measure};
 use super::answer::Refused;
-use super::desk::{Inbox, NoAnswer};
+use super::desk::Inbox;
 use crate::clock;
 use crate::exit::Failure;
-use axum::http::StatusCode;
 
 /// See the module's head.
 pub struct Benchmark {
     desk: Inbox,
     /// Where the engine is connected to.
     path: Option<String>,
+    turn: Turn,
     history: Mutex<History>,
+}
+
+/// Whose turn it is: one run at a time.
+#[derive(Default)]
+struct Turn(Arc<AtomicBool>);
+
+/// A turn, until it is dropped.
+struct Taken(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(&self) -> Option<Taken> {
+        let is_taken = self.0.swap(true, Ordering::AcqRel);
+        (!is_taken).then(|| Taken(self.0.clone()))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// What a run has come to.
@@ -39,9 +61,9 @@ pub struct Report {
 }
 
 impl Benchmark {
-    /// `desk`: one that takes one question at a time. `path`: where observers connect.
+    /// `desk`: one of its own, for a run takes its time. `path`: where observers connect.
     pub fn new(desk: Inbox, path: Option<String>) -> Self {
-        Benchmark { desk, path, history: Mutex::default() }
+        Benchmark { desk, path, turn: Turn::default(), history: Mutex::default() }
     }
 
     /// Measures.
@@ -52,11 +74,14 @@ impl Benchmark {
         let Some(path) = self.path.clone() else {
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "there is no way to the engine (see the log)"));
         };
-        let measured: Result<Measured, Failure> =
-            self.desk.ask(move |server| measure(server, &path)).await.map_err(|none| match none {
-                NoAnswer::Busy => Refused::new(StatusCode::CONFLICT, "somebody measures already"),
-                NoAnswer::Ending => Refused::from(none),
-            })?;
+        let taken = self.turn.take();
+        let taken = taken.ok_or_else(|| Refused::new(StatusCode::CONFLICT, "somebody measures already"))?;
+        let measuring = self.desk.ask(move |server| {
+            // Whoever has asked may be gone before the end: it is still their turn.
+            let _taken = taken;
+            measure(server, &path)
+        });
+        let measured: Result<Measured, Failure> = measuring.await?;
         let report = self.history().take(measured?, clock::unix_us() / 1_000);
         let (p99, usual) = (report.measured.latency_us.p99, report.usual_p99_us.unwrap_or_default());
         let (delivered, expected) = (report.measured.delivered, report.measured.expected);
@@ -98,11 +123,14 @@ impl Benchmark {
         counter("fanwire_benchmark_runs", "Measurements of this server by itself.", history.runs);
         counter("fanwire_benchmark_regressions", "Of them far slower than usual, or with losses.", history.regressions);
         let Some(newest) = history.newest() else { return };
-        for (name, us) in [("p50", newest.latency_us.p50), ("p95", newest.latency_us.p95), ("p99", newest.latency_us.p99)] {
+        for (name, us) in
+            [("p50", newest.latency_us.p50), ("p95", newest.latency_us.p95), ("p99", newest.latency_us.p99)]
+        {
             let name = format!("fanwire_benchmark_{name}_seconds");
             let help = "How long messages took from publisher to subscriber, in the newest measurement.";
             let seconds = us as f64 / 1e6;
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n# UNIT {name} seconds\n{name} {seconds}\n");
+            let _ =
+                write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n# UNIT {name} seconds\n{name} {seconds}\n");
         }
     }
 

@@ -44,7 +44,9 @@ pub async fn close(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Refused> {
     let connection = connection(&id).ok_or_else(|| {
-        Refused::bad_request(format!("`{id}` is no connection: SHARD.SLOT.GENERATION or one number, as $sys/clients has them"))
+        Refused::bad_request(format!(
+            "`{id}` is no connection: SHARD.SLOT.GENERATION or one number, as $sys/clients has them"
+        ))
     })?;
     let Close { code, reason } = parse(&body)?;
     if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
@@ -94,6 +96,7 @@ pub async fn benchmark(Of(state): Of<Shared>) -> Result<Json<Report>, Refused> {
 fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
     match body.trim_ascii() {
         [] => Ok(T::default()),
+        text if !text.starts_with(b"{") => Err(Refused::bad_request("an object is needed")),
         text => serde_json::from_slice(text).map_err(|error| Refused::bad_request(error.to_string())),
     }
 }
@@ -104,7 +107,8 @@ fn connection(id: &str) -> Option<ConnectionId> {
         return Some(ConnectionId::from_u64(number));
     }
     let mut parts = id.split('.');
-    let (shard, slot, generation) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (shard, slot, generation) =
+        (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let connection = ConnectionId::new(shard, generation, slot);
     // One that is written in another way is no name of it.
     (parts.next().is_none() && connection.to_string() == id).then_some(connection)
@@ -119,7 +123,9 @@ mod tests {
         let one = ConnectionId::new(1, 7, 4_000_000_000);
         assert_eq!(connection(&one.to_string()), Some(one));
         assert_eq!(connection(&one.to_u64().to_string()), Some(one));
-        for wrong in ["", "1", "1.2", "1.2.3.4", "01.2.3", "256.0.0", "0.0.16777216", "-1", "1.2.x", "18446744073709551616"] {
+        for wrong in
+            ["", "1", "1.2", "1.2.3.4", "01.2.3", "256.0.0", "0.0.16777216", "-1", "1.2.x", "18446744073709551616"]
+        {
             assert!(wrong == "1" || connection(wrong).is_none(), "{wrong}");
         }
     }
@@ -128,7 +134,9 @@ mod tests {
     fn an_order_without_a_body_means_the_usual() {
         assert_eq!(parse::<Drain>(b"").unwrap().within_ms, 30_000);
         assert_eq!(parse::<Drain>(b" {\"within_ms\": 5} ").unwrap().within_ms, 5);
-        for wrong in [&b"{\"within\":5}"[..], b"5", b"null", b"{\"within_ms\":-1}", b"{\"within_ms\":1.5}", b"{"] {
+        for wrong in
+            [&b"{\"within\":5}"[..], b"5", b"null", b"[]", b"[5]", b"{\"within_ms\":-1}", b"{\"within_ms\":1.5}", b"{"]
+        {
             assert!(parse::<Drain>(wrong).is_err(), "{wrong:?}");
         }
     }
