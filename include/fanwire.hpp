@@ -617,6 +617,13 @@ public:
         return detail::give<fw_stats>(code, [&] { return stats; });
     }
 
+    // Counters, limits and histograms in the text format of OpenMetrics 1.0.
+    Returned<std::string> metrics() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_metrics(handle_, buffer, size, length);
+        });
+    }
+
 private:
     explicit Engine(fw_engine *handle) : handle_(handle) {}
 

@@ -19,7 +19,9 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
-use crate::listen::{Inherited, InheritedSocket, Listener, Listeners, SocketFile, is_dual_stack, listen_all, resolve};
+use crate::listen::{
+    Inherited, InheritedSocket, Listener, Listeners, Place, SocketFile, is_dual_stack, listen_all, resolve,
+};
 use crate::outlet::{
     OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
 };
@@ -30,6 +32,7 @@ use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wa
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
+use crate::telemetry::{self, Instruments, Sources, Telemetry};
 use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
@@ -285,6 +288,7 @@ impl Engine {
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
+            telemetry: Telemetry::new(&config, clock::realtime_ns()),
             failure: FailureRecord::default(),
             ring,
             config,
@@ -355,7 +359,10 @@ impl Engine {
 
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
-        &self.shared.listening
+        let all = &self.shared.listening;
+        // Observers come last, and are nobody's affair.
+        let shown = all.iter().position(|listener| listener.place == Place::Observers).unwrap_or(all.len());
+        &all[..shown]
     }
 
     /// Which driver runs: `uring` or `epoll`.
@@ -562,6 +569,40 @@ impl Engine {
             ring_bytes: self.shared.ring.used_bytes(),
             payload_bytes: self.shared.payloads.used_bytes() as u64,
         }
+    }
+
+    /// All that there is to know in numbers, in the text format of OpenMetrics 1.0 (it ends in `# EOF`): counters of each shard, gauges,
+    /// histograms; [`crate::metrics`] lists them. Numbers are at most a second old while a shard sleeps. Some 100 µs and 100 KiB; takes
+    /// nothing from the shards. To be served as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    pub fn metrics(&self) -> String {
+        let stats = self.stats();
+        let Shared { config, mailboxes, .. } = &*self.shared;
+        let instruments: Vec<&Instruments> = mailboxes.iter().map(|mailbox| &mailbox.instruments).collect();
+        let files = &self.current_config().tls.certificate_files;
+        let ends = tls::ends_s(&self.shared.tls);
+        let certificates: Vec<_> = files.iter().map(|file| file.display().to_string()).zip(ends).collect();
+        telemetry::render(&Sources {
+            shards: &stats.shards,
+            instruments: &instruments,
+            telemetry: &self.shared.telemetry,
+            plan: &self.plan,
+            of_engine: &[
+                ("shards", stats.shards.len() as u64),
+                ("ring_bytes", stats.ring_bytes),
+                ("payload_bytes", stats.payload_bytes),
+            ],
+            most: &[
+                ("connections_limit", config.connections_max.into()),
+                ("topics_limit", config.topics_max.into()),
+                ("cursors_limit", config.cursors_max.into()),
+                ("ring_limit_bytes", config.memory.ring_bytes as u64),
+                ("payload_limit_bytes", config.memory.payload_bytes as u64),
+                ("log_limit_bytes", config.memory.pool_bytes as u64),
+            ],
+            driver: self.driver,
+            is_running: self.is_running(),
+            certificates: &certificates,
+        })
     }
 
     /// True while every shard runs. False after a shutdown, or when a shard has failed: see [`Engine::failure`].

@@ -45,6 +45,7 @@ pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
+mod telemetry;
 mod tls;
 mod topic;
 
@@ -76,5 +77,6 @@ pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
+pub use telemetry::{Metric, MetricKind, metrics};
 pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

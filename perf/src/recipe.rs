@@ -34,6 +34,7 @@ recipes![
     "thin-link",
     "churn",
     "bystander",
+    "scrape",
     "px4",
     "compress-once",
     "floor",

@@ -224,6 +224,10 @@ class Engine:
         """What was counted by the engine, or by one of its shards; at most a second old while a shard sleeps. Works after
         shutdown too."""
 
+    def metrics(self) -> str:
+        """All that there is to know in numbers, in the text format of OpenMetrics 1.0: counters of each shard, limits, histograms. To
+        be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after shutdown too."""
+
     def reload_certificates(self) -> int:
         """Reads certificates and keys anew, from the same files: connections that come from now on get them. How many there
         are; 0 where no listener speaks TLS.
@@ -649,6 +653,46 @@ class Stats:
     @property
     def proxy_refused(self) -> int:
         """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
+
+    @property
+    def refused_full(self) -> int:
+        """Of those refused: with 503, because connections_max was reached."""
+
+    @property
+    def refused_for_address(self) -> int:
+        """Of those refused: with 429, because of connections_per_address_max."""
+
+    @property
+    def refused_waiting(self) -> int:
+        """Of those refused: with 503, to make room for a newer upgrade."""
+
+    @property
+    def subscriptions_refused(self) -> int:
+        """Requests refused for a maximum of subscriptions, patterns or cursors."""
+
+    @property
+    def topics_refused(self) -> int:
+        """Requests refused because no more topics can be made, or not for them."""
+
+    @property
+    def messages_too_large(self) -> int:
+        """Connections closed with 1009 for a message beyond the largest."""
+
+    @property
+    def compressed_from_bytes(self) -> int:
+        """Bytes of messages that were compressed, before."""
+
+    @property
+    def compressed_to_bytes(self) -> int:
+        """Bytes of messages that were compressed, after."""
+
+    @property
+    def compression_saved_bytes(self) -> int:
+        """Bytes that subscribers were not sent because messages were compressed."""
+
+    @property
+    def busy_ns(self) -> int:
+        """Time in turns, waiting left out, in nanoseconds."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

@@ -9,6 +9,7 @@ use fanwire::Engine;
 use fanwire::settings::Span;
 
 use crate::access::{self, Door, Revocations};
+use crate::admin::{Admin, Closing, Desk, Desks};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -23,10 +24,12 @@ use crate::systemd;
 /// # Errors
 /// As [`engine::start`]; 71 where the control socket cannot be had; 70 where the engine has ended by itself.
 pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
-    let sockets = systemd::sockets()?;
+    let mut sockets = systemd::sockets()?;
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let control = Control::listen(loaded.control_socket())?;
+    let mut admin = Admin::listen(loaded.admin())?;
+    sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
@@ -43,30 +46,54 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
     let events = engine.events();
+    let (admin, desks) = match admin {
+        Some(admin) => {
+            tracing::info!(event = "admin.listening", "admin: {}", admin.url());
+            tracing::info!("{}", admin.memory());
+            let (running, desks) = admin.start(&stop)?;
+            (Some(running), Some(desks))
+        }
+        None => (None, None),
+    };
     engine::announce(&engine);
     systemd::tell_ready();
-    let (ending, waiting) = attend(&engine, &stop, control, args, loaded, door.zip(events));
+    let attended = Attended { control, desks, door: door.zip(events) };
+    let (ending, waiting) = attend(&engine, &stop, attended, args, loaded);
     systemd::tell_stopping();
     if stop.is_asked() {
         let Ending { window, deadline } = ending;
         let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
         let most = Span(deadline);
-        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
+        tracing::info!(
+            event = "server.stopping",
+            "{}: sending what is queued, {most} at most{spread}; a second signal ends at once",
+            stop.name()
+        );
     }
     let ended = engine::stop(engine, ending)?;
+    if let Some(admin) = admin {
+        admin.end();
+    }
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who is to be listened to.
+struct Attended {
+    control: Control,
+    desks: Option<Desks>,
+    door: Option<((Door, Revocations), fanwire::Events)>,
 }
 
 /// Serves until it is to end: how, and who waits for that.
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    attended: Attended,
     args: &ServeArgs,
     loaded: &Loaded,
-    door: Option<((Door, Revocations), fanwire::Events)>,
 ) -> (Ending, Waiting) {
+    let Attended { control, desks, door } = attended;
     let (orders, received) = channel();
     let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(orders));
     let waiting = thread::scope(|scope| {
@@ -75,8 +102,15 @@ fn attend(
         }
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        let attend = |desk: Desk| {
+            let closing = desk.closing();
+            scope.spawn(move || desk.attend(server));
+            closing
+        };
+        let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        closing.iter().for_each(Closing::end);
         control.join().unwrap_or_default()
     });
     let patience = server.shutdown_timeout();

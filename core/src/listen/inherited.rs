@@ -19,6 +19,22 @@ pub struct InheritedSocket {
     pub socket: OwnedFd,
 }
 
+/// What the observers' socket is called: no listener's text and no unit file can say it, for neither has a colon in a name.
+const OBSERVERS: &str = ":observers";
+
+impl InheritedSocket {
+    /// The socket by which observers come: whoever connects to it may subscribe to every topic, those that begin with `$`
+    /// included, and publish on none; neither is the host asked about them, nor are they counted by address. So it has to be one
+    /// that only those can reach who may do that, such as a Unix socket in a directory of mode 0700.
+    pub fn for_observers(socket: impl Into<OwnedFd>) -> Self {
+        InheritedSocket { name: OBSERVERS.to_owned(), socket: socket.into() }
+    }
+
+    fn is_for_observers(&self) -> bool {
+        self.name == OBSERVERS
+    }
+}
+
 /// A listener, and its socket where it is inherited.
 pub type Resolved = (Listener, Option<OwnedFd>);
 
@@ -37,6 +53,7 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
             continue;
         };
         let is_meant = |socket: &&InheritedSocket| match name {
+            _ if socket.is_for_observers() => false,
             Some(name) => socket.name == *name,
             None => !named(&socket.name),
         };
@@ -47,15 +64,21 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
             all.push((Listener { place, ..listener.clone() }, Some(socket)));
         }
         if all.len() == before {
-            let problem = match sockets {
+            let names: Vec<_> =
+                sockets.iter().filter(|socket| !socket.is_for_observers()).map(|socket| &*socket.name).collect();
+            let problem = match names[..] {
                 [] => "this process was started with no sockets: let systemd start it by its .socket unit".to_owned(),
-                _ => {
-                    let names: Vec<_> = sockets.iter().map(|socket| &*socket.name).collect();
-                    format!("no socket of this name was handed over, but {}", names.join(", "))
-                }
+                _ => format!("no socket of this name was handed over, but {}", names.join(", ")),
             };
             return Err(fault(listener, problem));
         }
+    }
+    // Behind those that the configuration names: a reload compares them by their places.
+    for InheritedSocket { socket, .. } in sockets.iter().filter(|socket| socket.is_for_observers()) {
+        let listener = Listener::observers();
+        place_of(socket).map_err(|error| fault(&listener, error.to_string()))?;
+        let socket = socket.try_clone().map_err(|error| fault(&listener, error.to_string()))?;
+        all.push((listener, Some(socket)));
     }
     Ok(all)
 }

@@ -98,7 +98,7 @@ impl Listeners {
                 self.files.push(file);
                 self.share(socket)?;
             }
-            (Place::Inherited(_), None) => return Err(io::ErrorKind::NotFound.into()),
+            (Place::Inherited(_) | Place::Observers, None) => return Err(io::ErrorKind::NotFound.into()),
         }
         self.all.push(listener);
         Ok(())

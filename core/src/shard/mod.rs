@@ -60,6 +60,7 @@ use crate::driver::{Driver, Event as IoEvent};
 use crate::ingest::Reader;
 use crate::proto::inflate::Inflater;
 use crate::rules::Taken;
+use crate::telemetry::{Instruments, Stopwatch};
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -129,6 +130,8 @@ struct Pace {
     due: Vec<u32>,
     /// When the thread's CPU clock was last read: by the driver's clock, and what it said.
     cpu_read: (u64, u64),
+    /// How old messages are when they are sent.
+    stopwatch: Stopwatch,
 }
 
 /// What reading and answering requests takes, kept from turn to turn.
@@ -194,6 +197,7 @@ impl<D: Driver> Shard<D> {
                 input_until: 0,
                 due: Vec::new(),
                 cpu_read: (now_ns, driver.cpu_ns()),
+                stopwatch: Stopwatch::default(),
             },
             stats: ShardStats::default(),
             #[cfg(any(test, fuzzing))]
@@ -212,6 +216,10 @@ impl<D: Driver> Shard<D> {
 
     fn mailbox(&self) -> &Mailbox {
         &self.shared.mailboxes[self.number as usize]
+    }
+
+    fn instruments(&self) -> &Instruments {
+        &self.mailbox().instruments
     }
 
     fn is_ending(&self) -> bool {

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-pub use self::command::run;
-use self::message::{Answer, Said};
-pub use self::message::{Asked, Drained};
+pub use self::command::{ask, run};
+use self::message::Answer;
+pub use self::message::{Asked, Drained, Said};
 use self::socket::ControlSocket;
 pub use self::socket::PATH_BYTES_MAX;
 use crate::exit::{Exit, Failure, OrExit};
@@ -98,11 +98,12 @@ fn serve(mut stream: UnixStream, server: &Server<'_>) -> Option<UnixStream> {
             return None;
         }
     };
-    tracing::info!("control: {asked}");
+    tracing::info!(event = "control.request", "control: {asked}");
     let answer = match asked {
         Asked::Reload => server.reload().map(Said::Reloaded),
         Asked::Revoke(meant) => server.revoke(meant).map(Said::Revoked),
         Asked::Status => Ok(Said::Status(server.status())),
+        Asked::Report => Ok(Said::Report(Box::new(server.report()))),
         Asked::Drain { within_ms } => match server.drain(Duration::from_millis(within_ms)) {
             Ok(()) => return Some(stream),
             Err(failure) => Err(failure),

@@ -38,14 +38,12 @@ pub const SHARED: &[File] = &embedded!("/page/", "./":
     "ui/address.js" "ui/base.css" "ui/canvas.js" "ui/dom.js" "ui/theme.js");
 
 /// The dashboard's own files, which are served beside [`SHARED`] at the admin port.
-#[cfg_attr(not(test), allow(dead_code, reason = "the admin port serves it"))]
 pub const DASHBOARD: &[File] = &[
     File::embedded("/", include_str!("../admin/page/index.html")),
     File::embedded("/icon.svg", include_str!("../demo/page/icon.svg")),
 ];
 
 /// Its scripts and style.
-#[cfg_attr(not(test), allow(dead_code, reason = "the admin port serves it"))]
 pub const DASHBOARD_PARTS: &[File] = &embedded!("/", "../admin/page/":
     "app.js" "charts.js" "clients.js" "detail.js" "explain.js" "feed.js" "gaps.js" "keys.js" "lanes.js" "link-state.js"
     "model.js" "orders.js" "series.js" "style.css" "tail-view.js" "tail.js" "tooltip.js" "topics.js" "tree.js" "vitals.js");

@@ -12,6 +12,7 @@
 //! Knows slots, records, budgets. Must never know what is said.
 
 mod acceptors;
+mod hot_keys;
 mod receive;
 mod send;
 mod session;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use fanwire_tls::{Acceptor, Progress};
 
 pub use self::acceptors::Acceptors;
+use self::hot_keys::HotKeys;
 use self::session::{Held, Session};
 use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
 use crate::driver::EPROTO;
@@ -84,6 +86,7 @@ pub struct Tls<D> {
     greeting: SlotQueue,
     /// Connections that the shard has closed, with a rest to send, and until when they may.
     lingering: VecDeque<(u64, Slot)>,
+    hot_keys: HotKeys,
     /// Sealed bytes of a batch.
     sealed: Vec<u8>,
 }
@@ -105,6 +108,7 @@ impl<D: Driver> Tls<D> {
             told: Vec::new(),
             greeting: SlotQueue::new(slots),
             lingering: VecDeque::new(),
+            hot_keys: HotKeys::default(),
             sealed: Vec::new(),
         }
     }
@@ -220,9 +224,10 @@ impl<D: Driver> Tls<D> {
     }
 
     fn wait_of(&self, wait: Wait) -> Wait {
-        match (wait, self.lingering.front()) {
+        let lingers = self.lingering.front().map(|(until_ns, _)| *until_ns);
+        match (wait, lingers.into_iter().chain(self.hot_keys.next_ns()).min()) {
             _ if self.has_work() => Wait::No,
-            (Wait::Until(ns), Some(&(until_ns, _))) => Wait::Until(ns.min(until_ns)),
+            (Wait::Until(ns), Some(own_ns)) => Wait::Until(ns.min(own_ns)),
             (wait, _) => wait,
         }
     }
@@ -248,6 +253,7 @@ impl<D: Driver> Driver for Tls<D> {
         self.greet(&mut own);
         self.look(&mut own);
         self.end_lingering();
+        self.hot_keys.forget_idle(&mut self.sessions, self.driver.now_ns());
         events.append(&mut own);
         self.fresh = own;
         debug_assert!(events.len() - begin <= self.events_per_turn + 64);

@@ -79,9 +79,11 @@ impl<D: Driver> Tls<D> {
             Flushed::Blocked => return Plan::Answered(Sent::Blocked),
             Flushed::Failed(errno) => return Plan::Answered(Sent::Failed(errno)),
         }
+        let now_ns = self.driver.now_ns();
         let Some(session) = session_of(&mut self.sessions, slot) else {
             return Plan::Plain;
         };
+        self.hot_keys.on_seal(slot, session, now_ns);
         let is_slow = session.flags.is_slow;
         let (most, record) =
             if is_slow { (SLOW_CONTENT, SLOW_RECORD) } else { (CONTENT_PER_SEND, PLAINTEXT_BYTES_MAX) };

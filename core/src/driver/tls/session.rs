@@ -56,6 +56,10 @@ pub(super) struct Session {
     pub lingers_until: u64,
     /// What it has of [`Held`], but for its partial record.
     held_bytes: usize,
+    /// When it last sent; 0: never.
+    pub sealed_ns: u64,
+    /// When [`super::hot_keys::HotKeys`] looks at it; 0: it does not.
+    pub looked_at_ns: u64,
 }
 
 impl Session {
@@ -68,6 +72,8 @@ impl Session {
             partial: Partial::default(),
             lingers_until: 0,
             held_bytes: 0,
+            sealed_ns: 0,
+            looked_at_ns: 0,
         }
     }
 

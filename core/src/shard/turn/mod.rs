@@ -59,7 +59,7 @@ impl<D: Driver> Shard<D> {
         // After what was heard: who connects once the host has changed a setting finds it changed.
         self.look_at_rules();
         self.pace.work = Work::new();
-        self.read_cpu_clock(false);
+        self.read_cpu_clock(self.pace.now_ns, false);
         self.serve_waiting();
         self.on_events();
         self.take_commands();
@@ -85,7 +85,7 @@ impl<D: Driver> Shard<D> {
         if let Some(reader) = &mut self.ears.reader {
             reader.release();
         }
-        self.read_cpu_clock(true);
+        self.note_turn();
         Ok(if self.pace.ending == Ending::Ended { Turned::Ended } else { Turned::Going })
     }
 
@@ -256,11 +256,26 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// The turn is over: how long it took, and how old its messages are, if all of them are sent.
+    fn note_turn(&mut self) {
+        let now_ns = self.ears.driver.fresh_ns();
+        self.read_cpu_clock(now_ns, true);
+        let turn_ns = now_ns.saturating_sub(self.pace.now_ns);
+        self.stats.busy_ns += turn_ns;
+        let is_all_sent =
+            self.clients.dirty.is_empty() && !self.lanes.is_behind() && self.lanes.active.iter().all(Vec::is_empty);
+        let age_ns = self.pace.stopwatch.end(now_ns, is_all_sent);
+        let instruments = self.instruments();
+        instruments.turn_us.note_ns(turn_ns);
+        if let Some(age_ns) = age_ns {
+            instruments.last_send_us.note_ns(age_ns);
+        }
+    }
+
     /// Keeps the longest turn by the thread's CPU clock, which is read at most every [`CPU_EVERY_NS`]: a turn is taken for longer by
     /// that much at most.
-    fn read_cpu_clock(&mut self, is_end: bool) {
+    fn read_cpu_clock(&mut self, now_ns: u64, is_end: bool) {
         let (read_ns, cpu_ns) = self.pace.cpu_read;
-        let now_ns = if is_end { self.ears.driver.fresh_ns() } else { self.pace.now_ns };
         if now_ns.saturating_sub(read_ns) < CPU_EVERY_NS {
             return;
         }
@@ -274,6 +289,9 @@ impl<D: Driver> Shard<D> {
     fn publish_counters(&mut self) {
         let io = self.ears.driver.counters();
         let lanes = self.lanes.counts;
+        if io.sends > self.stats.sends {
+            self.instruments().turn_sends.note(io.sends - self.stats.sends);
+        }
         let stats = &mut self.stats;
         stats.connections = u64::from(self.clients.open_count());
         stats.topics = self.topics.names().len() as u64;
@@ -286,6 +304,9 @@ impl<D: Driver> Shard<D> {
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;
+        stats.compressed_from_bytes = lanes.compressed_from;
+        stats.compressed_to_bytes = lanes.compressed_to;
+        stats.compression_saved_bytes = lanes.compression_saved;
         stats.unlogged = lanes.unlogged;
         stats.sends = io.sends;
         stats.sends_short = io.sends_short;
