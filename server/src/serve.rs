@@ -12,6 +12,7 @@ use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Door, Revocations};
+use crate::admin::{Admin, Closing, Desk, Desks};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -36,6 +37,8 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
+    let mut admin = Admin::listen(loaded.admin())?;
+    sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
@@ -54,10 +57,23 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     }
     let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
     let events = engine.events();
+    let (admin, desks) = match admin {
+        Some(admin) => {
+            tracing::info!(event = "admin.listening", "admin: {}", admin.url());
+            tracing::info!("{}", admin.memory());
+            let (running, desks) = admin.start(&stop)?;
+            (Some(running), Some(desks))
+        }
+        None => (None, None),
+    };
     engine::announce(&engine);
     systemd::tell_ready();
-    let waiting = attend(&engine, &stop, control, (args, loaded), door.zip(events), before);
+    let attended = Attended { control, desks, door: door.zip(events), before };
+    let waiting = attend(&engine, &stop, attended, (args, loaded));
     let ended = engine::finish(engine)?;
+    if let Some(admin) = admin {
+        admin.end();
+    }
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
 }
@@ -99,15 +115,17 @@ fn settle(
     Ok(link)
 }
 
-/// Serves until it is to end, and until it has ended. Who waits for that comes back.
-fn attend(
-    engine: &Engine,
-    stop: &StopRequests,
+/// Who is to be listened to.
+struct Attended {
     control: Control,
-    (args, loaded): (&ServeArgs, &Loaded),
+    desks: Option<Desks>,
     door: Option<((Door, Revocations), Events)>,
     before: Option<Link>,
-) -> Waiting {
+}
+
+/// Serves until it is to end, and until it has ended. Who waits for that comes back.
+fn attend(engine: &Engine, stop: &StopRequests, attended: Attended, (args, loaded): (&ServeArgs, &Loaded)) -> Waiting {
+    let Attended { control, desks, door, before } = attended;
     let (orders, received) = channel();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -125,7 +143,7 @@ fn attend(
             scope.spawn(move || access::attend(engine, events, door, is_over, &received));
         }
         let server = Server::new(engine, stop, args, loaded, has_door.then_some(orders));
-        let (waiting, ending, after) = operate(engine, stop, control, server);
+        let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         let after = carry(after, AFTER);
         engine::wait_for_end(engine, ending);
         is_over.store(true, Relaxed);
@@ -138,14 +156,21 @@ fn attend(
 fn operate(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    (control, desks): (Control, Option<Desks>),
     server: Server<'_>,
 ) -> (Waiting, Ending, Option<Link>) {
     let waiting = thread::scope(|scope| {
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        let attend = |desk: Desk| {
+            let closing = desk.closing();
+            scope.spawn(move || desk.attend(server));
+            closing
+        };
+        let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        closing.iter().for_each(Closing::end);
         control.join().unwrap_or_default()
     });
     let patience = server.shutdown_timeout();
@@ -171,6 +196,10 @@ fn tell_of_end(stop: &StopRequests, Ending { window, deadline }: Ending) {
     if stop.is_asked() {
         let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
         let most = Span(deadline);
-        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
+        tracing::info!(
+            event = "server.stopping",
+            "{}: sending what is queued, {most} at most{spread}; a second signal ends at once",
+            stop.name()
+        );
     }
 }

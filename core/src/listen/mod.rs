@@ -116,7 +116,12 @@ impl Listeners {
         let first = self.by_number.len() as u16;
         let each = self.deal(&sockets)?;
         self.by_number.extend(std::iter::repeat_n(listener.clone(), each));
+        let is_for_observers = listener.place == Place::Observers;
         self.all.push(listener);
+        // A successor has observers of its own.
+        if is_for_observers {
+            return Ok(());
+        }
         let numbers = first..first + each as u16;
         self.held.extend(sockets.into_iter().map(|socket| HeldSocket {
             name: name.clone(),
@@ -135,7 +140,7 @@ impl Listeners {
                 self.files.push(file);
                 return Ok(vec![socket]);
             }
-            Place::Inherited(_) => return Err(io::ErrorKind::NotFound.into()),
+            Place::Inherited(_) | Place::Observers => return Err(io::ErrorKind::NotFound.into()),
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
         let alone = ListenOptions { reuse_port: false, ..options.clone() };
