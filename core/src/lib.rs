@@ -66,7 +66,9 @@ pub use config::{
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
-pub use engine::{DecideError, Engine, OutletError, SendError, ShutdownReport, StartError, Stats, try_io_uring};
+pub use engine::{
+    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, StartError, Stats, try_io_uring,
+};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;
@@ -78,5 +80,5 @@ pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
 pub use telemetry::{Metric, MetricKind, metrics};
-pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
+pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -13,7 +13,7 @@ pub(super) const KEPT_NS: u64 = 2_000_000_000;
 /// Times are rounded up to this, so that many are looked at in one turn.
 const GRAIN_NS: u64 = 1 << 28;
 /// Connections looked at in one turn at most.
-const LOOKED_AT_PER_TURN: usize = 256;
+pub(super) const LOOKED_AT_PER_TURN: usize = 256;
 
 /// Connections with a key that is kept, by the time at which they are looked at.
 #[derive(Debug, Default)]
@@ -50,6 +50,17 @@ impl HotKeys {
                 connection.forget_key();
             }
         }
+    }
+
+    /// So many of which nobody has a key are looked at then.
+    #[cfg(test)]
+    pub fn wait_for(&mut self, at_ns: u64, count: usize) {
+        self.due.extend((0..count as u32).map(|slot| (at_ns, Slot(slot))));
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.due.len()
     }
 
     /// When the next one is looked at.

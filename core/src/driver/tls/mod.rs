@@ -89,6 +89,14 @@ pub struct Tls<D> {
     hot_keys: HotKeys,
     /// Sealed bytes of a batch.
     sealed: Vec<u8>,
+    /// Handshakes completed, and connections given up.
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    handshakes: u64,
+    failed: u64,
 }
 
 impl<D: Driver> Tls<D> {
@@ -110,6 +118,7 @@ impl<D: Driver> Tls<D> {
             lingering: VecDeque::new(),
             hot_keys: HotKeys::default(),
             sealed: Vec::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -121,11 +130,10 @@ impl<D: Driver> Tls<D> {
         if !self.is_tls.get(listener as usize).copied().unwrap_or(false) {
             return;
         }
-        let handshake = self.acceptors.greet(&mut self.acceptor);
         if self.sessions.len() <= slot.0 as usize {
             self.sessions.resize_with(slot.0 as usize + 1, || None);
         }
-        self.sessions[slot.0 as usize] = Some(Box::new(Session::new(handshake)));
+        self.sessions[slot.0 as usize] = Some(Box::new(Session::new()));
     }
 
     /// Looks at what the driver has said, as far as the budgets go.
@@ -178,6 +186,7 @@ impl<D: Driver> Tls<D> {
             }
             Progress::Done(established) => {
                 session.open(established.connection);
+                self.counts.handshakes += 1;
                 self.flush_greeting(slot);
                 self.release(slot);
                 self.lend(slot, &established.received, events);
@@ -320,6 +329,12 @@ impl<D: Driver> Driver for Tls<D> {
     }
 
     fn counters(&self) -> DriverCounters {
-        self.driver.counters()
+        DriverCounters {
+            tls_handshakes: self.counts.handshakes,
+            tls_failed: self.counts.failed,
+            tls_bytes: self.held.bytes() as u64,
+            tls_bytes_max: self.held.most() as u64,
+            ..self.driver.counters()
+        }
     }
 }

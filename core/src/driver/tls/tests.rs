@@ -8,6 +8,8 @@ use rustls::crypto::ring::{ALL_CIPHER_SUITES, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
 
+mod limits;
+
 use super::*;
 use crate::driver::sim::{Read, Rng, SimDriver, SimNet, SimOptions, SimSocket};
 use crate::driver::{DriverLimits, Sent};

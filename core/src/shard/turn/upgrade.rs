@@ -182,6 +182,7 @@ impl<D: Driver> Shard<D> {
         self.arm_liveness(slot);
         if protocol != Protocol::Raw {
             self.welcome(slot);
+            self.tell_newcomer_of_end(slot);
         }
         let options = Options::new(None, Some(echo));
         self.clients[slot].flags.skips_own |= options.skips_own;
