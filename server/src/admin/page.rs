@@ -1,5 +1,5 @@
-//! Job: the page's files, which are a part of the binary.
-//! Knows: their names and media types. Must never know: what they show.
+//! Job: the page's files, as the admin port answers with them.
+//! Knows: paths. Must never know: what they show.
 
 use axum::body::Bytes;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -7,26 +7,16 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use super::answer::Refused;
+use crate::page::{DASHBOARD, DASHBOARD_PARTS, File, SHARED};
 
-/// One file.
-struct File {
-    /// Path it is asked for by: this and nothing else is found by it.
-    path: &'static str,
-    media: &'static str,
-    content: &'static [u8],
+/// All of them: by exactly its path each is found, and nothing else is.
+fn files() -> impl Iterator<Item = &'static File> {
+    DASHBOARD.iter().chain(DASHBOARD_PARTS).chain(SHARED)
 }
-
-macro_rules! file {
-    ($path:literal, $name:literal, $media:literal) => {
-        File { path: $path, media: $media, content: include_bytes!(concat!("page/", $name)) }
-    };
-}
-
-static FILES: &[File] = &[file!("/", "index.html", "text/html; charset=utf-8")];
 
 /// Answers what no route does.
 pub async fn file(method: Method, uri: Uri) -> Response {
-    let Some(file) = FILES.iter().find(|file| file.path == uri.path()) else {
+    let Some(file) = files().find(|file| file.path == uri.path()) else {
         return Refused::new(StatusCode::NOT_FOUND, "there is nothing here").into_response();
     };
     if method != Method::GET && method != Method::HEAD {
@@ -35,26 +25,19 @@ pub async fn file(method: Method, uri: Uri) -> Response {
     }
     // A newer server may have another page.
     let headers = [(CONTENT_TYPE, file.media), (CACHE_CONTROL, "no-cache")];
-    (headers, Bytes::from_static(file.content)).into_response()
+    (headers, Bytes::from_static(file.content.as_bytes())).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn every_file_of_the_page_is_in_the_table_once() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/page");
-        let mut contents: Vec<Vec<u8>> = Vec::new();
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                contents.push(std::fs::read(path).unwrap());
-            }
-        }
-        assert_eq!(contents.len(), FILES.len());
-        assert!(contents.iter().all(|content| FILES.iter().any(|file| file.content == content.as_slice())));
-        let paths: std::collections::BTreeSet<_> = FILES.iter().map(|file| file.path).collect();
-        assert_eq!(paths.len(), FILES.len());
+    fn every_file_has_a_path_of_its_own() {
+        let paths: BTreeSet<_> = files().map(|file| file.path).collect();
+        assert_eq!(paths.len(), files().count());
+        assert!(paths.contains("/") && paths.contains("/page/client/client.js"));
     }
 }
