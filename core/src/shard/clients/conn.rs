@@ -100,6 +100,8 @@ pub struct Conn {
     pub protocol: Protocol,
     /// Independent bits.
     pub flags: Flags,
+    /// The second in which it was accepted, modulo 2^24 (half a year): in bytes, which fit where others leave room.
+    opened_s: [u8; 3],
     /// Code that the connection will be (or was) closed with.
     pub close_code: u16,
     /// [`HalfSent`], packed.
@@ -118,6 +120,11 @@ pub struct Conn {
     pub extra: Option<Box<Extra>>,
 }
 
+fn seconds(now_ns: u64) -> [u8; 3] {
+    let [a, b, c, ..] = (now_ns / 1_000_000_000).to_le_bytes();
+    [a, b, c]
+}
+
 impl Conn {
     /// An empty slot.
     pub fn vacant() -> Self {
@@ -125,6 +132,7 @@ impl Conn {
             phase: Phase::Free,
             protocol: Protocol::Raw,
             flags: Flags::default(),
+            opened_s: [0; 3],
             close_code: 1006,
             half_sent: HALF_SENT_NOTHING,
             generation: 0,
@@ -141,7 +149,15 @@ impl Conn {
         let generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let now = Moment::at(now_ns);
         let flags = self.flags_of_the_slot();
-        *self = Self { phase: Phase::Handshake, generation, heard: now, message: now, flags, ..Self::vacant() };
+        let opened_s = seconds(now_ns);
+        *self =
+            Self { phase: Phase::Handshake, generation, heard: now, message: now, flags, opened_s, ..Self::vacant() };
+    }
+
+    /// Seconds for which it has been open.
+    pub fn open_s(&self, now_ns: u64) -> u32 {
+        let of = |bytes: [u8; 3]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+        of(seconds(now_ns)).wrapping_sub(of(self.opened_s)) & 0xff_ffff
     }
 
     /// Ends the life in this slot.

@@ -19,6 +19,7 @@ use crate::listen::Listener;
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
+use crate::shard::census::Found;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::telemetry::{Instruments, Telemetry};
@@ -98,6 +99,8 @@ pub struct Mailbox {
     pub counters: Counters,
     /// What it measures beside.
     pub instruments: Instruments,
+    /// What its last round over clients and topics has found, until the first shard takes it.
+    pub found: ArrayQueue<Box<Found>>,
     /// The shard has ended (by request or by its own bug) and takes no more commands.
     pub is_stopped: AtomicBool,
 }
@@ -165,6 +168,7 @@ impl Mailbox {
             events: ArrayQueue::new(events.max(1)),
             counters: Counters::default(),
             instruments: Instruments::default(),
+            found: ArrayQueue::new(1),
             is_stopped: AtomicBool::new(false),
         }
     }
