@@ -281,6 +281,10 @@ enum fw_event_type
     /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
     /// away before, nothing does.
     FW_EVENT_AUTHORIZE = 9,
+    /// A connection brings another token: connection, text (the token). Answer with fw_allow or fw_refuse: the new patterns and time take
+    /// the place of the old ones, if `subject` is the one that it was let in with; refused, or of another subject, the client is told so
+    /// and the old ones hold. It is asked once at a time and at most once a second; there is no deadline but the old time.
+    FW_EVENT_REAUTHORIZE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -460,7 +464,7 @@ typedef struct fw_event {
     const void *data;
     /// Its length.
     size_t len;
-    /// Path, topic or reason; with a NUL.
+    /// Path, topic, token or reason; with a NUL.
     const char *text;
     /// The client's address and port; "" where it is not known.
     const char *peer;
@@ -631,6 +635,18 @@ typedef struct fw_stats {
     uint64_t compression_saved_bytes;
     /// Time in turns, waiting left out, in nanoseconds.
     uint64_t busy_ns;
+    /// Tokens of open connections that were taken.
+    uint64_t renewed;
+    /// Tokens of open connections that were refused; those went on as before.
+    uint64_t renewals_refused;
+    /// TLS handshakes completed.
+    uint64_t tls_handshakes;
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    uint64_t tls_failed;
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    uint64_t tls_bytes;
+    /// The most that was held so at once.
+    uint64_t tls_bytes_max;
 } fw_stats;
 
 #ifdef __cplusplus
@@ -805,7 +821,7 @@ fw_status fw_close(struct fw_engine *engine,
                    uint32_t code,
                    const char *reason);
 
-/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
+/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE, or lets one that is in stay: of an FW_EVENT_REAUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
 /// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
 /// `lifetime_ms` it is closed with 4401; 0: never. `subject` says who it is (at most 255 bytes), for the limits that count by it;
 /// NULL: nobody in particular. The first decision counts; one for a client that is gone, or was answered 503 for want of one,
@@ -822,7 +838,7 @@ fw_status fw_allow(struct fw_engine *engine,
                    const char *subject);
 
 /// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
-/// now). See fw_allow.
+/// now); one that is in stays in, and is told with the error `not_authorized`, `not_allowed` or `unavailable`. See fw_allow.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
 /// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the status), FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.

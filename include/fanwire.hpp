@@ -598,7 +598,7 @@ public:
         return detail::give(fw_close(handle_, connection, code, std::string(reason).c_str()));
     }
 
-    // Lets in a client that asks (FW_EVENT_AUTHORIZE): patterns one a line; `lifetime` 0: for ever; `subject`: who it is.
+    // Lets in a client that asks (FW_EVENT_AUTHORIZE), or stay (FW_EVENT_REAUTHORIZE): patterns one a line; `lifetime` 0: for ever; `subject`: who it is.
     Returned<void> allow(Connection connection, std::string_view subscribe, std::string_view publish = {},
                          std::chrono::milliseconds lifetime = {}, std::string_view subject = {}) {
         return detail::give(fw_allow(handle_, connection, std::string(subscribe).c_str(), std::string(publish).c_str(),

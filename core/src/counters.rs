@@ -255,4 +255,16 @@ counters! { ($)
     Total compression_saved_bytes in "bytes",
     /// Time in turns, waiting left out.
     Total busy_ns in "nanoseconds",
+    /// Tokens of open connections that were taken.
+    Total renewed in "tokens",
+    /// Tokens of open connections that were refused; those went on as before.
+    Total renewals_refused in "tokens",
+    /// TLS handshakes completed.
+    Total tls_handshakes in "handshakes",
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    Total tls_failed in "connections",
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    Gauge tls_bytes in "bytes",
+    /// The most that was held so at once.
+    Peak tls_bytes_max in "bytes",
 }

@@ -67,7 +67,8 @@ pub use config::{
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{
-    DecideError, Engine, OutletError, SendError, ShutdownReport, SnapshotError, StartError, Stats, try_io_uring,
+    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, SnapshotError, StartError, Stats,
+    try_io_uring,
 };
 pub use event::{Event, Protocol};
 pub use events::Events;
@@ -80,5 +81,5 @@ pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
 pub use telemetry::{Metric, MetricKind, SysTopic, metrics};
-pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
+pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -115,6 +115,12 @@ const TABLE: &[(&str, By)] = &[
     ("compressed_to_bytes", Play(COMPRESSED)),
     ("compression_saved_bytes", Play(COMPRESSED)),
     ("busy_seconds", Play(NEWS)),
+    ("renewed", Test("core/src/sim/stage/renew.rs", "renewed")),
+    ("renewals_refused", Test("core/src/sim/stage/renew.rs", "renewals_refused")),
+    ("tls_handshakes", Test("core/src/driver/tls/tests/limits.rs", "tls_handshakes")),
+    ("tls_failed", Test("core/src/driver/tls/tests/limits.rs", "tls_failed")),
+    ("tls_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes")),
+    ("tls_bytes_max", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
 ];
 
 /// The samples of a text: names with labels, and values.

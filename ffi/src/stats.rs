@@ -159,6 +159,18 @@ pub struct fw_stats {
     pub compression_saved_bytes: u64,
     /// Time in turns, waiting left out, in nanoseconds.
     pub busy_ns: u64,
+    /// Tokens of open connections that were taken.
+    pub renewed: u64,
+    /// Tokens of open connections that were refused; those went on as before.
+    pub renewals_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    pub tls_bytes: u64,
+    /// The most that was held so at once.
+    pub tls_bytes_max: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -33,6 +33,7 @@ mod stats;
 mod table;
 mod telemetry;
 mod upgrade;
+mod visitor;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -22,6 +22,7 @@ recipes![
     "connections-19900",
     "connections-38k",
     "memory",
+    "memory-tls",
     "connect-storm",
     "slow-crowd",
     "resume-storm",
@@ -29,6 +30,8 @@ recipes![
     "kill",
     "reconnect-storm",
     "half-handshakes",
+    "certificate-swap",
+    "herd",
     "memory-cap",
     "partition",
     "thin-link",
@@ -48,6 +51,9 @@ recipes![
     "peers-steady",
     "peers-10k",
     "peers-many-topics",
+    "peers-tls",
+    "peers-tls-steady",
+    "tls-cost",
 ];
 
 /// A scenario ready to run.

@@ -45,6 +45,7 @@ from ._events import (
     Lagging,
     Message,
     Opened,
+    Reauthorize,
     Subscribed,
     Unsubscribed,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "Opened",
     "Pressure",
     "Priority",
+    "Reauthorize",
     "Removed",
     "StartError",
     "Stats",

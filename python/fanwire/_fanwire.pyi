@@ -198,16 +198,20 @@ class Engine:
         lifetime: float | None = None,
         subject: str | None = None,
     ) -> None:
-        """Let in a client that asks: the `connection` of an `Authorize` event. It may subscribe to what one of the patterns
-        `subscribe` covers, and publish on topics that one of `publish` matches; None or []: nothing. After `lifetime` seconds it
-        is closed with 4401. `subject` says who it is (at most 255 bytes), for the limits that count by it. The first decision
-        counts; one for a client that is gone, or was answered 503, does nothing.
+        """Let in a client that asks: the `connection` of an `Authorize` event; or let one that is in stay, of a
+        `Reauthorize` event. It may subscribe to what one of the patterns `subscribe` covers, and publish on topics that one of
+        `publish` matches; None or []: nothing. After `lifetime` seconds it is closed with 4401. `subject` says who it is (at
+        most 255 bytes), for the limits that count by it. The first decision counts; one for a client that is gone, or was
+        answered 503, does nothing.
 
         Raises BadName (a pattern), TooMany (more than 256), ValueError (the subject), WouldBlock, Gone, Stopped.
         """
 
     def refuse(self, connection: int, status: int = 403) -> None:
-        """Refuse a client that asks, with 401, 403 or 503. Raises ValueError (another status), WouldBlock, Gone, Stopped."""
+        """Refuse a client that asks, with 401, 403 or 503; one that is in is told so, and stays in.
+
+        Raises ValueError (another status), WouldBlock, Gone, Stopped.
+        """
 
     @property
     def events(self) -> Events:
@@ -706,6 +710,30 @@ class Stats:
     @property
     def busy_ns(self) -> int:
         """Time in turns, waiting left out, in nanoseconds."""
+
+    @property
+    def renewed(self) -> int:
+        """Tokens of open connections that were taken."""
+
+    @property
+    def renewals_refused(self) -> int:
+        """Tokens of open connections that were refused; those went on as before."""
+
+    @property
+    def tls_handshakes(self) -> int:
+        """TLS handshakes completed."""
+
+    @property
+    def tls_failed(self) -> int:
+        """Connections given up for what came over TLS, or for want of memory for it."""
+
+    @property
+    def tls_bytes(self) -> int:
+        """TLS: what handshakes, records that are not whole and rests of records hold."""
+
+    @property
+    def tls_bytes_max(self) -> int:
+        """The most that was held so at once."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

@@ -18,6 +18,7 @@ use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
+use crate::takeover;
 use crate::tls::TlsArgs;
 use crate::tune::arguments::{DoctorArgs, TuneArgs};
 use crate::url::Url;
@@ -92,6 +93,8 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Have a running server end, its connections closed one by one
     Drain(DrainArgs),
+    /// Have a running server go on in a new process, with the program that is there now
+    Restart(RestartArgs),
     /// Have a running server refuse some tokens, and close who came in by them
     Revoke(RevokeArgs),
     /// Ask a running server how it is
@@ -139,6 +142,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<Span>,
 
+    /// Take the listening sockets of the server that takes requests at its control socket (PATH; without one: where this server's
+    /// own is), which then ends; no client is refused. Where there is none, start as usual
+    #[arg(long, value_name = "PATH", require_equals = true)]
+    pub takeover: Option<Option<PathBuf>>,
+
+    /// Time over which connections move from that server to this one
+    #[arg(long, value_name = "TIME", default_value = takeover::WINDOW)]
+    pub takeover_within: Span,
+
     /// Who comes in.
     #[command(flatten)]
     pub own: OwnArgs,
@@ -184,6 +196,27 @@ anew. Waits until the server has ended. Who has not taken everything --shutdown-
 pub struct DrainArgs {
     /// Time over which the closes are spread
     #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub within: Span,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `fanwire restart`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  fanwire restart && fanwire status
+
+The server starts its program once more, with the arguments and the environment that it has itself. The new
+process takes its listening sockets over and serves; no client is refused meanwhile. Then the old one closes its
+connections (1012) over that time, those that publish first, each when it has everything that was published, and
+ends. What is published on either of the two reaches both. Where the new process cannot start, for instance
+because its configuration is wrong, nothing has changed. Waits until the new process serves.")]
+pub struct RestartArgs {
+    /// Time over which connections move to the new process
+    #[arg(long, value_name = "TIME", default_value = takeover::WINDOW)]
     pub within: Span,
 
     /// The server.

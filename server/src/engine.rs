@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use fanwire::{Config, ConfigError, Engine, InheritedSocket, Listener, ShutdownReport, StartError};
+use fanwire::{Config, ConfigError, Engine, HandOver, InheritedSocket, Listener, ShutdownReport, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::{self, tell};
@@ -19,6 +19,8 @@ use crate::{clock, notices};
 
 /// How long after the deadline of a shutdown the process still waits for its shards.
 const HANG_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether its shards have ended.
+const LOOK_FOR_END: Duration = Duration::from_millis(5);
 
 /// The configuration that the arguments ask for.
 ///
@@ -138,14 +140,42 @@ impl Ending {
     }
 }
 
-/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
+/// Begins the end: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
 /// longer than it may: a shard hangs.
+pub fn begin_end(engine: &Engine, ending: Ending) {
+    end_at_last(ending.deadline);
+    engine.begin_drain(ending.window, ending.deadline);
+}
+
+/// The same where another process goes on, with these of its sockets.
+pub fn begin_hand_over(engine: &Engine, ending: Ending, sockets: Vec<String>) {
+    end_at_last(ending.deadline);
+    engine.begin_hand_over(&HandOver { window: ending.window, deadline: ending.deadline, sockets });
+}
+
+/// Waits until the engine has ended, but not much beyond the deadline.
+pub fn wait_for_end(engine: &Engine, ending: Ending) {
+    let until = clock::after(clock::now(), ending.deadline.saturating_add(HANG_PATIENCE));
+    while !engine.has_ended() && clock::now() < until {
+        thread::park_timeout(LOOK_FOR_END);
+    }
+}
+
+/// [`begin_end`] and [`finish`].
+///
+/// # Errors
+/// As [`finish`].
+pub fn stop(engine: Engine, ending: Ending) -> Result<ShutdownReport, Failure> {
+    begin_end(&engine, ending);
+    finish(engine)
+}
+
+/// How an end went that has begun, and is over.
 ///
 /// # Errors
 /// 70 if the engine had ended by itself: who started the process starts it again.
-pub fn stop(mut engine: Engine, ending: Ending) -> Result<ShutdownReport, Failure> {
-    end_at_last(ending.deadline);
-    let report = engine.drain_over(ending.window, ending.deadline);
+pub fn finish(mut engine: Engine) -> Result<ShutdownReport, Failure> {
+    let report = engine.finish();
     for (shard, counted) in engine.stats().shards.iter().enumerate() {
         tracing::debug!("shard {shard}: {counted:?}");
     }

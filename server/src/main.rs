@@ -1,4 +1,4 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, restart, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
@@ -27,6 +27,7 @@ mod notices;
 mod operate;
 mod output;
 mod pace;
+mod page;
 mod plain;
 mod printer;
 mod progress;
@@ -44,6 +45,7 @@ mod stderr;
 mod strangers;
 mod subscribe;
 mod systemd;
+mod takeover;
 mod tls;
 mod token;
 mod topics;
@@ -57,6 +59,7 @@ mod wire;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -126,11 +129,15 @@ fn execute(args: Args) -> Outcome {
             control::run(&args.control, &Asked::Revoke(meant))
         }
         Command::Status(args) => control::run(&args.control, &Asked::Status),
-        Command::Drain(args) => {
-            let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);
-            control::run(&args.control, &Asked::Drain { within_ms })
+        Command::Drain(args) => control::run(&args.control, &Asked::Drain { within_ms: milliseconds(args.within.0) }),
+        Command::Restart(args) => {
+            control::run(&args.control, &Asked::Restart { within_ms: milliseconds(args.within.0) })
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn end(outcome: Outcome) -> ExitCode {

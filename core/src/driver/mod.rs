@@ -279,6 +279,14 @@ pub struct DriverCounters {
     pub accept_exhausted: u64,
     /// Connections closed at a proxied listener because they had no header, or were not to have one.
     pub proxy_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// Bytes that TLS holds for handshakes, records that are not whole and rests of records.
+    pub tls_bytes: u64,
+    /// The most that there have been.
+    pub tls_bytes_max: u64,
 }
 
 /// One shard's window on the kernel. Lives and dies on the shard's thread.
@@ -309,6 +317,10 @@ pub trait Driver {
     /// Stops listening for good: accepts what already waits in the backlog (reported as usual by the next turns,
     /// as far as there are slots), then closes the listener.
     fn stop_listening(&mut self);
+
+    /// Leaves a listener, and what waits in its backlog, to another process that has the same socket: accepts nothing there
+    /// from now on. [`Driver::stop_listening`] is about the others then.
+    fn leave_listener(&mut self, listener: u16);
 
     /// Submits what is pending, waits as `wait` says if nothing has happened, and appends at most
     /// [`DriverLimits::events_per_turn`] events.
@@ -382,6 +394,10 @@ macro_rules! passes_on {
         fn stop_listening(&mut self) {
             self.$driver.stop_listening();
         }
+
+        fn leave_listener(&mut self, listener: u16) {
+            self.$driver.leave_listener(listener);
+        }
     };
 }
 use passes_on;
@@ -413,6 +429,10 @@ impl<D: Driver + ?Sized> Driver for Box<D> {
 
     fn stop_listening(&mut self) {
         (**self).stop_listening();
+    }
+
+    fn leave_listener(&mut self, listener: u16) {
+        (**self).leave_listener(listener);
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

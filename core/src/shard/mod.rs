@@ -42,7 +42,7 @@ pub use host::{Command, Mailbox, ShardStats, Shared};
 #[cfg(test)]
 pub use self::admission::What;
 pub use self::admission::{
-    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
 };
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
@@ -59,7 +59,7 @@ use self::subscriptions::{SUBSCRIBER_BYTES, Subscriptions};
 use self::topics::Topics;
 use self::waiters::Waiters;
 use crate::driver::{Driver, Event as IoEvent};
-use crate::ingest::Reader;
+use crate::ingest::{Reader, Standing};
 use crate::proto::inflate::Inflater;
 use crate::rules::Taken;
 use crate::telemetry::{Instruments, Stopwatch};
@@ -75,7 +75,7 @@ pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
 
 /// What one connection costs at most that `$sys` topics may tell of.
-pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES;
+pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES + size_of::<u32>();
 /// The same of a topic.
 pub const WATCHED_TOPIC_BYTES: usize = census::COUNTED_BYTES;
 
@@ -102,8 +102,17 @@ enum Ending {
         look_ns: u64,
         /// The first slot whose connection was not told yet when its moment comes.
         untold: u32,
+        /// Somebody else goes on where this ends.
+        handover: Option<Handover>,
     },
     Ended,
+}
+
+/// How far a hand-over has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Handover {
+    /// When it was looked last whose moment had come, and where the ring ended then: those have everything once that is read.
+    looked: Option<(u64, Standing)>,
 }
 
 /// What a shard hears: its sockets and the ring.
@@ -231,8 +240,9 @@ impl<D: Driver> Shard<D> {
         &self.mailbox().instruments
     }
 
+    /// Nobody comes in any more, and nothing waits for its time. A hand-over is no such end.
     fn is_ending(&self) -> bool {
-        self.pace.ending != Ending::No
+        !matches!(self.pace.ending, Ending::No | Ending::Draining { handover: Some(_), .. })
     }
 
     fn clock(&self) -> Clock {

@@ -12,6 +12,7 @@ mod derived;
 mod drain;
 mod events;
 mod gauges;
+mod handover;
 mod lag;
 mod lanes;
 mod leaving;
@@ -19,6 +20,7 @@ mod lives;
 mod pace;
 mod picks;
 mod proxies;
+mod renew;
 mod requests;
 mod search;
 mod senders;
@@ -422,6 +424,8 @@ fn in_words(said: Said<'_>) -> Option<String> {
             format!("subscribed{}{}", seqs.collect::<String>(), id.unwrap_or_default())
         }
         Said::Object(ServerMessage::Migrate(m)) => format!("migrate {}", m.after_ms),
+        Said::Object(ServerMessage::Unsubscribed(m)) => format!("unsubscribed {}", m.topic),
+        Said::Object(ServerMessage::Authorized(m)) => format!("authorized {:?}", m.expires_in_ms),
         Said::Object(other) => format!("{other:?}"),
     })
 }

@@ -1,10 +1,12 @@
 //! The scenarios, and what they share: waiting for deliveries, booking CPU time.
 
 mod bystander;
+mod certificate_swap;
 mod churn;
 mod connect;
 mod fanout;
 mod half_handshakes;
+mod herd;
 mod kill;
 mod memory;
 mod memory_cap;
@@ -33,7 +35,7 @@ use crate::table::Outcome;
 
 pub use opening::Bench;
 use opening::{
-    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
+    Capped, PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
     own_port, settle,
 };
 
@@ -74,6 +76,8 @@ pub const ALL: &[Scenario] = &[
     shards::SCENARIO,
     kill::SCENARIO,
     half_handshakes::SCENARIO,
+    certificate_swap::SCENARIO,
+    herd::SCENARIO,
     memory_cap::SCENARIO,
     partition::SCENARIO,
     thin_link::SCENARIO,
@@ -101,6 +105,8 @@ pub struct Sum {
     pub window_bytes: u64,
     /// Receive calls of the window.
     pub window_receives: u64,
+    /// Times that somebody was refused and tried again.
+    pub retries: u64,
     /// First troubles.
     pub trouble: Vec<String>,
 }
@@ -114,6 +120,7 @@ impl Sum {
         self.window_deliveries += report.window_deliveries;
         self.window_bytes += report.window_bytes;
         self.window_receives += report.window_receives;
+        self.retries += report.retries;
         self.trouble.extend(report.trouble);
     }
 }

@@ -1,6 +1,8 @@
-//! Job: what an operator can have a running server do: take its settings anew, end in good order, say how it is.
+//! Job: what an operator can have a running server do: take its settings anew, end in good order, go on in another process,
+//! say how it is.
 //! Knows: the engine, where settings come from, who decides on tokens. Must never know: who asks, and how that came here.
 
+mod handover;
 mod own;
 mod reload;
 mod revoke;
@@ -18,6 +20,7 @@ use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
+use crate::takeover::Taker;
 
 pub use reload::Reloaded;
 pub use revoke::Revoked;
@@ -35,6 +38,8 @@ pub struct Server<'a> {
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
     window: OnceLock<Duration>,
+    /// Who goes on, once somebody has taken over.
+    taker: OnceLock<Taker>,
 }
 
 impl<'a> Server<'a> {
@@ -46,7 +51,15 @@ impl<'a> Server<'a> {
         loaded: &Loaded,
         orders: Option<Sender<Order>>,
     ) -> Self {
-        Server { engine, stop, args, orders, own: Mutex::new(Own::of(loaded)), window: OnceLock::new() }
+        Server {
+            engine,
+            stop,
+            args,
+            orders,
+            own: Mutex::new(Own::of(loaded)),
+            window: OnceLock::new(),
+            taker: OnceLock::new(),
+        }
     }
 
     /// Has it end: nobody is accepted any more, and the closes are spread over `window`. It ends beside this.

@@ -69,6 +69,8 @@ pub struct Flags {
     pub is_hosts: bool,
     /// A message of it was handed to the host.
     pub has_spoken: bool,
+    /// It has published something, before any end began.
+    pub has_published: bool,
     /// What it publishes does not come back to it (to all of its subscriptions).
     pub skips_own: bool,
     /// A ping is out and unanswered.
@@ -100,8 +102,6 @@ pub struct Conn {
     pub protocol: Protocol,
     /// Independent bits.
     pub flags: Flags,
-    /// The second in which it was accepted, modulo 2^24 (half a year): in bytes, which fit where others leave room.
-    opened_s: [u8; 3],
     /// Code that the connection will be (or was) closed with.
     pub close_code: u16,
     /// [`HalfSent`], packed.
@@ -120,11 +120,6 @@ pub struct Conn {
     pub extra: Option<Box<Extra>>,
 }
 
-fn seconds(now_ns: u64) -> [u8; 3] {
-    let [a, b, c, ..] = (now_ns / 1_000_000_000).to_le_bytes();
-    [a, b, c]
-}
-
 impl Conn {
     /// An empty slot.
     pub fn vacant() -> Self {
@@ -132,7 +127,6 @@ impl Conn {
             phase: Phase::Free,
             protocol: Protocol::Raw,
             flags: Flags::default(),
-            opened_s: [0; 3],
             close_code: 1006,
             half_sent: HALF_SENT_NOTHING,
             generation: 0,
@@ -149,15 +143,7 @@ impl Conn {
         let generation = self.generation.wrapping_add(1) & 0xff_ffff;
         let now = Moment::at(now_ns);
         let flags = self.flags_of_the_slot();
-        let opened_s = seconds(now_ns);
-        *self =
-            Self { phase: Phase::Handshake, generation, heard: now, message: now, flags, opened_s, ..Self::vacant() };
-    }
-
-    /// Seconds for which it has been open.
-    pub fn open_s(&self, now_ns: u64) -> u32 {
-        let of = |bytes: [u8; 3]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
-        of(seconds(now_ns)).wrapping_sub(of(self.opened_s)) & 0xff_ffff
+        *self = Self { phase: Phase::Handshake, generation, heard: now, message: now, flags, ..Self::vacant() };
     }
 
     /// Ends the life in this slot.

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
@@ -85,7 +86,12 @@ impl Shared {
 
     /// Counts one connection less.
     pub fn leave(&self) {
-        self.open.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, Release);
+    }
+
+    /// True if nobody is connected to any shard: all that clients have published is in the ring.
+    pub fn is_deserted(&self) -> bool {
+        self.open.load(Acquire) == 0
     }
 }
 
@@ -155,6 +161,16 @@ pub enum Command {
         within_ns: u64,
         /// Time over which the closes are spread; 0: each is closed as soon as it has everything.
         window_ns: u64,
+    },
+    /// Leave these listeners to another process, and close everybody over a window, those that publish first; what is left at the
+    /// deadline is reset.
+    HandOver {
+        /// Time allowed, in nanoseconds from now.
+        within_ns: u64,
+        /// Time over which the closes are spread.
+        window_ns: u64,
+        /// By the drivers' numbers. What waits in the others is taken first.
+        left: Arc<[u16]>,
     },
     /// End at once.
     Stop,

@@ -71,7 +71,7 @@ impl<D: Driver> Shard<D> {
         let per_s = |count: u32| Tenths(interval_s.map_or(0.0, |interval| f64::from(count) / interval));
         let conn = &self.clients[slot];
         let cause = cause(tally.used, conn.flags.is_blocked, state.as_ref());
-        let connected_s = conn.open_s(self.pace.now_ns);
+        let connected_s = self.census.open_s(slot, self.pace.now_ns);
         let subscriber = self.subscriptions.of(slot);
         let subject = self.admission.granted.of(slot).and_then(|grants| grants.subject.as_deref());
         let mut text = String::with_capacity(512);

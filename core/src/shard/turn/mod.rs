@@ -11,6 +11,7 @@ mod drain;
 mod effects;
 mod forwarded;
 mod gaps;
+mod handover;
 mod intake;
 mod join;
 mod lifetimes;
@@ -24,6 +25,7 @@ mod rank;
 mod readmit;
 mod receive;
 mod reload;
+mod renew;
 mod requests;
 mod send;
 mod serve;
@@ -149,8 +151,9 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
-        if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
-            until = until.min(if self.has_to_tell_of_ends() { self.pace.now_ns } else { deadline_ns });
+        if let Ending::Draining { deadline_ns, look_ns, handover, .. } = self.pace.ending {
+            let next_ns = if handover.is_some() { look_ns } else { deadline_ns };
+            until = until.min(if self.has_to_tell_of_ends() { self.pace.now_ns } else { next_ns });
         }
         let waits = [Cause::Ring, Cause::Names, Cause::Host].iter().any(|&cause| !self.waiters.is_empty(cause));
         if waits || self.host.waiting() > 0 || self.has_topics_to_give_back() {
@@ -220,6 +223,7 @@ impl<D: Driver> Shard<D> {
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
                 Command::Drain { within_ns, window_ns } => self.begin_drain(within_ns, window_ns),
+                Command::HandOver { within_ns, window_ns, left } => self.begin_handover(within_ns, window_ns, &left),
                 Command::Stop => self.stop(),
             }
         }
@@ -325,6 +329,10 @@ impl<D: Driver> Shard<D> {
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
         stats.proxy_refused = io.proxy_refused;
+        stats.tls_handshakes = io.tls_handshakes;
+        stats.tls_failed = io.tls_failed;
+        stats.tls_bytes = io.tls_bytes;
+        stats.tls_bytes_max = io.tls_bytes_max;
         stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
         self.shared.mailboxes[self.number as usize].counters.store(stats);
         usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);

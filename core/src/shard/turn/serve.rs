@@ -184,7 +184,7 @@ impl<D: Driver> Shard<D> {
         if conn.is_live()
             && !conn.flags.is_waiting
             && let Some(extra) = &conn.extra
-            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_)))
+            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_) | Held::Sweep(_)))
             && extra.has_control_room()
         {
             // It has read its answers.

@@ -54,6 +54,9 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_accepted(&mut self, slot: u32, listener: u16, peer: Option<SocketAddr>) {
         self.clients.open(slot, self.pace.now_ns);
         self.subscriptions.open(slot, Form::Raw);
+        if self.rules.sys.top > 0 {
+            self.census.open(slot, self.pace.now_ns);
+        }
         self.stats.accepted += 1;
         usdt::accept(self.number.into(), slot, self.clients[slot].generation, self.clients.open_count());
         #[cfg(any(test, fuzzing))]
@@ -183,6 +186,7 @@ impl<D: Driver> Shard<D> {
         self.arm_liveness(slot);
         if protocol != Protocol::Raw {
             self.welcome(slot);
+            self.tell_newcomer_of_end(slot);
         }
         let options = Options::new(None, Some(echo));
         self.clients[slot].flags.skips_own |= options.skips_own;
