@@ -120,7 +120,7 @@ const TABLE: &[(&str, By)] = &[
     ("tls_handshakes", Test("core/src/driver/tls/tests/limits.rs", "tls_handshakes")),
     ("tls_failed", Test("core/src/driver/tls/tests/limits.rs", "tls_failed")),
     ("tls_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes")),
-    ("tls_bytes_max", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
+    ("tls_max_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
 ];
 
 /// The samples of a text: names with labels, and values.
