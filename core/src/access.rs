@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::proto::topic::Pattern;
+use crate::telemetry::is_sys;
 
 /// Patterns that one list of [`Grants`] may have.
 pub const GRANT_PATTERNS_MAX: usize = 256;
@@ -14,7 +15,7 @@ pub const SUBJECT_BYTES_MAX: usize = 255;
 pub enum Allowed {
     /// None.
     Nothing,
-    /// All, those included that begin with `$`.
+    /// All but those of `$sys` and below it, which have to be named.
     Everything,
     /// Those that one of these patterns matches; at most [`GRANT_PATTERNS_MAX`].
     Only(Vec<Pattern>),
@@ -32,7 +33,7 @@ impl Allowed {
     pub fn covers(&self, wanted: &Pattern) -> bool {
         match self {
             Allowed::Nothing => false,
-            Allowed::Everything => true,
+            Allowed::Everything => !is_sys(wanted.as_str()),
             Allowed::Only(patterns) => patterns.iter().any(|granted| granted.covers(wanted)),
         }
     }
@@ -41,7 +42,7 @@ impl Allowed {
     pub fn has(&self, name: &str) -> bool {
         match self {
             Allowed::Nothing => false,
-            Allowed::Everything => true,
+            Allowed::Everything => !is_sys(name),
             Allowed::Only(patterns) => patterns.iter().any(|granted| granted.matches(name)),
         }
     }
@@ -146,7 +147,8 @@ mod tests {
             let pattern = Pattern::parse(wanted).expect("a pattern");
             assert_eq!(allowed.covers(&pattern), expected, "{wanted}");
             assert_eq!(pattern.is_literal() && allowed.has(wanted), pattern.is_literal() && expected, "{wanted}");
-            assert!(Allowed::Everything.covers(&pattern) && !Allowed::Nothing.covers(&pattern));
+            assert_eq!(Allowed::Everything.covers(&pattern), !is_sys(wanted), "{wanted}");
+            assert!(!Allowed::Nothing.covers(&pattern));
         }
         assert!(!only(&["**"]).has("$sys/stats") && only(&["$sys/stats"]).has("$sys/stats"));
     }

@@ -12,7 +12,7 @@ use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Door, Revocations};
-use crate::admin::{Admin, Closing, Desk, Desks};
+use crate::admin::{Admin, Closing, Desk, Desks, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -37,7 +37,7 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
-    let mut admin = Admin::listen(loaded.admin())?;
+    let mut admin = Admin::listen(loaded.admin(), predecessor.is_some())?;
     sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
@@ -57,23 +57,11 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     }
     let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
     let events = engine.events();
-    let (admin, desks) = match admin {
-        Some(admin) => {
-            tracing::info!(event = "admin.listening", "admin: {}", admin.url());
-            tracing::info!("{}", admin.memory());
-            let (running, desks) = admin.start(&stop)?;
-            (Some(running), Some(desks))
-        }
-        None => (None, None),
-    };
+    let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
-    let attended = Attended { control, desks, door: door.zip(events), before };
-    let waiting = attend(&engine, &stop, attended, (args, loaded));
+    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
     let ended = engine::finish(engine)?;
-    if let Some(admin) = admin {
-        admin.end();
-    }
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
 }
@@ -115,17 +103,15 @@ fn settle(
     Ok(link)
 }
 
-/// Who is to be listened to.
-struct Attended {
-    control: Control,
-    desks: Option<Desks>,
+/// Serves until it is to end, and until it has ended. Who waits for that comes back.
+fn attend(
+    engine: &Engine,
+    stop: &StopRequests,
+    (control, admin): (Control, Option<(Running, Desks)>),
+    (args, loaded): (&ServeArgs, &Loaded),
     door: Option<((Door, Revocations), Events)>,
     before: Option<Link>,
-}
-
-/// Serves until it is to end, and until it has ended. Who waits for that comes back.
-fn attend(engine: &Engine, stop: &StopRequests, attended: Attended, (args, loaded): (&ServeArgs, &Loaded)) -> Waiting {
-    let Attended { control, desks, door, before } = attended;
+) -> Waiting {
     let (orders, received) = channel();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -143,9 +129,13 @@ fn attend(engine: &Engine, stop: &StopRequests, attended: Attended, (args, loade
             scope.spawn(move || access::attend(engine, events, door, is_over, &received));
         }
         let server = Server::new(engine, stop, args, loaded, has_door.then_some(orders));
+        let (admin, desks) = admin.unzip();
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
+        // Who goes on has the admin port, too. Where nobody does, the end is seen there.
+        let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
         let after = carry(after, AFTER);
         engine::wait_for_end(engine, ending);
+        admin.and_then(Running::end);
         is_over.store(true, Relaxed);
         before.into_iter().chain(after).for_each(|bridge| bridge.finish());
         waiting

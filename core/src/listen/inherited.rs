@@ -21,10 +21,8 @@ pub struct InheritedSocket {
     pub socket: OwnedFd,
 }
 
-/// Before the name that systemd knows a socket by, in the name of one that is handed over.
-pub const BY_NAME: &str = "fd:";
-
-/// What the observers' socket is called: no listener's text and no unit file can say it, for neither has a colon in a name.
+/// What the observers' socket is called: no listener's text and no unit file can say it, for neither has a colon in a name; and no
+/// place of a listener begins so.
 const OBSERVERS: &str = ":observers";
 
 impl InheritedSocket {
@@ -39,6 +37,9 @@ impl InheritedSocket {
         self.name == OBSERVERS
     }
 }
+
+/// Before the name that systemd knows a socket by, in the name of one that is handed over.
+pub const BY_NAME: &str = "fd:";
 
 /// A listener, and what it listens with.
 #[derive(Debug)]
@@ -115,8 +116,8 @@ fn fault(listener: &Listener, problem: impl ToString) -> ConfigError {
 /// # Errors
 /// A name that no socket has, a socket that does not listen; a descriptor that cannot be had.
 pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<Resolved>, ConfigError> {
-    let (observers, named): (Vec<_>, Vec<_>) = sockets.iter().partition(|socket| socket.is_for_observers());
-    let (handed, started): (Vec<_>, Vec<_>) = named.iter().copied().partition(|socket| socket.name.contains(':'));
+    let (observing, sockets): (Vec<_>, Vec<_>) = sockets.iter().partition(|socket| socket.is_for_observers());
+    let (handed, started): (Vec<_>, Vec<_>) = sockets.iter().partition(|socket| socket.name.contains(':'));
     let mut groups = groups(&handed)?;
     let mut names = Names::default();
     let mut all = Vec::new();
@@ -136,7 +137,7 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
                 }
             }
             if all.len() == before {
-                return Err(fault(listener, nothing_for_it(&named)));
+                return Err(fault(listener, nothing_for_it(&sockets)));
             }
             continue;
         }
@@ -147,8 +148,8 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
             None => Resolved { listener: listener.clone(), name, source: Source::New },
         });
     }
-    // Behind those that the configuration names: a reload compares them by their places.
-    for InheritedSocket { name, socket } in observers {
+    // Behind those that the configuration names: they are nobody else's affair.
+    for InheritedSocket { name, socket } in observing {
         let listener = Listener::observers();
         place_of(socket).map_err(|error| fault(&listener, error))?;
         let socket = socket.try_clone().map_err(|error| fault(&listener, error))?;

@@ -116,12 +116,11 @@ impl Listeners {
         let first = self.by_number.len() as u16;
         let each = self.deal(&sockets)?;
         self.by_number.extend(std::iter::repeat_n(listener.clone(), each));
-        let is_for_observers = listener.place == Place::Observers;
-        self.all.push(listener);
-        // A successor has observers of its own.
-        if is_for_observers {
+        if listener.place == Place::Observers {
+            // They are not shown, and come to no successor.
             return Ok(());
         }
+        self.all.push(listener);
         let numbers = first..first + each as u16;
         self.held.extend(sockets.into_iter().map(|socket| HeldSocket {
             name: name.clone(),

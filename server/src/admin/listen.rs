@@ -3,17 +3,26 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::config::{AdminConfig, Wanted};
 use super::tls;
 use super::token::Tokens;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::clock;
+use crate::exit::{Exit, Failure};
+
+/// How long a predecessor may take to leave its place.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// An address that is listened at.
 pub struct Bound {
-    pub listener: TcpListener,
+    /// `None`: it is still a predecessor's place.
+    pub listener: Option<TcpListener>,
     pub address: SocketAddr,
     /// With it, TLS is spoken.
     pub acceptor: Option<TlsAcceptor>,
@@ -25,7 +34,7 @@ impl Bound {
     ///
     /// # Errors
     /// 78: other machines reach it, and nobody is kept out; or a file of it is wrong. 71: the address cannot be had.
-    pub fn listen(config: &AdminConfig) -> Result<Option<Self>, Failure> {
+    pub fn listen(config: &AdminConfig, has_predecessor: bool) -> Result<Option<Self>, Failure> {
         let Some(address) = config.listen else { return Ok(None) };
         if !address.ip().is_loopback() && config.is_open() {
             return Err(Failure::message(
@@ -44,8 +53,11 @@ impl Bound {
                 "admin: {address} does not speak TLS: whoever listens in on the way there can take the token"
             );
         }
+        if has_predecessor {
+            return Ok(Some(Bound { listener: None, address, acceptor, tokens }));
+        }
         let listener = match listen(address) {
-            Ok(listener) => listener,
+            Ok(listener) => Some(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && config.wanted == Wanted::ByDefault => {
                 tracing::info!(
                     event = "admin.taken",
@@ -58,13 +70,26 @@ impl Bound {
                 return Err(Failure::new(Exit::Address, anyhow::Error::new(error).context(what)));
             }
         };
-        let address = listener.local_addr().or_exit(Exit::Address, || "cannot tell where the admin port is".into())?;
         Ok(Some(Bound { listener, address, acceptor, tokens }))
     }
 
     /// How it is asked for.
-    pub fn url(&self) -> String {
-        format!("{}://{}", if self.acceptor.is_some() { "https" } else { "http" }, self.address)
+    pub fn scheme(&self) -> &'static str {
+        if self.acceptor.is_some() { "https" } else { "http" }
+    }
+}
+
+/// Listens as soon as a predecessor has left the place.
+///
+/// # Errors
+/// It has not in time, or the kernel says something else.
+pub async fn when_free(address: SocketAddr) -> io::Result<TcpListener> {
+    let until = clock::after(clock::now(), PATIENCE);
+    loop {
+        match listen(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::now() < until => sleep(LOOK_EVERY).await,
+            other => return other,
+        }
     }
 }
 

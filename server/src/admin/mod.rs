@@ -46,12 +46,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens, if anybody wants an admin port. One that nobody has asked for by name and that is taken is done without.
+    /// Listens, if anybody wants an admin port. One that nobody has asked for by name and that is taken is done without. Behind a
+    /// predecessor it listens when that one has left its place.
     ///
     /// # Errors
     /// 78: it is for other machines, and nobody is kept out, or what keeps them out cannot be read; 71: its address is taken.
-    pub fn listen(config: AdminConfig) -> Result<Option<Self>, Failure> {
-        let Some(bound) = Bound::listen(&config)? else { return Ok(None) };
+    pub fn listen(config: AdminConfig, has_predecessor: bool) -> Result<Option<Self>, Failure> {
+        let Some(bound) = Bound::listen(&config, has_predecessor)? else { return Ok(None) };
         let observers = Observers::listen();
         let observers = observers
             .inspect_err(|error| {
@@ -64,16 +65,6 @@ impl Admin {
     /// The socket by which those come that look into topics, for the engine.
     pub fn socket(&mut self) -> Option<fanwire::InheritedSocket> {
         self.observers.as_mut().and_then(Observers::socket)
-    }
-
-    /// Where it can be reached.
-    pub fn url(&self) -> String {
-        self.bound.url()
-    }
-
-    /// What it takes beside the engine's memory, for a person.
-    pub fn memory(&self) -> String {
-        connections::memory()
     }
 
     /// Serves from now on. What takes an engine goes to the desk.
@@ -89,10 +80,18 @@ impl Admin {
         let Admin { config, mut bound, observers } = self;
         let state = State::new(&config, &mut bound, observers, (desk, measuring), stop.clone());
         let every = config.benchmark_every;
+        tracing::info!("{}", connections::memory());
         let thread = std::thread::Builder::new().name("admin".into());
         let served = thread.spawn(move || {
             let served = runtime.block_on(async {
-                let Bound { listener, acceptor, .. } = bound;
+                let scheme = bound.scheme();
+                let Bound { listener, address, acceptor, .. } = bound;
+                let listener = match listener {
+                    Some(listener) => listener,
+                    None => listen::when_free(address).await?,
+                };
+                let address = listener.local_addr()?;
+                tracing::info!(event = "admin.listening", "admin: {scheme}://{address}");
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 if let Some(every) = every {
                     let state = state.clone();
@@ -103,7 +102,7 @@ impl Admin {
                 io::Result::Ok(())
             });
             if let Err(error) = served {
-                tracing::error!("admin: it has ended: {error}");
+                tracing::error!(event = "admin.failed", "admin: there is no admin port: {error}");
             }
             // Who still reads an answer is cut off.
             runtime.shutdown_background();
@@ -123,10 +122,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends it.
-    pub fn end(self) {
+    /// Ends it: nothing is left of it.
+    pub fn end(self) -> Option<Self> {
         let _ = self.end.send(true);
         // A panic there has been told.
         let _ = self.thread.join();
+        None
     }
 }

@@ -25,8 +25,8 @@ pub fn run(args: &ControlArgs, asked: &Asked) -> Outcome {
         Said::Status(status) => status.lines(),
         Said::Revoked(revoked) => revoked.lines(),
         Said::Drained(drained) => vec![in_words(drained)],
-        Said::Report(report) => report.status.lines(),
         Said::Restarted { pid } => vec![format!("process {pid} serves; the one before ends when everybody has moved")],
+        Said::Report(report) => report.status.lines(),
         Said::Sockets(_) | Said::HandedOver {} => Vec::new(),
         Said::Error(why) => return Err(Failure { code: answer.exit, error: anyhow::Error::msg(why) }),
     };

@@ -45,11 +45,11 @@ impl fmt::Display for Asked {
             Asked::Reload => f.write_str("reload"),
             Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Status => f.write_str("status"),
+            Asked::Report => f.write_str("report"),
             Asked::Restart { within_ms } => write!(f, "restart within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Takeover { within_ms, .. } => {
                 write!(f, "takeover within {}", Span(Duration::from_millis(*within_ms)))
             }
-            Asked::Report => f.write_str("report"),
             Asked::Revoke(Meant { sub, jti, before }) => {
                 let named = |what: &str, of: &Option<String>| of.as_ref().map(|of| format!(" {what} {of:?}"));
                 let (sub, jti) = (named("sub", sub).unwrap_or_default(), named("jti", jti).unwrap_or_default());

@@ -6,7 +6,8 @@ import { $ } from '../../page/ui/dom.js';
 /** @param {Object<string, () => void>} does by key; keys that are typed into fields do nothing else. */
 export function listen(does) {
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || $('ask').open) return;
+    // A dialog has its own keys.
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) {
       if (event.key === 'Escape') event.target.blur();
       return;
