@@ -57,6 +57,19 @@ static OF_ENGINE: &[Counter] = &[
     of_engine("payload_bytes", "bytes", "Payload memory in use."),
 ];
 
+/// The sum over shards. What every shard sees (messages and topics) is counted once.
+pub fn total(shards: &[ShardStats]) -> ShardStats {
+    let mut total = ShardStats::default();
+    for shard in shards {
+        total += *shard;
+    }
+    let highest = |of: fn(&ShardStats) -> u64| shards.iter().map(of).max().unwrap_or(0);
+    total.messages = highest(|shard| shard.messages);
+    total.message_bytes = highest(|shard| shard.message_bytes);
+    total.topics = highest(|shard| shard.topics);
+    total
+}
+
 macro_rules! counters {
     (($dollar:tt) $($(#[doc = $help:literal])* $kind:ident $name:ident in $unit:literal),* $(,)?) => {
         /// What a shard counts: written by the shard alone, read by anyone, each value exact, together only roughly so.

@@ -14,6 +14,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
+use crate::counters;
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
 use crate::events::Events;
@@ -32,7 +33,7 @@ use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wa
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
-use crate::telemetry::{self, Instruments, Sources, Telemetry};
+use crate::telemetry::{self, Instruments, Sources, SysTopic, Telemetry, is_sys};
 use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
@@ -43,6 +44,10 @@ const CUT_OFF: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const JOIN_LOOK: Duration = Duration::from_millis(1);
+/// How old a snapshot may be…
+const SNAPSHOT_AGE_NS: u64 = 1_000_000_000;
+/// …and how often it is looked for.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 
@@ -112,6 +117,21 @@ pub enum SendError {
     /// No such connection was ever made by this engine.
     #[error("no such connection")]
     Gone,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Why there is nothing to be had of what the engine says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// `$sys/gaps` is told as it happens, or `sys.top` is 0.
+    #[error("this is not gathered (sys.top = 0), or it is told as it happens ($sys/gaps)")]
+    NotGathered,
+    /// The shards did not answer in time.
+    #[error("the shards have not answered in time")]
+    TimedOut,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -465,6 +485,9 @@ impl Engine {
     /// # Errors
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         let shared = &self.shared;
         let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
@@ -480,6 +503,9 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` or `Stopped`.
     pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         self.shared.registry.remove(name, self.shared.to_ring())
     }
 
@@ -530,6 +556,34 @@ impl Engine {
             return Err(SendError::NotUtf8);
         }
         Ok(())
+    }
+
+    /// What the engine says of itself on a `$sys` topic, as JSON (docs/reference/sys-topics.md): the next message of it, or one that is
+    /// less than a second old. Waits up to `within` for it; who asks once in five seconds or more often is answered at once.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn snapshot(&self, topic: SysTopic, within: Duration) -> Result<Arc<str>, SnapshotError> {
+        let watchers = &self.shared.telemetry.watchers;
+        if topic == SysTopic::Gaps || self.current_config().sys.top == 0 {
+            return Err(SnapshotError::NotGathered);
+        }
+        let asked_ns = clock::monotonic_ns();
+        let until_ns = asked_ns.saturating_add(nanoseconds(within));
+        watchers.ask(topic, asked_ns);
+        (0..self.shared.mailboxes.len()).for_each(|number| self.shared.ring.wake_reader(number));
+        loop {
+            if !self.is_running() {
+                return Err(SnapshotError::Stopped);
+            }
+            if let Some(said) = watchers.said(topic, asked_ns.saturating_sub(SNAPSHOT_AGE_NS)) {
+                return Ok(said);
+            }
+            if clock::monotonic_ns() >= until_ns {
+                return Err(SnapshotError::TimedOut);
+            }
+            std::thread::park_timeout(SNAPSHOT_LOOK);
+        }
     }
 
     /// Closes one connection with this code and reason (at most 123 bytes are sent of it), after the messages that were sent to
@@ -599,16 +653,8 @@ impl Engine {
     /// What was counted so far; at most a second old while a shard sleeps.
     pub fn stats(&self) -> Stats {
         let shards: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
-        let mut total = ShardStats::default();
-        for shard in &shards {
-            total += *shard;
-        }
-        // Every shard reads every record: once is enough.
-        total.messages = shards.iter().map(|s| s.messages).max().unwrap_or(0);
-        total.message_bytes = shards.iter().map(|s| s.message_bytes).max().unwrap_or(0);
-        total.topics = shards.iter().map(|s| s.topics).max().unwrap_or(0);
         Stats {
-            total,
+            total: counters::total(&shards),
             shards,
             ring_bytes: self.shared.ring.used_bytes(),
             payload_bytes: self.shared.payloads.used_bytes() as u64,

@@ -93,7 +93,7 @@ const TABLE: &[(&str, By)] = &[
     ("cq_overflows", Test("core/src/driver/uring/tests.rs", "cq_overflows")),
     ("accept_exhausted", Test("core/tests/faults.rs", "accept_exhausted")),
     ("turn_steps_max", Play(NEWS)),
-    ("turn_max_seconds", Play(LOSS)),
+    ("turn_max_seconds", Test("core/tests/metrics.rs", "fanwire_turn_max_seconds")),
     ("client_bytes", Play(NEWS)),
     ("lifetimes_ended", Test("core/src/sim/stage/deadlines.rs", "lifetimes_ended")),
     ("refused_too_often", Test("core/src/sim/stage/addresses.rs", "refused_too_often")),
@@ -115,6 +115,12 @@ const TABLE: &[(&str, By)] = &[
     ("compressed_to_bytes", Play(COMPRESSED)),
     ("compression_saved_bytes", Play(COMPRESSED)),
     ("busy_seconds", Play(NEWS)),
+    ("renewed", Test("core/src/sim/stage/renew.rs", "renewed")),
+    ("renewals_refused", Test("core/src/sim/stage/renew.rs", "renewals_refused")),
+    ("tls_handshakes", Test("core/src/driver/tls/tests/limits.rs", "tls_handshakes")),
+    ("tls_failed", Test("core/src/driver/tls/tests/limits.rs", "tls_failed")),
+    ("tls_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes")),
+    ("tls_max_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
 ];
 
 /// The samples of a text: names with labels, and values.
@@ -300,6 +306,20 @@ fn every_metric_is_moved_by_what_the_table_says() {
     let listed: Vec<String> = metrics().into_iter().map(|metric| metric.name).collect();
     let expected: Vec<String> = TABLE.iter().map(|(family, _)| format!("fanwire_{family}")).collect();
     assert_eq!(listed, expected, "the table of metrics, and this one");
+}
+
+#[test]
+fn the_longest_turn_is_told_once_there_was_a_long_one() {
+    let engine = start(config(DriverChoice::Epoll));
+    let topic = engine.topic("a").expect("a sound topic");
+    let _clients: Vec<_> = (0..50).map(|_| Bare::upgraded(addr(&engine), "/t/a", None)).collect();
+    // Some turn takes more CPU than its clock is worth being read for.
+    wait_until("a turn was long", || {
+        for _ in 0..100 {
+            topic.publish_timeout(Priority::Low, Kind::Text, &[b'x'; 1_000], PATIENCE).expect("room");
+        }
+        scrape(&engine)[r#"fanwire_turn_max_seconds{shard="0"}"#] > 0.0
+    });
 }
 
 #[test]

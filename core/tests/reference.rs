@@ -63,13 +63,14 @@ fn default_of(setting: &Setting) -> String {
     }
 }
 
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("", "The engine"),
     ("memory", "Memory"),
     ("limits", "Limits and time-outs"),
     ("compression", "Compression"),
     ("access", "Access"),
     ("tls", "TLS"),
+    ("sys", "What the engine says of itself"),
     ("events", "Events"),
 ];
 

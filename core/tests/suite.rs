@@ -29,6 +29,7 @@ mod restart;
 mod shard_end;
 mod slow_batches;
 mod standstill;
+mod sys_topics;
 mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]

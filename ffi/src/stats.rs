@@ -6,15 +6,16 @@
 use std::ffi::c_char;
 use std::mem::offset_of;
 use std::ptr;
+use std::time::Duration;
 
-use fanwire::ShardStats;
+use fanwire::{ShardStats, SysTopic};
 
 use crate::config::check_size;
 use crate::engine::{fw_engine, host};
 use crate::guard::guard;
 use crate::host::Host;
-use crate::status::{Outcome, fw_status};
-use crate::text::copy_text;
+use crate::status::{Failure, Outcome, fw_status};
+use crate::text::{copy_text, text};
 use crate::topic::{fw_topic, with_topic};
 
 /// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
@@ -272,6 +273,33 @@ pub unsafe extern "C" fn fw_metrics(
     length: *mut usize,
 ) -> fw_status {
     guard("fw_metrics", || copy_text(&host(engine)?.engine()?.metrics(), buffer, size, length))
+}
+
+/// What the engine says of itself on one of its topics "$sys/shards", "$sys/topics", "$sys/clients", as JSON: the next message of it, or
+/// one that is less than a second old. Who asks once in five seconds or more often is answered at once. Buffer and length as in
+/// fw_metrics; where the text does not fit, one with more room gets the same or a newer one.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (no such topic, or one that is not to be had so), FW_TIMED_OUT,
+/// FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_snapshot(
+    engine: *const fw_engine,
+    topic: *const c_char,
+    timeout_ms: u32,
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
+) -> fw_status {
+    guard("fw_snapshot", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let name = text("topic", topic)?;
+        let topic = SysTopic::from_name(name)
+            .ok_or_else(|| Failure::new(fw_status::FW_BAD_NAME, format!("{name:?} is no topic of the engine's")))?;
+        let within = Duration::from_millis(timeout_ms.into());
+        copy_text(&engine.snapshot(topic, within)?, buffer, size, length)
+    })
 }
 
 fn size_of_host_struct<T>(name: &str, host_struct: *const T, least: usize) -> Outcome<usize> {

@@ -78,6 +78,8 @@ class Engine:
         tls_client_certificates: Literal["ignored", "optional", "required"] | None = None,
         tls_version_min: Literal["1.2", "1.3"] | None = None,
         trusted_proxies: Sequence[str] | None = None,
+        sys_top: int | None = None,
+        sys_public: bool | None = None,
         ask_host_within: float | None = None,
         ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
@@ -140,6 +142,8 @@ class Engine:
         tls_client_ca_file: certificates of those that sign clients' certificates.
         tls_client_certificates: whether clients have to show certificates. Default: "ignored".
         tls_version_min: the oldest version of TLS. Default: "1.2".
+        sys_top: clients and topics told at most in each list of $sys topics and snapshots; 0: nothing is gathered. Default: 64.
+        sys_public: who comes without grants may subscribe to $sys topics. Default: False.
         trusted_proxies: proxies that are believed when they say whom they speak for: addresses, blocks such as "10.0.0.0/8", "unix".
             Default: none.
         ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
@@ -231,6 +235,15 @@ class Engine:
     def metrics(self) -> str:
         """All that there is to know in numbers, in the text format of OpenMetrics 1.0: counters of each shard, limits, histograms. To
         be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after shutdown too."""
+
+    def snapshot(self, topic: Literal["$sys/shards", "$sys/topics", "$sys/clients"], *, timeout: float = 3.0) -> str:
+        """What the engine says of itself on one of its topics, as JSON: the next message of it, or one that is less than a second
+        old. Who asks once in five seconds or more often is answered at once.
+
+        Raises:
+            WouldBlock: the shards have not answered in time.
+            ValueError: there is no such topic, or nothing is gathered for it.
+        """
 
     def reload_certificates(self) -> int:
         """Reads certificates and keys anew, from the same files: connections that come from now on get them. How many there

@@ -1,9 +1,12 @@
 """What the engine tells a monitoring system, read by Prometheus' own parser."""
 
+import json
+
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import fanwire
-from support import SMALL, raw, until
+from support import PATIENCE, SMALL, raw, until
 
 
 def families(engine: fanwire.Engine) -> dict[str, object]:
@@ -11,7 +14,7 @@ def families(engine: fanwire.Engine) -> dict[str, object]:
 
 
 def test_the_text_is_openmetrics_and_says_what_happened():
-    topics = [{"pattern": "rover/**"}]
+    topics = [fanwire.TopicSettings(pattern="rover/**")]
     with fanwire.Engine(**SMALL, topics=topics) as engine, raw(engine, "rover/1") as client:
         topic = engine.topic("rover/1")
         for _ in range(3):
@@ -30,3 +33,15 @@ def test_the_text_is_openmetrics_and_says_what_happened():
         assert all(family.documentation for family in known.values())
     # The last numbers, after the end.
     assert next(s.value for s in families(engine)["fanwire_running"].samples) == 0
+
+
+def test_the_engine_says_who_is_connected():
+    with fanwire.Engine(**SMALL) as engine, raw(engine, "rover/1"):
+        clients = json.loads(engine.snapshot("$sys/clients", timeout=PATIENCE))
+        assert (clients["total"], clients["behind"]) == (1, 0)
+        assert json.loads(engine.snapshot("$sys/shards", timeout=PATIENCE))["total"]["upgraded"] == 1
+        for wrong in ("$sys/gaps", "$sys/other", "clients"):
+            with pytest.raises(ValueError):
+                engine.snapshot(wrong)  # type: ignore[arg-type]
+        with pytest.raises(fanwire.BadName):
+            engine.topic("$sys/clients")

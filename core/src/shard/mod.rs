@@ -7,6 +7,7 @@
 
 mod admission;
 mod budget;
+mod census;
 mod clients;
 mod closes;
 mod dialect;
@@ -45,6 +46,7 @@ pub use self::admission::{
 };
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
+use self::census::{Census, LOSER_BYTES, TALLY_BYTES};
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
 use self::closes::Closes;
 use self::host::Host;
@@ -71,6 +73,11 @@ pub const CONNECTION_BYTES: usize = size_of::<Conn>() + SUBSCRIBER_BYTES + NODE_
 pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
+
+/// What one connection costs at most that `$sys` topics may tell of.
+pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES + size_of::<u32>();
+/// The same of a topic.
+pub const WATCHED_TOPIC_BYTES: usize = census::COUNTED_BYTES;
 
 /// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +176,7 @@ pub struct Shard<D: Driver> {
     closes: Closes,
     host: Host,
     readmission: Readmission,
+    census: Census,
     desk: Desk,
     pace: Pace,
     stats: ShardStats,
@@ -195,6 +203,7 @@ impl<D: Driver> Shard<D> {
             closes: Closes::default(),
             host: Host::default(),
             readmission: Readmission::default(),
+            census: Census::default(),
             desk: Desk::default(),
             pace: Pace {
                 now_ns,

@@ -46,7 +46,7 @@ struct Rig {
     host: RefCell<Host>,
     closes: bool,
     /// See [`Engine::steps`].
-    steps: Cell<(u64, [u32; 7])>,
+    steps: Cell<(u64, [u32; 8])>,
 }
 
 /// What the host knows from its events.
@@ -339,7 +339,7 @@ impl Engine for Rig {
         assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
     }
 
-    fn steps(&self) -> (u64, [u32; 7]) {
+    fn steps(&self) -> (u64, [u32; 8]) {
         self.steps.get()
     }
 

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod authorize;
+mod census;
 mod cuts;
 mod deadlines;
 mod derived;

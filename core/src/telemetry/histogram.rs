@@ -34,7 +34,6 @@ fn bucket_of(value: u64) -> usize {
 }
 
 /// The largest value of a bucket; the last bucket has none.
-#[cfg(test)]
 fn end_of(bucket: usize) -> u64 {
     if bucket < 4 { bucket as u64 + 1 } else { (4 + bucket as u64 % 4 + 1) << (bucket / 4 - 1) }
 }
@@ -100,7 +99,6 @@ impl Reading {
     }
 
     /// What was noted since `before`. Its highest value is the end of the highest bucket, or the highest so far if that is lower.
-    #[cfg(test)]
     pub fn since(&self, before: &Reading) -> Reading {
         let mut between = self.clone();
         between.buckets.iter_mut().zip(before.buckets).for_each(|(now, then)| *now = now.saturating_sub(then));
@@ -111,7 +109,6 @@ impl Reading {
     }
 
     /// The value that a share `q` of all is at most: the end of its bucket. 0 where there is none.
-    #[cfg(test)]
     pub fn quantile(&self, q: f64) -> u64 {
         let rank = (self.count() as f64 * q).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -124,7 +121,6 @@ impl Reading {
         0
     }
 
-    #[cfg(test)]
     fn end_within_max(&self, bucket: usize) -> u64 {
         if bucket == BUCKETS - 1 { self.max } else { end_of(bucket).min(self.max) }
     }

@@ -283,13 +283,10 @@ fn write_drops(sources: &Sources<'_>, samples: &mut Samples<'_>) {
 
 /// The row of a counter: `fanwire_` and its name, nanoseconds as seconds.
 fn of_counter(counter: &'static Counter) -> Metric {
-    let name = match counter.name.strip_suffix("_ns_max") {
-        Some(name) => format!("{name}_max_seconds"),
-        None => match counter.name.strip_suffix("_ns") {
-            Some(name) => format!("{name}_seconds"),
-            None => counter.name.to_owned(),
-        },
-    };
+    // What it counts in comes last.
+    let units = [("_ns_max", "_max_seconds"), ("_ns", "_seconds"), ("_bytes_max", "_max_bytes")];
+    let named = units.iter().find_map(|(end, unit)| Some(counter.name.strip_suffix(end)?.to_owned() + unit));
+    let name = named.unwrap_or_else(|| counter.name.to_owned());
     let kind = if counter.kind == CounterKind::Total { MetricKind::Counter } else { MetricKind::Gauge };
     let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}"))).unwrap_or("");
     let labels: &[&str] = if counter.is_of_engine { &[] } else { &["shard"] };
@@ -337,6 +334,7 @@ mod tests {
         let name = |counter: &str| of_counter(counters().find(|c| c.name == counter).expect("it is in the table")).name;
         assert_eq!(name("turn_ns_max"), "fanwire_turn_max_seconds");
         assert_eq!(name("busy_ns"), "fanwire_busy_seconds");
+        assert_eq!(name("tls_bytes_max"), "fanwire_tls_max_bytes");
         assert_eq!(name("sent_bytes"), "fanwire_sent_bytes");
         assert_eq!(name("connections"), "fanwire_connections");
     }

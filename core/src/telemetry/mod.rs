@@ -3,18 +3,21 @@
 //! Shards write, each its own [`Instruments`]; whoever asks reads. Knows numbers, names and text. Must never know how a shard works.
 
 mod drops;
-pub mod histogram;
+mod histogram;
+pub mod json;
 mod metrics;
 mod openmetrics;
 mod stopwatch;
+mod watchers;
 
 use std::time::Duration;
 
 pub use drops::{Drops, PatternNumber, Patterns, Reason};
+pub use histogram::{Histogram, Reading};
 pub use metrics::{Metric, MetricKind, Sources, metrics, render};
 pub use stopwatch::Stopwatch;
+pub use watchers::{SysTopic, Wanted, Watchers, is_sys};
 
-use self::histogram::Histogram;
 use crate::config::Config;
 
 /// What one shard measures beside its counters.
@@ -39,6 +42,8 @@ pub struct Instruments {
 pub struct Telemetry {
     /// Patterns that drops are counted by.
     pub patterns: Patterns,
+    /// Who wants to know what is said on `$sys` topics.
+    pub watchers: Watchers,
     /// When the engine was started, by the wall clock: since the Unix epoch.
     pub started: Duration,
 }
@@ -48,6 +53,6 @@ impl Telemetry {
     pub fn new(config: &Config, wall_ns: u64) -> Self {
         let patterns = Patterns::default();
         config.topics.iter().for_each(|topic| _ = patterns.number(&topic.pattern));
-        Self { patterns, started: Duration::from_nanos(wall_ns) }
+        Self { patterns, watchers: Watchers::default(), started: Duration::from_nanos(wall_ns) }
     }
 }

@@ -7,7 +7,18 @@ use serde_json::Value;
 use super::http::Site;
 
 /// Paths of the document that are asked for, with what stands for their parameters.
-const READ: [&str; 5] = ["/livez", "/readyz", "/health", "/metrics", "/openapi.json"];
+const READ: [&str; 10] = [
+    "/livez",
+    "/readyz",
+    "/health",
+    "/metrics",
+    "/openapi.json",
+    "/api/performance/metrics",
+    "/api/performance/connections",
+    "/api/performance/backpressure",
+    "/api/load",
+    "/api/topics",
+];
 
 fn document() -> Value {
     serde_json::from_str(include_str!("../../src/admin/openapi.json")).unwrap()

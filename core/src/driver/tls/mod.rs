@@ -28,7 +28,7 @@ use fanwire_tls::{Acceptor, Progress};
 pub use self::acceptors::Acceptors;
 use self::hot_keys::HotKeys;
 use self::session::{Held, Session};
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, SocketState, Wait, Wake, passes_on};
 use crate::driver::EPROTO;
 use crate::driver::slots::SlotQueue;
 

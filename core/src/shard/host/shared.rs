@@ -20,6 +20,7 @@ use crate::listen::{Listener, Place};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
+use crate::shard::census::Found;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::telemetry::{Instruments, Telemetry};
@@ -109,6 +110,8 @@ pub struct Mailbox {
     pub counters: Counters,
     /// What it measures beside.
     pub instruments: Instruments,
+    /// What its last round over clients and topics has found, until the first shard takes it.
+    pub found: ArrayQueue<Box<Found>>,
     /// The shard has ended (by request or by its own bug) and takes no more commands.
     pub is_stopped: AtomicBool,
 }
@@ -186,6 +189,7 @@ impl Mailbox {
             events: ArrayQueue::new(events.max(1)),
             counters: Counters::default(),
             instruments: Instruments::default(),
+            found: ArrayQueue::new(1),
             is_stopped: AtomicBool::new(false),
         }
     }

@@ -187,6 +187,11 @@ impl Lanes {
         &self.streams[self.lanes[lane].streams[Form::Raw as usize]]
     }
 
+    /// Places that streams may be in.
+    pub fn stream_places(&self) -> u32 {
+        self.streams.end()
+    }
+
     /// All streams in use.
     #[cfg(any(test, fuzzing))]
     pub fn streams(&self) -> impl Iterator<Item = (u32, &Stream)> {

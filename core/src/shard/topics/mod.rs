@@ -15,13 +15,16 @@ use crate::proto::json;
 use crate::proto::topic::Pattern;
 use crate::registry::topic_index;
 use crate::shard::table::NONE;
-use crate::telemetry::PatternNumber;
+use crate::telemetry::{PatternNumber, is_sys};
 use crate::types::TopicId;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A topic without a message.
 pub const NO_LANES: [u32; 4] = [NONE; 4];
+
+/// What a lane of the engine's own holds at most, where the topic's configuration does not say: some messages.
+const SYS_LANE_BYTES: usize = 1 << 20;
 
 /// How long a batch may stay open where the topic's configuration does not say.
 const BATCH_WINDOW: Duration = Duration::from_millis(5);
@@ -211,7 +214,10 @@ impl Keeps {
             retention,
             policy,
             batch_window_ns: nanoseconds(batch_window.unwrap_or(BATCH_WINDOW)),
-            lane_bytes: lane_bytes.unwrap_or(config.memory.lane_bytes),
+            lane_bytes: lane_bytes.unwrap_or(match is_sys(name) {
+                true => config.memory.lane_bytes.min(SYS_LANE_BYTES),
+                false => config.memory.lane_bytes,
+            }),
             row: row.and_then(|row| u16::try_from(row).ok()).unwrap_or(NO_ROW),
         }
     }

@@ -212,6 +212,7 @@ impl<D: Driver> Shard<D> {
         self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
+        self.census.forget(slot);
         self.ears.driver.close(Slot(slot));
         self.shared.leave();
         self.stats.closed += 1;

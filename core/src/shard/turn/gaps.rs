@@ -24,6 +24,7 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
+        self.note_loss(slot, stream, from, to, reason.name());
         self.note_drop(slot, stream, to - from + 1, drop_reason(reason));
         #[cfg(any(test, fuzzing))]
         self.trace_lost(slot, topic, priority, (from, to, reason));

@@ -8,6 +8,7 @@ use crate::shard::host::outlets::Named;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
 use crate::shard::topics::NO_LANES;
+use crate::telemetry::SysTopic;
 use crate::types::{Priority, TopicId};
 
 impl<D: Driver> Shard<D> {
@@ -110,6 +111,9 @@ impl<D: Driver> Shard<D> {
         if let Some(matching) = self.rules.topics.get(usize::from(topic.keeps.row)) {
             topic.pattern = self.shared.telemetry.patterns.number(&matching.pattern);
         }
+        if let Some(sys) = SysTopic::from_name(&topic.name) {
+            self.census.places[sys as usize] = index;
+        }
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
         self.subscriptions.look_at_use_of(index);
         self.spread();
@@ -146,6 +150,9 @@ impl<D: Driver> Shard<D> {
         self.is_for_more(index);
         self.host.outlets.forget(id);
         let Some(topic) = self.topics.remove(index) else { return };
+        if let Some(sys) = SysTopic::from_name(&topic.name) {
+            self.census.places[sys as usize] = NONE;
+        }
         for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
             self.lanes.remove(lane);
         }

@@ -5,6 +5,8 @@ mod announce;
 mod authorize;
 mod close;
 mod deadlines;
+mod describe;
+mod digest;
 mod drain;
 mod effects;
 mod forwarded;
@@ -14,10 +16,12 @@ mod intake;
 mod join;
 mod lifetimes;
 mod lives;
+mod losses;
 mod pauses;
 mod pick;
 mod plan;
 mod publish;
+mod rank;
 mod readmit;
 mod receive;
 mod reload;
@@ -27,6 +31,7 @@ mod send;
 mod serve;
 mod subjects;
 mod subscribe;
+mod survey;
 mod tell;
 mod upgrade;
 mod waiting;
@@ -78,6 +83,7 @@ impl<D: Driver> Shard<D> {
         self.expire_grants();
         self.end_lifetimes();
         self.look_over_watched();
+        self.survey();
         self.flush_host_events();
         self.admit();
         self.tell_of_ends();
@@ -121,6 +127,7 @@ impl<D: Driver> Shard<D> {
             && !self.lanes.is_behind()
             && self.lanes.active.iter().all(Vec::is_empty)
             && !self.readmission.holds_reader()
+            && !self.census.is_busy()
             && self.pace.ending != Ending::Ended
     }
 
@@ -139,6 +146,7 @@ impl<D: Driver> Shard<D> {
         let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.survey_due_ns());
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
@@ -169,8 +177,10 @@ impl<D: Driver> Shard<D> {
             match event {
                 IoEvent::Accepted { listener, slot, peer } => self.on_accepted(slot.0, listener, peer),
                 IoEvent::Received { slot, mut buf } => {
+                    let steps = self.steps_to_here();
                     self.on_received(slot.0, &mut buf);
                     self.ears.driver.give_back(buf);
+                    self.note_cost(slot.0, steps);
                 }
                 IoEvent::End { slot, error } => self.on_end(slot.0, error),
                 IoEvent::Writable { slot } => {

@@ -72,7 +72,12 @@ impl<D: Driver> Shard<D> {
         stream.is_active = false;
         let count = stream.cursors.all.len();
         let from = std::mem::take(&mut stream.walk_from).min(count);
-        if let Some(stopped) = self.walk_range(id, from..count).or_else(|| self.walk_range(id, 0..from)) {
+        // Twice the same code, so that counting what each client costs takes nothing where nobody wants to know.
+        let stopped = match self.census.tallies.are_on() {
+            false => self.walk_range::<false>(id, from..count).or_else(|| self.walk_range::<false>(id, 0..from)),
+            true => self.walk_range::<true>(id, from..count).or_else(|| self.walk_range::<true>(id, 0..from)),
+        };
+        if let Some(stopped) = stopped {
             let stream = self.lanes.stream_mut(id);
             stream.walk_from = stopped;
             stream.is_active = true;
@@ -80,8 +85,8 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Returns the place of the first cursor that was not looked at, if the budget was spent before.
-    fn walk_range(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
-        let Self { number, shared, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
+    fn walk_range<const COUNTS: bool>(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
+        let Self { number, shared, lanes, sender, clients, ears, pace, stats, closes, census, .. } = self;
         let batches = &shared.mailboxes[*number as usize].instruments.batch_sends;
         let Ears { driver, .. } = ears;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
@@ -124,6 +129,9 @@ impl<D: Driver> Shard<D> {
                         }
                     };
                     bytes += n;
+                    if COUNTS {
+                        census.tallies.note(slot, 8 + (n >> 10) as u32, n);
+                    }
                     let messages = if from + n as u64 == head {
                         head_seq - std::mem::replace(&mut cursors.all[index].seq, head_seq)
                     } else {

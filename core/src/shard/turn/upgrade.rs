@@ -21,6 +21,7 @@ use crate::shard::lanes::Form;
 use crate::shard::options::Options;
 use crate::shard::turn::subscribe::{Asking, SubscribeError};
 use crate::shard::waiters::Cause;
+use crate::telemetry::is_sys;
 use crate::types::TopicId;
 use crate::usdt;
 
@@ -53,6 +54,9 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_accepted(&mut self, slot: u32, listener: u16, peer: Option<SocketAddr>) {
         self.clients.open(slot, self.pace.now_ns);
         self.subscriptions.open(slot, Form::Raw);
+        if self.rules.sys.top > 0 {
+            self.census.open(slot, self.pace.now_ns);
+        }
         self.stats.accepted += 1;
         usdt::accept(self.number.into(), slot, self.clients[slot].generation, self.clients.open_count());
         #[cfg(any(test, fuzzing))]
@@ -273,6 +277,8 @@ impl<D: Driver> Shard<D> {
             // Who comes by a proxy is not on this machine, whatever the proxy says.
             (None, access) => may_publish(access, peer.filter(|_| !self.shared.is_proxied(listener)), &request),
         };
+        let may_publish =
+            may_publish && !(protocol == Protocol::Raw && target.topics.first().is_some_and(|t| is_sys(t)));
         let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
             Ok(topics) => topics,
             Err(verdict) => return verdict,
@@ -308,7 +314,8 @@ impl<D: Driver> Shard<D> {
             if TopicName::check(topic).is_err() {
                 return Err(Verdict::Refused(Refusal::bad_request("malformed topic name")));
             }
-            if grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
+            let is_hidden = is_sys(topic) && !self.may_have_sys(grants);
+            if is_hidden || grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
                 return Err(Verdict::Refused(Refusal::forbidden("subscribing to this is not allowed")));
             }
             match self.open_for_subscriber(slot, topic, will_publish && topics.is_empty()) {
