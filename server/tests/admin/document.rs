@@ -48,7 +48,10 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
         let place = format!("{place}/{name}");
         match properties.get(name) {
             Some(known) => holds(document, known, member, &place),
-            None => holds(document, &schema["additionalProperties"], member, &place),
+            None => {
+                let others = schema.get("additionalProperties").unwrap_or_else(|| panic!("{place} is not in the document"));
+                holds(document, others, member, &place);
+            }
         }
     }
     for name in schema["required"].as_array().into_iter().flatten() {
