@@ -8,7 +8,7 @@ use std::thread;
 use fanwire::Engine;
 use fanwire::settings::Span;
 
-use crate::access::{self, Door, Revocations};
+use crate::access::{self, Attendant, Door, Opened, Revocations};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -32,6 +32,12 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
         false => None,
     };
+    if let Some((Opened { said, .. }, _)) = &door {
+        match said {
+            Ok(said) => tracing::info!("tokens: {said}"),
+            Err(problem) => tracing::error!("tokens: {}", access::not_read(problem, false)),
+        }
+    }
     if door.is_some() {
         access::configure(&mut config);
         if loaded.says("access.publish") {
@@ -65,13 +71,16 @@ fn attend(
     control: Control,
     args: &ServeArgs,
     loaded: &Loaded,
-    door: Option<((Door, Revocations), fanwire::Events)>,
+    door: Option<((Opened, Revocations), fanwire::Events)>,
 ) -> (Ending, Waiting) {
-    let (orders, received) = channel();
-    let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(orders));
+    let ((orders, ordered), (moved, moves)) = (channel(), channel());
+    let attendant = Attendant { orders: orders.clone(), moved };
+    let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
     let waiting = thread::scope(|scope| {
-        if let Some((door, events)) = door {
-            scope.spawn(move || access::attend(engine, events, door, stop, &received));
+        if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
+            server.keys_moved(moved);
+            scope.spawn(move || access::attend(engine, events, (door, revocations), stop, &ordered));
+            scope.spawn(move || access::keep(&moves, &orders, stop));
         }
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));

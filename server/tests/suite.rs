@@ -15,6 +15,7 @@ mod doctor;
 mod ends;
 mod forgeries;
 mod forms;
+mod jwks;
 mod links;
 mod notices;
 mod operate;

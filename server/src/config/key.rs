@@ -1,11 +1,14 @@
 //! Job: every name that a configuration can give a value to: the engine's settings, and the process's own.
 //! Knows: names, and which values are allowed. Must never know: where a value comes from.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use fanwire::Config;
 use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
 
+use crate::access::KeyUrl;
 use crate::args::LogFormat;
 use crate::control::PATH_BYTES_MAX;
 use crate::logging;
@@ -16,6 +19,8 @@ pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
 pub const CONTROL_SOCKET: &str = "control.socket";
 pub const KEYS_FILE: &str = "token.keys_file";
+pub const JWKS_URL: &str = "token.jwks_url";
+pub const JWKS_EVERY: &str = "token.jwks_every";
 pub const ISSUER: &str = "token.issuer";
 pub const AUDIENCE: &str = "token.audience";
 pub const GRANTS_CLAIM: &str = "token.grants_claim";
@@ -63,7 +68,7 @@ impl Own {
 /// What holds for the whole life of the process.
 const FIXED: [&str; 6] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET, REVOCATIONS_FILE, REVOCATIONS_MAX, LIFETIME_MAX];
 
-static OWN: [Own; 15] = [
+static OWN: [Own; 17] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -110,6 +115,25 @@ static OWN: [Own; 15] = [
         "Keys that tokens (JWT) are verified with: a JWK set, a public key in PEM, or a secret; with it, who has no token is let \
          in only as token.anonymous_subscribe says",
     ),
+    Own {
+        name: JWKS_URL,
+        help: "Where the keys are instead, as a JWK set of public keys: read at the start, now and then, and at a reload; the last \
+               good set stays where it cannot be read",
+        values: "https://..., or http:// on this machine",
+        unit: Unit::Text,
+        default: "",
+        separator: None,
+        check: |text| text.parse::<KeyUrl>().map(|_| ()),
+    },
+    Own {
+        name: JWKS_EVERY,
+        help: "How often token.jwks_url is read, a tenth less or more; after a failure sooner",
+        values: "1s to 24h",
+        unit: Unit::Time,
+        default: "5m",
+        separator: None,
+        check: check_jwks_every,
+    },
     Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
     Own::text(
         AUDIENCE,
@@ -176,6 +200,13 @@ fn check_revocations(text: &str) -> Result<(), String> {
     match text.parse() {
         Ok(1..=100_000u32) => Ok(()),
         _ => Err("must be from 1 to 100000".into()),
+    }
+}
+
+fn check_jwks_every(text: &str) -> Result<(), String> {
+    match text.parse::<Span>()? {
+        Span(time) if (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&time) => Ok(()),
+        _ => Err("must be from 1s to 24h".into()),
     }
 }
 
