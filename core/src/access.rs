@@ -66,6 +66,13 @@ pub struct Grants {
     pub subject: Option<String>,
 }
 
+impl Grants {
+    /// What an observer may do: hear everything and say nothing.
+    pub(crate) fn of_observer() -> Self {
+        Grants { subscribe: Allowed::Everything, publish: Allowed::Nothing, lifetime: None, subject: None }
+    }
+}
+
 /// The host's decision on an upgrade request: see [`crate::Event::Authorize`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

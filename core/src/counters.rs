@@ -92,6 +92,13 @@ macro_rules! counters {
             }
         }
 
+        impl ShardStats {
+            /// All numbers, with their rows of the table, in its order.
+            pub fn values(&self) -> impl Iterator<Item = (&'static Counter, u64)> {
+                OF_SHARD.iter().zip([$(self.$name),*])
+            }
+        }
+
         impl std::ops::AddAssign for ShardStats {
             fn add_assign(&mut self, other: Self) {
                 $(self.$name = CounterKind::$kind.sum(self.$name, other.$name);)*
@@ -215,6 +222,30 @@ counters! { ($)
     Total drained in "connections",
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     Total proxy_refused in "connections",
+    /// Of those refused: with 503, because connections_max was reached.
+    Total refused_full in "connections",
+    /// Of those refused: with 429, because of connections_per_address_max.
+    Total refused_for_address in "connections",
+    /// Of those refused: with 503, to make room for a newer upgrade.
+    Total refused_waiting in "connections",
+    /// Requests refused for a maximum of subscriptions, patterns or cursors.
+    Total subscriptions_refused in "requests",
+    /// Requests refused because no more topics can be made, or not for them.
+    Total topics_refused in "requests",
+    /// Connections closed with 1009 for a message beyond the largest.
+    Total messages_too_large in "messages",
+    /// Bytes of messages that were compressed, before.
+    Total compressed_from_bytes in "bytes",
+    /// Bytes of messages that were compressed, after.
+    Total compressed_to_bytes in "bytes",
+    /// Bytes that subscribers were not sent because messages were compressed.
+    Total compression_saved_bytes in "bytes",
+    /// Time in turns, waiting left out.
+    Total busy_ns in "nanoseconds",
+    /// Tokens of open connections that were taken.
+    Total renewed in "tokens",
+    /// Tokens of open connections that were refused; those went on as before.
+    Total renewals_refused in "tokens",
     /// TLS handshakes completed.
     Total tls_handshakes in "handshakes",
     /// Connections given up for what came over TLS, or for want of memory for it.

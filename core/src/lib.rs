@@ -45,6 +45,7 @@ pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
+mod telemetry;
 mod tls;
 mod topic;
 
@@ -65,7 +66,9 @@ pub use config::{
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
-pub use engine::{DecideError, Engine, OutletError, SendError, ShutdownReport, StartError, Stats, try_io_uring};
+pub use engine::{
+    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, StartError, Stats, try_io_uring,
+};
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;
@@ -76,5 +79,6 @@ pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
-pub use topic::{Claim, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
+pub use telemetry::{Metric, MetricKind, metrics};
+pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
+use crate::proto::subscribe::TOKEN_BYTES_MAX;
 use crate::shard;
 use crate::tls;
 
@@ -254,7 +255,9 @@ impl Config {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
             if self.access.ask_host.is_some() {
                 // Any may be of a request: what the host is told of it is a part of it.
-                event_bytes += self.limits.request_bytes_max as u64;
+                event_bytes += self.limits.request_bytes_max.max(TOKEN_BYTES_MAX) as u64;
+                let bytes = slots * shard::QUESTION_BYTES as u64;
+                plan.lines.push(line("questions to the host", bytes, "access.ask_host_within"));
             }
             let bytes = shards_u64 * self.events.capacity as u64 * event_bytes;
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));

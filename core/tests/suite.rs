@@ -15,6 +15,8 @@ mod large_messages;
 mod lifecycle;
 mod limits;
 mod listening;
+mod metrics;
+mod observers;
 mod origins;
 mod outlet;
 mod pressure;

@@ -194,16 +194,20 @@ class Engine:
         lifetime: float | None = None,
         subject: str | None = None,
     ) -> None:
-        """Let in a client that asks: the `connection` of an `Authorize` event. It may subscribe to what one of the patterns
-        `subscribe` covers, and publish on topics that one of `publish` matches; None or []: nothing. After `lifetime` seconds it
-        is closed with 4401. `subject` says who it is (at most 255 bytes), for the limits that count by it. The first decision
-        counts; one for a client that is gone, or was answered 503, does nothing.
+        """Let in a client that asks: the `connection` of an `Authorize` event; or let one that is in stay, of a
+        `Reauthorize` event. It may subscribe to what one of the patterns `subscribe` covers, and publish on topics that one of
+        `publish` matches; None or []: nothing. After `lifetime` seconds it is closed with 4401. `subject` says who it is (at
+        most 255 bytes), for the limits that count by it. The first decision counts; one for a client that is gone, or was
+        answered 503, does nothing.
 
         Raises BadName (a pattern), TooMany (more than 256), ValueError (the subject), WouldBlock, Gone, Stopped.
         """
 
     def refuse(self, connection: int, status: int = 403) -> None:
-        """Refuse a client that asks, with 401, 403 or 503. Raises ValueError (another status), WouldBlock, Gone, Stopped."""
+        """Refuse a client that asks, with 401, 403 or 503; one that is in is told so, and stays in.
+
+        Raises ValueError (another status), WouldBlock, Gone, Stopped.
+        """
 
     @property
     def events(self) -> Events:
@@ -223,6 +227,10 @@ class Engine:
     def stats(self, shard: int | None = None) -> Stats:
         """What was counted by the engine, or by one of its shards; at most a second old while a shard sleeps. Works after
         shutdown too."""
+
+    def metrics(self) -> str:
+        """All that there is to know in numbers, in the text format of OpenMetrics 1.0: counters of each shard, limits, histograms. To
+        be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after shutdown too."""
 
     def reload_certificates(self) -> int:
         """Reads certificates and keys anew, from the same files: connections that come from now on get them. How many there
@@ -649,6 +657,54 @@ class Stats:
     @property
     def proxy_refused(self) -> int:
         """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
+
+    @property
+    def refused_full(self) -> int:
+        """Of those refused: with 503, because connections_max was reached."""
+
+    @property
+    def refused_for_address(self) -> int:
+        """Of those refused: with 429, because of connections_per_address_max."""
+
+    @property
+    def refused_waiting(self) -> int:
+        """Of those refused: with 503, to make room for a newer upgrade."""
+
+    @property
+    def subscriptions_refused(self) -> int:
+        """Requests refused for a maximum of subscriptions, patterns or cursors."""
+
+    @property
+    def topics_refused(self) -> int:
+        """Requests refused because no more topics can be made, or not for them."""
+
+    @property
+    def messages_too_large(self) -> int:
+        """Connections closed with 1009 for a message beyond the largest."""
+
+    @property
+    def compressed_from_bytes(self) -> int:
+        """Bytes of messages that were compressed, before."""
+
+    @property
+    def compressed_to_bytes(self) -> int:
+        """Bytes of messages that were compressed, after."""
+
+    @property
+    def compression_saved_bytes(self) -> int:
+        """Bytes that subscribers were not sent because messages were compressed."""
+
+    @property
+    def busy_ns(self) -> int:
+        """Time in turns, waiting left out, in nanoseconds."""
+
+    @property
+    def renewed(self) -> int:
+        """Tokens of open connections that were taken."""
+
+    @property
+    def renewals_refused(self) -> int:
+        """Tokens of open connections that were refused; those went on as before."""
 
     @property
     def tls_handshakes(self) -> int:

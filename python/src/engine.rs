@@ -360,6 +360,11 @@ impl Engine {
         }
     }
 
+    /// Counters, limits and histograms in the text format of OpenMetrics 1.0.
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(py.detach(|| self.host.with(|engine| Ok(engine.metrics())))?)
+    }
+
     /// Read certificates and keys anew, from the same files: connections that come from now on get them.
     fn reload_certificates(&self, py: Python<'_>) -> PyResult<usize> {
         let read = || self.host.with(|engine| Ok(engine.reload_certificates().map_err(fanwire::StartError::Config)?));

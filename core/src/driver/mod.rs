@@ -309,6 +309,10 @@ pub trait Driver {
     /// as far as there are slots), then closes the listener.
     fn stop_listening(&mut self);
 
+    /// Leaves a listener, and what waits in its backlog, to another process that has the same socket: accepts nothing there
+    /// from now on. [`Driver::stop_listening`] is about the others then.
+    fn leave_listener(&mut self, listener: u16);
+
     /// Submits what is pending, waits as `wait` says if nothing has happened, and appends at most
     /// [`DriverLimits::events_per_turn`] events.
     ///
@@ -372,6 +376,10 @@ macro_rules! passes_on {
         fn stop_listening(&mut self) {
             self.$driver.stop_listening();
         }
+
+        fn leave_listener(&mut self, listener: u16) {
+            self.$driver.leave_listener(listener);
+        }
     };
 }
 use passes_on;
@@ -403,6 +411,10 @@ impl<D: Driver + ?Sized> Driver for Box<D> {
 
     fn stop_listening(&mut self) {
         (**self).stop_listening();
+    }
+
+    fn leave_listener(&mut self, listener: u16) {
+        (**self).leave_listener(listener);
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

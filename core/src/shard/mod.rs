@@ -41,7 +41,7 @@ pub use host::{Command, Mailbox, ShardStats, Shared};
 #[cfg(test)]
 pub use self::admission::What;
 pub use self::admission::{
-    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
 };
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
@@ -57,9 +57,10 @@ use self::subscriptions::{SUBSCRIBER_BYTES, Subscriptions};
 use self::topics::Topics;
 use self::waiters::Waiters;
 use crate::driver::{Driver, Event as IoEvent};
-use crate::ingest::Reader;
+use crate::ingest::{Reader, Standing};
 use crate::proto::inflate::Inflater;
 use crate::rules::Taken;
+use crate::telemetry::{Instruments, Stopwatch};
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -94,8 +95,17 @@ enum Ending {
         look_ns: u64,
         /// The first slot whose connection was not told yet when its moment comes.
         untold: u32,
+        /// Somebody else goes on where this ends.
+        handover: Option<Handover>,
     },
     Ended,
+}
+
+/// How far a hand-over has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Handover {
+    /// When it was looked last whose moment had come, and where the ring ended then: those have everything once that is read.
+    looked: Option<(u64, Standing)>,
 }
 
 /// What a shard hears: its sockets and the ring.
@@ -129,6 +139,8 @@ struct Pace {
     due: Vec<u32>,
     /// When the thread's CPU clock was last read: by the driver's clock, and what it said.
     cpu_read: (u64, u64),
+    /// How old messages are when they are sent.
+    stopwatch: Stopwatch,
 }
 
 /// What reading and answering requests takes, kept from turn to turn.
@@ -194,6 +206,7 @@ impl<D: Driver> Shard<D> {
                 input_until: 0,
                 due: Vec::new(),
                 cpu_read: (now_ns, driver.cpu_ns()),
+                stopwatch: Stopwatch::default(),
             },
             stats: ShardStats::default(),
             #[cfg(any(test, fuzzing))]
@@ -214,8 +227,13 @@ impl<D: Driver> Shard<D> {
         &self.shared.mailboxes[self.number as usize]
     }
 
+    fn instruments(&self) -> &Instruments {
+        &self.mailbox().instruments
+    }
+
+    /// Nobody comes in any more, and nothing waits for its time. A hand-over is no such end.
     fn is_ending(&self) -> bool {
-        self.pace.ending != Ending::No
+        !matches!(self.pace.ending, Ending::No | Ending::Draining { handover: Some(_), .. })
     }
 
     fn clock(&self) -> Clock {

@@ -112,8 +112,23 @@ impl Door {
             Carried::Unclear => return Decided::unauthorized("placement"),
             Carried::Nothing => return self.decide_on_anonymous(),
         };
+        self.decide_on_token(&token, now)
+    }
+
+    /// The decision on a token that an open connection brings, which came in by another one.
+    pub fn renew(&self, token: &str, before: Option<Bearer>, now: u64) -> Decided {
+        // Who came in without one is not counted for anybody, and cannot become somebody.
+        let Some(before) = before else { return Decided::unauthorized("no_token_before") };
+        let decided = self.decide_on_token(token, now);
+        match decided.bearer {
+            Some(bearer) if !bearer.is_same_party(&before) => Decided::unauthorized("another_subject"),
+            _ => decided,
+        }
+    }
+
+    fn decide_on_token(&self, token: &str, now: u64) -> Decided {
         let Some(verifier) = &self.verifier else { return Decided::unauthorized("no_keys") };
-        match verifier.verify(&token, now) {
+        match verifier.verify(token, now) {
             Err(refusal) => Decided::unauthorized(refusal.name()),
             Ok(claims) if claims.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) => {
                 Decided::unauthorized(Refusal::Subject.name())

@@ -7,24 +7,25 @@ mod placement;
 mod refusals;
 mod revocations;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use fanwire::{AskHost, Config, Engine, Event, Events, SendError};
+use fanwire::{AskHost, Config, DecideError, Engine, Event, Events, SendError};
 
+use self::door::Decided;
 use self::live::Live;
-use self::refusals::Refusals;
+use self::refusals::{Refusals, What};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::Revoked;
-use crate::signals::StopRequests;
 
 pub use door::{Door, DoorConfig, read_keys, read_text, secret};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
-/// How often it looks whether the process is to stop, or has an order.
+/// How often it looks whether it is over, or has an order.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The same while connections are to be closed, and the engine has no room for that yet.
 const TRY_EVERY: Duration = Duration::from_millis(1);
@@ -58,42 +59,76 @@ pub enum Order {
     Revoke { meant: Meant, done: SyncSender<Result<Revoked, Failure>> },
 }
 
-/// Decides on everybody who knocks, until the process is asked to stop or the engine has ended.
+/// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still.
 pub fn attend(
     engine: &Engine,
     mut events: Events,
     (mut door, mut revocations): (Door, Revocations),
-    stop: &StopRequests,
+    is_over: &AtomicBool,
     orders: &Receiver<Order>,
 ) {
     let mut refusals = Refusals::default();
     let mut live = Live::new(engine.config().connections_max);
-    while !stop.is_asked() && engine.failure().is_none() {
+    // What the engine had no room to be told: it is decided once more, for orders may have come meanwhile.
+    let mut again = None;
+    while !is_over.load(Relaxed) {
         while let Ok(order) = orders.try_recv() {
             obey(order, &mut door, &mut revocations, &mut live);
         }
         let patience = if end_some(engine, &mut live) { LOOK_EVERY } else { TRY_EVERY };
-        match events.wait(patience) {
-            Some(Event::Authorize { connection, target, headers, .. }) => {
-                let decided = door.decide(&target, &headers, clock::unix_s()).unless_revoked(&revocations);
-                if let Some(reason) = decided.refused {
-                    refusals.note(reason);
-                }
-                if let Some(bearer) = decided.bearer {
-                    live.admit(connection, bearer);
-                }
-                // Whoever has gone meanwhile needs none.
-                if let Err(error) = engine.decide(connection, decided.decision) {
-                    live.close(connection);
-                    tracing::debug!("no decision: {error}");
-                }
-            }
-            Some(Event::Opened { connection, .. }) => live.open(connection),
-            Some(Event::Closed { connection, .. }) => live.close(connection),
-            _ => {}
+        let event = match again.take() {
+            Some(event) => Some(event),
+            None => events.wait(patience),
+        };
+        if let Some(event) = event {
+            again = hear(engine, event, &door, &revocations, &mut live, &mut refusals);
+        }
+        if again.is_some() {
+            std::thread::sleep(TRY_EVERY);
         }
         refusals.tell(clock::now());
     }
+}
+
+/// Decides, or notes what has become of a connection. The event comes back where the engine has no room for the decision.
+fn hear(
+    engine: &Engine,
+    event: Event,
+    door: &Door,
+    revocations: &Revocations,
+    live: &mut Live,
+    refusals: &mut Refusals,
+) -> Option<Event> {
+    let (connection, decided, what) = match &event {
+        Event::Authorize { connection, target, headers, .. } => {
+            (*connection, door.decide(target, headers, clock::unix_s()), What::Upgrade)
+        }
+        Event::Reauthorize { connection, token } => {
+            (*connection, door.renew(token, live.bearer(*connection), clock::unix_s()), What::Renewal)
+        }
+        Event::Opened { connection, .. } => {
+            live.open(*connection);
+            return None;
+        }
+        Event::Closed { connection, .. } => {
+            live.close(*connection);
+            return None;
+        }
+        _ => return None,
+    };
+    let Decided { decision, refused, bearer } = decided.unless_revoked(revocations);
+    match (engine.decide(connection, decision), bearer) {
+        (Err(DecideError::Send(SendError::WouldBlock)), _) => return Some(event),
+        // Whoever has gone meanwhile needs none.
+        (Err(error), _) => tracing::debug!("no decision: {error}"),
+        (Ok(()), Some(bearer)) if what == What::Renewal => live.renew(connection, bearer),
+        (Ok(()), Some(bearer)) => live.admit(connection, bearer),
+        (Ok(()), None) => {}
+    }
+    if let Some(reason) = refused {
+        refusals.note(what, reason);
+    }
+    None
 }
 
 fn obey(order: Order, door: &mut Door, revocations: &mut Revocations, live: &mut Live) {

@@ -150,7 +150,8 @@ impl EpollDriver {
             self.waker.on_signal();
             self.woken = true;
         } else if key & KEY_SPECIAL != 0 {
-            self.listeners[(key & !KEY_SPECIAL) as usize].ready = true;
+            let listener = &mut self.listeners[(key & !KEY_SPECIAL) as usize];
+            listener.ready = listener.fd.is_some();
         } else {
             let slot = key as u32;
             let connection = &mut self.connections[slot as usize];
@@ -235,10 +236,17 @@ impl EpollDriver {
     /// Closes a listener whose backlog is empty, or that can be drained no further.
     fn finish_listening(&mut self, index: usize) {
         let full = self.free.is_empty();
+        if !self.listeners[index].ready || full {
+            self.close_listener(index);
+        }
+    }
+
+    fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
-        if !listener.ready || full {
-            listener.ready = false;
-            listener.fd = None;
+        listener.ready = false;
+        if let Some(fd) = listener.fd.take() {
+            // Somebody else may have the same socket: then our close alone would not end the watch.
+            let _ = self.epoll.remove(&fd);
         }
     }
 
@@ -353,6 +361,10 @@ impl Driver for EpollDriver {
             // Look once more, whatever was reported so far.
             listener.ready = true;
         }
+    }
+
+    fn leave_listener(&mut self, listener: u16) {
+        self.close_listener(listener.into());
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

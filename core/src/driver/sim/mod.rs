@@ -92,6 +92,10 @@ impl Driver for SimDriver {
         self.net.state_mut().stop_listening(self.shard);
     }
 
+    fn leave_listener(&mut self, _listener: u16) {
+        self.net.state_mut().leave_listener(self.shard);
+    }
+
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         self.taken_ns.set(0);
         let before = events.len();

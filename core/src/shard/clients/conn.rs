@@ -69,6 +69,8 @@ pub struct Flags {
     pub is_hosts: bool,
     /// A message of it was handed to the host.
     pub has_spoken: bool,
+    /// It has published something, before any end began.
+    pub has_published: bool,
     /// What it publishes does not come back to it (to all of its subscriptions).
     pub skips_own: bool,
     /// A ping is out and unanswered.

@@ -80,6 +80,12 @@ pub struct Counts {
     pub encoded: u64,
     /// Compressions done.
     pub compressed: u64,
+    /// Bytes that were compressed, before…
+    pub compressed_from: u64,
+    /// …and after.
+    pub compressed_to: u64,
+    /// What that has saved, for each cursor that there was.
+    pub compression_saved: u64,
     /// Derived logs built again.
     pub rebuilt: u64,
     /// Frames that found no log memory at all.

@@ -44,7 +44,7 @@ impl<D: Driver> Shard<D> {
                 let listener = self.clients.extra(slot).handshake.as_ref().map_or(0, |h| h.listener.into());
                 let connection = self.clients.id(slot);
                 let target = request.target().to_owned();
-                self.admission.asked.ask(slot);
+                self.admission.asked.ask(slot, None);
                 self.tell_host(Event::Authorize { connection, peer, listener, target, headers });
                 // Within the handshake's time, which goes on when the host has decided.
                 self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(asks.within));
@@ -64,7 +64,10 @@ impl<D: Driver> Shard<D> {
     /// The host has decided. Too late, or for nobody: nothing happens.
     pub(super) fn on_decision(&mut self, connection: ConnectionId, decision: Decision) {
         let Some(slot) = self.clients.find(connection) else { return };
-        if self.clients[slot].phase != Phase::Handshake || !self.admission.asked.answer(slot, decision) {
+        if self.clients[slot].phase != Phase::Handshake {
+            return self.on_renewed(slot, decision);
+        }
+        if !self.admission.asked.answer(slot, decision, self.pace.now_ns) {
             return;
         }
         self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(self.rules.limits.handshake_timeout));

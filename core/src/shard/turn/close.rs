@@ -239,6 +239,7 @@ impl<D: Driver> Shard<D> {
         }
         let may_be_answered = conn.flags.has_spoken && conn.message.elapsed_ns(self.pace.now_ns) < UNANSWERED_NS;
         self.stats.violations += 1;
+        self.stats.messages_too_large += u64::from(code == CloseCode::TOO_BIG);
         if may_be_answered {
             self.plan_close(slot, code.to_u16(), reason.into(), Awaits::Taking);
         } else {

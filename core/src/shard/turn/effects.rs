@@ -40,7 +40,7 @@ impl<D: Driver> Shard<D> {
                     self.clients.mark_dirty(slot);
                 }
                 Effect::Unlogged { stream, messages } => {
-                    self.probe_drop(usdt::NOBODY, stream, messages.into(), DropReason::NoMemory);
+                    self.note_drop(usdt::NOBODY, stream, messages.into(), DropReason::NoMemory);
                 }
             }
         }

@@ -9,6 +9,7 @@ mod drain;
 mod effects;
 mod forwarded;
 mod gaps;
+mod handover;
 mod intake;
 mod join;
 mod lifetimes;
@@ -20,6 +21,7 @@ mod publish;
 mod readmit;
 mod receive;
 mod reload;
+mod renew;
 mod requests;
 mod send;
 mod serve;
@@ -59,7 +61,7 @@ impl<D: Driver> Shard<D> {
         // After what was heard: who connects once the host has changed a setting finds it changed.
         self.look_at_rules();
         self.pace.work = Work::new();
-        self.read_cpu_clock(false);
+        self.read_cpu_clock(self.pace.now_ns, false);
         self.serve_waiting();
         self.on_events();
         self.take_commands();
@@ -85,7 +87,7 @@ impl<D: Driver> Shard<D> {
         if let Some(reader) = &mut self.ears.reader {
             reader.release();
         }
-        self.read_cpu_clock(true);
+        self.note_turn();
         Ok(if self.pace.ending == Ending::Ended { Turned::Ended } else { Turned::Going })
     }
 
@@ -141,8 +143,9 @@ impl<D: Driver> Shard<D> {
         until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.subscriptions.paced.peek().map_or(u64::MAX, |Reverse((due, ..))| *due));
-        if let Ending::Draining { deadline_ns, .. } = self.pace.ending {
-            until = until.min(if self.has_to_tell_of_ends() { self.pace.now_ns } else { deadline_ns });
+        if let Ending::Draining { deadline_ns, look_ns, handover, .. } = self.pace.ending {
+            let next_ns = if handover.is_some() { look_ns } else { deadline_ns };
+            until = until.min(if self.has_to_tell_of_ends() { self.pace.now_ns } else { next_ns });
         }
         let waits = [Cause::Ring, Cause::Names, Cause::Host].iter().any(|&cause| !self.waiters.is_empty(cause));
         if waits || self.host.waiting() > 0 || self.has_topics_to_give_back() {
@@ -210,6 +213,7 @@ impl<D: Driver> Shard<D> {
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
                 Command::Drain { within_ns, window_ns } => self.begin_drain(within_ns, window_ns),
+                Command::HandOver { within_ns, window_ns, left } => self.begin_handover(within_ns, window_ns, &left),
                 Command::Stop => self.stop(),
             }
         }
@@ -256,11 +260,26 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// The turn is over: how long it took, and how old its messages are, if all of them are sent.
+    fn note_turn(&mut self) {
+        let now_ns = self.ears.driver.fresh_ns();
+        self.read_cpu_clock(now_ns, true);
+        let turn_ns = now_ns.saturating_sub(self.pace.now_ns);
+        self.stats.busy_ns += turn_ns;
+        let is_all_sent =
+            self.clients.dirty.is_empty() && !self.lanes.is_behind() && self.lanes.active.iter().all(Vec::is_empty);
+        let age_ns = self.pace.stopwatch.end(now_ns, is_all_sent);
+        let instruments = self.instruments();
+        instruments.turn_us.note_ns(turn_ns);
+        if let Some(age_ns) = age_ns {
+            instruments.last_send_us.note_ns(age_ns);
+        }
+    }
+
     /// Keeps the longest turn by the thread's CPU clock, which is read at most every [`CPU_EVERY_NS`]: a turn is taken for longer by
     /// that much at most.
-    fn read_cpu_clock(&mut self, is_end: bool) {
+    fn read_cpu_clock(&mut self, now_ns: u64, is_end: bool) {
         let (read_ns, cpu_ns) = self.pace.cpu_read;
-        let now_ns = if is_end { self.ears.driver.fresh_ns() } else { self.pace.now_ns };
         if now_ns.saturating_sub(read_ns) < CPU_EVERY_NS {
             return;
         }
@@ -274,6 +293,9 @@ impl<D: Driver> Shard<D> {
     fn publish_counters(&mut self) {
         let io = self.ears.driver.counters();
         let lanes = self.lanes.counts;
+        if io.sends > self.stats.sends {
+            self.instruments().turn_sends.note(io.sends - self.stats.sends);
+        }
         let stats = &mut self.stats;
         stats.connections = u64::from(self.clients.open_count());
         stats.topics = self.topics.names().len() as u64;
@@ -286,6 +308,9 @@ impl<D: Driver> Shard<D> {
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;
+        stats.compressed_from_bytes = lanes.compressed_from;
+        stats.compressed_to_bytes = lanes.compressed_to;
+        stats.compression_saved_bytes = lanes.compression_saved;
         stats.unlogged = lanes.unlogged;
         stats.sends = io.sends;
         stats.sends_short = io.sends_short;

@@ -32,6 +32,11 @@ type Offer = (usize, u64, usize);
 impl<D: Driver> Shard<D> {
     /// Sends what this turn brought: hot passes by priority, then the dirty connections; as far as the budget goes.
     pub(super) fn send_news(&mut self) {
+        if self.pace.stopwatch.is_to_begin() && self.lanes.active.iter().any(|active| !active.is_empty()) {
+            let now_ns = self.ears.driver.fresh_ns();
+            let age_ns = self.pace.stopwatch.begin(now_ns);
+            self.instruments().first_send_us.note_ns(age_ns);
+        }
         for priority in Priority::ALL {
             if self.lanes.active[priority as usize].is_empty() {
                 continue;
@@ -76,7 +81,8 @@ impl<D: Driver> Shard<D> {
 
     /// Returns the place of the first cursor that was not looked at, if the budget was spent before.
     fn walk_range(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
-        let Self { number, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
+        let Self { number, shared, lanes, sender, clients, ears, pace, stats, closes, .. } = self;
+        let batches = &shared.mailboxes[*number as usize].instruments.batch_sends;
         let Ears { driver, .. } = ears;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
         let (head, head_seq) = (log.head(), log.next_seq());
@@ -104,6 +110,7 @@ impl<D: Driver> Shard<D> {
             }
             if sent.len() >= most || (i + 1 == end && !batch.is_empty()) {
                 driver.send(&batch, &mut sender.results);
+                batches.note(sent.len() as u64);
                 let mut bytes = 0;
                 for (&(index, from, offered), &result) in sent.iter().zip(sender.results.iter()) {
                     let slot = cursors.all[index].slot;

@@ -64,6 +64,7 @@ impl<D: Driver> Shard<D> {
                 next += 1;
             }
             self.ears.driver.send(&batch, &mut results);
+            self.instruments().batch_sends.note(results.len() as u64);
             drop(batch);
             // A plan without a byte took no place in the batch.
             for (plan, &result) in plans[first..next].iter().filter(|p| p.offered() > 0).zip(results.iter()) {
@@ -180,7 +181,7 @@ impl<D: Driver> Shard<D> {
         if conn.is_live()
             && !conn.flags.is_waiting
             && let Some(extra) = &conn.extra
-            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_)))
+            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_) | Held::Sweep(_)))
             && extra.has_control_room()
         {
             // It has read its answers.

@@ -68,6 +68,7 @@ impl<D: Driver> Shard<D> {
         if is_ending || !is_within && goes.is_none() {
             self.uncount_address(slot);
             self.stats.refused += 1;
+            self.stats.refused_full += u64::from(!is_ending);
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
@@ -96,6 +97,7 @@ impl<D: Driver> Shard<D> {
     /// Ends a connection that was not upgraded, to make room for a newer one.
     pub(super) fn displace(&mut self, slot: u32) {
         self.stats.refused += 1;
+        self.stats.refused_waiting += 1;
         if self.clients[slot].phase != Phase::Handshake {
             // It has had its answer.
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
@@ -180,6 +182,7 @@ impl<D: Driver> Shard<D> {
         self.arm_liveness(slot);
         if protocol != Protocol::Raw {
             self.welcome(slot);
+            self.tell_newcomer_of_end(slot);
         }
         let options = Options::new(None, Some(echo));
         self.clients[slot].flags.skips_own |= options.skips_own;
@@ -233,8 +236,10 @@ impl<D: Driver> Shard<D> {
             Ok(upgrade) => upgrade,
             Err(refusal) => return Verdict::Refused(refusal),
         };
+        // Whoever lets observers in has looked at where they come from.
+        let is_observer = self.shared.is_for_observers(listener);
         let origins = &config.access.allowed_origins;
-        if let Some(origin) = request.origin()
+        if let Some(origin) = request.origin().filter(|_| !is_observer)
             && !origins.is_empty()
             && !origin::is_allowed(origin, origins)
         {
@@ -252,7 +257,8 @@ impl<D: Driver> Shard<D> {
                 "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
             ));
         }
-        let grants = match self.ask_host(slot, &request, peer) {
+        let granted = if is_observer { Ok(Some(Grants::of_observer())) } else { self.ask_host(slot, &request, peer) };
+        let grants = match granted {
             Ok(grants) => grants,
             Err(verdict) => return verdict,
         };

@@ -1,0 +1,75 @@
+//! Job: the admin port's socket, and who may be let come to it at all.
+//! Knows: addresses, which of them other machines reach. Must never know: HTTP.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use tokio_rustls::TlsAcceptor;
+
+use super::config::{AdminConfig, Wanted};
+use super::tls;
+use super::token::Tokens;
+use crate::exit::{Exit, Failure, OrExit};
+
+/// An address that is listened at.
+pub struct Bound {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    /// With it, TLS is spoken.
+    pub acceptor: Option<TlsAcceptor>,
+    pub tokens: Tokens,
+}
+
+impl Bound {
+    /// Listens where the settings say; `None`: nowhere, because that is so wanted, or because the default place is taken.
+    ///
+    /// # Errors
+    /// 78: other machines reach it, and nobody is kept out; or a file of it is wrong. 71: the address cannot be had.
+    pub fn listen(config: &AdminConfig) -> Result<Option<Self>, Failure> {
+        let Some(address) = config.listen else { return Ok(None) };
+        if !address.ip().is_loopback() && config.is_open() {
+            return Err(Failure::message(
+                Exit::Config,
+                format!(
+                    "admin.listen {address}: other machines reach this, and everybody there could end the server: set \
+                     admin.token_file, or admin.client_ca_file with admin.certificate_file and admin.key_file; or listen on \
+                     127.0.0.1"
+                ),
+            ));
+        }
+        let acceptor = tls::acceptor(config)?;
+        let tokens = Tokens::read(config.token_file.as_deref())?;
+        if !address.ip().is_loopback() && acceptor.is_none() {
+            tracing::warn!(
+                "admin: {address} does not speak TLS: whoever listens in on the way there can take the token"
+            );
+        }
+        let listener = match listen(address) {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && config.wanted == Wanted::ByDefault => {
+                tracing::info!(
+                    event = "admin.taken",
+                    "admin: {address} is taken, so there is no admin port (admin.listen names another place, or none)"
+                );
+                return Ok(None);
+            }
+            Err(error) => {
+                let what = format!("cannot listen on {address} (admin.listen)");
+                return Err(Failure::new(Exit::Address, anyhow::Error::new(error).context(what)));
+            }
+        };
+        let address = listener.local_addr().or_exit(Exit::Address, || "cannot tell where the admin port is".into())?;
+        Ok(Some(Bound { listener, address, acceptor, tokens }))
+    }
+
+    /// How it is asked for.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.acceptor.is_some() { "https" } else { "http" }, self.address)
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
