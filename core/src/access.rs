@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::proto::topic::Pattern;
-use crate::telemetry::is_sys;
+use crate::telemetry::{SysTopic, is_sys};
 
 /// Patterns that one list of [`Grants`] may have.
 pub const GRANT_PATTERNS_MAX: usize = 256;
 /// Longest [`Grants::subject`], in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
 
-/// What an observer hears. A wildcard that comes first matches nothing that begins with `$`.
-const OBSERVED: [&str; 3] = ["**", "$sys/**", "$benchmark/**"];
+/// What an observer hears, beside what [`SysTopic`] names: no wildcard matches what begins with `$`, nor may follow it.
+const OBSERVED: [&str; 2] = ["**", "$benchmark/self"];
 
 /// Topics that something is allowed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ pub struct Grants {
 impl Grants {
     /// What an observer may do: hear everything, what the engine says of itself included, and say nothing.
     pub(crate) fn of_observer() -> Self {
-        let patterns = OBSERVED.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        let observed = OBSERVED.into_iter().chain(SysTopic::ALL.map(SysTopic::name));
+        let patterns = observed.filter_map(|text| Pattern::parse(text).ok()).collect();
         Grants { subscribe: Allowed::Only(patterns), publish: Allowed::Nothing, lifetime: None, subject: None }
     }
 }
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn an_observer_hears_everything_and_says_nothing() {
         let grants = Grants::of_observer();
-        assert_eq!(grants.subscribe.patterns(), OBSERVED.len());
+        assert_eq!(grants.subscribe.patterns(), OBSERVED.len() + SysTopic::ALL.len());
         for name in ["a", "rover/1/imu", "$sys/clients", "$sys/gaps", "$benchmark/self"] {
             let pattern = Pattern::parse(name).expect("a name");
             assert!(

@@ -49,7 +49,8 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
         match properties.get(name) {
             Some(known) => holds(document, known, member, &place),
             None => {
-                let others = schema.get("additionalProperties").unwrap_or_else(|| panic!("{place} is not in the document"));
+                let others =
+                    schema.get("additionalProperties").unwrap_or_else(|| panic!("{place} is not in the document"));
                 holds(document, others, member, &place);
             }
         }
