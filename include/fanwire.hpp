@@ -617,6 +617,21 @@ public:
         return detail::give<fw_stats>(code, [&] { return stats; });
     }
 
+    // Counters, limits and histograms in the text format of OpenMetrics 1.0.
+    Returned<std::string> metrics() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_metrics(handle_, buffer, size, length);
+        });
+    }
+
+    // What the engine says of itself on one of its topics: "$sys/shards", "$sys/topics", "$sys/clients"; JSON.
+    Returned<std::string> snapshot(std::string_view topic, std::chrono::milliseconds timeout) const {
+        const std::string name(topic);
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_snapshot(handle_, name.c_str(), detail::milliseconds(timeout), buffer, size, length);
+        });
+    }
+
 private:
     explicit Engine(fw_engine *handle) : handle_(handle) {}
 

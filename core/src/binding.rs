@@ -9,15 +9,17 @@
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::engine::{Engine, StartError};
+use crate::config::{Config, nanoseconds};
+use crate::engine::{Engine, HandOver, StartError};
 use crate::events::Events;
+use crate::listen::InheritedSocket;
 use crate::sys::wake::EventFd;
+use crate::sys::{clock, socket};
 
 /// Why a call cannot be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,19 @@ pub enum Unusable {
     Poisoned,
 }
 
+/// How often it is looked whether an engine that is handed over has ended.
+const LOOK_FOR_END: Duration = Duration::from_millis(5);
+
 /// What is told of a poisoned engine.
 pub const POISONED: &str = "a bug in fanwire has hit this engine before: stop it";
+
+/// Another descriptor of what a host has.
+///
+/// # Errors
+/// `EBADF` where there is none, `EMFILE`.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    socket::duplicate(fd)
+}
 
 /// The descriptor that a host polls: readable when there may be events, or something to give back.
 #[derive(Clone, Debug)]
@@ -87,7 +100,19 @@ impl<I> Host<I> {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start(config: Config, inbox: impl FnOnce(Option<Events>) -> I) -> Result<Self, StartError> {
-        let mut engine = Engine::start(config)?;
+        Self::start_with(config, &[], inbox)
+    }
+
+    /// Starts an engine with sockets that listen already.
+    ///
+    /// # Errors
+    /// As [`Engine::start_with`].
+    pub fn start_with(
+        config: Config,
+        sockets: &[InheritedSocket],
+        inbox: impl FnOnce(Option<Events>) -> I,
+    ) -> Result<Self, StartError> {
+        let mut engine = Engine::start_with(config, sockets)?;
         let events = engine.events();
         let bell = match &events {
             Some(events) => Bell(events.bell()),
@@ -164,19 +189,50 @@ impl<I> Host<I> {
     /// # Errors
     /// [`Unusable::Stopped`] if it had ended before.
     pub fn end(&self, within: Option<Duration>) -> Result<bool, Unusable> {
+        self.end_by(|engine| match within {
+            Some(deadline) => engine.drain(deadline).is_clean,
+            None => {
+                engine.stop();
+                true
+            }
+        })
+    }
+
+    /// [`Host::end`] with the closes spread over a window.
+    ///
+    /// # Errors
+    /// As [`Host::end`].
+    pub fn end_over(&self, window: Duration, deadline: Duration) -> Result<bool, Unusable> {
+        self.end_by(|engine| engine.drain_over(window, deadline).is_clean)
+    }
+
+    /// [`Host::end`] in favour of another process: until that is over, everybody may make calls still.
+    ///
+    /// # Errors
+    /// As [`Host::end`]; as [`Host::check`].
+    pub fn hand_over(&self, to: &HandOver) -> Result<bool, Unusable> {
+        let is_open = |engine: &Engine| !self.is_stopped() && !engine.has_ended();
+        let engine = self.engine()?;
+        if self.is_stopped() {
+            return Err(Unusable::Stopped);
+        }
+        self.guarded(|| engine.begin_hand_over(to));
+        drop(engine);
+        let until = clock::monotonic_ns().saturating_add(nanoseconds(to.deadline));
+        while clock::monotonic_ns() < until && self.engine().is_ok_and(|engine| is_open(&engine)) {
+            std::thread::park_timeout(LOOK_FOR_END);
+        }
+        self.end_by(|engine| engine.finish().is_clean)
+    }
+
+    fn end_by(&self, end: impl FnOnce(&mut Engine) -> bool) -> Result<bool, Unusable> {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopped() {
             return Err(Unusable::Stopped);
         }
         // Also where it panics: nobody ends it twice.
         let _stopped = Stopped(self);
-        Ok(self.guarded(|| match within {
-            Some(deadline) => engine.drain(deadline).is_clean,
-            None => {
-                engine.stop();
-                true
-            }
-        }))
+        Ok(self.guarded(|| end(&mut engine)))
     }
 
     /// Drops what shards no longer need of what the host lent; while somebody ends the engine, that call does it.
@@ -239,6 +295,21 @@ mod tests {
         assert!(host.is_stopped() && host.bell().0.drain(), "it rang");
         assert_eq!((host.end(None), host.end(Some(Duration::ZERO))), (Err(Unusable::Stopped), Err(Unusable::Stopped)));
         assert!(host.engine().is_ok_and(|engine| !engine.is_running()));
+    }
+
+    #[test]
+    fn calls_are_made_while_it_is_handed_over() {
+        let (host, to) = (host(), |deadline| HandOver { window: deadline / 2, deadline, sockets: Vec::new() });
+        let at = host.engine().expect("it runs").local_addrs()[0];
+        let client = std::net::TcpStream::connect(at).expect("it listens");
+        std::thread::scope(|scope| {
+            let ends = scope.spawn(|| host.hand_over(&to(Duration::from_secs(3600))));
+            while !host.engine().expect("calls are made").listening_sockets().expect("descriptors").is_empty() {}
+            assert!(host.engine().and_then(|engine| engine.topic("a").map_err(|_| Unusable::Stopped)).is_ok());
+            drop(client);
+            assert_eq!(ends.join().expect("it ends"), Ok(true));
+        });
+        assert_eq!(host.hand_over(&to(Duration::ZERO)), Err(Unusable::Stopped));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,12 +14,15 @@ use crossbeam_utils::CachePadded;
 
 use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
+use crate::counters;
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Ring, RingError};
-use crate::listen::{Inherited, InheritedSocket, Listener, Listeners, SocketFile, is_dual_stack, listen_all, resolve};
+use crate::listen::{
+    Held, Inherited, InheritedSocket, Listener, Listeners, Place, SocketFile, is_dual_stack, listen_all, resolve,
+};
 use crate::outlet::{
     OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
 };
@@ -30,6 +33,7 @@ use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wa
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
+use crate::telemetry::{self, Instruments, Sources, SysTopic, Telemetry, is_sys};
 use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
@@ -40,6 +44,10 @@ const CUT_OFF: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const JOIN_LOOK: Duration = Duration::from_millis(1);
+/// How old a snapshot may be…
+const SNAPSHOT_AGE_NS: u64 = 1_000_000_000;
+/// …and how often it is looked for.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 
@@ -109,6 +117,21 @@ pub enum SendError {
     /// No such connection was ever made by this engine.
     #[error("no such connection")]
     Gone,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Why there is nothing to be had of what the engine says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// `$sys/gaps` is told as it happens, or `sys.top` is 0.
+    #[error("this is not gathered (sys.top = 0), or it is told as it happens ($sys/gaps)")]
+    NotGathered,
+    /// The shards did not answer in time.
+    #[error("the shards have not answered in time")]
+    TimedOut,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -196,11 +219,34 @@ pub struct ShutdownReport {
     pub cut_off: u64,
 }
 
+/// How an engine ends in favour of another one, which listens on the same sockets in another process and serves already.
+///
+/// Nobody is accepted any more, and what waits to be accepted is the other's. Who is connected goes on, may subscribe and publish, and
+/// is closed with 1012 at a moment of its own: those that have published in the first quarter of the window, the others in the rest of
+/// it, each when it has everything that was published before that. Those that speak a subprotocol are told before. After the window
+/// publishing is over, and who has not taken everything at the deadline is cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// Time over which the closes are spread.
+    pub window: Duration,
+    /// When all is over: longer than the window by what the slowest subscriber may need.
+    pub deadline: Duration,
+    /// Names of the sockets that the other has taken: [`Engine::taken_over`] there. The others are closed when what waits in them
+    /// has been taken.
+    pub sockets: Vec<String>,
+}
+
 /// A running engine. Dropping it stops it at once; [`Engine::shutdown`] does so in good order.
 pub struct Engine {
     shared: Arc<Shared>,
+    listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     files: Vec<SocketFile>,
+    held: Held,
+    /// What was handed over and is listened on.
+    taken: Vec<String>,
+    /// When an end that has begun is over at the latest; 0: none has.
+    ends_by_ns: AtomicU64,
     driver: &'static str,
     notice: Option<String>,
     plan: MemoryPlan,
@@ -263,8 +309,9 @@ impl Engine {
             None => cpu::affinity().unwrap_or_default(),
         };
         let tls = tls::acceptors(&config).map_err(StartError::Config)?;
-        let Listeners { all: listening, by_shard: mut listeners, files } = listen(&config, shards, sockets)?;
-        let addresses = listening.iter().filter_map(Listener::address).collect();
+        let mut listening = listen(&config, shards, sockets)?;
+        let mut listeners = std::mem::take(&mut listening.by_shard);
+        let addresses = listening.all.iter().filter_map(Listener::address).collect();
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
         let system = |what| move |error| StartError::System { what, error };
@@ -274,7 +321,7 @@ impl Engine {
         let random = random::bits().map_err(system("draw random bits"))?;
         let shared = Arc::new(Shared {
             rules: Rules::new(&config),
-            listening,
+            listening: std::mem::take(&mut listening.by_number),
             epochs: Epochs::from_random(random),
             payloads: Arc::new(PayloadPool::new(config.memory.payload_bytes)),
             registry: Registry::new(config.topics_max),
@@ -285,6 +332,7 @@ impl Engine {
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
+            telemetry: Telemetry::new(&config, clock::realtime_ns()),
             failure: FailureRecord::default(),
             ring,
             config,
@@ -293,8 +341,12 @@ impl Engine {
             outlets: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
+            listeners: std::mem::take(&mut listening.all),
             addresses,
-            files,
+            files: std::mem::take(&mut listening.files),
+            held: Held::new(std::mem::take(&mut listening.held)),
+            taken: std::mem::take(&mut listening.taken),
+            ends_by_ns: AtomicU64::new(0),
             driver: "",
             notice,
             plan,
@@ -321,6 +373,9 @@ impl Engine {
         drop(signals);
         drop(ready);
         engine.await_shards(choice, shards, &started)?;
+        // What was handed over has been the other process's so far.
+        engine.files.iter().for_each(SocketFile::keep);
+        listening.settle().map_err(system("set the options of a listening socket"))?;
         Ok(engine)
     }
 
@@ -355,7 +410,22 @@ impl Engine {
 
     /// What is listened on, in the order of the configuration, ports filled in.
     pub fn listeners(&self) -> &[Listener] {
-        &self.shared.listening
+        &self.listeners
+    }
+
+    /// What it listens on, once more, for another process to take over: by `SCM_RIGHTS`, or inherited by a child. That one gives
+    /// them to [`Engine::start_with`]; then this one is told by [`Engine::hand_over`]. Empty once an end has begun.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn listening_sockets(&self) -> io::Result<Vec<InheritedSocket>> {
+        self.held.duplicates()
+    }
+
+    /// Names of what [`Engine::listening_sockets`] of another process has given and this engine listens on:
+    /// [`HandOver::sockets`] for that one.
+    pub fn taken_over(&self) -> &[String] {
+        &self.taken
     }
 
     /// Which driver runs: `uring` or `epoll`.
@@ -415,6 +485,9 @@ impl Engine {
     /// # Errors
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         let shared = &self.shared;
         let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
@@ -430,6 +503,9 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` or `Stopped`.
     pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         self.shared.registry.remove(name, self.shared.to_ring())
     }
 
@@ -480,6 +556,34 @@ impl Engine {
             return Err(SendError::NotUtf8);
         }
         Ok(())
+    }
+
+    /// What the engine says of itself on a `$sys` topic, as JSON (docs/reference/sys-topics.md): the next message of it, or one that is
+    /// less than a second old. Waits up to `within` for it; who asks once in five seconds or more often is answered at once.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn snapshot(&self, topic: SysTopic, within: Duration) -> Result<Arc<str>, SnapshotError> {
+        let watchers = &self.shared.telemetry.watchers;
+        if topic == SysTopic::Gaps || self.current_config().sys.top == 0 {
+            return Err(SnapshotError::NotGathered);
+        }
+        let asked_ns = clock::monotonic_ns();
+        let until_ns = asked_ns.saturating_add(nanoseconds(within));
+        watchers.ask(topic, asked_ns);
+        (0..self.shared.mailboxes.len()).for_each(|number| self.shared.ring.wake_reader(number));
+        loop {
+            if !self.is_running() {
+                return Err(SnapshotError::Stopped);
+            }
+            if let Some(said) = watchers.said(topic, asked_ns.saturating_sub(SNAPSHOT_AGE_NS)) {
+                return Ok(said);
+            }
+            if clock::monotonic_ns() >= until_ns {
+                return Err(SnapshotError::TimedOut);
+            }
+            std::thread::park_timeout(SNAPSHOT_LOOK);
+        }
     }
 
     /// Closes one connection with this code and reason (at most 123 bytes are sent of it), after the messages that were sent to
@@ -549,20 +653,51 @@ impl Engine {
     /// What was counted so far; at most a second old while a shard sleeps.
     pub fn stats(&self) -> Stats {
         let shards: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
-        let mut total = ShardStats::default();
-        for shard in &shards {
-            total += *shard;
-        }
-        // Every shard reads every record: once is enough.
-        total.messages = shards.iter().map(|s| s.messages).max().unwrap_or(0);
-        total.message_bytes = shards.iter().map(|s| s.message_bytes).max().unwrap_or(0);
-        total.topics = shards.iter().map(|s| s.topics).max().unwrap_or(0);
         Stats {
-            total,
+            total: counters::total(&shards),
             shards,
             ring_bytes: self.shared.ring.used_bytes(),
             payload_bytes: self.shared.payloads.used_bytes() as u64,
         }
+    }
+
+    /// All that there is to know in numbers, in the text format of OpenMetrics 1.0 (it ends in `# EOF`): counters of each shard, gauges,
+    /// histograms; [`crate::metrics`] lists them. Numbers are at most a second old while a shard sleeps. Some 100 µs and 100 KiB; takes
+    /// nothing from the shards. To be served as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    pub fn metrics(&self) -> String {
+        let stats = self.stats();
+        let Shared { config, mailboxes, .. } = &*self.shared;
+        let instruments: Vec<&Instruments> = mailboxes.iter().map(|mailbox| &mailbox.instruments).collect();
+        let files = &self.current_config().tls.certificate_files;
+        let ends = tls::ends_s(&self.shared.tls);
+        let certificates: Vec<_> = files.iter().map(|file| file.display().to_string()).zip(ends).collect();
+        telemetry::render(&Sources {
+            shards: &stats.shards,
+            instruments: &instruments,
+            telemetry: &self.shared.telemetry,
+            plan: &self.plan,
+            of_engine: &[
+                ("shards", stats.shards.len() as u64),
+                ("ring_bytes", stats.ring_bytes),
+                ("payload_bytes", stats.payload_bytes),
+            ],
+            most: &[
+                ("connections_limit", config.connections_max.into()),
+                ("topics_limit", config.topics_max.into()),
+                ("cursors_limit", config.cursors_max.into()),
+                ("ring_limit_bytes", config.memory.ring_bytes as u64),
+                ("payload_limit_bytes", config.memory.payload_bytes as u64),
+                ("log_limit_bytes", config.memory.pool_bytes as u64),
+            ],
+            driver: self.driver,
+            is_running: self.is_running(),
+            certificates: &certificates,
+        })
+    }
+
+    /// True once every shard has ended.
+    pub fn has_ended(&self) -> bool {
+        self.shared.mailboxes.iter().all(|m| m.is_stopped.load(Relaxed))
     }
 
     /// True while every shard runs. False after a shutdown, or when a shard has failed: see [`Engine::failure`].
@@ -608,12 +743,60 @@ impl Engine {
     /// closed with 1012 at a moment of its own, drawn evenly. What is not done after `deadline` is cut off: it is to be longer than the
     /// window by what the slowest subscriber may need. A window of zero closes each with 1001 as soon as it has everything.
     pub fn drain_over(&mut self, window: Duration, deadline: Duration) -> ShutdownReport {
+        self.begin_drain(window, deadline);
+        self.finish()
+    }
+
+    /// Begins what [`Engine::drain_over`] does, and returns at once: meanwhile events are taken and decisions made, as before.
+    /// [`Engine::finish`] waits for the end. Where an end has begun already, this does nothing.
+    pub fn begin_drain(&self, window: Duration, deadline: Duration) {
+        if !self.begin_end(deadline) {
+            return;
+        }
         self.shared.ring.close();
         let (within_ns, window_ns) = (nanoseconds(deadline), nanoseconds(window));
         self.order(|| Command::Drain { within_ns, window_ns });
-        let until = clock::monotonic_ns().saturating_add(within_ns);
-        self.join(deadline.saturating_add(CUT_OFF));
-        let is_in_time = clock::monotonic_ns() <= until;
+    }
+
+    /// Ends in favour of another process that listens on the same sockets, without a client noticing more than one close: see
+    /// [`HandOver`]. Blocks up to about its deadline.
+    pub fn hand_over(&mut self, to: &HandOver) -> ShutdownReport {
+        self.begin_hand_over(to);
+        self.finish()
+    }
+
+    /// Begins what [`Engine::hand_over`] does, and returns at once; publishing goes on, too. [`Engine::finish`] waits for the end.
+    /// Where an end has begun already, this does nothing.
+    pub fn begin_hand_over(&self, to: &HandOver) {
+        if !self.begin_end(to.deadline) {
+            return;
+        }
+        let left: Arc<[u16]> = self.held.numbers_of(&to.sockets).into();
+        let is_left = |file: &&SocketFile| to.sockets.contains(&Place::Path(file.path().to_owned()).to_string());
+        self.files.iter().filter(is_left).for_each(SocketFile::leave);
+        let (within_ns, window_ns) = (nanoseconds(to.deadline), nanoseconds(to.window));
+        self.order(|| Command::HandOver { within_ns, window_ns, left: left.clone() });
+    }
+
+    /// True for the first who ends it.
+    fn begin_end(&self, deadline: Duration) -> bool {
+        let by_ns = clock::monotonic_ns().saturating_add(nanoseconds(deadline));
+        let is_first = self.ends_by_ns.compare_exchange(0, by_ns, Relaxed, Relaxed).is_ok();
+        if is_first {
+            self.held.let_go();
+        }
+        is_first
+    }
+
+    /// Waits for the end that [`Engine::begin_drain`] or [`Engine::begin_hand_over`] has begun; where none has, ends at once.
+    pub fn finish(&mut self) -> ShutdownReport {
+        let until = self.ends_by_ns.load(Relaxed);
+        if until == 0 {
+            self.stop();
+        }
+        let within = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
+        self.join(within.saturating_add(CUT_OFF));
+        let is_in_time = until == 0 || clock::monotonic_ns() <= until;
         let total = self.stats().total;
         ShutdownReport {
             is_clean: is_in_time && total.connections == 0 && total.cut_off == 0 && self.failure().is_none(),
@@ -629,6 +812,7 @@ impl Engine {
 
     /// [`Engine::shutdown_now`] for a host that keeps the engine.
     pub fn stop(&mut self) {
+        self.held.let_go();
         self.shared.ring.close();
         self.order(|| Command::Stop);
         self.join(STOP);

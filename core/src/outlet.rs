@@ -20,6 +20,8 @@ use crate::types::{Kind, Priority};
 pub const OUTLETS_MAX: usize = 8;
 /// The shard whose order outlets have.
 pub(crate) const OUTLET_SHARD: usize = 0;
+/// In a record's flags: another engine has it already, and is not to get it back.
+pub(crate) const FLAG_FORWARDED: u8 = 2;
 /// Messages that an outlet may hold.
 pub const OUTLET_MESSAGES_MAX: usize = 1 << 20;
 /// Patterns that an outlet may have.
@@ -54,6 +56,12 @@ pub struct OutletMessage {
     pub kind: Kind,
     /// When it was published: nanoseconds since 1970.
     pub time_ns: u64,
+    /// What it replaces, as a number; 0: nothing.
+    pub key: u64,
+    /// How long after that it is worth nothing.
+    pub ttl: Option<Duration>,
+    /// It came by [`crate::Topic::forward`] from another engine, which has it.
+    pub is_forwarded: bool,
     /// The message, in the engine's memory: drop it soon.
     pub payload: Payload,
 }

@@ -235,6 +235,10 @@ impl Config {
             let bytes = slots * shard::LIFETIME_BYTES as u64;
             plan.lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
         }
+        if self.sys.top > 0 {
+            let topics = shards_u64 * u64::from(self.topics_max) * shard::WATCHED_TOPIC_BYTES as u64;
+            plan.lines.push(line("what $sys topics tell", slots * shard::WATCHED_BYTES as u64 + topics, "sys.top"));
+        }
         if self.limits.limits_senders() {
             let field = match self.limits.inbound_messages_per_second_max {
                 0 => "limits.inbound_bytes_per_second_max",

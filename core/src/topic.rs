@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::config::nanoseconds;
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::outlet::FLAG_FORWARDED;
 use crate::registry::Opened;
 use crate::shard::{Command, FULL, Gauges, Shared, are_watched};
 use crate::sys::clock;
@@ -68,12 +69,34 @@ pub struct Message<'a> {
     pub ttl: Option<Duration>,
 }
 
+/// A message of another engine, as an outlet there gave it: see [`Topic::forward`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded<'a> {
+    /// Its importance.
+    pub priority: Priority,
+    /// What the payload is.
+    pub kind: Kind,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// What it replaces, as [`crate::OutletMessage::key`] says it; 0: nothing.
+    pub key: u64,
+    /// How long after `time_ns` it is worth nothing.
+    pub ttl: Option<Duration>,
+    /// When it was published: nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
 /// A key as the engine compares it: FNV-1a, never 0.
 pub(crate) fn key_number(key: &str) -> u64 {
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     hash.max(1)
+}
+
+/// An expiry as a record has it.
+fn in_ms(ttl: Option<Duration>) -> u32 {
+    ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32)
 }
 
 /// How the subscribers of a topic stand: what a publisher slows down by, or sends less by.
@@ -241,17 +264,7 @@ impl Topic {
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` once the time is over.
     pub fn publish_message_timeout(&self, message: &Message<'_>, wait: Duration) -> Result<Position, PublishError> {
-        let head = self.head(message)?;
-        let payload = message.payload;
-        let ring = &self.inner.shared.ring;
-        if payload.len() <= INLINE_MAX {
-            return Ok(ring.publish_timeout(&head, payload, wait)?);
-        }
-        let until = clock::monotonic_ns().saturating_add(nanoseconds(wait));
-        let payloads = &self.inner.shared.payloads;
-        let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
-        let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
-        ring.publish_shared_timeout(&head, payload, rest).map_err(|(refused, _)| refused.into())
+        self.put(&self.head(message)?, message.payload, wait)
     }
 
     /// Publishes bytes by reference: they are kept, not copied, until the last shard has done with them. Small ones are
@@ -349,13 +362,33 @@ impl Topic {
         Publisher { topic: self.clone(), priority, kind }
     }
 
+    /// Publishes what was published on another engine, waiting up to `wait` for room: with the time, key and expiry that it has
+    /// there. Outlets say that it [came so](crate::OutletMessage::is_forwarded), so that two engines can forward to each other.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `WouldBlock` once the time is over.
+    pub fn forward(&self, message: &Forwarded<'_>, wait: Duration) -> Result<Position, PublishError> {
+        let Forwarded { priority, kind, payload, key, ttl, time_ns } = *message;
+        let head =
+            Head { key, ttl_ms: in_ms(ttl), time_ns, flags: FLAG_FORWARDED, ..self.check(priority, kind, payload)? };
+        self.put(&head, payload, wait)
+    }
+
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
         let Message { priority, kind, payload, key, ttl } = *message;
-        Ok(Head {
-            key: key.map_or(0, key_number),
-            ttl_ms: ttl.map_or(0, |ttl| ttl.as_millis().clamp(1, u32::MAX.into()) as u32),
-            ..self.check(priority, kind, payload)?
-        })
+        Ok(Head { key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..self.check(priority, kind, payload)? })
+    }
+
+    fn put(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, PublishError> {
+        let ring = &self.inner.shared.ring;
+        if payload.len() <= INLINE_MAX {
+            return Ok(ring.publish_timeout(head, payload, wait)?);
+        }
+        let until = clock::monotonic_ns().saturating_add(nanoseconds(wait));
+        let payloads = &self.inner.shared.payloads;
+        let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
+        let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
+        ring.publish_shared_timeout(head, payload, rest).map_err(|(refused, _)| refused.into())
     }
 
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {

@@ -18,8 +18,9 @@ use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
+use crate::takeover;
 use crate::tls::TlsArgs;
-use crate::tune::arguments::{DoctorArgs, TuneArgs};
+use crate::tune::arguments::{DoctorArgs, PlanArgs, TuneArgs};
 use crate::url::Url;
 
 const EXAMPLES: &str = "\
@@ -82,6 +83,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Say what this host has against what it should have
     Doctor(DoctorArgs),
+    /// Gather what somebody needs to look into a problem, in one file without secrets
+    Report(ReportArgs),
     /// Show, check, apply and revert settings of this host
     Tune(TuneArgs),
     /// Write, check and show the configuration of the fan-out server
@@ -92,6 +95,8 @@ pub enum Command {
     Reload(ReloadArgs),
     /// Have a running server end, its connections closed one by one
     Drain(DrainArgs),
+    /// Have a running server go on in a new process, with the program that is there now
+    Restart(RestartArgs),
     /// Have a running server refuse some tokens, and close who came in by them
     Revoke(RevokeArgs),
     /// Ask a running server how it is
@@ -138,6 +143,15 @@ pub struct ServeArgs {
     /// Time that subscribers get, after a request to stop, to take what is queued for them [default: 10s]
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<Span>,
+
+    /// Take the listening sockets of the server that takes requests at its control socket (PATH; without one: where this server's
+    /// own is), which then ends; no client is refused. Where there is none, start as usual
+    #[arg(long, value_name = "PATH", require_equals = true)]
+    pub takeover: Option<Option<PathBuf>>,
+
+    /// Time over which connections move from that server to this one
+    #[arg(long, value_name = "TIME", default_value = takeover::WINDOW)]
+    pub takeover_within: Span,
 
     /// Who comes in.
     #[command(flatten)]
@@ -191,6 +205,27 @@ pub struct DrainArgs {
     pub control: ControlArgs,
 }
 
+/// `fanwire restart`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  fanwire restart && fanwire status
+
+The server starts its program once more, with the arguments and the environment that it has itself. The new
+process takes its listening sockets over and serves; no client is refused meanwhile. Then the old one closes its
+connections (1012) over that time, those that publish first, each when it has everything that was published, and
+ends. What is published on either of the two reaches both. Where the new process cannot start, for instance
+because its configuration is wrong, nothing has changed. Waits until the new process serves.")]
+pub struct RestartArgs {
+    /// Time over which connections move to the new process
+    #[arg(long, value_name = "TIME", default_value = takeover::WINDOW)]
+    pub within: Span,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
 /// `fanwire revoke`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -226,6 +261,33 @@ pub struct StatusArgs {
     /// The server.
     #[command(flatten)]
     pub control: ControlArgs,
+}
+
+/// `fanwire report`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire report
+  fanwire report --socket /run/fanwire/fanwire.sock --config /etc/fanwire.toml --output report.txt
+
+Version, host, doctor; of a running server its settings, metrics and last log lines. Tokens, passwords and
+private keys are left out; names of topics, addresses and subjects are not. It is sent nowhere.")]
+pub struct ReportArgs {
+    /// Where it is written; `-` is stdout [default: fanwire-report-SECONDS.txt]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Settings that are shown besides, as the file has them
+    #[arg(long, value_name = "FILE", env = "FANWIRE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+
+    /// The plan.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 }
 
 /// `fanwire token`.

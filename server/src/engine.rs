@@ -6,19 +6,22 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use fanwire::{Config, ConfigError, Engine, InheritedSocket, Listener, ShutdownReport, StartError};
+use fanwire::{Config, ConfigError, Engine, HandOver, InheritedSocket, Listener, ShutdownReport, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::console::{self, tell};
 use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
 use crate::signals::StopRequests;
+use crate::slow_turns::SlowTurns;
 use crate::strangers::{self, Strangers};
 use crate::units::grouped;
 use crate::{clock, notices};
 
 /// How long after the deadline of a shutdown the process still waits for its shards.
 const HANG_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether its shards have ended.
+const LOOK_FOR_END: Duration = Duration::from_millis(5);
 
 /// The configuration that the arguments ask for.
 ///
@@ -57,7 +60,7 @@ pub fn start_with(
     let engine = Engine::start_with(config, sockets)
         .map_err(|error| Failure { code: error.exit_code(), error: in_words(error, place_of) })?;
     engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
-    tracing::info!("{}", notices::summary(&engine));
+    tracing::info!(event = "server.serving", "{}", notices::summary(&engine));
     notices::warn(&engine);
     Ok(engine)
 }
@@ -111,14 +114,17 @@ pub fn unsaid() -> Result<(), Failure> {
     }
 }
 
-/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers.
+/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers, and
+/// which shards were busy for long.
 pub fn wait(engine: &Engine, stop: &StopRequests) {
     let waiting = thread::current();
     engine.set_failure_bell(move || waiting.unpark());
-    let mut strangers = Strangers::new(engine.stats().total);
+    let (mut strangers, mut slow_turns) = (Strangers::new(engine.stats().total), SlowTurns::default());
     while !stop.is_asked() && engine.failure().is_none() {
         thread::park_timeout(strangers::EVERY);
-        strangers.tell(&engine.stats().total, clock::now());
+        let stats = engine.stats();
+        strangers.tell(&stats.total, clock::now());
+        slow_turns.tell(&stats.shards);
     }
 }
 
@@ -138,14 +144,42 @@ impl Ending {
     }
 }
 
-/// Stops the engine: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
+/// Begins the end: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
 /// longer than it may: a shard hangs.
+pub fn begin_end(engine: &Engine, ending: Ending) {
+    end_at_last(ending.deadline);
+    engine.begin_drain(ending.window, ending.deadline);
+}
+
+/// The same where another process goes on, with these of its sockets.
+pub fn begin_hand_over(engine: &Engine, ending: Ending, sockets: Vec<String>) {
+    end_at_last(ending.deadline);
+    engine.begin_hand_over(&HandOver { window: ending.window, deadline: ending.deadline, sockets });
+}
+
+/// Waits until the engine has ended, but not much beyond the deadline.
+pub fn wait_for_end(engine: &Engine, ending: Ending) {
+    let until = clock::after(clock::now(), ending.deadline.saturating_add(HANG_PATIENCE));
+    while !engine.has_ended() && clock::now() < until {
+        thread::park_timeout(LOOK_FOR_END);
+    }
+}
+
+/// [`begin_end`] and [`finish`].
+///
+/// # Errors
+/// As [`finish`].
+pub fn stop(engine: Engine, ending: Ending) -> Result<ShutdownReport, Failure> {
+    begin_end(&engine, ending);
+    finish(engine)
+}
+
+/// How an end went that has begun, and is over.
 ///
 /// # Errors
 /// 70 if the engine had ended by itself: who started the process starts it again.
-pub fn stop(mut engine: Engine, ending: Ending) -> Result<ShutdownReport, Failure> {
-    end_at_last(ending.deadline);
-    let report = engine.drain_over(ending.window, ending.deadline);
+pub fn finish(mut engine: Engine) -> Result<ShutdownReport, Failure> {
+    let report = engine.finish();
     for (shard, counted) in engine.stats().shards.iter().enumerate() {
         tracing::debug!("shard {shard}: {counted:?}");
     }
@@ -156,9 +190,10 @@ pub fn stop(mut engine: Engine, ending: Ending) -> Result<ShutdownReport, Failur
         ));
     }
     if report.is_clean {
-        tracing::info!("stopped: everything queued was delivered");
+        tracing::info!(event = "server.stopped", "stopped: everything queued was delivered");
     } else {
         tracing::warn!(
+            event = "server.stopped",
             "stopped at the deadline: some subscribers had not taken everything (--shutdown-timeout gives them more time)"
         );
     }

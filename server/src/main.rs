@@ -1,10 +1,11 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, status.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, restart, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
 #![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
 mod access;
+mod admin;
 mod args;
 mod bearer;
 mod client;
@@ -27,16 +28,21 @@ mod notices;
 mod operate;
 mod output;
 mod pace;
+mod page;
 mod plain;
 mod printer;
 mod progress;
 mod publish;
+mod recent;
+mod redact;
 mod replay;
+mod report;
 mod requests;
 mod retry;
 mod serve;
 mod settings;
 mod signals;
+mod slow_turns;
 mod socket;
 mod state;
 mod stats;
@@ -44,6 +50,7 @@ mod stderr;
 mod strangers;
 mod subscribe;
 mod systemd;
+mod takeover;
 mod tls;
 mod token;
 mod topics;
@@ -57,6 +64,7 @@ mod wire;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -117,6 +125,7 @@ fn execute(args: Args) -> Outcome {
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
+        Command::Report(args) => report::run(args),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
@@ -126,11 +135,15 @@ fn execute(args: Args) -> Outcome {
             control::run(&args.control, &Asked::Revoke(meant))
         }
         Command::Status(args) => control::run(&args.control, &Asked::Status),
-        Command::Drain(args) => {
-            let within_ms = u64::try_from(args.within.0.as_millis()).unwrap_or(u64::MAX);
-            control::run(&args.control, &Asked::Drain { within_ms })
+        Command::Drain(args) => control::run(&args.control, &Asked::Drain { within_ms: milliseconds(args.within.0) }),
+        Command::Restart(args) => {
+            control::run(&args.control, &Asked::Restart { within_ms: milliseconds(args.within.0) })
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn end(outcome: Outcome) -> ExitCode {

@@ -1,32 +1,44 @@
 //! Job: `fanwire serve`: an engine, from its first ready line to its last close frame.
-//! Knows: signals, the engine, who decides and who operates. Must never know: what is published.
+//! Knows: signals, the engine, who decides, who operates, and from whom it takes over. Must never know: what is published.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
-use fanwire::Engine;
 use fanwire::settings::Span;
+use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Attendant, Door, Opened, Revocations};
+use crate::admin::{Admin, Closing, Desk, Desks, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
 use crate::engine::{self, Ending};
-use crate::exit::{Exit, OrExit, Outcome};
+use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::operate::Server;
 use crate::signals::StopRequests;
 use crate::systemd;
+use crate::takeover::{self, Bridge, Link, Successor, Taker};
+
+/// What the other process is called in the log.
+const BEFORE: &str = "the process before";
+const AFTER: &str = "the process after";
 
 /// Runs the command until the process is asked to stop.
 ///
 /// # Errors
-/// As [`engine::start`]; 71 where the control socket cannot be had; 70 where the engine has ended by itself.
+/// As [`engine::start`]; 69 where there is a server that does not hand over; 71 where the control socket cannot be had; 70 where the
+/// engine has ended by itself.
 pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
-    let sockets = systemd::sockets()?;
+    let mut sockets = systemd::sockets()?;
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
-    let control = Control::listen(loaded.control_socket())?;
+    let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
+    let mut admin = Admin::listen(loaded.admin(), predecessor.is_some())?;
+    sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
@@ -45,53 +57,147 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
         }
     }
     let mut engine = engine::start_with(config, &sockets, |name| loaded.place_of(name))?;
+    drop(sockets);
     if door.is_some() {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
+    let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
     let events = engine.events();
+    let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
-    let (ending, waiting) = attend(&engine, &stop, control, args, loaded, door.zip(events));
-    systemd::tell_stopping();
-    if stop.is_asked() {
-        let Ending { window, deadline } = ending;
-        let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
-        let most = Span(deadline);
-        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
-    }
-    let ended = engine::stop(engine, ending)?;
+    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
+    let ended = engine::finish(engine)?;
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves until it is to end: how, and who waits for that.
+/// The control socket, and the server that this one takes over from, with its sockets.
+fn control_and_predecessor(
+    args: &ServeArgs,
+    loaded: &Loaded,
+    sockets: &mut Vec<InheritedSocket>,
+) -> Result<(Control, Option<Successor>), Failure> {
+    let own = loaded.control_socket();
+    let Some(wanted) = &args.takeover else { return Ok((Control::listen(own)?, None)) };
+    let nowhere = "--takeover: there is no control socket to take over by (--control-socket, or --takeover=PATH)";
+    let path = wanted.clone().or_else(|| own.clone()).ok_or_else(|| Failure::message(Exit::Usage, nowhere))?;
+    let Some((mut predecessor, handed)) = takeover::begin(&path, args.takeover_within.0)? else {
+        return Ok((Control::listen(own)?, None));
+    };
+    sockets.extend(handed);
+    let is_same = own.as_ref() == Some(&path);
+    if !is_same {
+        drop(predecessor.take_control());
+    }
+    Ok((Control::listen(own.filter(|_| !is_same))?, Some(predecessor)))
+}
+
+/// This process serves: the sockets are its own from now on.
+fn settle(
+    mut predecessor: Successor,
+    engine: &Engine,
+    control: &mut Control,
+    loaded: &Loaded,
+) -> Result<Link, Failure> {
+    let outlet = Successor::outlet(engine)?;
+    let listener = predecessor.take_control();
+    let link = predecessor.settle(engine, outlet, listener.is_some())?;
+    if let (Some(listener), Some(path)) = (listener, loaded.control_socket()) {
+        control.adopt(listener, path)?;
+    }
+    Ok(link)
+}
+
+/// Serves until it is to end, and until it has ended. Who waits for that comes back.
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
-    args: &ServeArgs,
-    loaded: &Loaded,
-    door: Option<((Opened, Revocations), fanwire::Events)>,
-) -> (Ending, Waiting) {
+    (control, admin): (Control, Option<(Running, Desks)>),
+    (args, loaded): (&ServeArgs, &Loaded),
+    door: Option<((Opened, Revocations), Events)>,
+    before: Option<Link>,
+) -> Waiting {
     let ((orders, ordered), (moved, moves)) = (channel(), channel());
     let attendant = Attendant { orders: orders.clone(), moved };
-    let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
-    let waiting = thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let carry = |link: Option<Link>, whom| {
+            let (bridge, outlet) = Bridge::new(link?);
+            let bridge = Arc::new(bridge);
+            let runs = bridge.clone();
+            scope.spawn(move || runs.run(engine, outlet, whom));
+            Some(bridge)
+        };
+        let before = carry(before, BEFORE);
+        let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
         if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
             server.keys_moved(moved);
-            scope.spawn(move || access::attend(engine, events, (door, revocations), stop, &ordered));
+            let is_over = &is_over;
+            scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
             scope.spawn(move || access::keep(&moves, &orders, stop));
         }
+        let (admin, desks) = admin.unzip();
+        let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
+        // Who goes on has the admin port, too. Where nobody does, the end is seen there.
+        let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
+        let after = carry(after, AFTER);
+        engine::wait_for_end(engine, ending);
+        admin.and_then(Running::end);
+        is_over.store(true, Relaxed);
+        before.into_iter().chain(after).for_each(|bridge| bridge.finish());
+        waiting
+    })
+}
+
+/// Serves operators until the end begins: who waits for it, how it is to be, and the way to who goes on.
+fn operate(
+    engine: &Engine,
+    stop: &StopRequests,
+    (control, desks): (Control, Option<Desks>),
+    server: Server<'_>,
+) -> (Waiting, Ending, Option<Link>) {
+    let waiting = thread::scope(|scope| {
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        let attend = |desk: Desk| {
+            let closing = desk.closing();
+            scope.spawn(move || desk.attend(server));
+            closing
+        };
+        let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        closing.iter().for_each(Closing::end);
         control.join().unwrap_or_default()
     });
     let patience = server.shutdown_timeout();
-    let ending = match server.window() {
-        Some(window) => Ending { window, deadline: window.saturating_add(patience) },
-        None => Ending::within(engine, patience),
-    };
-    (ending, waiting)
+    let within = |window: Duration| Ending { window, deadline: window.saturating_add(patience) };
+    let asked = server.window();
+    match server.into_taker() {
+        Some(Taker { sockets, window, link, .. }) => {
+            tell_of_end(stop, within(window));
+            engine::begin_hand_over(engine, within(window), sockets);
+            (waiting, within(window), Some(link))
+        }
+        None => {
+            systemd::tell_stopping();
+            let ending = asked.map_or_else(|| Ending::within(engine, patience), within);
+            tell_of_end(stop, ending);
+            engine::begin_end(engine, ending);
+            (waiting, ending, None)
+        }
+    }
+}
+
+fn tell_of_end(stop: &StopRequests, Ending { window, deadline }: Ending) {
+    if stop.is_asked() {
+        let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
+        let most = Span(deadline);
+        tracing::info!(
+            event = "server.stopping",
+            "{}: sending what is queued, {most} at most{spread}; a second signal ends at once",
+            stop.name()
+        );
+    }
 }

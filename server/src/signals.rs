@@ -17,6 +17,8 @@ use crate::clock;
 
 /// Stands for a signal where the request was none.
 const DRAIN: i32 = -1;
+/// The same where another process goes on.
+const HANDOVER: i32 = -2;
 
 /// Whether the process was asked to stop. Clones see the same.
 #[derive(Clone, Debug)]
@@ -69,7 +71,16 @@ impl StopRequests {
 
     /// Asks as a signal does; false if somebody has asked before. A signal that comes then is the second request.
     pub fn ask_for_drain(&self) -> bool {
-        let is_first = self.signal.compare_exchange(0, DRAIN, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        self.ask(DRAIN)
+    }
+
+    /// [`StopRequests::ask_for_drain`], for another process goes on.
+    pub fn ask_for_handover(&self) -> bool {
+        self.ask(HANDOVER)
+    }
+
+    fn ask(&self, reason: i32) -> bool {
+        let is_first = self.signal.compare_exchange(0, reason, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_first {
             self.wake();
         }
@@ -105,6 +116,7 @@ impl StopRequests {
             SIGINT => "SIGINT",
             SIGHUP => "SIGHUP",
             DRAIN => "fanwire drain",
+            HANDOVER => "another process goes on",
             _ => "SIGTERM",
         }
     }

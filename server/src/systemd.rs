@@ -47,6 +47,11 @@ pub fn tell_ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// Another process is the service from now on.
+pub fn tell_main_pid(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// The end has begun.
 pub fn tell_stopping() {
     tell(&[NotifyState::Stopping]);

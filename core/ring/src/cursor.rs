@@ -83,6 +83,12 @@ impl Cursor {
         Standing { main: Position(self.main.next), critical: Position(self.critical.next) }
     }
 
+    /// Where this reader stands when it has read all that is reserved by now.
+    pub(crate) fn ahead(&self) -> Standing {
+        let Ring { main, critical, .. } = &*self.ring;
+        Standing { main: Position(main.tail()), critical: Position(critical.tail()) }
+    }
+
     /// True if the ring is closed and all that was reserved has been read, or this reader will not get it.
     pub(crate) fn is_finished(&self) -> bool {
         let Ring { main, critical, .. } = &*self.ring;

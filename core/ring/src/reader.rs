@@ -113,6 +113,11 @@ impl Reader {
         self.cursor.standing()
     }
 
+    /// Where this reader stands when it has read all that was published by now.
+    pub fn ahead(&self) -> Standing {
+        self.cursor.ahead()
+    }
+
     /// Lets a reader in again that was passed over, at this one's own place, where both have read the same from then on. False:
     /// nothing has changed; that reader has not noticed, has come further than this one, or is being let in by another, or this one is
     /// itself passed over.

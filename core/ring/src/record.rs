@@ -27,6 +27,13 @@ pub struct Standing {
     pub critical: Position,
 }
 
+impl Standing {
+    /// Whether all that is before `other` is before this, too.
+    pub fn has_reached(self, other: Standing) -> bool {
+        self.main >= other.main && self.critical >= other.critical
+    }
+}
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]

@@ -97,6 +97,8 @@ impl Driver for NullDriver {
 
     fn stop_listening(&mut self) {}
 
+    fn leave_listener(&mut self, _listener: u16) {}
+
     fn turn(&mut self, _wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         events.extend(self.net.state.borrow_mut().events.drain(..));
         Ok(())

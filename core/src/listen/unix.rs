@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::sys::socket;
 
@@ -19,11 +20,37 @@ const MODE: u32 = 0o660;
 pub struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
+    is_left: AtomicBool,
+}
+
+impl SocketFile {
+    /// The file that is at `path`.
+    ///
+    /// # Errors
+    /// There is none, and so no way to a socket that once was there.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(SocketFile { path: path.to_owned(), id: id_of(path)?, is_left: AtomicBool::new(false) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It is ours.
+    pub fn keep(&self) {
+        self.is_left.store(false, Relaxed);
+    }
+
+    /// Leaves it to another process that listens there.
+    pub fn leave(&self) {
+        self.is_left.store(true, Relaxed);
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if id_of(&self.path).is_ok_and(|id| id == self.id) {
+        if !self.is_left.load(Relaxed) && id_of(&self.path).is_ok_and(|id| id == self.id) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -46,7 +73,7 @@ pub fn listen(path: &Path, backlog: i32) -> io::Result<(OwnedFd, SocketFile)> {
         }
         bound => bound?,
     }
-    let file = SocketFile { path: path.to_owned(), id: id_of(path)? };
+    let file = SocketFile::of(path)?;
     // Nobody can connect before it listens.
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     rustix::net::listen(&socket, backlog)?;

@@ -5,12 +5,14 @@
 
 mod addresses;
 mod authorize;
+mod census;
 mod cuts;
 mod deadlines;
 mod derived;
 mod drain;
 mod events;
 mod gauges;
+mod handover;
 mod lag;
 mod lanes;
 mod leaving;
@@ -54,6 +56,7 @@ use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects};
+use crate::telemetry::Telemetry;
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -129,6 +132,7 @@ impl Stage {
             addresses: Addresses::of(&config, count as u32),
             subjects: Subjects::of(&config, count as u32),
             tls: None,
+            telemetry: Telemetry::new(&config, 0),
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),

@@ -47,6 +47,14 @@ impl Epoll {
         Ok(epoll::modify(&self.fd, source, epoll::EventData::new_u64(key), flags)?)
     }
 
+    /// Watches `source` no more. Needed only where somebody else has the same socket: its last close ends that by itself.
+    ///
+    /// # Errors
+    /// `ENOENT` where it is not watched.
+    pub fn remove(&self, source: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, source)?)
+    }
+
     /// Waits until something is ready, at most `timeout_ns` (0: only looks), and fills the front of `events`. Returns
     /// how many; 0 after the time or an interruption by a signal.
     ///

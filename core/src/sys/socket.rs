@@ -4,13 +4,13 @@
 //!
 //! Safety: each call is given initialised memory of its own, with its exact length, for the time of the call.
 //!
-//! Safety: one `setsockopt` with a live local int.
+//! Safety: one `setsockopt` with a live local int, and a descriptor that is new.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -118,12 +118,34 @@ pub fn bind_unix(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(rustix::net::bind(fd, &SocketAddrUnix::new(path)?)?)
 }
 
+/// Whether a socket at an IPv6 address takes IPv6 clients alone.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn is_v6only(fd: impl AsFd) -> io::Result<bool> {
+    Ok(sockopt::ipv6_v6only(fd)?)
+}
+
 /// Whether it is a stream socket that listens.
 ///
 /// # Errors
 /// It is no socket at all.
 pub fn is_listening(fd: impl AsFd) -> io::Result<bool> {
     Ok(sockopt::socket_type(&fd)? == SocketType::STREAM && sockopt::socket_acceptconn(&fd)?)
+}
+
+/// Another, close-on-exec descriptor of what a host's number stands for.
+///
+/// # Errors
+/// `EBADF` where that is nothing, `EMFILE`.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: any number may be asked about; no memory is named.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was made just now, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// The path a Unix socket is bound to.

@@ -143,6 +143,11 @@ int main(int argc, char **argv) {
     CHECK(CODE_OF(topic.publish("x")) == FW_REMOVED);
 
     CHECK(get(engine.stats()).shards == 1);
+    const std::string metrics = get(engine.metrics());
+    CHECK(metrics.find("\nfanwire_shards 1\n") != std::string::npos);
+    CHECK(metrics.substr(metrics.size() - 7) == "\n# EOF\n");
+    CHECK(get(engine.snapshot("$sys/topics", std::chrono::minutes(1))).find("\"topics\":[") != std::string::npos);
+    CHECK(CODE_OF(engine.snapshot("$sys/gaps", std::chrono::seconds(1))) == FW_BAD_NAME);
     CHECK(get(engine.shutdown(std::chrono::seconds(5))));
     CHECK(alive == 0);
     CHECK(!engine.is_running());

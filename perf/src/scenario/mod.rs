@@ -1,10 +1,12 @@
 //! The scenarios, and what they share: waiting for deliveries, booking CPU time.
 
 mod bystander;
+mod certificate_swap;
 mod churn;
 mod connect;
 mod fanout;
 mod half_handshakes;
+mod herd;
 mod kill;
 mod memory;
 mod memory_cap;
@@ -14,6 +16,7 @@ mod peers;
 mod px4;
 mod restart;
 mod resume;
+mod scrape;
 mod shards;
 mod slow_crowd;
 mod telemetry;
@@ -33,7 +36,7 @@ use crate::table::Outcome;
 
 pub use opening::Bench;
 use opening::{
-    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
+    Capped, PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
     own_port, settle,
 };
 
@@ -74,11 +77,14 @@ pub const ALL: &[Scenario] = &[
     shards::SCENARIO,
     kill::SCENARIO,
     half_handshakes::SCENARIO,
+    certificate_swap::SCENARIO,
+    herd::SCENARIO,
     memory_cap::SCENARIO,
     partition::SCENARIO,
     thin_link::SCENARIO,
     churn::SCENARIO,
     bystander::SCENARIO,
+    scrape::SCENARIO,
 ];
 
 /// The subprotocol that tells of gaps.
@@ -101,6 +107,8 @@ pub struct Sum {
     pub window_bytes: u64,
     /// Receive calls of the window.
     pub window_receives: u64,
+    /// Times that somebody was refused and tried again.
+    pub retries: u64,
     /// First troubles.
     pub trouble: Vec<String>,
 }
@@ -114,6 +122,7 @@ impl Sum {
         self.window_deliveries += report.window_deliveries;
         self.window_bytes += report.window_bytes;
         self.window_receives += report.window_receives;
+        self.retries += report.retries;
         self.trouble.extend(report.trouble);
     }
 }

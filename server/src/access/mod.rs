@@ -11,6 +11,7 @@ mod refusals;
 mod revocations;
 mod waiting;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
@@ -23,7 +24,6 @@ use self::refusals::{Refusals, What};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::Revoked;
-use crate::signals::StopRequests;
 
 pub use door::{Door, DoorConfig, KeysFrom, Opened};
 pub use key_file::{read_keys, read_text, secret};
@@ -32,7 +32,7 @@ pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
-/// How often it looks whether the process is to stop, or has an order.
+/// How often it looks whether it is over, or has an order.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The same while connections are to be closed, and the engine has no room for that yet.
 const TRY_EVERY: Duration = Duration::from_millis(1);
@@ -81,12 +81,12 @@ pub enum Order {
 /// Events taken before the next signature.
 const TAKEN_AT_ONCE: usize = 32;
 
-/// Decides on everybody who knocks, until the process is asked to stop or the engine has ended.
+/// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still.
 pub fn attend(
     engine: &Engine,
     mut events: Events,
     (door, revocations): (Door, Revocations),
-    stop: &StopRequests,
+    is_over: &AtomicBool,
     orders: &Receiver<Order>,
 ) {
     let mut refusals = Refusals::default();
@@ -94,7 +94,7 @@ pub fn attend(
     let mut desk = Desk::new(door, revocations);
     // What the engine had no room to be told. Until it has, nothing else happens here.
     let mut untold = None;
-    while !stop.is_asked() && engine.failure().is_none() {
+    while !is_over.load(Relaxed) {
         if let Some(made) = untold.take() {
             untold = tell(engine, made, &mut live, &mut refusals);
             if untold.is_some() {

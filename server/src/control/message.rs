@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Meant;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::operate::{Reloaded, Revoked, Status};
+use crate::operate::{Reloaded, Revoked, ServersReport, Status};
 
 /// Longest request.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -29,8 +29,14 @@ pub enum Asked {
     Drain { within_ms: u64 },
     /// Say how it is.
     Status,
+    /// Say all that a report needs.
+    Report,
     /// Refuse some tokens from now on.
     Revoke(Meant),
+    /// Start another process in place of this one, and end when it serves, with the closes spread over so much time.
+    Restart { within_ms: u64 },
+    /// Hand the sockets to the process that asks: see [`crate::takeover`].
+    Takeover { version: u32, within_ms: u64 },
 }
 
 impl fmt::Display for Asked {
@@ -39,6 +45,11 @@ impl fmt::Display for Asked {
             Asked::Reload => f.write_str("reload"),
             Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Status => f.write_str("status"),
+            Asked::Report => f.write_str("report"),
+            Asked::Restart { within_ms } => write!(f, "restart within {}", Span(Duration::from_millis(*within_ms))),
+            Asked::Takeover { within_ms, .. } => {
+                write!(f, "takeover within {}", Span(Duration::from_millis(*within_ms)))
+            }
             Asked::Revoke(Meant { sub, jti, before }) => {
                 let named = |what: &str, of: &Option<String>| of.as_ref().map(|of| format!(" {what} {of:?}"));
                 let (sub, jti) = (named("sub", sub).unwrap_or_default(), named("jti", jti).unwrap_or_default());
@@ -65,7 +76,16 @@ pub enum Said {
     Reloaded(Reloaded),
     Drained(Drained),
     Status(Status),
+    Report(Box<ServersReport>),
     Revoked(Revoked),
+    /// Another process serves: its number.
+    Restarted {
+        pid: i32,
+    },
+    /// Names of the sockets that follow.
+    Sockets(Vec<String>),
+    /// They are the other process's from now on.
+    HandedOver {},
     /// Why nothing was done.
     Error(String),
 }

@@ -18,6 +18,9 @@ pub const BACKLOG: i32 = 16;
 /// Longest path that a socket can have, one byte being its end (`sun_path`).
 pub const PATH_BYTES_MAX: usize = 107;
 
+/// Stands for no file.
+const NONE: (u64, u64) = (0, 0);
+
 /// A socket that listens. Its file goes with it.
 pub struct ControlSocket {
     listener: UnixListener,
@@ -36,8 +39,28 @@ impl ControlSocket {
         remove_left_over(&path).or_exit(Exit::Address, cannot)?;
         let listener = bound(&path).or_exit(Exit::Address, cannot)?;
         let file = file_of(&path).or_exit(Exit::Address, cannot)?;
-        tracing::info!("control: {} takes requests of this user and root", path.display());
+        tracing::info!(event = "control.listening", "control: {} takes requests of this user and root", path.display());
         Ok(ControlSocket { listener, path, file })
+    }
+
+    /// The one at `path` that another server has handed over, which listens already.
+    ///
+    /// # Errors
+    /// 71: its file has gone.
+    pub fn adopt(listener: OwnedFd, path: PathBuf) -> Result<Self, Failure> {
+        let file = file_of(&path).or_exit(Exit::Address, || format!("{} has gone (control.socket)", path.display()))?;
+        tracing::info!("control: {} takes requests of this user and root", path.display());
+        Ok(ControlSocket { listener: UnixListener::from(listener), path, file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves it, and its file, to another server.
+    pub fn leave(mut self) {
+        self.file = NONE;
     }
 
     /// Who is next, if anybody is, and may ask.
@@ -45,7 +68,7 @@ impl ControlSocket {
         let (stream, _) = self.listener.accept().ok()?;
         let peer = sockopt::socket_peercred(&stream).ok()?;
         if !peer.uid.is_root() && peer.uid != geteuid() {
-            tracing::warn!("control: a request of user {} is refused", peer.uid.as_raw());
+            tracing::warn!(event = "control.refused", "control: a request of user {} is refused", peer.uid.as_raw());
             return None;
         }
         // Not inherited from the listener everywhere.

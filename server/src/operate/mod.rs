@@ -1,15 +1,19 @@
-//! Job: what an operator can have a running server do: take its settings anew, end in good order, say how it is.
+//! Job: what an operator can have a running server do: take its settings anew, end in good order, go on in another process,
+//! say how it is.
 //! Knows: the engine, where settings come from, who decides on tokens. Must never know: who asks, and how that came here.
 
+mod handover;
+mod metrics;
 mod own;
 mod reload;
+mod report;
 mod revoke;
 mod status;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fanwire::Engine;
+use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
 use crate::access::{Attendant, Moved};
@@ -17,8 +21,10 @@ use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
+use crate::takeover::Taker;
 
 pub use reload::Reloaded;
+pub use report::ServersReport;
 pub use revoke::Revoked;
 pub use status::Status;
 
@@ -34,6 +40,8 @@ pub struct Server<'a> {
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
     window: OnceLock<Duration>,
+    /// Who goes on, once somebody has taken over.
+    taker: OnceLock<Taker>,
 }
 
 impl<'a> Server<'a> {
@@ -45,7 +53,15 @@ impl<'a> Server<'a> {
         loaded: &Loaded,
         attendant: Option<Attendant>,
     ) -> Self {
-        Server { engine, stop, args, attendant, own: Mutex::new(Own::of(loaded)), window: OnceLock::new() }
+        Server {
+            engine,
+            stop,
+            args,
+            attendant,
+            own: Mutex::new(Own::of(loaded)),
+            window: OnceLock::new(),
+            taker: OnceLock::new(),
+        }
     }
 
     /// Has it end: nobody is accepted any more, and the closes are spread over `window`. It ends beside this.
@@ -57,6 +73,27 @@ impl<'a> Server<'a> {
             return Err(Failure::message(Exit::Unavailable, "the server ends already"));
         }
         Ok(())
+    }
+
+    /// Closes one connection.
+    ///
+    /// # Errors
+    /// 65: there never was one of this name; 69: its shard is busy, or has ended.
+    pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), Failure> {
+        self.engine.close(connection, code, reason).map_err(|error| match error {
+            SendError::Gone => Failure::new(Exit::Data, error),
+            _ => Failure::new(Exit::Unavailable, error),
+        })
+    }
+
+    /// Whether it ends.
+    pub fn is_ending(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
     }
 
     /// The time that its end is to be spread over, if somebody has asked for that.

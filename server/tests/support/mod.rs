@@ -257,21 +257,30 @@ impl Subscriber {
         Self::connect_to(address, "/", topics, origin)
     }
 
+    /// Connects, and asks for nothing.
+    pub fn connect_silently(address: SocketAddr) -> Self {
+        Self::open(address, "/", None)
+    }
+
     /// The same with another target.
     pub fn connect_to(address: SocketAddr, target: &str, topics: &str, origin: Option<&str>) -> Self {
+        let mut subscriber = Self::open(address, target, origin);
+        subscriber.send(&format!(r#"{{"type":"subscribe","id":1,"topics":["{topics}"]}}"#));
+        subscriber.send(r#"{"type":"ping","id":2}"#);
+        while subscriber.next_object().is_some_and(|o| o["type"] != "pong") {}
+        subscriber
+    }
+
+    fn open(address: SocketAddr, target: &str, origin: Option<&str>) -> Self {
         let mut request = format!("ws://{address}{target}").into_client_request().unwrap();
         request.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().unwrap());
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
         }
-        let (mut socket, _) = tungstenite::connect(request).expect("a connection");
-        let MaybeTlsStream::Plain(stream) = socket.get_mut() else { panic!("not TCP") };
+        let (socket, _) = tungstenite::connect(request).expect("a connection");
+        let MaybeTlsStream::Plain(stream) = socket.get_ref() else { panic!("not TCP") };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.send(Message::text(format!(r#"{{"type":"subscribe","id":1,"topics":["{topics}"]}}"#))).unwrap();
-        socket.send(Message::text(r#"{"type":"ping","id":2}"#)).unwrap();
-        let mut subscriber = Subscriber { socket };
-        while subscriber.next_object().is_some_and(|o| o["type"] != "pong") {}
-        subscriber
+        Subscriber { socket }
     }
 
     /// Sends a request.

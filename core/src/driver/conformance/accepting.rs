@@ -1,7 +1,7 @@
 //! Accepting: as many as there is room for, the rest left waiting, nobody dropped.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -154,6 +154,31 @@ pub fn two_listeners_are_both_served<M: Make>() {
     rig.driver.close(Slot(0));
     rig.driver.close(Slot(1));
     rig.turn_until("both", |rig| rig.accepted.len() == 5);
+}
+
+pub fn a_listener_that_is_left_goes_on_listening_for_another<M: Make>() {
+    let (left, own) = (listener(), listener());
+    let addrs = [local_addr(&left).unwrap(), local_addr(&own).unwrap()];
+    let others = TcpListener::from(left.try_clone().unwrap());
+    let driver = M::make(&limits(16), vec![left, own]).unwrap();
+    let mut rig = Rig::over(driver, addrs[0], 16);
+    rig.driver.accept_while_below(16);
+    let (_client, slot) = rig.connect();
+    // What waits in both backlogs.
+    rig.driver.accept_while_below(0);
+    rig.settle();
+    let _waiting: Vec<_> = addrs.iter().flat_map(|addr| [*addr; 3]).map(|to| TcpStream::connect(to).unwrap()).collect();
+    rig.driver.leave_listener(0);
+    rig.driver.stop_listening();
+    rig.turn_until("the other backlog", |rig| rig.accepted.len() == 4);
+    rig.settle();
+    let _later = TcpStream::connect(addrs[0]).unwrap();
+    rig.settle();
+    assert_eq!(rig.accepted.len(), 4, "nothing of the one that is left");
+    assert_eq!(TcpStream::connect(addrs[1]).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    others.set_nonblocking(true).unwrap();
+    assert_eq!(std::iter::from_fn(|| others.accept().ok()).count(), 4, "nobody is lost");
+    assert_eq!(rig.send(slot, b"still here"), Sent::Bytes(10));
 }
 
 pub fn ipv6_peers_are_named<M: Make>() {

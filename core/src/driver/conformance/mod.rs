@@ -242,6 +242,7 @@ macro_rules! prove {
             stop_listening_takes_the_backlog_and_no_more,
             stop_listening_with_a_full_table_still_closes,
             two_listeners_are_both_served,
+            a_listener_that_is_left_goes_on_listening_for_another,
             ipv6_peers_are_named,
             few_buffers_starve_nobody,
             buffers_on_loan_outlive_the_connection,

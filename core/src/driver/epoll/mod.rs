@@ -20,9 +20,12 @@ use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
 use super::inlet::Inlet;
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
-use super::{Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, Wait, Wake};
+use super::{
+    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, SocketState, Wait, Wake,
+};
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::poll::{Epoll, EventFlags, RawEvent};
+use crate::sys::tcp;
 
 /// Readiness reports taken from the kernel at once; the rest is there at the next turn.
 const RAW_EVENTS: usize = 512;
@@ -150,7 +153,8 @@ impl EpollDriver {
             self.waker.on_signal();
             self.woken = true;
         } else if key & KEY_SPECIAL != 0 {
-            self.listeners[(key & !KEY_SPECIAL) as usize].ready = true;
+            let listener = &mut self.listeners[(key & !KEY_SPECIAL) as usize];
+            listener.ready = listener.fd.is_some();
         } else {
             let slot = key as u32;
             let connection = &mut self.connections[slot as usize];
@@ -235,10 +239,17 @@ impl EpollDriver {
     /// Closes a listener whose backlog is empty, or that can be drained no further.
     fn finish_listening(&mut self, index: usize) {
         let full = self.free.is_empty();
+        if !self.listeners[index].ready || full {
+            self.close_listener(index);
+        }
+    }
+
+    fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
-        if !listener.ready || full {
-            listener.ready = false;
-            listener.fd = None;
+        listener.ready = false;
+        if let Some(fd) = listener.fd.take() {
+            // Somebody else may have the same socket: then our close alone would not end the watch.
+            let _ = self.epoll.remove(&fd);
         }
     }
 
@@ -339,6 +350,11 @@ impl Driver for EpollDriver {
         clock::thread_cpu_ns()
     }
 
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        let fd = self.open(slot)?.fd.as_ref()?;
+        Some(SocketState { peer: tcp::peer(fd), is_window_shut: tcp::is_window_shut(fd) })
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         self.waker.clone()
     }
@@ -353,6 +369,10 @@ impl Driver for EpollDriver {
             // Look once more, whatever was reported so far.
             listener.ready = true;
         }
+    }
+
+    fn leave_listener(&mut self, listener: u16) {
+        self.close_listener(listener.into());
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

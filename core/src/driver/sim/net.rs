@@ -44,6 +44,8 @@ pub(super) struct ShardSide {
     pub open_max: u32,
     /// No more accepts than those already waiting; the listener closes with the last of them.
     pub stopping: bool,
+    /// What waits is another process's, which has the same socket.
+    pub is_left: bool,
     pub backlog: VecDeque<usize>,
     /// Connection by slot.
     pub slots: Vec<Option<usize>>,
@@ -98,6 +100,7 @@ impl SimNet {
             listening: true,
             open_max: 0,
             stopping: false,
+            is_left: false,
             backlog: VecDeque::new(),
             slots: vec![None; limits.slots as usize],
             used: BTreeSet::new(),
@@ -230,7 +233,8 @@ impl NetState {
         let mut conn = Conn::new(peer, due, ends_while_paused);
         let side = &mut self.shards[shard];
         let index = self.conns.len();
-        if side.listening && !side.stopping && side.alive && side.backlog.len() < self.options.backlog {
+        let takes = side.is_left || side.listening && !side.stopping && side.alive;
+        if takes && side.backlog.len() < self.options.backlog {
             side.backlog.push_back(index);
         } else {
             conn.server = ShardEnd::Closed;
@@ -455,8 +459,16 @@ impl NetState {
         }
     }
 
+    pub(super) fn leave_listener(&mut self, shard: usize) {
+        let side = &mut self.shards[shard];
+        (side.listening, side.is_left) = (false, true);
+    }
+
     pub(super) fn stop_listening(&mut self, shard: usize) {
         let side = &mut self.shards[shard];
+        if side.is_left {
+            return;
+        }
         side.stopping = true;
         // The kernel resets what finds no slot when the listener closes.
         let room = side.free.len().min(side.backlog.len());
@@ -605,6 +617,9 @@ impl NetState {
         let side = &mut self.shards[shard];
         side.alive = false;
         side.listening = false;
+        if side.is_left {
+            return;
+        }
         for index in std::mem::take(&mut side.backlog) {
             self.conns[index].server = ShardEnd::Closed;
             self.conns[index].abort(ECONNRESET, self.now_ns, &mut self.rng, &self.options);

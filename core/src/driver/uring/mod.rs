@@ -26,8 +26,8 @@ use super::inlet::Inlet;
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{
-    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot, Wait,
-    Wake,
+    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot,
+    SocketState, Wait, Wake,
 };
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::socket::RawAddr;
@@ -38,6 +38,7 @@ mod polls;
 mod receive;
 mod ring;
 mod send;
+mod state;
 mod token;
 
 use batch::Answers;
@@ -130,6 +131,14 @@ struct Listener {
     ready: bool,
     /// The kernel has a poll of it.
     armed: bool,
+    /// What waits there is somebody else's.
+    is_left: bool,
+}
+
+impl Listener {
+    fn new(fd: OwnedFd) -> Self {
+        Listener { fd: Some(fd), ready: true, armed: false, is_left: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,7 +216,7 @@ impl UringDriver {
             waker_armed: false,
             woken: false,
             polled_late: VecDeque::new(),
-            listeners: listeners.into_iter().map(|fd| Listener { fd: Some(fd), ready: true, armed: false }).collect(),
+            listeners: listeners.into_iter().map(Listener::new).collect(),
             gate: Gate::new(limits.slots),
             connections: Vec::with_capacity(limits.slots as usize),
             free: FreeSlots::new(limits.slots),
@@ -272,6 +281,14 @@ impl UringDriver {
         }
     }
 
+    /// Ends the kernel's poll of a listener, if there is one.
+    fn cancel_listener(&mut self, index: usize) {
+        if self.listeners[index].armed {
+            let cancel = opcode::AsyncCancel::new(Token::new(Op::Listener, 0, index as u32).pack()).build();
+            self.push_detached(cancel, Token::new(Op::CancelListener, 0, index as u32));
+        }
+    }
+
     fn report_writable(&mut self, most: usize, events: &mut Vec<Event>) {
         let mut left = most;
         while left > 0
@@ -319,6 +336,10 @@ impl Driver for UringDriver {
         clock::thread_cpu_ns()
     }
 
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        self.ask_socket(slot)
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         self.waker.clone()
     }
@@ -333,12 +354,27 @@ impl Driver for UringDriver {
         }
         self.gate.stop();
         for index in 0..self.listeners.len() {
-            // Look once more, whatever was reported so far.
-            self.listeners[index].ready = self.listeners[index].fd.is_some();
-            if self.listeners[index].armed {
-                let cancel = opcode::AsyncCancel::new(Token::new(Op::Listener, 0, index as u32).pack()).build();
-                self.push_detached(cancel, Token::new(Op::CancelListener, 0, index as u32));
+            let listener = &mut self.listeners[index];
+            if listener.is_left {
+                continue;
             }
+            // Look once more, whatever was reported so far.
+            listener.ready = listener.fd.is_some();
+            self.cancel_listener(index);
+        }
+    }
+
+    fn leave_listener(&mut self, listener: u16) {
+        let index = usize::from(listener);
+        let listener = &mut self.listeners[index];
+        if listener.is_left || listener.fd.is_none() {
+            return;
+        }
+        (listener.is_left, listener.ready) = (true, false);
+        if listener.armed {
+            self.cancel_listener(index);
+        } else {
+            listener.fd = None;
         }
     }
 

@@ -56,7 +56,10 @@ impl UringDriver {
                 // A listener under cancellation is looked at a last time, too.
                 let listener = &mut self.listeners[token.slot as usize];
                 listener.armed &= !is_last;
-                listener.ready = true;
+                listener.ready = !listener.is_left;
+                if listener.is_left && !listener.armed {
+                    listener.fd = None;
+                }
             }
             Op::CancelListener | Op::Batch => {}
             Op::Watch | Op::Room | Op::Cancel | Op::Close | Op::Shutdown => {
@@ -126,7 +129,8 @@ impl UringDriver {
         }
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
-            if let (Some(fd), false, false) = (&listener.fd, listener.armed, self.gate.is_stopping()) {
+            let is_over = listener.is_left || self.gate.is_stopping();
+            if let (Some(fd), false, false) = (&listener.fd, listener.armed, is_over) {
                 let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
                 listener.armed = true;
                 self.push_detached(poll, Token::new(Op::Listener, 0, index as u32));

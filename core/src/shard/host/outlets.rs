@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ingest::{Body, Head, PayloadPool};
-use crate::outlet::{OUTLETS_MAX, Outflow, OutletMessage};
+use crate::outlet::{FLAG_FORWARDED, OUTLETS_MAX, Outflow, OutletMessage};
 use crate::proto::topic::Pattern;
 use crate::types::{Priority, TopicId};
 
@@ -94,6 +95,9 @@ impl Outlets {
                 missed: seq - 1 - before,
                 kind: head.payload_kind,
                 time_ns: head.time_ns,
+                key: head.key,
+                ttl: (head.ttl_ms != 0).then(|| Duration::from_millis(head.ttl_ms.into())),
+                is_forwarded: head.flags & FLAG_FORWARDED != 0,
                 payload,
             });
             *last = Some(seq);

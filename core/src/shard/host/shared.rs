@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
@@ -15,12 +16,14 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
-use crate::listen::Listener;
+use crate::listen::{Listener, Place};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
+use crate::shard::census::Found;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
+use crate::telemetry::{Instruments, Telemetry};
 use crate::tls::Acceptors;
 use crate::types::{ConnectionId, Kind, TopicId};
 
@@ -50,6 +53,8 @@ pub struct Shared {
     pub subjects: Subjects,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
+    /// What the engine knows of itself.
+    pub telemetry: Telemetry,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
@@ -79,9 +84,19 @@ impl Shared {
         self.listening.get(usize::from(listener)).is_some_and(|listener| listener.is_proxied)
     }
 
+    /// Whether those who come by this listener are observers.
+    pub fn is_for_observers(&self, listener: u16) -> bool {
+        self.listening.get(usize::from(listener)).is_some_and(|listener| listener.place == Place::Observers)
+    }
+
     /// Counts one connection less.
     pub fn leave(&self) {
-        self.open.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, Release);
+    }
+
+    /// True if nobody is connected to any shard: all that clients have published is in the ring.
+    pub fn is_deserted(&self) -> bool {
+        self.open.load(Acquire) == 0
     }
 }
 
@@ -93,6 +108,10 @@ pub struct Mailbox {
     pub events: ArrayQueue<Event>,
     /// What the shard counts.
     pub counters: Counters,
+    /// What it measures beside.
+    pub instruments: Instruments,
+    /// What its last round over clients and topics has found, until the first shard takes it.
+    pub found: ArrayQueue<Box<Found>>,
     /// The shard has ended (by request or by its own bug) and takes no more commands.
     pub is_stopped: AtomicBool,
 }
@@ -148,6 +167,16 @@ pub enum Command {
         /// Time over which the closes are spread; 0: each is closed as soon as it has everything.
         window_ns: u64,
     },
+    /// Leave these listeners to another process, and close everybody over a window, those that publish first; what is left at the
+    /// deadline is reset.
+    HandOver {
+        /// Time allowed, in nanoseconds from now.
+        within_ns: u64,
+        /// Time over which the closes are spread.
+        window_ns: u64,
+        /// By the drivers' numbers. What waits in the others is taken first.
+        left: Arc<[u16]>,
+    },
     /// End at once.
     Stop,
 }
@@ -159,6 +188,8 @@ impl Mailbox {
             commands: ArrayQueue::new(commands),
             events: ArrayQueue::new(events.max(1)),
             counters: Counters::default(),
+            instruments: Instruments::default(),
+            found: ArrayQueue::new(1),
             is_stopped: AtomicBool::new(false),
         }
     }

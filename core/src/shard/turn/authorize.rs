@@ -15,6 +15,7 @@ use crate::shard::budget::Budget;
 use crate::shard::clients::Phase;
 use crate::shard::turn::upgrade::{RETRY_AFTER_S, Verdict};
 use crate::shard::waiters::Cause;
+use crate::telemetry::is_sys;
 use crate::types::ConnectionId;
 
 impl<D: Driver> Shard<D> {
@@ -76,10 +77,18 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a connection may subscribe to all that a pattern, or name, matches.
     pub(super) fn may_subscribe(&self, slot: u32, wanted: &Pattern, budget: &mut Budget) -> bool {
+        if is_sys(wanted.as_str()) && !self.may_have_sys(self.admission.granted.of(slot)) {
+            return false;
+        }
         self.admission.granted.of(slot).is_none_or(|grants| {
             budget.spend(1 + grants.subscribe.patterns() as u32 / 4);
             grants.subscribe.covers(wanted)
         })
+    }
+
+    /// Whether `$sys` topics are for this connection at all: its grants say which, or, where it has none, they are for everybody.
+    pub(super) fn may_have_sys(&self, grants: Option<&Grants>) -> bool {
+        self.rules.sys.top > 0 && (self.rules.sys.public || grants.is_some())
     }
 
     /// Whether a connection may publish on a topic.

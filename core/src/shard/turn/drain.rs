@@ -9,13 +9,15 @@ use crate::shard::clients::Phase;
 use crate::shard::{Ending, Shard};
 
 /// How exactly the closes of a shutdown keep to their moments.
-const CLOSE_TICK_NS: u64 = 5_000_000;
+pub(super) const CLOSE_TICK_NS: u64 = 5_000_000;
 /// Connections that are told in one turn when theirs ends.
 const TOLD_PER_TURN: u32 = 256;
+/// One part in so many of a hand-over's window is for those that publish: they go before the others.
+const PUBLISHERS_PART: u64 = 4;
 /// Said before that.
 const MIGRATE_REASON: &str = "the server restarts";
 /// Said with 1012.
-const RESTART_REASON: &str = "the server restarts: connect again in a second";
+pub(super) const RESTART_REASON: &str = "the server restarts: connect again in a second";
 
 impl<D: Driver> Shard<D> {
     /// Stops accepting; everybody gets what is due, then 1001, or 1012 where the closes are spread over a window.
@@ -27,7 +29,8 @@ impl<D: Driver> Shard<D> {
         let window_ns = window_ns.min(within_ns);
         let deadline_ns = began_ns.saturating_add(within_ns);
         let untold = if window_ns == 0 { self.clients.slots() } else { 0 };
-        self.pace.ending = Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns, untold };
+        self.pace.ending =
+            Ending::Draining { began_ns, deadline_ns, window_ns, look_ns: began_ns, untold, handover: None };
         self.ears.driver.stop_listening();
         for slot in 0..self.clients.slots() {
             match self.clients[slot].phase {
@@ -52,26 +55,45 @@ impl<D: Driver> Shard<D> {
     /// served for that, which takes memory that an idle connection has none of.
     pub(super) fn tell_of_ends(&mut self) {
         let slots = self.clients.slots();
-        let Ending::Draining { began_ns, window_ns, untold, .. } = &mut self.pace.ending else { return };
-        let (began_ns, window_ns, from) = (*began_ns, *window_ns, *untold);
+        let Ending::Draining { untold, .. } = &mut self.pace.ending else { return };
+        let from = *untold;
         let until = slots.min(from.saturating_add(TOLD_PER_TURN));
         *untold = until;
         for slot in from..until {
-            let conn = &self.clients[slot];
-            if conn.phase != Phase::Draining || conn.protocol == Protocol::Raw {
-                continue;
-            }
-            let after_ns = self.moment_of(slot, began_ns, window_ns).saturating_sub(self.pace.now_ns);
-            let migrate = Migrate { after_ms: after_ns.div_ceil(1_000_000), url: None, reason: MIGRATE_REASON.into() };
-            self.answer(slot, &ServerMessage::Migrate(migrate));
+            self.tell_of_end(slot);
         }
     }
 
-    /// When a connection is closed that was open when the drain began.
-    fn moment_of(&self, slot: u32, began_ns: u64, window_ns: u64) -> u64 {
-        let generation = u64::from(self.clients[slot].generation);
+    fn tell_of_end(&mut self, slot: u32) {
+        let conn = &self.clients[slot];
+        if !conn.is_live() || conn.protocol == Protocol::Raw {
+            return;
+        }
+        let after_ns = self.moment_of(slot).saturating_sub(self.pace.now_ns);
+        let migrate = Migrate { after_ms: after_ns.div_ceil(1_000_000), url: None, reason: MIGRATE_REASON.into() };
+        self.answer(slot, &ServerMessage::Migrate(migrate));
+    }
+
+    /// Tells one that was upgraded during a hand-over, if its turn to be told has passed.
+    pub(super) fn tell_newcomer_of_end(&mut self, slot: u32) {
+        if matches!(self.pace.ending, Ending::Draining { handover: Some(_), untold, .. } if slot < untold) {
+            self.tell_of_end(slot);
+        }
+    }
+
+    /// When a connection is closed, of those that are open while this shard ends.
+    pub(super) fn moment_of(&self, slot: u32) -> u64 {
+        let Ending::Draining { began_ns, window_ns, handover, .. } = self.pace.ending else { return 0 };
+        let conn = &self.clients[slot];
+        let generation = u64::from(conn.generation);
         let seed = began_ns ^ u64::from(self.number) << 56 ^ u64::from(slot) << 24 ^ generation;
-        began_ns + share_of(window_ns, seed)
+        let publishers_ns = window_ns / PUBLISHERS_PART;
+        began_ns
+            + match (handover.is_some(), conn.flags.has_published) {
+                (false, _) => share_of(window_ns, seed),
+                (true, true) => share_of(publishers_ns, seed),
+                (true, false) => publishers_ns + share_of(window_ns - publishers_ns, seed),
+            }
     }
 
     /// While draining: closes those that have everything and whose moment has come, and ends when nobody is left or the time is up.
@@ -79,10 +101,13 @@ impl<D: Driver> Shard<D> {
         let now_ns = self.pace.now_ns;
         let has_more = self.ears.reader.as_ref().is_some_and(|r| r.backlog_bytes() > 0);
         let is_spread = self.subscriptions.spread.is_empty();
-        let Ending::Draining { began_ns, deadline_ns, window_ns, look_ns, untold } = &mut self.pace.ending else {
+        let Ending::Draining { deadline_ns, window_ns, look_ns, untold, handover, .. } = &mut self.pace.ending else {
             return;
         };
-        let (began_ns, deadline_ns, window_ns, told) = (*began_ns, *deadline_ns, *window_ns, *untold);
+        if handover.is_some() {
+            return self.hand_over_some();
+        }
+        let (deadline_ns, window_ns, told) = (*deadline_ns, *window_ns, *untold);
         let (code, reason) = match window_ns {
             0 => (CloseCode::GOING_AWAY, "the server is shutting down"),
             _ => (CloseCode::SERVICE_RESTART, RESTART_REASON),
@@ -93,18 +118,10 @@ impl<D: Driver> Shard<D> {
         }
         if is_time && !has_more && is_spread {
             for slot in 0..told {
-                let conn = &self.clients[slot];
-                if conn.phase != Phase::Draining
-                    || conn.flags.is_blocked
-                    || conn.flags.is_dirty
-                    || self.has_output(slot)
+                if self.clients[slot].phase == Phase::Draining
+                    && self.has_everything(slot)
+                    && now_ns >= self.moment_of(slot)
                 {
-                    continue;
-                }
-                if !self.is_caught_up(slot) {
-                    self.sender.look_at_all(&mut self.clients[slot], slot);
-                    self.clients.mark_dirty(slot);
-                } else if now_ns >= self.moment_of(slot, began_ns, window_ns) {
                     self.stats.drained += 1;
                     self.mark_close(slot, code.to_u16(), reason);
                 }
@@ -113,6 +130,20 @@ impl<D: Driver> Shard<D> {
         if self.clients.open_count() == 0 || now_ns >= deadline_ns {
             self.stop();
         }
+    }
+
+    /// Whether everything that this shard has read and answered is with the kernel; if not, it is seen to.
+    pub(super) fn has_everything(&mut self, slot: u32) -> bool {
+        let conn = &self.clients[slot];
+        if conn.flags.is_blocked || conn.flags.is_dirty || self.has_output(slot) {
+            return false;
+        }
+        let is_caught_up = self.is_caught_up(slot);
+        if !is_caught_up {
+            self.sender.look_at_all(&mut self.clients[slot], slot);
+            self.clients.mark_dirty(slot);
+        }
+        is_caught_up
     }
 
     fn is_caught_up(&self, slot: u32) -> bool {

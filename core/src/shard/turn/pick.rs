@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::log::{Entry, Place};
 use crate::proto::server_message::GapReason;
 use crate::shard::Shard;
+use crate::shard::clients::Phase;
 use crate::shard::sender::{Item, Plan};
 use crate::shard::turn::plan::Next;
 use crate::types::Priority;
@@ -143,7 +144,7 @@ impl<D: Driver> Shard<D> {
             let link = self.subscriptions.link(link);
             (link.stream, link.index as usize)
         };
-        let (now_ns, is_ending) = (self.pace.now_ns, self.is_ending());
+        let (now_ns, is_ending) = (self.pace.now_ns, self.is_ending() || self.clients[slot].phase == Phase::Draining);
         let generation = self.clients[slot].generation;
         let Some(terms) = self.subscriptions.terms_mut(link) else { return true };
         if now_ns < terms.next_ns && !is_ending {

@@ -11,7 +11,7 @@ use crate::shard::request::{Extras, Held, Publication, Unopened};
 use crate::shard::turn::receive::{Flow, Inbound};
 use crate::shard::turn::subscribe::SubscribeError;
 use crate::shard::waiters::Cause;
-use crate::shard::{Shard, dialect};
+use crate::shard::{Ending, Shard, dialect};
 use crate::types::{Kind, Priority};
 
 /// Scratch memory for decoded payloads, kept from message to message.
@@ -117,6 +117,10 @@ impl<D: Driver> Shard<D> {
 
     /// Publishes for a client; what finds no room waits for its turn.
     pub(super) fn publish(&mut self, slot: u32, publication: Publication, message: Inbound<'_>) -> Flow {
+        if self.pace.ending == Ending::No {
+            // Those move first where another process goes on. Who begins later was told another moment.
+            self.clients[slot].flags.has_published = true;
+        }
         // Those that wait already come first; who is served has its share of bytes.
         let len = message.bytes().len();
         let is_behind = match &mut self.pace.ring_credit {

@@ -145,6 +145,8 @@ impl<D: Driver> Shard<D> {
 
     pub(super) fn refuse_request(&mut self, slot: u32, error: &ControlError<'_>) {
         let ControlError { code, message, id } = error;
+        self.stats.subscriptions_refused += u64::from(*code == subscribe::code::TOO_MANY_SUBSCRIPTIONS);
+        self.stats.topics_refused += u64::from(*code == subscribe::code::TOO_MANY_TOPICS);
         let message = ErrorMessage { code: (*code).into(), message: message.as_ref().into(), id: *id };
         self.answer(slot, &ServerMessage::Error(message));
     }

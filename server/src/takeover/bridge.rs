@@ -1,0 +1,236 @@
+//! Job: while two processes serve: what is published on one reaches the subscribers of the other.
+//! Knows: the engine's outlet and topics. Must never know: which of the two is the older one.
+//!
+//! What came from the other is not sent back: outlets tell it apart. A subscriber of either misses nothing, however late it moves.
+
+use std::collections::HashMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use fanwire::{Engine, Forwarded, Outlet, PublishError, Topic, TopicError};
+
+use super::frame::{self, LENGTH_BYTES};
+use super::{Link, MESSAGES_MAX};
+
+/// How often it is looked whether it is over.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long the other side may take nothing at all.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a full ring is waited for at once.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
+/// Bytes gathered for one write.
+const AT_ONCE: usize = 64 << 10;
+/// Topics whose handles are kept.
+const TOPICS_KEPT: usize = 4_096;
+/// Topics of the engine itself begin so: the other has its own.
+const OWN: char = '$';
+
+/// See the module's head. Any thread may end it.
+pub struct Bridge {
+    stream: UnixStream,
+    is_over: AtomicBool,
+    sent: AtomicU64,
+    received: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Bridge {
+    /// One over this link, and what the engine has for it.
+    pub fn new(link: Link) -> (Self, Outlet) {
+        let Link { stream, outlet } = link;
+        let _ = stream.set_read_timeout(None);
+        let _ = stream.set_write_timeout(Some(WRITE_PATIENCE));
+        let (is_over, count) = (AtomicBool::new(false), AtomicU64::default);
+        (Bridge { stream, is_over, sent: count(), received: count(), lost: count() }, outlet)
+    }
+
+    /// Carries messages both ways until the other side has gone, or this is over. `whom`: what the other is called.
+    pub fn run(&self, engine: &Engine, mut outlet: Outlet, whom: &str) {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                if let Err(error) = self.receive(engine) {
+                    tracing::warn!("messages of {whom} come no more: {error}");
+                }
+                self.hang_up();
+            });
+            if let Err(error) = self.send(&mut outlet) {
+                tracing::debug!("messages for {whom} are not taken: {error}");
+            }
+            self.hang_up();
+        });
+        let (sent, received, lost) = (self.sent.load(Relaxed), self.received.load(Relaxed), self.lost.load(Relaxed));
+        let lost = lost + outlet.lost();
+        let what = format!("{sent} messages went to {whom}, {received} came from there");
+        match lost {
+            0 => tracing::info!("{what}"),
+            _ => tracing::warn!("{what}, {lost} found no room on the way (at most {MESSAGES_MAX} wait)"),
+        }
+    }
+
+    /// Ends it, when everything that this engine has had for the other is sent.
+    pub fn finish(&self) {
+        self.is_over.store(true, Relaxed);
+    }
+
+    fn hang_up(&self) {
+        self.finish();
+        // What the other has not read yet stays readable there.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn send(&self, outlet: &mut Outlet) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(AT_ONCE);
+        loop {
+            let is_last = self.is_over.load(Relaxed);
+            let mut next = if is_last { outlet.next() } else { outlet.wait(LOOK_EVERY) };
+            if is_last && next.is_none() {
+                return Ok(());
+            }
+            while let Some(message) = next {
+                if !message.is_forwarded && !message.topic.starts_with(OWN) {
+                    frame::write(&message, &mut bytes);
+                    self.sent.fetch_add(1, Relaxed);
+                }
+                drop(message);
+                if bytes.len() >= AT_ONCE {
+                    break;
+                }
+                next = outlet.next();
+            }
+            (&self.stream).write_all(&bytes)?;
+            bytes.clear();
+            bytes.shrink_to(AT_ONCE);
+        }
+    }
+
+    fn receive(&self, engine: &Engine) -> io::Result<()> {
+        let mut topics = HashMap::new();
+        let (mut length, mut bytes) = ([0; LENGTH_BYTES], Vec::new());
+        loop {
+            match (&self.stream).read_exact(&mut length) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || self.is_over.load(Relaxed) => {
+                    return Ok(());
+                }
+                other => other?,
+            }
+            bytes.resize(frame::length(length).map_err(io::Error::other)?, 0);
+            (&self.stream).read_exact(&mut bytes)?;
+            let (name, message) = frame::read(&bytes).map_err(io::Error::other)?;
+            match self.publish(engine, &mut topics, name, &message) {
+                true => self.received.fetch_add(1, Relaxed),
+                false => self.lost.fetch_add(1, Relaxed),
+            };
+            bytes.shrink_to(AT_ONCE);
+        }
+    }
+
+    /// Publishes one here, waiting for room: meanwhile the other side waits.
+    fn publish(
+        &self,
+        engine: &Engine,
+        topics: &mut HashMap<String, Topic>,
+        name: &str,
+        message: &Forwarded<'_>,
+    ) -> bool {
+        loop {
+            let topic = match topics.get(name) {
+                Some(topic) => topic,
+                None => match engine.topic(name) {
+                    Ok(topic) => {
+                        if topics.len() >= TOPICS_KEPT {
+                            topics.clear();
+                        }
+                        topics.entry(name.to_owned()).or_insert(topic)
+                    }
+                    Err(TopicError::WouldBlock) if !self.is_over.load(Relaxed) => continue,
+                    Err(error) => {
+                        tracing::debug!("{name}: {error}");
+                        return false;
+                    }
+                },
+            };
+            match topic.forward(message, ROOM_WAIT) {
+                Ok(_) => return true,
+                Err(PublishError::WouldBlock) if !self.is_over.load(Relaxed) => {}
+                // It is made again at the next look.
+                Err(PublishError::Removed) => _ = topics.remove(name),
+                Err(error) => {
+                    tracing::debug!("{name}: {error}");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanwire::{Config, Kind, OutletConfig, Priority};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn engine() -> Engine {
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        Engine::start(Config { listen, shards: Some(1), cpus: Some(Vec::new()), ..Config::default() }).unwrap()
+    }
+
+    /// What arrives at an engine on a topic.
+    fn watched(engine: &Engine, topic: &str) -> Outlet {
+        let topics = vec![fanwire::proto::topic::Pattern::parse(topic).unwrap()];
+        engine.outlet(OutletConfig { topics, messages_max: 1_000, bytes_max: 1 << 20 }).unwrap()
+    }
+
+    #[test]
+    fn what_is_published_on_either_reaches_both_once() {
+        let (one, two) = (engine(), engine());
+        let (a, b) = UnixStream::pair().unwrap();
+        let link = |stream, engine: &Engine| Link { stream, outlet: super::super::outlet(engine).unwrap() };
+        let ((here, out_here), (there, out_there)) = (Bridge::new(link(a, &one)), Bridge::new(link(b, &two)));
+        let (mut at_one, mut at_two) = (watched(&one, "t"), watched(&two, "t"));
+        thread::scope(|scope| {
+            scope.spawn(|| here.run(&one, out_here, "the other"));
+            scope.spawn(|| there.run(&two, out_there, "the other"));
+            const COUNT: u32 = 300;
+            for (engine, tag) in [(&one, "1"), (&two, "2")] {
+                let topic = engine.topic("t").unwrap();
+                for number in 0..COUNT {
+                    let text = format!("{tag} {number}");
+                    topic.publish_timeout(Priority::Normal, Kind::Text, text.as_bytes(), PATIENCE).unwrap();
+                }
+            }
+            // Of its own engine's topics neither tells the other.
+            one.topic("$sys/x").unwrap().publish(Priority::Normal, Kind::Text, b"x").unwrap();
+            for outlet in [&mut at_one, &mut at_two] {
+                let mut seen = [0, 0];
+                while seen != [COUNT; 2] {
+                    let got = outlet.wait(PATIENCE).expect("all of them arrive");
+                    let text = std::str::from_utf8(&got.payload).unwrap();
+                    let (tag, number) = text.split_once(' ').unwrap();
+                    let of = usize::from(tag == "2");
+                    assert_eq!(number.parse(), Ok(seen[of]), "in their order, once");
+                    seen[of] += 1;
+                }
+            }
+            here.finish();
+        });
+        let counts =
+            |bridge: &Bridge| (bridge.sent.load(Relaxed), bridge.received.load(Relaxed), bridge.lost.load(Relaxed));
+        assert_eq!((counts(&here), counts(&there)), ((300, 300, 0), (300, 300, 0)));
+        assert!(at_one.next().is_none() && at_two.next().is_none());
+    }
+
+    #[test]
+    fn what_is_no_message_ends_it() {
+        let (one, (a, mut b)) = (engine(), UnixStream::pair().unwrap());
+        let (bridge, outlet) = Bridge::new(Link { stream: a, outlet: super::super::outlet(&one).unwrap() });
+        b.write_all(&[0xff; 64]).unwrap();
+        bridge.run(&one, outlet, "the other");
+        assert_eq!(bridge.received.load(Relaxed), 0);
+    }
+}
