@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use kit::{Link, PATIENCE, Program, Server, compile, example, has};
 use tungstenite::client::IntoClientRequest;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{HandshakeError, Message, WebSocket};
 
 type Client = WebSocket<TcpStream>;
 
@@ -17,6 +17,27 @@ fn connect(port: u16, path: &str) -> Client {
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
     let request = format!("ws://127.0.0.1:{port}{path}").into_client_request().expect("a good address");
     tungstenite::client(request, stream).expect("the example speaks WebSocket").0
+}
+
+/// Connects with this key; at `/` to speak `fanwire.json.v1`.
+///
+/// # Errors
+/// The status that the request is answered with.
+fn connect_with(port: u16, path: &str, key: Option<&str>) -> Result<Client, u16> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the example listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+    let mut request = format!("ws://127.0.0.1:{port}{path}").into_client_request().expect("a good address");
+    if let Some(key) = key {
+        request.headers_mut().insert("X-Api-Key", key.parse().expect("a header's value"));
+    }
+    if path == "/" {
+        request.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().expect("a header's value"));
+    }
+    match tungstenite::client(request, stream) {
+        Ok((client, _)) => Ok(client),
+        Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// The next data message.
@@ -173,4 +194,46 @@ fn the_chat_room_of_the_cpp_example_brings_words_and_pictures() {
     while speaker.read().is_ok() {}
     drop((reader, speaker));
     server.finish();
+}
+
+#[test]
+fn the_table_of_keys_says_who_comes_in_and_what_each_may_do() {
+    let Some(program) = program("keys.c") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table = folder.path().join("table");
+    let lines = "# key who subscribe publish\none-long-key ann news/*,chat chat\n\n\
+                 another-key ann news/* -\nbobs bob - chat\n";
+    std::fs::write(&table, lines).expect("the table is written");
+    let mut command = Command::new(&program.path);
+    let server = Server::start(command.args(["--listen", "127.0.0.1:0", "--table"]).arg(&table));
+    let status =
+        |path: &str, key: Option<&str>| connect_with(server.port, path, key).map_or_else(|status| status, |_| 101);
+    for wrong in [None, Some(""), Some("one-long-keys"), Some("one-long-ke"), Some("One-long-key"), Some("#")] {
+        assert_eq!(status("/t/news/a", wrong), 401, "{wrong:?}");
+    }
+    assert_eq!([status("/t/news/a", Some("one-long-key")), status("/t/other", Some("one-long-key"))], [101, 403]);
+    assert_eq!(status("/t/chat", Some("bobs")), 403);
+    let mut chat = connect_with(server.port, "/t/chat", Some("one-long-key")).expect("she is let in");
+    chat.send(Message::text("hello")).expect("the server reads");
+    assert_eq!(next(&mut chat), Message::text("hello"));
+    // Another key of hers, on the open connection; somebody else's is refused.
+    let mut client = connect_with(server.port, "/", Some("one-long-key")).expect("she is let in");
+    let mut ask = |text: &str, expected: &str| {
+        client.send(Message::text(text)).expect("the server reads");
+        loop {
+            let Message::Text(answer) = next(&mut client) else { panic!("an object is expected") };
+            if answer.contains(expected) {
+                break answer.to_string();
+            }
+        }
+    };
+    ask(r#"{"type":"subscribe","topics":["chat","news/a"]}"#, r#""topic":"news/a""#);
+    let told = ask(r#"{"type":"auth","id":7,"token":"another-key"}"#, "unsubscribed");
+    assert!(told.contains(r#""topic":"chat""#), "{told}");
+    ask(r#"{"type":"ping","id":8}"#, "pong");
+    server.terminate();
+    drop((chat, client));
+    let said = server.finish();
+    assert!(said.contains("let in ann") && said.contains("refused 127.0.0.1:"), "{said}");
+    assert!(!said.contains("one-long-key"), "{said}");
 }

@@ -2,21 +2,19 @@
 //! Knows: keys, rules, what everybody gets. Must never know: the engine, the clock.
 
 use std::fmt;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fanwire::proto::topic::Pattern;
 use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
 use fanwire_token::{Cost, Fingerprint, Keys, Refusal, Rules, Verifier};
-use rustix::fs::OFlags;
 
+use super::key_file::read_keys;
 use super::key_url::{Fetched, KeySource, Moved};
 use super::live::Bearer;
 use super::placement::Carried;
 use super::revocations::Revocations;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::Failure;
 
 /// What is said where no keys are wanted.
 const NO_KEYS: &str = "no keys: everybody gets the same";
@@ -241,57 +239,4 @@ fn grants(subscribe: Vec<Pattern>, publish: Vec<Pattern>, lifetime: Option<Durat
 pub fn in_words(place: &dyn fmt::Display, keys: &Keys) -> String {
     let s = if keys.len() == 1 { "" } else { "s" };
     format!("{place}: {} key{s} ({})", keys.len(), keys.algorithms())
-}
-
-/// A JWK set, a public key in PEM, or a secret: by what the file begins with.
-///
-/// # Errors
-/// 66 where it cannot be read, 78 where it has none that can be used.
-pub fn read_keys(path: &Path) -> Result<Keys, Failure> {
-    let text = read_text(path)?;
-    let keys = match &text[..] {
-        [b'{', ..] => Keys::from_jwks(&text),
-        _ if text.starts_with(b"-----BEGIN") => Keys::from_pem(&text),
-        _ => Keys::from_secret(secret(path, &text)?),
-    };
-    keys.or_exit(Exit::Config, || path.display().to_string())
-}
-
-/// The text of a file, if it can be a secret. Everybody has a public key: one that is taken for a secret, for its file is not as
-/// expected, would let everybody in.
-///
-/// # Errors
-/// 78 where it looks like something else.
-pub fn secret<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8], Failure> {
-    let is_one_word = text.iter().all(u8::is_ascii_graphic) && !matches!(text.first(), Some(b'{' | b'[' | b'"' | b'-'));
-    if is_one_word {
-        return Ok(text);
-    }
-    let what = "this is no JWK set and no key in PEM, and a secret is one line of printable ASCII without blanks \
-                (`openssl rand -hex 32` makes one)";
-    Err(Failure::message(Exit::Config, format!("{}: {what}", path.display())))
-}
-
-/// Longest file of keys.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// A file without the white space around it: an editor ends it with a line feed, which is no part of a secret. It is read while
-/// clients wait: only a file that has all its bytes will do.
-///
-/// # Errors
-/// 66 where it cannot be read, is no regular file, or too long.
-pub fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = || {
-        let no_waiting = OFlags::NONBLOCK.bits() as i32;
-        let mut file = std::fs::File::options().read(true).custom_flags(no_waiting).open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() || about.len() > FILE_BYTES_MAX {
-            return Err(io::Error::other(format!("a regular file of at most {FILE_BYTES_MAX} bytes is needed")));
-        }
-        let mut bytes = Vec::new();
-        file.by_ref().take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
-    Ok(bytes.trim_ascii().to_vec())
 }

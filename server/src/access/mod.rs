@@ -3,6 +3,7 @@
 
 mod desk;
 mod door;
+mod key_file;
 mod key_url;
 mod live;
 mod placement;
@@ -24,7 +25,8 @@ use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::Revoked;
 
-pub use door::{Door, DoorConfig, KeysFrom, Opened, read_keys, read_text, secret};
+pub use door::{Door, DoorConfig, KeysFrom, Opened};
+pub use key_file::{read_keys, read_text, secret};
 pub use key_url::{KeySource, KeyUrl, Moved, keep, not_read};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 

@@ -3,11 +3,15 @@ cargo's profile, and CHROMIUM, the browser (found on the PATH otherwise). FANWIR
 
 import os
 import shutil
+import ssl
+import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import certificates
 from peers import Driver, Server
 
 HERE = Path(__file__).parent
@@ -45,7 +49,16 @@ def start(client: str) -> Driver:
 
 
 @pytest.fixture(scope="session")
-def running_drivers():
+def authority(tmp_path_factory):
+    """Whom the drivers trust, each in its own way; `None`: there is nobody."""
+    made = certificates.make(tmp_path_factory.mktemp("authority"))
+    if made is not None:
+        os.environ |= {"NODE_EXTRA_CA_CERTS": str(made.ca), "INTEROP_CA": str(made.ca), "INTEROP_SPKI": made.spki}
+    return made
+
+
+@pytest.fixture(scope="session")
+def running_drivers(authority):
     running: dict[str, Driver] = {}
     yield running
     for driver in running.values():
@@ -78,4 +91,33 @@ def echo():
     """The address of a running echo server."""
     server = Server(built("examples", "echo"), "--listen", "127.0.0.1:0", "--driver", DRIVER)
     yield server.address
+    server.stop()
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A running `fanwire serve` that wants TLS and a token."""
+
+    url: str
+    token: str
+    authority: certificates.Authority
+    trust: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def guarded(authority, tmp_path_factory):
+    if authority is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no openssl, and CI skips nothing")
+        pytest.skip("there is no openssl")
+    secret = tmp_path_factory.mktemp("keys") / "secret"
+    secret.write_text("a-secret-of-the-tests,-long-enough\n")
+    mint = [built("fanwire"), "token", "mint", "--key", secret, "--sub", "u1", "--subscribe", "mine/**", "--publish", "mine/**"]
+    token = subprocess.run([str(part) for part in mint], check=True, capture_output=True, text=True).stdout.strip()
+    server = Server(
+        built("fanwire"), "serve", "--listen", "wss://127.0.0.1:0", "--cpus", "none", "--driver", DRIVER,
+        "--tls-certificate-files", authority.certificate, "--tls-key-files", authority.key, "--token-keys-file", secret,
+    )
+    host, port = server.address
+    yield Guarded(f"wss://{host}:{port}/", token, authority, ssl.create_default_context(cafile=authority.ca))
     server.stop()

@@ -1,7 +1,8 @@
 """Job: the programs under test, each a process of its own: the servers, and the client drivers with their common conversation.
 Knows processes and pipes. Must never know what is published.
 
-A driver reads commands from stdin, each a line of JSON: `{"do": "open", "url", "protocol", "deflate"}`, `{"do": "send",
+A driver reads commands from stdin, each a line of JSON: `{"do": "open", "url", "protocol", "deflate"}` (where it can be had,
+with `headers` and, behind the protocol, other names that it `offers`), `{"do": "send",
 "kind", "len"}` with `len` bytes behind the line, `{"do": "close"}`. It answers on stdout in the same way: `{"event": "open",
 "protocol", "extensions"}` (what the client itself says was agreed), `{"event": "message", "kind", "len"}` and the message's
 bytes, `{"event": "closed", "code"}`. It serves one connection after the other until stdin ends."""
@@ -24,9 +25,9 @@ class Server:
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         line = self._process.stdout.readline()
-        prefix = "listening on ws://"
-        assert line.startswith(prefix), f"{command[0]} said {line!r}"
-        host, _, port = line.removeprefix(prefix).strip().rpartition(":")
+        prefix, _, address = line.partition("://")
+        assert prefix in ("listening on ws", "listening on wss"), f"{command[0]} said {line!r}"
+        host, _, port = address.strip().rpartition(":")
         self.address = (host, int(port))
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 import aiohttp
-from conversation import converse, say, say_message
+from conversation import converse, offered, say, say_message, trust_for
 
 
 class Connection:
@@ -35,7 +35,9 @@ async def open_connection(command: dict) -> Connection:
     session = aiohttp.ClientSession()
     socket = await session.ws_connect(
         command["url"],
-        protocols=[command["protocol"]] if command["protocol"] else [],
+        ssl=trust_for(command["url"]) or True,
+        headers=command.get("headers"),
+        protocols=offered(command),
         compress=15 if command["deflate"] else 0,
         max_msg_size=0,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import sys
 
 from conversation import converse, say
@@ -29,8 +30,8 @@ const toBase64 = (bytes) => {
   return btoa(binary)
 }
 const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
-function open_socket({ url, protocol }) {
-  const mine = (socket = new WebSocket(url, protocol ?? []))
+function open_socket({ url, protocol, offers }) {
+  const mine = (socket = new WebSocket(url, [protocol, ...(offers ?? [])].filter(Boolean)))
   mine.binaryType = 'arraybuffer'
   mine.onopen = () => report({ event: 'open', protocol: mine.protocol, extensions: mine.extensions })
   mine.onmessage = ({ data }) => {
@@ -44,6 +45,11 @@ function send([kind, data]) {
   socket.send(kind === 'text' ? new TextDecoder().decode(bytes) : bytes)
 }
 """
+
+
+# The one certificate of the tests' own authority that is taken for good.
+if spki := os.environ.get("INTEROP_SPKI"):
+    ARGUMENTS.append(f"--ignore-certificate-errors-spki-list={spki}")
 
 
 class Connection:

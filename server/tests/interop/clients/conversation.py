@@ -3,6 +3,8 @@ Knows stdin and stdout. Must never know a WebSocket."""
 
 import asyncio
 import json
+import os
+import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -12,6 +14,16 @@ class Connection(Protocol):
     async def send(self, kind: str, body: bytes) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def offered(command: dict) -> list[str]:
+    """The subprotocols that an `open` wants."""
+    return [name for name in (command["protocol"], *command.get("offers", ())) if name]
+
+
+def trust_for(url: str) -> ssl.SSLContext | None:
+    """Whom a client trusts, if there is anybody to be trusted."""
+    return ssl.create_default_context(cafile=os.environ["INTEROP_CA"]) if url.startswith("wss://") else None
 
 
 def say(event: dict, body: bytes = b"") -> None:

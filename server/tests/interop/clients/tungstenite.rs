@@ -4,11 +4,15 @@
 //! Not for people: `./test interop` runs it.
 
 use std::error::Error;
-use std::io::{BufRead, ErrorKind, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tungstenite::client::{IntoClientRequest, client_with_config};
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -85,17 +89,32 @@ fn serve(open: &Value, commands: &Receiver<Command>) -> Fallible<()> {
     }
 }
 
-fn connect(open: &Value) -> Fallible<WebSocket<TcpStream>> {
+/// Plain, or behind TLS.
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+fn connect(open: &Value) -> Fallible<WebSocket<Box<dyn Stream>>> {
     let mut request = open["url"].as_str().unwrap_or_default().into_client_request()?;
-    let host = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-    if let Some(protocol) = open["protocol"].as_str() {
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse()?);
+    let uri = request.uri().clone();
+    let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else { return Err("no host".into()) };
+    let offers = open["offers"].as_array().into_iter().flatten();
+    let offered: Vec<&str> = [&open["protocol"]].into_iter().chain(offers).filter_map(Value::as_str).collect();
+    if !offered.is_empty() {
+        request.headers_mut().insert("Sec-WebSocket-Protocol", offered.join(", ").parse()?);
     }
-    let stream = TcpStream::connect(host)?;
-    stream.set_nodelay(true)?;
+    if let Some(token) = open["headers"]["Authorization"].as_str() {
+        request.headers_mut().insert("Authorization", token.parse()?);
+    }
+    let tcp = TcpStream::connect(authority.as_str())?;
+    tcp.set_nodelay(true)?;
+    let waits = tcp.try_clone()?;
+    let stream: Box<dyn Stream> = match uri.scheme_str() {
+        Some("wss") => Box::new(StreamOwned::new(tls(host)?, tcp)),
+        _ => Box::new(tcp),
+    };
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-    let (mut socket, response) = client_with_config(request, stream, Some(config))?;
-    socket.get_mut().set_read_timeout(Some(READ_WAIT))?;
+    let (socket, response) = client_with_config(request, stream, Some(config)).map_err(|error| error.to_string())?;
+    waits.set_read_timeout(Some(READ_WAIT))?;
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let agreed = json!({
         "event": "open",
@@ -104,6 +123,20 @@ fn connect(open: &Value) -> Fallible<WebSocket<TcpStream>> {
     });
     say(&agreed, b"")?;
     Ok(socket)
+}
+
+/// Trusts the authority of the tests, whose certificate the environment names.
+fn tls(host: &str) -> Fallible<ClientConnection> {
+    let mut trusted = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(std::env::var("INTEROP_CA")?)? {
+        trusted.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    Ok(ClientConnection::new(Arc::new(config), ServerName::try_from(host.to_owned())?)?)
 }
 
 fn say_message(kind: &str, body: &[u8]) -> Fallible<()> {

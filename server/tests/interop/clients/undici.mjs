@@ -2,7 +2,8 @@
 import { converse } from './conversation.mjs'
 
 converse((command, report) => {
-  const socket = new WebSocket(command.url, command.protocol ?? [])
+  const protocols = [command.protocol, ...(command.offers ?? [])].filter(Boolean)
+  const socket = new WebSocket(command.url, { protocols, headers: command.headers ?? {} })
   socket.binaryType = 'arraybuffer'
   socket.onopen = () => report.open({ protocol: socket.protocol, extensions: socket.extensions })
   socket.onmessage = ({ data }) => {

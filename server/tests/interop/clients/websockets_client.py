@@ -2,7 +2,7 @@
 
 import asyncio
 
-from conversation import converse, say, say_message
+from conversation import converse, offered, say, say_message, trust_for
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
@@ -34,7 +34,9 @@ async def open_connection(command: dict) -> Connection:
         extensions = [ClientPerMessageDeflateFactory(server_max_window_bits=window, client_max_window_bits=True)]
     socket = await connect(
         command["url"],
-        subprotocols=[command["protocol"]] if command["protocol"] else None,
+        ssl=trust_for(command["url"]),
+        additional_headers=command.get("headers"),
+        subprotocols=offered(command) or None,
         compression=None,
         extensions=extensions,
         max_size=None,

@@ -5,7 +5,9 @@ import { converse } from './conversation.mjs'
 converse((command, report) => {
   // Everything that can be compressed is, whatever its size.
   const deflate = command.deflate && { threshold: 0, ...(command.window && { serverMaxWindowBits: command.window }) }
-  const socket = new WebSocket(command.url, command.protocol ?? [], { perMessageDeflate: deflate, maxPayload: 0 })
+  const offered = [command.protocol, ...(command.offers ?? [])].filter(Boolean)
+  const { headers } = command
+  const socket = new WebSocket(command.url, offered, { perMessageDeflate: deflate, maxPayload: 0, headers })
   socket.on('open', () => report.open({ protocol: socket.protocol, extensions: socket.extensions }))
   socket.on('message', (data, isBinary) => report.message(isBinary ? 'binary' : 'text', data))
   socket.on('close', (code) => report.closed(code))
