@@ -29,6 +29,7 @@ recipes![
     "kill",
     "reconnect-storm",
     "half-handshakes",
+    "handover",
     "memory-cap",
     "partition",
     "thin-link",

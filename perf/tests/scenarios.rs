@@ -75,6 +75,7 @@ on_both_drivers! {
         "most_p99_ratio=100000", "most_mib=100", "most_slope=100000", "server_args=--lane-bytes 256KiB",
     ];
     half_handshakes: "half-handshakes", ["halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
+    handover: "handover", ["n=300", "connects=200", "window_s=1", "most_chi2=100000"];
     churn: "churn", [
         "minutes=0", "rounds=1", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
     ];

@@ -5,6 +5,7 @@ mod churn;
 mod connect;
 mod fanout;
 mod half_handshakes;
+mod handover;
 mod kill;
 mod memory;
 mod memory_cap;
@@ -74,6 +75,7 @@ pub const ALL: &[Scenario] = &[
     shards::SCENARIO,
     kill::SCENARIO,
     half_handshakes::SCENARIO,
+    handover::SCENARIO,
     memory_cap::SCENARIO,
     partition::SCENARIO,
     thin_link::SCENARIO,
