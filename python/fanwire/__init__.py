@@ -48,7 +48,7 @@ from ._events import (
     Subscribed,
     Unsubscribed,
 )
-from ._fanwire import Claim, Engine, Pressure, Stats, Topic, __version__
+from ._fanwire import Claim, Engine, Pressure, Reconfigured, Stats, Topic, __version__
 from ._types import Kind, Priority, TopicSettings
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Opened",
     "Pressure",
     "Priority",
+    "Reconfigured",
     "Removed",
     "StartError",
     "Stats",
