@@ -281,6 +281,10 @@ enum fw_event_type
     /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
     /// away before, nothing does.
     FW_EVENT_AUTHORIZE = 9,
+    /// A connection brings another token: connection, text (the token). Answer with fw_allow or fw_refuse: the new patterns and time take
+    /// the place of the old ones, if `subject` is the one that it was let in with; refused, or of another subject, the client is told so
+    /// and the old ones hold. It is asked once at a time and at most once a second; there is no deadline but the old time.
+    FW_EVENT_REAUTHORIZE = 10,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -468,7 +472,7 @@ typedef struct fw_event {
     const void *data;
     /// Its length.
     size_t len;
-    /// Path, topic or reason; with a NUL.
+    /// Path, topic, token or reason; with a NUL.
     const char *text;
     /// The client's address and port; "" where it is not known.
     const char *peer;
@@ -619,6 +623,38 @@ typedef struct fw_stats {
     uint64_t drained;
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     uint64_t proxy_refused;
+    /// Of those refused: with 503, because connections_max was reached.
+    uint64_t refused_full;
+    /// Of those refused: with 429, because of connections_per_address_max.
+    uint64_t refused_for_address;
+    /// Of those refused: with 503, to make room for a newer upgrade.
+    uint64_t refused_waiting;
+    /// Requests refused for a maximum of subscriptions, patterns or cursors.
+    uint64_t subscriptions_refused;
+    /// Requests refused because no more topics can be made, or not for them.
+    uint64_t topics_refused;
+    /// Connections closed with 1009 for a message beyond the largest.
+    uint64_t messages_too_large;
+    /// Bytes of messages that were compressed, before.
+    uint64_t compressed_from_bytes;
+    /// Bytes of messages that were compressed, after.
+    uint64_t compressed_to_bytes;
+    /// Bytes that subscribers were not sent because messages were compressed.
+    uint64_t compression_saved_bytes;
+    /// Time in turns, waiting left out, in nanoseconds.
+    uint64_t busy_ns;
+    /// Tokens of open connections that were taken.
+    uint64_t renewed;
+    /// Tokens of open connections that were refused; those went on as before.
+    uint64_t renewals_refused;
+    /// TLS handshakes completed.
+    uint64_t tls_handshakes;
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    uint64_t tls_failed;
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    uint64_t tls_bytes;
+    /// The most that was held so at once.
+    uint64_t tls_bytes_max;
 } fw_stats;
 
 #ifdef __cplusplus
@@ -864,7 +900,7 @@ fw_status fw_close(struct fw_engine *engine,
                    uint32_t code,
                    const char *reason);
 
-/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
+/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE, or lets one that is in stay: of an FW_EVENT_REAUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
 /// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
 /// `lifetime_ms` it is closed with 4401; 0: never. `subject` says who it is (at most 255 bytes), for the limits that count by it;
 /// NULL: nobody in particular. The first decision counts; one for a client that is gone, or was answered 503 for want of one,
@@ -881,7 +917,7 @@ fw_status fw_allow(struct fw_engine *engine,
                    const char *subject);
 
 /// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
-/// now). See fw_allow.
+/// now); one that is in stays in, and is told with the error `not_authorized`, `not_allowed` or `unavailable`. See fw_allow.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
 /// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the status), FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.
@@ -1087,6 +1123,32 @@ fw_status fw_read_stats(const struct fw_engine *engine,
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
 /// Fails: as fw_read_stats; FW_BAD_ARGUMENT if there is no such shard.
 fw_status fw_read_shard_stats(const struct fw_engine *engine, uint32_t shard, struct fw_stats *stats);
+
+/// All that there is to know in numbers, in the text format of OpenMetrics 1.0 (it ends in "# EOF"): what fw_read_stats reads of each shard,
+/// limits, histograms. `*length` (which may be NULL) is set to the text's length; at most `size` bytes are written to `buffer`, with a
+/// NUL. Some 100 KiB: with a `size` of 0 (and then a `buffer` of NULL) it tells the length alone; the text of the next call may be a
+/// little longer. To be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after fw_shutdown too.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+fw_status fw_metrics(const struct fw_engine *engine,
+                     char *buffer,
+                     size_t size,
+                     size_t *length);
+
+/// What the engine says of itself on one of its topics "$sys/shards", "$sys/topics", "$sys/clients", as JSON: the next message of it, or
+/// one that is less than a second old. Who asks once in five seconds or more often is answered at once. Buffer and length as in
+/// fw_metrics; where the text does not fit, one with more room gets the same or a newer one.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (no such topic, or one that is not to be had so), FW_TIMED_OUT,
+/// FW_STOPPED.
+fw_status fw_snapshot(const struct fw_engine *engine,
+                      const char *topic,
+                      uint32_t timeout_ms,
+                      char *buffer,
+                      size_t size,
+                      size_t *length);
 
 #ifdef __cplusplus
 }  // extern "C"

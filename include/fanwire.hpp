@@ -675,7 +675,7 @@ public:
         return detail::give(fw_close(handle_, connection, code, std::string(reason).c_str()));
     }
 
-    // Lets in a client that asks (FW_EVENT_AUTHORIZE): patterns one a line; `lifetime` 0: for ever; `subject`: who it is.
+    // Lets in a client that asks (FW_EVENT_AUTHORIZE), or stay (FW_EVENT_REAUTHORIZE): patterns one a line; `lifetime` 0: for ever; `subject`: who it is.
     Returned<void> allow(Connection connection, std::string_view subscribe, std::string_view publish = {},
                          std::chrono::milliseconds lifetime = {}, std::string_view subject = {}) {
         return detail::give(fw_allow(handle_, connection, std::string(subscribe).c_str(), std::string(publish).c_str(),
@@ -692,6 +692,21 @@ public:
         stats.struct_size = sizeof(stats);
         const fw_status code = fw_read_stats(handle_, &stats);
         return detail::give<fw_stats>(code, [&] { return stats; });
+    }
+
+    // Counters, limits and histograms in the text format of OpenMetrics 1.0.
+    Returned<std::string> metrics() const {
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_metrics(handle_, buffer, size, length);
+        });
+    }
+
+    // What the engine says of itself on one of its topics: "$sys/shards", "$sys/topics", "$sys/clients"; JSON.
+    Returned<std::string> snapshot(std::string_view topic, std::chrono::milliseconds timeout) const {
+        const std::string name(topic);
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_snapshot(handle_, name.c_str(), detail::milliseconds(timeout), buffer, size, length);
+        });
     }
 
 private:

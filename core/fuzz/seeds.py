@@ -2,7 +2,7 @@
 """Writes the hand-made seeds of the fuzz targets into core/fuzz/seeds: RFC examples, rows of our test tables, edges.
 
 The files are in the repository; run this again only after changing it:  python3 core/fuzz/seeds.py
-What the bytes in front mean is said in core/proto/src/fuzz, core/token/src/fuzz.rs, server/src/config/fuzz.rs.
+What the bytes in front mean is said in core/proto/src/fuzz, core/token/src/fuzz.rs, core/tls/src/fuzz.rs, server/src/config/fuzz.rs.
 """
 
 import itertools
@@ -222,340 +222,66 @@ write("negotiation", {
 
 # --- inflate: maximum, cuts, message
 
-HELLO = bytes.fromhex("f248cdc9c90700")
-FINAL_HELLO = bytes.fromhex("f348cdc9c90700")
-STORED = bytes.fromhex("000500faff48656c6c6f")
-FINAL_STORED = bytes.fromhex("010500faff48656c6c6f")
-TAIL = bytes.fromhex("0000ffff")
+
+def sized(length_bytes, data):
+    return len(data).to_bytes(length_bytes, "big") + data
 
 
-def deflated(data, level=9, strategy=zlib.Z_DEFAULT_STRATEGY):
-    c = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-    return (c.compress(data) + c.flush(zlib.Z_SYNC_FLUSH))[:-4]
+def extension(kind, data):
+    return struct.pack(">H", kind) + sized(2, data)
 
 
-def finished(data):
-    c = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return c.compress(data) + c.flush()
+# ClientHello (RFC 8446, 4.1.2): versions 1.3 and 1.2, P-256 and X25519, a share of the latter, ALPN, a name.
+EXTENSIONS = b"".join([
+    extension(0, sized(2, b"\x00" + sized(2, b"localhost"))),
+    extension(43, sized(1, b"\x03\x04\x03\x03")),
+    extension(13, sized(2, b"\x04\x03\x08\x04")),
+    extension(10, sized(2, b"\x00\x1d\x00\x17")),
+    extension(51, sized(2, b"\x00\x1d" + sized(2, b"\x09" + bytes(31)))),
+    extension(16, sized(2, sized(1, b"http/1.1"))),
+    extension(45, sized(1, b"\x01")),
+])
+HELLO = b"\x16\x03\x01" + sized(2, b"\x01" + sized(3, (
+    b"\x03\x03" + b"\xaa" * 32 + sized(1, b"\xbb" * 32) + sized(2, b"\x13\x02\x13\x01\xc0\x2c") + sized(1, b"\0") + sized(2, EXTENSIONS)
+)))
 
 
-JSON = b'{"type":"publish","topic":"rover/1/imu","data":{"ax":0.125,"ay":-9.81,"az":1e-3},"priority":"high"}'
-I = b"\0\x11"
-write("inflate", {
-    "rfc-hello": I + HELLO,
-    "rfc-stored": I + STORED + b"\0",
-    "rfc-final": I + FINAL_HELLO + b"\0",
-    "rfc-two-blocks": I + bytes.fromhex("f248050000 00ffffcac9c90700".replace(" ", "")),
-    "rfc-empty": I + b"\0",
-    "no-data": I,
-    "final-stored-then-more": I + FINAL_STORED + FINAL_HELLO + HELLO,
-    "final-empty-blocks": I + HELLO + TAIL + b"\x03\0\x03\0" + HELLO,
-    "final-70-times": I + b"\x03\x00" * 70 + b"\0",
-    "zlib-final-then-empty": I + finished(JSON) + b"\0",
-    "tail-not-left-out": I + HELLO + TAIL,
-    "only-the-tail": I + TAIL,
-    "cut": I + HELLO[:4],
-    "stored-that-the-tail-would-fill": I + STORED[:6],
-    "stored-wrong-complement": I + b"\x00\x05\x00\x05\x00abcde\0",
-    "reserved-type": I + b"\x06\x00",
-    "zlib-header": I + b"\x78\x9c" + HELLO,
-    "dynamic": I + deflated(JSON * 4 + bytes(range(256))),
-    "fixed": I + deflated(JSON, strategy=zlib.Z_FIXED),
-    "huffman-only": I + deflated(JSON * 2, strategy=zlib.Z_HUFFMAN_ONLY),
-    "stored-blocks": I + deflated(JSON, level=0),
-    "rle": I + deflated(b"a" * 3000, strategy=zlib.Z_RLE),
-    "bomb": b"\x04\xff" + deflated(b"\0" * 300_000),
-    "maximum-exactly": b"\x03\x05" + deflated(b"ab" * 50),
-    "maximum-and-one": b"\x03\x05" + deflated(b"ab" * 50 + b"c"),
-    "maximum-0": b"\x01\x05" + HELLO,
-    "far-matches": b"\x05\xff" + deflated(random.Random(1).randbytes(900) + b"x" * 31_500 + random.Random(1).randbytes(900)),
+def sealed(*ops):
+    return b"".join(bytes([kind, len(content), how]) + content for kind, how, content in ops)
+
+
+RECORDS = {
+    "data": sealed((23, 0, b"hello"), (23, 3, b"padded"), (23, 0, b"")),
+    "close": sealed((23, 0, b"last"), (21, 0, b"\x01\x00"), (23, 0, b"late")),
+    "fatal": sealed((21, 0, b"\x02\x28"),),
+    "cancelled": sealed((21, 0, b"\x01\x5a"), (21, 0, b"\x01\x00")),
+    "alert-short": sealed((21, 0, b"\x02"),),
+    "alert-long": sealed((21, 0, b"\x02\x28\x00"),),
+    "key-update": sealed((22, 0, b"\x18\x00\x00\x01\x00"), (23, 0, b"x")),
+    "key-update-asks": sealed((22, 0, b"\x18\x00\x00\x01\x01"),),
+    "key-update-twice": sealed((22, 0, b"\x18\x00\x00\x01\x00" * 2),),
+    "key-update-odd": sealed((22, 0, b"\x18\x00\x00\x01\x02"),),
+    "hello-again": sealed((22, 0, HELLO[5:200]),),
+    "zeros": sealed((0, 9, b"\x00" * 20),),
+    "kind-inside": sealed((0, 0, b"abc\x17\x00"),),
+    "change-cipher": sealed((20, 0, b"\x01"),),
+    "heartbeat": sealed((24, 0, b"\x01\x00\x40"),),
+    "changed": sealed((23, 129, b"changed"),),
+    "idle": sealed(*[(23, 0, b"")] * 33),
+    "idle-and-data": sealed(*[(23, 0, b""), (23, 0, b"x")] * 40),
+    "longest": bytes([23, 255, 1]),
+    "too-long": bytes([23, 255, 2]),
+}
+write("records", {f"{name}-{version}": bytes([what]) + data for name, data in RECORDS.items() for version, what in (("13", 2), ("12", 6))} | {
+    "greeting": b"\0\xff" + HELLO,
+    "greeting-bytes": b"\0\x01" + HELLO,
+    "greeting-plain": b"\0\x10GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "greeting-ssl2": b"\0\xff\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + bytes(33),
+    "greeting-alert": b"\0\xff\x15\x03\x01\x00\x02\x02\x28",
+    "stranger": b"\x01\x17\x03\x03\x00\x20" + bytes(32),
+    "stranger-12": b"\x05\x17\x03\x03\x00\x28" + bytes(40),
+    "stranger-short": b"\x01\x17\x03\x03\x00\x01\x00",
 })
-
-# --- deflate: window, effort, times, step, pattern
-
-write("deflate", {
-    "empty": b"\x06\0\0\0",
-    "hello": b"\x06\0\0\0Hello",
-    "json": b"\x06\0\x20\0" + JSON,
-    "json-thorough": b"\x06\x01\x20\0" + JSON,
-    "json-changing": b"\x06\0\x20\x01" + JSON,
-    "zeros": b"\x06\0\xff\0" + b"\0" * 100,
-    "noise": b"\x06\x01\0\0" + random.Random(2).randbytes(700),
-    "noise-twice": b"\x06\0\x01\0" + random.Random(3).randbytes(700),
-    "window-9-fits": b"\0\0\0\0" + (JSON * 6)[:512],
-    "window-9-too-long": b"\0\0\0\0" + (JSON * 6)[:513],
-    "window-14": b"\x05\x01\x40\0" + JSON,
-    "bytes": b"\x06\x01\x80\x11" + bytes(range(256)),
-    "counting": b"\x06\0\xf0\x25" + bytes(range(120)),
-})
-
-# --- json
-
-JSON_TEXTS = [
-    '{"type":"ping"}',
-    '{"type":"ping","id":7}',
-    '{"type":"ping","id":"a\\u00e9"}',
-    '{"id":"0123456789012345678901234567890123456789012345678901234567890123456789","type":"ping"}',
-    '{"type":"subscribe","topics":["a/b","c/*","d/**"],"max_hz":2.5,"echo":false}',
-    '{"type":"subscribe","topics":["a"],"since":{"a":{"epoch":12,"seq":{"critical":1,"normal":18446744073709551615}}}}',
-    '{"type":"subscribe","topics":[]}',
-    '{"type":"subscribe","topics":["a//b"]}',
-    '{"type":"unsubscribe","topics":["a"]}',
-    '{"type":"publish","topic":"a","data":{"x":[1,-2.5e3,null,true,"\\ud83d\\ude00"]},"priority":"high","key":"k","ttl_ms":500}',
-    '{"type":"publish","topic":"a","data":"caf\\u00e9 \\n","encoding":"text"}',
-    '{"type":"publish","topic":"a","data":"AQIDBA==","encoding":"base64"}',
-    '{"type":"publish","topic":"a","data":"AQ","encoding":"base64"}',
-    '{"type":"publish","topic":"a","data":"!","encoding":"base64"}',
-    '{"type":"publish","topic":"$sys","data":null}',
-    '{"type":"publish","topic":"a","data":1,"encoding":"zip"}',
-    '{"type":"publish","topic":"a","data":null,"priority":"urgent"}',
-    '{"type":"publish","topic":"a"}',
-    '{"type":"x","type":"ping"}',
-    '{"type":null}',
-    '{"t\\u0079pe":"ping"}',
-    '[]', '"a"', 'null', '1e999', '-0', '01', '1.', '1e', '.5', '"\\ud800"', '"\\ud800\\u0041"', '"\\x"', '"\x01"', '{"a":1,}', '[1,]', '{"a"}', ' {} ', '{}x',
-    '99999999999999999999999', '1.7976931348623159e308', '5e-324', '1,2', '1],[2',
-    '[' * 126 + ']' * 126, '[' * 127 + ']' * 127, '{"a":' * 127 + '1' + '}' * 127, '[' * 128 + ']' * 128,
-    '{"type":"welcome","session":"s","server":"fanwire 0.1","protocol":"fanwire.json.v1","time_us":1,"limits":{"message_bytes_max":1048576,"topics_max":1024,"subscriptions_max":4096}}',
-    '{"type":"subscribed","id":3,"topic":"a","topic_id":1,"epoch":9,"seq":{"high":4,"low":5}}',
-    '{"type":"unsubscribed","topic":"a"}',
-    '{"type":"message","topic":"a\\"b","priority":"critical","seq":1,"time_us":2,"data":{"x":1}}',
-    '{"type":"message","topic":"a","priority":"low","seq":1,"time_us":2,"data":"a\\tb","encoding":"text"}',
-    '{"type":"message","topic":"a","priority":"low","seq":1,"time_us":2,"data":"AQI=","encoding":"base64"}',
-    '{"type":"gap","topic":"a","priority":"normal","from":3,"to":9,"reason":"lag"}',
-    '{"type":"error","code":"bad_json","message":"unexpected end at byte 3","id":"x"}',
-    '{"type":"pong","id":1.5}',
-    '{"type":"migrate","after_ms":250,"url":"ws://b:1/","reason":"restart"}',
-]
-write("json", {f"text-{n:02}": text.encode() for n, text in enumerate(JSON_TEXTS)} | {"no-utf8": b'"\xff"', "bom": b"\xef\xbb\xbf{}"})
-
-# --- msgpack: twins or bytes
-
-
-def pack(value):
-    if value is None:
-        return b"\xc0"
-    if value is True or value is False:
-        return b"\xc3" if value else b"\xc2"
-    if isinstance(value, int):
-        if 0 <= value < 128:
-            return bytes([value])
-        return b"\xcf" + struct.pack(">Q", value) if value > 0 else b"\xd3" + struct.pack(">q", value)
-    if isinstance(value, float):
-        return b"\xcb" + struct.pack(">d", value)
-    if isinstance(value, bytes):
-        return b"\xc4" + bytes([len(value)]) + value
-    if isinstance(value, str):
-        raw = value.encode()
-        return (bytes([0xA0 | len(raw)]) if len(raw) < 32 else b"\xd9" + bytes([len(raw)])) + raw
-    if isinstance(value, list):
-        return bytes([0x90 | len(value)]) + b"".join(map(pack, value))
-    return bytes([0x80 | len(value)]) + b"".join(pack(x) for pair in value.items() for x in pair)
-
-
-OBJECTS = [
-    {"type": "ping", "id": 7},
-    {"type": "ping", "id": "x"},
-    {"type": "subscribe", "topics": ["a/b", "c/*"], "max_hz": 10, "echo": True},
-    {"type": "subscribe", "topics": ["a"], "max_hz": 2.5, "since": {"a": {"epoch": 12, "seq": {"critical": 1, "low": 2**64 - 1}}}},
-    {"type": "unsubscribe", "topics": ["a"]},
-    {"type": "publish", "topic": "a", "data": b"\0\1\2", "priority": "critical", "key": "k", "ttl_ms": 500.0},
-    {"type": "publish", "topic": "a", "data": '{"x":1}'},
-    {"type": "publish", "topic": "a", "data": "{"},
-    {"type": "publish", "topic": "a", "data": "text", "encoding": "text"},
-    {"type": "publish", "topic": "a", "data": "AQID", "encoding": "base64"},
-    {"type": "publish", "topic": "a", "data": None},
-    {"type": "welcome", "session": "s", "server": "f", "protocol": "p", "time_us": 1, "limits": {"message_bytes_max": 1048576, "topics_max": 1024}},
-    {"type": "subscribed", "id": 3, "topic": "a", "topic_id": 1, "epoch": 9, "seq": {"high": 4}},
-    {"type": "unsubscribed", "topic": "a"},
-    {"type": "message", "topic": "a", "priority": "high", "seq": 300, "time_us": 70000, "data": '{"x":1}'},
-    {"type": "message", "topic": "a", "priority": "high", "seq": 1, "time_us": 2, "encoding": "text", "data": "a"},
-    {"type": "message", "topic": "a", "priority": "high", "seq": 1, "time_us": 2, "data": b"\1"},
-    {"type": "gap", "topic": "a", "priority": "normal", "from": 3, "to": 9, "reason": "retention"},
-    {"type": "error", "code": "bad_topic", "message": "m", "id": -5},
-    {"type": "pong"},
-    {"type": "migrate", "after_ms": 250, "url": "ws://b", "reason": "r"},
-]
-write("msgpack", {f"object-{n:02}": b"\0" + pack(value) for n, value in enumerate(OBJECTS)}
-      | {f"twin-{n:02}": b"\1" + text.encode() for n, text in enumerate(t for t in JSON_TEXTS if t.startswith('{"type":') and "\\" not in t)}
-      | {
-    "nested-127": b"\0" + b"\x91" * 126 + b"\x90",
-    "nested-128": b"\0" + b"\x91" * 127 + b"\x90",
-    "map-32-of-nothing": b"\0\xdf\xff\xff\xff\xff",
-    "array-16": b"\0\xdc\x00\x02\x01\x02",
-    "extensions": b"\0\x96\xd4\x01a\xd8\x01" + b"x" * 16 + b"\xc7\x02\x01ab\xc8\x00\x01\x01a\xc9\x00\x00\x00\x01\x01a\xd5\xffab",
-    "numbers": b"\0\x9a\xcc\xff\xcd\xff\xff\xce\xff\xff\xff\xff\xcf" + b"\xff" * 8 + b"\xd0\x80\xd1\x80\0\xd2\x80\0\0\0\xd3\x80" + b"\0" * 7 + b"\xca\x3f\x80\0\0\xcb\x3f\xf0" + b"\0" * 6,
-    "reserved": b"\0\xc1",
-    "str-no-utf8": b"\0\xa1\xff",
-    "key-no-string": b"\0\x81\x01\x02",
-    "bin-32-cut": b"\0\xc6\x00\x00\x00\x05abc",
-})
-
-# --- batch: what, then
-
-
-def batch(messages, kind=2, lane=2, topic=7, first=1, flags=0, frame_kind=1):
-    records = b"".join(struct.pack("<QBI", t, lane, len(p)) + p for t, p in messages)
-    block = struct.pack("<II", len(messages), len(records)) + records
-    return struct.pack("<BBBBIQII", 1, frame_kind, flags | kind << 1, lane, topic, first, len(block), 0) + block
-
-
-ONE = batch([(1_700_000_000_000_000_000, b'{"x":1}')])
-OBJECT = b'{"type":"ping"}'
-CONTROL = struct.pack("<BBBBIQII", 1, 2, 4, 0, 0, 0, len(OBJECT), 0) + OBJECT
-LZ4_HELLO = b"\x50Hello"
-LZ4_MATCH = b"\x16a\x01\x00\x50bcdef"
-LZ4_BLOCK = ONE[24:]
-LZ4_FRAME = ONE[:2] + bytes([ONE[2] | 1]) + ONE[3:24] + b"\xf0" + bytes([len(LZ4_BLOCK) - 15]) + LZ4_BLOCK
-write("batch", {
-    "one": b"\0\0" + ONE,
-    "three": b"\0\0" + batch([(1, b"a"), (2, b""), (3, b"ccc")], kind=1),
-    "last-numbers": b"\0\0" + batch([(1, b"a"), (2, b"b")], first=2**64 - 2),
-    "numbers-overflow": b"\0\0" + batch([(1, b"a"), (2, b"b")], first=2**64 - 1),
-    "none": b"\0\0" + batch([]),
-    "lz4": b"\0\0" + LZ4_FRAME,
-    "control": b"\0\0" + CONTROL,
-    "control-lz4": b"\0\0" + CONTROL[:2] + b"\x05" + CONTROL[3:],
-    "kind-9": b"\0\0" + batch([(1, b"a")], frame_kind=9),
-    "version-2": b"\0\0\x02" + ONE[1:],
-    "flags": b"\0\0" + ONE[:2] + b"\x0c" + ONE[3:],
-    "priority-4": b"\0\0" + ONE[:3] + b"\x04" + ONE[4:],
-    "short": b"\0\0" + ONE[:23],
-    "cut": b"\0\0" + ONE[:-1],
-    "too-large": b"\0\x01" + ONE,
-    "block-hello": b"\x02\x05\0\0" + LZ4_HELLO,
-    "block-match": b"\x02\x10\0\0" + LZ4_MATCH,
-    "block-wrong-size": b"\x02\x06\0\0" + LZ4_HELLO,
-    "block-offset-0": b"\x02\x10\0\0\x16a\0\0\x50bcdef",
-    "block-far": b"\x02\x10\0\0\x16a\x02\0\x50bcdef",
-    "block-long-literals": b"\x02\x2c\x01\0\xf0\xff\x1e" + b"x" * 300,
-    "block-long-match": b"\x02\x00\x10\x03\x1fa\x01\0" + b"\xff" * 15 + b"\xf3\0",
-    "write-few": b"\x03\x02\x32\x00\x10\0" + b"\x05\0Hello" * 3,
-    "write-many": b"\x03\x02\x05\xff\xff\x01" + b"\x0c\x08abcd" * 20,
-    "write-mixed": b"\x03\x80\x32\x00\x02\x01" + b"\x07\x24abcdefg" + b"\x41\x02x" + b"\x07\x08abcdefg" * 6,
-    "write-large": b"\x03\x01\x32\x80\x00\x01" + b"\xff\x03abcdefg" * 4,
-    "write-json-lz4": b"\x03\x03\x3b\xff\xff\x01" + b"\xc7\x02" + b'{"a":1}' + b"\xcf\x02" + b'{"a":2}' + b"\xd7\x03" + b'{"b":3}',
-})
-
-# --- proxy: what is put in front, cuts, wire
-
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-V4 = bytes([203, 0, 113, 7, 10, 0, 0, 1]) + struct.pack(">HH", 51234, 9001)
-V6 = bytes.fromhex("20010db8000000000000000000000007" + "0" * 31 + "1") + struct.pack(">HH", 443, 9001)
-
-
-def proxied(command, family, block, length=None):
-    return b"\0\x07" + SIGNATURE + struct.pack(">BBH", command, family, len(block) if length is None else length) + block
-
-
-def tlv(kind, value):
-    return struct.pack(">BH", kind, len(value)) + value
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
-    return crc ^ 0xFFFFFFFF
-
-
-def summed(family, block):
-    whole = proxied(0x21, family, block + tlv(3, bytes(4)))
-    return whole[:-4] + struct.pack(">I", crc32c(whole[2:]))
-
-
-write("proxy", {
-    "tcp4": proxied(0x21, 0x11, V4) + b"GET / HTTP/1.1\r\n",
-    "udp4": proxied(0x21, 0x12, V4),
-    "tcp6": proxied(0x21, 0x21, V6) + b"GET",
-    "unix": proxied(0x21, 0x31, bytes(216)),
-    "unspecified": proxied(0x21, 0x00, b""),
-    "local": proxied(0x20, 0x00, b""),
-    "local-with-anything": proxied(0x20, 0xFF, b"12345"),
-    "tlvs": proxied(0x21, 0x11, V4 + tlv(1, b"h2") + tlv(0xE0, b"") + tlv(2, b"example.org")),
-    "checksum": summed(0x11, V4),
-    "checksum-6": summed(0x21, V6),
-    "checksum-wrong": proxied(0x21, 0x11, V4 + tlv(3, b"abcd")),
-    "checksum-short": proxied(0x21, 0x11, V4 + tlv(3, b"abc")),
-    "tlv-half": proxied(0x21, 0x11, V4 + b"\4\0"),
-    "tlv-too-long": proxied(0x21, 0x11, V4 + b"\4\0\2x"),
-    "longest": proxied(0x21, 0x11, V4 + tlv(4, bytes(2017))),
-    "too-long": proxied(0x21, 0x11, V4 + tlv(4, bytes(2018))),
-    "length-64k": proxied(0x21, 0x11, V4, 65535),
-    "cut": proxied(0x21, 0x11, V4)[:-1],
-    "addresses-short": proxied(0x21, 0x21, V4),
-    "family-4": proxied(0x21, 0x41, V4),
-    "transport-3": proxied(0x21, 0x13, V4),
-    "version-1": b"\0\0PROXY TCP4 203.0.113.7 10.0.0.1 51234 9001\r\n",
-    "version-1-cut": b"\0\0PROX",
-    "version-3": proxied(0x31, 0x11, V4),
-    "command-2": proxied(0x22, 0x11, V4),
-    "request": b"\0\0GET / HTTP/1.1\r\n\r\n",
-    "client-hello": b"\0\0\x16\3\1",
-    "put-in-front": b"\3\0" + b"\x21\x11\0\0" + V4,
-    "put-in-front-6": b"\3\0" + b"\x21\x21\0\0" + V6,
-})
-
-# --- forwarded: trusted blocks, then the header's lines
-
-OURS = "10.0.0.0/8,2001:db8:ffff::/48"
-LISTS = [
-    "203.0.113.7", "127.0.0.1, 203.0.113.7", "198.51.100.1, 203.0.113.7, 10.0.0.2", "10.0.0.3, 10.0.0.2, 10.0.0.1",
-    "203.0.113.7, unknown, 10.0.0.2", "203.0.113.7:51234", "[2001:db8::1]:443", "[2001:db8::1]", "2001:db8::1, 2001:db8:ffff::2",
-    "::ffff:203.0.113.7", "203.0.113.7, ::ffff:10.0.0.2", "203.0.113.7,,10.0.0.2, ", "203.0.113.7\t,\t10.0.0.2", "[1.2.3.4]:80",
-    "fe80::1%1", "[fe80::1%1]:80", "1.2.3.4:65536", "1.2.3.4:000080", "2001:db8::1::2", "01.2.3.4", "203.0.113.7\n10.0.0.2",
-    "198.51.100.1\n203.0.113.7, 10.0.0.2\n10.0.0.1", "203.0.113.7\n\n10.0.0.1", "", "203.0.113.7" + ", 10.0.0.1" * 32,
-]
-write("forwarded", {f"list-{n:02}": f"{OURS}\n{text}".encode() for n, text in enumerate(LISTS)} | {
-    "blocks": b"0.0.0.0/0,::/0,192.0.2.1,192.0.2.2/31,::1/128\n192.0.2.3, 1.2.3.4, ::1",
-    "blocks-bad": b"10.0.0.1/8,10.0.0.0/33,::/129,::ffff:10.0.0.0/104,10.0.0.0/,10.0.0.0/+8,10.0.0.0/08,x\n203.0.113.7, 10.0.0.1",
-    "nobody": b"\n203.0.113.7, 10.0.0.1",
-    "no-utf8": b"10.0.0.0/8\n\xff, 10.0.0.1",
-})
-
-# --- token: what (a token, a set of keys, PEM, a header to be signed, claims to be signed), then
-
-
-def named(what, texts):
-    return {name: bytes([what]) + text.encode() for name, text in texts.items()}
-
-
-JWK_P256 = '"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"'
-JWK_ED = '"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"'
-write("token", named(0, {
-    "token-unsecured": "eyJhbGciOiJub25lIn0.eyJleHAiOjIwMDB9.",
-    "token-wrong": "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjIwMDB9.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-    "token-five-parts": "e30.e30.AA.AA.AA",
-}) | named(1, {
-    "set-p256": '{"keys":[{%s,"kid":"a"}]}' % JWK_P256,
-    "set-two": '{"keys":[{%s,"kid":"a","use":"sig"},{%s,"kid":"b","alg":"EdDSA","key_ops":["verify"]}]}' % (JWK_P256, JWK_ED),
-    "set-same-kid": '{"keys":[{%s,"kid":"a"},{%s,"kid":"a"}]}' % (JWK_P256, JWK_ED),
-    "set-private": '{"keys":[{%s,"d":"AA"}]}' % JWK_ED,
-    "set-short": '{"keys":[{"kty":"oct","k":"AA"}]}',
-    "set-rsa-short": '{"keys":[{"kty":"RSA","n":"AA","e":"AQAB"}]}',
-    "set-skipped": '{"keys":[{"kty":"future"},{%s}]}' % JWK_ED,
-}) | named(2, {
-    "pem-ed25519": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
-    "pem-cut": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n",
-}) | named(3, {
-    "header": '{"alg":"HS256","typ":"JWT"}',
-    "header-kid": '{"alg":"HS256","kid":"a"}',
-    "header-crit": '{"alg":"HS256","crit":["exp"]}',
-    "header-none": '{"alg":"none"}',
-    "header-nested": '{"alg":"HS256","cty":"JWT"}',
-}) | named(4, {
-    "claims": '{"sub":"u1","exp":2000,"iat":900,"nbf":900,"fanwire":{"subscribe":["a/*","{sub}/**"],"publish":["b"]}}',
-    "claims-least": '{"exp":2000}',
-    "claims-float": '{"exp":2e3}',
-    "claims-string": '{"exp":"2000"}',
-    "claims-past": '{"exp":995}',
-    "claims-early": '{"exp":2000,"nbf":1006}',
-    "claims-aud": '{"exp":2000,"aud":["a"]}',
-    "claims-slash": '{"exp":2000,"sub":"a/b","fanwire":{"publish":["{sub}"]}}',
-    "claims-nested": '{"exp":2000,"a":' + "[" * 20 + "]" * 20 + "}",
-}))
 
 # --- configuration: a file of settings
 

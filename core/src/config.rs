@@ -41,6 +41,8 @@ pub struct Config {
     pub compression: CompressionConfig,
     /// What the host wants to hear.
     pub events: EventsConfig,
+    /// What the engine says of itself on `$sys` topics.
+    pub sys: SysConfig,
     /// Who may connect and publish.
     pub access: AccessConfig,
     /// TLS.
@@ -77,6 +79,7 @@ impl Default for Config {
             topics: Vec::new(),
             compression: CompressionConfig::default(),
             events: EventsConfig::default(),
+            sys: SysConfig::default(),
             access: AccessConfig::default(),
             tls: TlsConfig::default(),
             server_name: concat!("fanwire/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -380,6 +383,21 @@ pub struct EventsConfig {
     pub capacity: usize,
     /// Raw connections without a topic (`ws://host/`) are accepted, and their messages come as events: needs a capacity.
     pub messages: bool,
+}
+
+/// What the engine says of itself on `$sys` topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SysConfig {
+    /// Clients and topics told at most in each list, up to 128; 0: nothing is gathered, and nobody may subscribe.
+    pub top: u32,
+    /// Who comes without grants may subscribe to `$sys` topics.
+    pub public: bool,
+}
+
+impl Default for SysConfig {
+    fn default() -> Self {
+        Self { top: 64, public: false }
+    }
 }
 
 /// Who may publish over the socket.

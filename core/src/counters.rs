@@ -57,6 +57,19 @@ static OF_ENGINE: &[Counter] = &[
     of_engine("payload_bytes", "bytes", "Payload memory in use."),
 ];
 
+/// The sum over shards. What every shard sees (messages and topics) is counted once.
+pub fn total(shards: &[ShardStats]) -> ShardStats {
+    let mut total = ShardStats::default();
+    for shard in shards {
+        total += *shard;
+    }
+    let highest = |of: fn(&ShardStats) -> u64| shards.iter().map(of).max().unwrap_or(0);
+    total.messages = highest(|shard| shard.messages);
+    total.message_bytes = highest(|shard| shard.message_bytes);
+    total.topics = highest(|shard| shard.topics);
+    total
+}
+
 macro_rules! counters {
     (($dollar:tt) $($(#[doc = $help:literal])* $kind:ident $name:ident in $unit:literal),* $(,)?) => {
         /// What a shard counts: written by the shard alone, read by anyone, each value exact, together only roughly so.
@@ -89,6 +102,13 @@ macro_rules! counters {
             /// Stores `now` over all of them.
             pub fn store(&self, now: &ShardStats) {
                 $(self.$name.store(now.$name, Relaxed);)*
+            }
+        }
+
+        impl ShardStats {
+            /// All numbers, with their rows of the table, in its order.
+            pub fn values(&self) -> impl Iterator<Item = (&'static Counter, u64)> {
+                OF_SHARD.iter().zip([$(self.$name),*])
             }
         }
 
@@ -215,4 +235,36 @@ counters! { ($)
     Total drained in "connections",
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     Total proxy_refused in "connections",
+    /// Of those refused: with 503, because connections_max was reached.
+    Total refused_full in "connections",
+    /// Of those refused: with 429, because of connections_per_address_max.
+    Total refused_for_address in "connections",
+    /// Of those refused: with 503, to make room for a newer upgrade.
+    Total refused_waiting in "connections",
+    /// Requests refused for a maximum of subscriptions, patterns or cursors.
+    Total subscriptions_refused in "requests",
+    /// Requests refused because no more topics can be made, or not for them.
+    Total topics_refused in "requests",
+    /// Connections closed with 1009 for a message beyond the largest.
+    Total messages_too_large in "messages",
+    /// Bytes of messages that were compressed, before.
+    Total compressed_from_bytes in "bytes",
+    /// Bytes of messages that were compressed, after.
+    Total compressed_to_bytes in "bytes",
+    /// Bytes that subscribers were not sent because messages were compressed.
+    Total compression_saved_bytes in "bytes",
+    /// Time in turns, waiting left out.
+    Total busy_ns in "nanoseconds",
+    /// Tokens of open connections that were taken.
+    Total renewed in "tokens",
+    /// Tokens of open connections that were refused; those went on as before.
+    Total renewals_refused in "tokens",
+    /// TLS handshakes completed.
+    Total tls_handshakes in "handshakes",
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    Total tls_failed in "connections",
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    Gauge tls_bytes in "bytes",
+    /// The most that was held so at once.
+    Peak tls_bytes_max in "bytes",
 }

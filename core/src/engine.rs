@@ -15,6 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
 use crate::config::{Config, nanoseconds};
+use crate::counters;
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
 use crate::events::Events;
@@ -33,6 +34,7 @@ use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wa
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
+use crate::telemetry::{self, Instruments, Sources, SysTopic, Telemetry, is_sys};
 use crate::tls;
 use crate::topic::Topic;
 use crate::types::{ConnectionId, Kind};
@@ -43,6 +45,10 @@ const CUT_OFF: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 const JOIN_LOOK: Duration = Duration::from_millis(1);
+/// How old a snapshot may be…
+const SNAPSHOT_AGE_NS: u64 = 1_000_000_000;
+/// …and how often it is looked for.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(1);
 /// Commands that may wait for one shard.
 const COMMANDS: usize = 4_096;
 
@@ -112,6 +118,21 @@ pub enum SendError {
     /// No such connection was ever made by this engine.
     #[error("no such connection")]
     Gone,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Why there is nothing to be had of what the engine says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// `$sys/gaps` is told as it happens, or `sys.top` is 0.
+    #[error("this is not gathered (sys.top = 0), or it is told as it happens ($sys/gaps)")]
+    NotGathered,
+    /// The shards did not answer in time.
+    #[error("the shards have not answered in time")]
+    TimedOut,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -311,6 +332,7 @@ impl Engine {
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),
+            telemetry: Telemetry::new(&config, clock::realtime_ns()),
             failure: FailureRecord::default(),
             ring,
             config,
@@ -476,6 +498,9 @@ impl Engine {
     /// # Errors
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         let shared = &self.shared;
         let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
@@ -491,6 +516,9 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` or `Stopped`.
     pub fn remove_topic(&self, name: &str) -> Result<bool, TopicError> {
+        if is_sys(name) {
+            return Err(TopicError::Reserved);
+        }
         self.shared.registry.remove(name, self.shared.to_ring())
     }
 
@@ -543,6 +571,34 @@ impl Engine {
         Ok(())
     }
 
+    /// What the engine says of itself on a `$sys` topic, as JSON (docs/reference/sys-topics.md): the next message of it, or one that is
+    /// less than a second old. Waits up to `within` for it; who asks once in five seconds or more often is answered at once.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn snapshot(&self, topic: SysTopic, within: Duration) -> Result<Arc<str>, SnapshotError> {
+        let watchers = &self.shared.telemetry.watchers;
+        if topic == SysTopic::Gaps || self.current_config().sys.top == 0 {
+            return Err(SnapshotError::NotGathered);
+        }
+        let asked_ns = clock::monotonic_ns();
+        let until_ns = asked_ns.saturating_add(nanoseconds(within));
+        watchers.ask(topic, asked_ns);
+        (0..self.shared.mailboxes.len()).for_each(|number| self.shared.ring.wake_reader(number));
+        loop {
+            if !self.is_running() {
+                return Err(SnapshotError::Stopped);
+            }
+            if let Some(said) = watchers.said(topic, asked_ns.saturating_sub(SNAPSHOT_AGE_NS)) {
+                return Ok(said);
+            }
+            if clock::monotonic_ns() >= until_ns {
+                return Err(SnapshotError::TimedOut);
+            }
+            std::thread::park_timeout(SNAPSHOT_LOOK);
+        }
+    }
+
     /// Closes one connection with this code and reason (at most 123 bytes are sent of it), after the messages that were sent to
     /// it alone before; they get [`crate::LimitsConfig::close_timeout`].
     ///
@@ -552,7 +608,8 @@ impl Engine {
         self.command(connection, Command::Close { connection, code, reason: reason.to_owned() })
     }
 
-    /// Decides on an upgrade request: see [`crate::Event::Authorize`]. From any thread; the first decision counts, and one for a connection
+    /// Decides on an upgrade request, or on the new token of an open connection: see [`crate::Event::Authorize`] and
+    /// [`crate::Event::Reauthorize`]. From any thread; the first decision counts, and one for a connection
     /// that is gone, or has been answered 503 for want of one, does nothing.
     ///
     /// # Errors
@@ -609,20 +666,46 @@ impl Engine {
     /// What was counted so far; at most a second old while a shard sleeps.
     pub fn stats(&self) -> Stats {
         let shards: Vec<ShardStats> = self.shared.mailboxes.iter().map(|m| m.counters.read()).collect();
-        let mut total = ShardStats::default();
-        for shard in &shards {
-            total += *shard;
-        }
-        // Every shard reads every record: once is enough.
-        total.messages = shards.iter().map(|s| s.messages).max().unwrap_or(0);
-        total.message_bytes = shards.iter().map(|s| s.message_bytes).max().unwrap_or(0);
-        total.topics = shards.iter().map(|s| s.topics).max().unwrap_or(0);
         Stats {
-            total,
+            total: counters::total(&shards),
             shards,
             ring_bytes: self.shared.ring.used_bytes(),
             payload_bytes: self.shared.payloads.used_bytes() as u64,
         }
+    }
+
+    /// All that there is to know in numbers, in the text format of OpenMetrics 1.0 (it ends in `# EOF`): counters of each shard, gauges,
+    /// histograms; [`crate::metrics`] lists them. Numbers are at most a second old while a shard sleeps. Some 100 µs and 100 KiB; takes
+    /// nothing from the shards. To be served as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    pub fn metrics(&self) -> String {
+        let stats = self.stats();
+        let Shared { config, mailboxes, .. } = &*self.shared;
+        let instruments: Vec<&Instruments> = mailboxes.iter().map(|mailbox| &mailbox.instruments).collect();
+        let files = &self.current_config().tls.certificate_files;
+        let ends = tls::ends_s(&self.shared.tls);
+        let certificates: Vec<_> = files.iter().map(|file| file.display().to_string()).zip(ends).collect();
+        telemetry::render(&Sources {
+            shards: &stats.shards,
+            instruments: &instruments,
+            telemetry: &self.shared.telemetry,
+            plan: &self.plan,
+            of_engine: &[
+                ("shards", stats.shards.len() as u64),
+                ("ring_bytes", stats.ring_bytes),
+                ("payload_bytes", stats.payload_bytes),
+            ],
+            most: &[
+                ("connections_limit", config.connections_max.into()),
+                ("topics_limit", config.topics_max.into()),
+                ("cursors_limit", config.cursors_max.into()),
+                ("ring_limit_bytes", config.memory.ring_bytes as u64),
+                ("payload_limit_bytes", config.memory.payload_bytes as u64),
+                ("log_limit_bytes", config.memory.pool_bytes as u64),
+            ],
+            driver: self.driver,
+            is_running: self.is_running(),
+            certificates: &certificates,
+        })
     }
 
     /// True once every shard has ended.

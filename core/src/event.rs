@@ -61,6 +61,15 @@ pub enum Event {
         /// each line.
         headers: Vec<(String, Vec<u8>)>,
     },
+    /// An open connection brings another token (the request `auth` of the subprotocols): answer with [`crate::Engine::decide`]. Allowed, the
+    /// new grants take the place of the old ones, whose [`crate::Grants::subject`] they must have; refused, the client is told so and the
+    /// old ones hold. A connection is asked about once at a time, and at most once a second.
+    Reauthorize {
+        /// The connection.
+        connection: ConnectionId,
+        /// The token: 1 to 8,192 bytes of printable ASCII without blanks.
+        token: String,
+    },
     /// The upgrade is complete.
     Opened {
         /// The connection.

@@ -45,6 +45,7 @@ pub mod sim;
 #[cfg(all(test, not(fuzzing)))]
 mod sim;
 mod sys;
+mod telemetry;
 mod tls;
 mod topic;
 
@@ -61,12 +62,13 @@ use fanwire_types as types;
 pub use access::{ASKED_HEADERS_MAX, Allowed, AskHost, Decision, GRANT_PATTERNS_MAX, Grants, SUBJECT_BYTES_MAX};
 pub use config::{
     AccessConfig, ClientCertificates, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig,
-    MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TlsVersion, TopicConfig,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, SysConfig, TlsConfig, TlsVersion, TopicConfig,
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{
-    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, StartError, Stats, try_io_uring,
+    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, SnapshotError, StartError, Stats,
+    try_io_uring,
 };
 pub use event::{Event, Protocol};
 pub use events::Events;
@@ -78,5 +80,6 @@ pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
+pub use telemetry::{Metric, MetricKind, SysTopic, metrics};
 pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

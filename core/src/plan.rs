@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
+use crate::proto::subscribe::TOKEN_BYTES_MAX;
 use crate::shard;
 use crate::tls;
 
@@ -234,6 +235,10 @@ impl Config {
             let bytes = slots * shard::LIFETIME_BYTES as u64;
             plan.lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
         }
+        if self.sys.top > 0 {
+            let topics = shards_u64 * u64::from(self.topics_max) * shard::WATCHED_TOPIC_BYTES as u64;
+            plan.lines.push(line("what $sys topics tell", slots * shard::WATCHED_BYTES as u64 + topics, "sys.top"));
+        }
         if self.limits.limits_senders() {
             let field = match self.limits.inbound_messages_per_second_max {
                 0 => "limits.inbound_bytes_per_second_max",
@@ -254,7 +259,9 @@ impl Config {
             let mut event_bytes = (size_of::<Event>() + size_of::<usize>()) as u64;
             if self.access.ask_host.is_some() {
                 // Any may be of a request: what the host is told of it is a part of it.
-                event_bytes += self.limits.request_bytes_max as u64;
+                event_bytes += self.limits.request_bytes_max.max(TOKEN_BYTES_MAX) as u64;
+                let bytes = slots * shard::QUESTION_BYTES as u64;
+                plan.lines.push(line("questions to the host", bytes, "access.ask_host_within"));
             }
             let bytes = shards_u64 * self.events.capacity as u64 * event_bytes;
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));

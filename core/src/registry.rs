@@ -24,6 +24,9 @@ pub enum TopicError {
     /// The name breaks the rules.
     #[error("{0}")]
     Name(#[from] TopicNameError),
+    /// The name is `$sys`, or below it.
+    #[error("what is below `$sys` is the engine's own: nobody else publishes there")]
+    Reserved,
     /// [`crate::Config::topics_max`] is reached.
     #[error("there are as many topics as the configuration allows (topics_max)")]
     TooMany,

@@ -28,6 +28,11 @@ mod none {
         Err(vec![ConfigError { field: "listen", value: listener.to_string(), problem }])
     }
 
+    /// When certificates end: here there are none.
+    pub fn ends_s(_: &Option<Arc<Acceptors>>) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// Certificates that were read, and are not used yet: here there are none.
     pub enum Anew {}
 
@@ -47,9 +52,9 @@ mod none {
     }
 }
 #[cfg(not(feature = "tls"))]
-pub use none::{Acceptors, acceptors, read_anew};
+pub use none::{Acceptors, acceptors, ends_s, read_anew};
 
 #[cfg(feature = "tls")]
 mod files;
 #[cfg(feature = "tls")]
-pub use files::{Acceptors, acceptors, read_anew};
+pub use files::{Acceptors, acceptors, ends_s, read_anew};

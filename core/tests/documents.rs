@@ -16,15 +16,22 @@ const LINE_MAX: usize = 120;
 /// What an absolute path in a document may begin with: the kernel's trees, what an administrator installs, and targets
 /// of requests. Everything else would be somebody's own folder.
 const ABSOLUTE_ALLOWED: &[&str] = &[
+    "/api",
     "/dev",
     "/etc",
+    "/health",
+    "/livez",
+    "/metrics",
+    "/openapi.json",
     "/proc",
+    "/readyz",
     "/run/fanwire",
     "/run/fanwire-web",
     "/run/fanwire-web.sock",
     "/sys",
     "/t",
     "/var/lib/fanwire",
+    "/ws",
 ];
 
 /// Folders of the project that a path in inline code may begin with; what it names must then be there.

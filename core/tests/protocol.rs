@@ -130,11 +130,15 @@ fn what_a_server_sends_is_what_the_encoder_writes() {
                 json::migrate(&mut out, o);
                 "migrate"
             }
+            ServerMessage::Authorized(o) => {
+                json::authorized(&mut out, o);
+                "authorized"
+            }
             ServerMessage::Unknown => panic!("of a type that is not known: {line}"),
         });
         assert_eq!(String::from_utf8(out).as_deref(), Ok(line));
     }
-    assert_eq!(types.len(), 8, "an example of every type: {types:?}");
+    assert_eq!(types.len(), 9, "an example of every type: {types:?}");
 }
 
 fn decoded(content: &Content<'_>) -> (Kind, Vec<u8>) {
@@ -161,7 +165,7 @@ fn what_a_client_sends_is_taken_and_every_key_of_it_understood() {
             assert!(subscribe::parse(&fewer) != Ok(taken.clone()), "{key} changes nothing in {line}");
         }
     }
-    let known = ["subscribe", "unsubscribe", "publish", "ping"].map(str::to_owned).into();
+    let known = ["subscribe", "unsubscribe", "publish", "ping", "auth"].map(str::to_owned).into();
     assert_eq!(types, known, "an example of every type");
     for heading in ["| field | type | |\n"] {
         for key in document().split(heading).nth(1).expect("the table of subscribe").lines().skip(1) {

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fanwire::{CounterKind, Setting, counters, settings};
+use fanwire::{CounterKind, Setting, counters, metrics, settings};
 
 /// Longest line of a page.
 const COLUMNS: usize = 120;
@@ -34,12 +34,16 @@ fn is_generated(page: &str, text: &str) {
 
 /// A text in lines that fit.
 fn folded(text: &str) -> String {
+    folded_to(text, COLUMNS)
+}
+
+fn folded_to(text: &str, columns: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.last_mut().expect("one at least");
         match last.chars().count() {
             0 => last.push_str(word),
-            used if used + 1 + word.chars().count() <= COLUMNS => *last += &format!(" {word}"),
+            used if used + 1 + word.chars().count() <= columns => *last += &format!(" {word}"),
             _ => lines.push(word.to_owned()),
         }
     }
@@ -59,13 +63,14 @@ fn default_of(setting: &Setting) -> String {
     }
 }
 
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("", "The engine"),
     ("memory", "Memory"),
     ("limits", "Limits and time-outs"),
     ("compression", "Compression"),
     ("access", "Access"),
     ("tls", "TLS"),
+    ("sys", "What the engine says of itself"),
     ("events", "Events"),
 ];
 
@@ -154,6 +159,55 @@ at most a second old while a shard sleeps.
         }
     }
     is_generated("counters.md", &page);
+}
+
+#[test]
+fn the_page_of_metrics_is_the_table_s() {
+    let mut page = "\
+# Metrics
+
+What an engine tells a monitoring system: `Engine::metrics()` in Rust, `fw_metrics` in C, `engine.metrics()` in C++ and
+Python give one text in the format of OpenMetrics 1.0. Generated from the engine's table.
+
+- Serve it as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+- A counter's samples end in `_total`, those of an info in `_info`, those of a histogram in `_bucket`, `_count`, `_sum`.
+- Every shard reads every message: of `fanwire_messages_total`, `fanwire_message_bytes_total` and `fanwire_topics` take
+  the maximum over shards, never the sum.
+- Labels have few values. `pattern` is one of the first 32 patterns below `topics`; what falls under none, or under one
+  more, has an empty one. `reason` is `lag`, `retention`, `epoch`, `passed_over` or `no_memory`.
+- Numbers are at most a second old while a shard sleeps. Nothing is asked of the shards for a scrape.
+
+## Latencies
+
+Nothing is measured for each delivery. Each shard takes one sample a turn:
+
+| histogram | from | to |
+| --- | --- | --- |
+| `fanwire_publish_to_first_send_seconds` | a turn's first message was published | the turn begins to send |
+| `fanwire_publish_to_last_send_seconds` | the same | the end of the turn in which all was sent |
+| `fanwire_turn_duration_seconds` | the kernel has told what there is | the turn has ended |
+
+- A message that came first was published first, but for critical ones, which come before others. So the sample is, as
+  a rule, the oldest of its turn, and the others fare better.
+- \"All\" is what sockets took: of who does not read, or whose link is full, `fanwire_sends_short_total` and the lag tell.
+- A turn that reads no message, or whose messages nobody subscribes to, gives no sample of the first two. Where sending
+  takes several turns, the oldest message stays the sample.
+- Publishing is stamped with the wall clock; a shard compares it with its own clock once a second. After a step of the
+  wall clock, samples are wrong for a second at most; none is negative.
+- Buckets end at powers of two, from 1 µs to 16.8 s.
+
+## Table
+
+"
+    .to_owned();
+    for metric in metrics() {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let by = if labels.is_empty() { String::new() } else { format!(" by {}", labels.join(", ")) };
+        let (name, kind, help) = (&metric.name, metric.kind.name(), metric.help);
+        let text = folded_to(&format!("- `{name}`, {kind}{by}: {help}"), COLUMNS - 2);
+        writeln!(page, "{}", text.replace('\n', "\n  ")).unwrap();
+    }
+    is_generated("metrics.md", &page);
 }
 
 /// The text of a class of the stubs.

@@ -15,6 +15,8 @@ mod large_messages;
 mod lifecycle;
 mod limits;
 mod listening;
+mod metrics;
+mod observers;
 mod origins;
 mod outlet;
 mod pressure;
@@ -27,6 +29,7 @@ mod restart;
 mod shard_end;
 mod slow_batches;
 mod standstill;
+mod sys_topics;
 mod thin_link;
 mod threads;
 #[cfg(feature = "test-knobs")]

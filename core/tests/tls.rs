@@ -26,6 +26,7 @@ on_both_drivers![
     whoever_speaks_the_wrong_language_is_cut_off,
     certificates_change_under_connections_and_on_every_listener,
     bad_certificates_change_nothing,
+    the_end_of_each_certificate_is_a_metric,
     clients_show_certificates_where_they_must,
     half_greetings_do_not_shut_others_out,
     an_engine_that_ends_says_so_and_ends_tls_in_good_order,
@@ -56,8 +57,14 @@ impl Authority {
 
     /// Writes `NAME.pem` and `NAME.key`; the certificate.
     fn issue(&self, name: &str, names: &[&str]) -> CertificateDer<'static> {
+        self.issue_until(name, names, 4000)
+    }
+
+    /// The same with the year in which it ends.
+    fn issue_until(&self, name: &str, names: &[&str], year: i32) -> CertificateDer<'static> {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -275,6 +282,26 @@ fn certificates_change_under_connections_and_on_every_listener(driver: DriverCho
     for client in &mut old {
         assert_eq!(next(client), b"after the change");
     }
+    engine.shutdown_now();
+}
+
+fn the_end_of_each_certificate_is_a_metric(driver: DriverChoice) {
+    let authority = Authority::new();
+    authority.issue_until("old", &["old.example"], 2030);
+    let mut config = authority.config(driver);
+    config.tls.certificate_files.push(authority.path("old.pem"));
+    config.tls.key_files.push(authority.path("old.key"));
+    let engine = start(config);
+    let ends = |name: &str, unix_s: u64| {
+        let line =
+            format!("fanwire_certificate_expiry_seconds{{file=\"{}\"}} {unix_s}\n", authority.path(name).display());
+        assert!(engine.metrics().contains(&line), "{line}");
+    };
+    ends("server.pem", 64_060_588_800);
+    ends("old.pem", 1_893_456_000);
+    authority.issue_until("old", &["old.example"], 2031);
+    assert_eq!(engine.reload_certificates(), Ok(2));
+    ends("old.pem", 1_924_992_000);
     engine.shutdown_now();
 }
 

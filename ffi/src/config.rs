@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanwire::{
     AccessConfig, CompressionConfig, Config, DriverChoice, EventsConfig, LimitsConfig, Listener, ListenerError,
-    MemoryConfig, PublishAccess, Retention, SlowPolicy, TlsConfig, TopicConfig,
+    MemoryConfig, PublishAccess, Retention, SlowPolicy, SysConfig, TlsConfig, TopicConfig,
 };
 
 use crate::guard::guard;
@@ -387,6 +387,7 @@ impl fw_config {
             },
             server_name: text::text("server_name", self.server_name)?.to_owned(),
             tls: TlsConfig::default(),
+            sys: SysConfig::default(),
         })
     }
 

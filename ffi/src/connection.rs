@@ -94,7 +94,7 @@ pub unsafe extern "C" fn fw_close(
     })
 }
 
-/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
+/// Lets in a client that asks: the `connection` of an FW_EVENT_AUTHORIZE, or lets one that is in stay: of an FW_EVENT_REAUTHORIZE. It may subscribe to what one of the patterns `subscribe` covers,
 /// and publish on topics that one of `publish` matches: texts with one pattern a line, at most 256; NULL or "": nothing. After
 /// `lifetime_ms` it is closed with 4401; 0: never. `subject` says who it is (at most 255 bytes), for the limits that count by it;
 /// NULL: nobody in particular. The first decision counts; one for a client that is gone, or was answered 503 for want of one,
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn fw_allow(
 }
 
 /// Refuses a client that asks, with the HTTP status 401 (it has not said who it is), 403 (it may not) or 503 (that cannot be told
-/// now). See fw_allow.
+/// now); one that is in stays in, and is told with the error `not_authorized`, `not_allowed` or `unavailable`. See fw_allow.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
 /// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_BAD_ARGUMENT (the status), FW_WOULD_BLOCK, FW_GONE, FW_STOPPED.

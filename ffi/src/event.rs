@@ -45,6 +45,10 @@ pub enum fw_event_type {
     /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
     /// away before, nothing does.
     FW_EVENT_AUTHORIZE = 9,
+    /// A connection brings another token: connection, text (the token). Answer with fw_allow or fw_refuse: the new patterns and time take
+    /// the place of the old ones, if `subject` is the one that it was let in with; refused, or of another subject, the client is told so
+    /// and the old ones hold. It is asked once at a time and at most once a second; there is no deadline but the old time.
+    FW_EVENT_REAUTHORIZE = 10,
 }
 
 /// One event. The events of one connection come in order, from FW_EVENT_OPENED (or FW_EVENT_AUTHORIZE) to FW_EVENT_CLOSED. No pointer is ever NULL
@@ -62,7 +66,7 @@ pub struct fw_event {
     pub data: *const c_void,
     /// Its length.
     pub len: usize,
-    /// Path, topic or reason; with a NUL.
+    /// Path, topic, token or reason; with a NUL.
     pub text: *const c_char,
     /// The client's address and port; "" where it is not known.
     pub peer: *const c_char,
@@ -255,6 +259,11 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
             }
             described.len = text.len() - spans.data.unwrap_or_default();
             text.push(0);
+        }
+        Event::Reauthorize { connection, token } => {
+            described.r#type = fw_event_type::FW_EVENT_REAUTHORIZE as u32;
+            described.connection = connection.to_u64();
+            spans.text = keep(token);
         }
         Event::Opened { connection, peer, protocol, path } => {
             described.r#type = fw_event_type::FW_EVENT_OPENED as u32;

@@ -3,16 +3,19 @@
 //! # Contract of the unsafe code
 //! The host's struct is as large as its first field says.
 
+use std::ffi::c_char;
 use std::mem::offset_of;
 use std::ptr;
+use std::time::Duration;
 
-use fanwire::ShardStats;
+use fanwire::{ShardStats, SysTopic};
 
 use crate::config::check_size;
 use crate::engine::{fw_engine, host};
 use crate::guard::guard;
 use crate::host::Host;
-use crate::status::{Outcome, fw_status};
+use crate::status::{Failure, Outcome, fw_status};
+use crate::text::{copy_text, text};
 use crate::topic::{fw_topic, with_topic};
 
 /// What an engine, or one of its shards, has counted. Set struct_size to sizeof(fw_stats) before each call: later versions add
@@ -136,6 +139,38 @@ pub struct fw_stats {
     pub drained: u64,
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     pub proxy_refused: u64,
+    /// Of those refused: with 503, because connections_max was reached.
+    pub refused_full: u64,
+    /// Of those refused: with 429, because of connections_per_address_max.
+    pub refused_for_address: u64,
+    /// Of those refused: with 503, to make room for a newer upgrade.
+    pub refused_waiting: u64,
+    /// Requests refused for a maximum of subscriptions, patterns or cursors.
+    pub subscriptions_refused: u64,
+    /// Requests refused because no more topics can be made, or not for them.
+    pub topics_refused: u64,
+    /// Connections closed with 1009 for a message beyond the largest.
+    pub messages_too_large: u64,
+    /// Bytes of messages that were compressed, before.
+    pub compressed_from_bytes: u64,
+    /// Bytes of messages that were compressed, after.
+    pub compressed_to_bytes: u64,
+    /// Bytes that subscribers were not sent because messages were compressed.
+    pub compression_saved_bytes: u64,
+    /// Time in turns, waiting left out, in nanoseconds.
+    pub busy_ns: u64,
+    /// Tokens of open connections that were taken.
+    pub renewed: u64,
+    /// Tokens of open connections that were refused; those went on as before.
+    pub renewals_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// TLS: what handshakes, records that are not whole and rests of records hold.
+    pub tls_bytes: u64,
+    /// The most that was held so at once.
+    pub tls_bytes_max: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
@@ -220,6 +255,50 @@ pub unsafe extern "C" fn fw_read_shard_stats(engine: *const fw_engine, shard: u3
         let shard = now.shards.get(shard as usize).ok_or(fw_status::FW_BAD_ARGUMENT)?;
         write(stats, size, &fw_stats { struct_size: size as u32, ..with_shard(base, shard) });
         Ok(())
+    })
+}
+
+/// All that there is to know in numbers, in the text format of OpenMetrics 1.0 (it ends in "# EOF"): what fw_read_stats reads of each shard,
+/// limits, histograms. `*length` (which may be NULL) is set to the text's length; at most `size` bytes are written to `buffer`, with a
+/// NUL. Some 100 KiB: with a `size` of 0 (and then a `buffer` of NULL) it tells the length alone; the text of the next call may be a
+/// little longer. To be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after fw_shutdown too.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_metrics(
+    engine: *const fw_engine,
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
+) -> fw_status {
+    guard("fw_metrics", || copy_text(&host(engine)?.engine()?.metrics(), buffer, size, length))
+}
+
+/// What the engine says of itself on one of its topics "$sys/shards", "$sys/topics", "$sys/clients", as JSON: the next message of it, or
+/// one that is less than a second old. Who asks once in five seconds or more often is answered at once. Buffer and length as in
+/// fw_metrics; where the text does not fit, one with more room gets the same or a newer one.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (no such topic, or one that is not to be had so), FW_TIMED_OUT,
+/// FW_STOPPED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_snapshot(
+    engine: *const fw_engine,
+    topic: *const c_char,
+    timeout_ms: u32,
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
+) -> fw_status {
+    guard("fw_snapshot", || {
+        let host = host(engine)?;
+        let engine = host.engine()?;
+        let name = text("topic", topic)?;
+        let topic = SysTopic::from_name(name)
+            .ok_or_else(|| Failure::new(fw_status::FW_BAD_NAME, format!("{name:?} is no topic of the engine's")))?;
+        let within = Duration::from_millis(timeout_ms.into());
+        copy_text(&engine.snapshot(topic, within)?, buffer, size, length)
     })
 }
 

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
-use fanwire::{DecideError, PublishError, SendError, StartError, TopicError};
+use fanwire::{DecideError, PublishError, SendError, SnapshotError, StartError, TopicError};
 
 /// What a call came to. A value never changes its meaning; later versions may add some, so treat an unknown one as
 /// an error.
@@ -223,10 +223,22 @@ impl From<DecideError> for Failure {
     }
 }
 
+impl From<SnapshotError> for Failure {
+    #[cold]
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NotGathered => Failure::new(fw_status::FW_BAD_NAME, error.to_string()),
+            SnapshotError::TimedOut => fw_status::FW_TIMED_OUT.into(),
+            SnapshotError::Stopped => fw_status::FW_STOPPED.into(),
+            other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
+        }
+    }
+}
+
 impl From<TopicError> for Failure {
     fn from(error: TopicError) -> Self {
         let status = match error {
-            TopicError::Name(_) => fw_status::FW_BAD_NAME,
+            TopicError::Name(_) | TopicError::Reserved => fw_status::FW_BAD_NAME,
             TopicError::TooMany => fw_status::FW_TOO_MANY,
             TopicError::WouldBlock => fw_status::FW_WOULD_BLOCK,
             TopicError::Stopped => fw_status::FW_STOPPED,

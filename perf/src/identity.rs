@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 /// The name that it is for.
@@ -19,6 +20,22 @@ pub struct Identity {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+impl Identity {
+    /// A new certificate, and its key, in the place of those: each file is always a whole one. The certificate.
+    ///
+    /// # Errors
+    /// When it cannot be made, or written.
+    pub fn renew(&self) -> Result<CertificateDer<'static>> {
+        let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).context("making a certificate")?;
+        for (path, text) in [(&self.certificate, made.cert.pem()), (&self.key, made.signing_key.serialize_pem())] {
+            let new = path.with_extension("new");
+            std::fs::write(&new, text).with_context(|| format!("writing {}", new.display()))?;
+            std::fs::rename(&new, path).with_context(|| format!("replacing {}", path.display()))?;
+        }
+        Ok(made.cert.der().clone())
+    }
 }
 
 static OF_THIS_RUN: OnceLock<Identity> = OnceLock::new();
@@ -46,9 +63,7 @@ pub fn remove() {
 }
 
 fn make(folder: &Path) -> Result<Identity> {
-    let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).context("making a certificate")?;
     let identity = Identity { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
-    std::fs::write(&identity.certificate, made.cert.pem())?;
-    std::fs::write(&identity.key, made.signing_key.serialize_pem())?;
+    identity.renew()?;
     Ok(identity)
 }

@@ -28,11 +28,13 @@ mod recipe;
 mod report;
 mod rivals;
 mod scenario;
+mod scraper;
 mod server;
 mod stats;
 mod table;
 mod telemetry;
 mod upgrade;
+mod visitor;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

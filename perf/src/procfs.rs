@@ -1,6 +1,7 @@
 //! What /proc says about a process and the host's TCP memory.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context, Result, bail};
 
@@ -56,7 +57,7 @@ pub fn held(pid: u32) -> Result<Held> {
     Ok(Held { descriptors: entries("fd")?.count() as u64, threads })
 }
 
-/// TCP sockets (IPv4) of this network namespace whose own port is a server's.
+/// TCP sockets (IPv4) of this network namespace whose own address is a server's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
     /// Established, from anywhere.
@@ -67,20 +68,22 @@ pub struct Sockets {
     pub ending: u64,
 }
 
-/// Counts the sockets of the server at `port`, and those that are connected with `peer`.
+/// Counts the sockets of the server at `own`, at any address of this host where that names none, and those that are connected with
+/// `peer`. (At another address of this host the same port may be any client's.)
 ///
 /// # Errors
 /// When `/proc/net/tcp` is not as it should be.
-pub fn sockets(port: u16, peer: std::net::Ipv4Addr) -> Result<Sockets> {
-    count_sockets(&fs::read_to_string("/proc/self/net/tcp")?, port, peer)
+pub fn sockets(own: SocketAddrV4, peer: Ipv4Addr) -> Result<Sockets> {
+    count_sockets(&fs::read_to_string("/proc/self/net/tcp")?, own, peer)
 }
 
-fn count_sockets(table: &str, port: u16, peer: std::net::Ipv4Addr) -> Result<Sockets> {
+fn count_sockets(table: &str, server: SocketAddrV4, peer: Ipv4Addr) -> Result<Sockets> {
     let mut sockets = Sockets::default();
     for line in table.lines().skip(1) {
         let Some((own, other, state)) = tcp_line(line) else { bail!("no line of /proc/net/tcp: {line}") };
         match state {
-            _ if own.1 != port => {}
+            _ if own.1 != server.port() => {}
+            _ if !server.ip().is_unspecified() && own.0 != *server.ip() => {}
             1 => {
                 sockets.established += 1;
                 sockets.from_peer += u64::from(other.0 == peer);
@@ -93,7 +96,7 @@ fn count_sockets(table: &str, port: u16, peer: std::net::Ipv4Addr) -> Result<Soc
     Ok(sockets)
 }
 
-type Address = (std::net::Ipv4Addr, u16);
+type Address = (Ipv4Addr, u16);
 
 /// `sl: ADDRESS:PORT ADDRESS:PORT STATE …`, all hexadecimal, the addresses as they lie in memory.
 fn tcp_line(line: &str) -> Option<(Address, Address, u8)> {
@@ -101,7 +104,7 @@ fn tcp_line(line: &str) -> Option<(Address, Address, u8)> {
     let mut address = || {
         let (ip, port) = words.next()?.split_once(':')?;
         let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
-        Some((std::net::Ipv4Addr::from(ip), u16::from_str_radix(port, 16).ok()?))
+        Some((Ipv4Addr::from(ip), u16::from_str_radix(port, 16).ok()?))
     };
     let (own, other) = (address()?, address()?);
     Some((own, other, u8::from_str_radix(words.next()?, 16).ok()?))
@@ -120,6 +123,22 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
         sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(sum)
+}
+
+/// Nanoseconds that the threads of `pid` whose names begin so have been on a CPU.
+///
+/// # Errors
+/// When the process is gone, or has no such thread.
+pub fn named_cpu_ns(pid: u32, name: &str) -> Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut found = None;
+    for task in fs::read_dir(&folder).with_context(|| folder.clone())?.flatten() {
+        let is_meant = fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name));
+        if let Some(tid) = task.file_name().to_str().and_then(|tid| tid.parse().ok()).filter(|_| is_meant) {
+            found = Some(found.unwrap_or(0) + thread_cpu_ns(pid, tid)?);
+        }
+    }
+    found.with_context(|| format!("process {pid} has no thread {name}…"))
 }
 
 /// Nanoseconds that one thread of `pid` has been on a CPU.
@@ -282,20 +301,25 @@ mod tests {
         };
         let (own, peer) = ("0100007F:2329", "02004D0A:D431");
         let at = tcp_line(&line(own, peer, "01"));
-        let other = std::net::Ipv4Addr::new(10, 77, 0, 2);
-        assert_eq!(at, Some(((std::net::Ipv4Addr::LOCALHOST, 0x2329), (other, 0xd431), 1)));
+        let other = Ipv4Addr::new(10, 77, 0, 2);
+        assert_eq!(at, Some(((Ipv4Addr::LOCALHOST, 0x2329), (other, 0xd431), 1)));
         let table = [
             "  sl  local_address rem_address   st\n".to_owned(),
             line(own, "00000000:0000", "0A"),
             line(own, peer, "01"),
             line(own, "0100007F:D431", "01"),
             line("0100007F:232A", peer, "01"),
+            line("0101FA7F:2329", peer, "01"),
             line(own, peer, "05"),
             line(own, peer, "06"),
         ];
-        let sockets = count_sockets(&table.concat(), 0x2329, other).unwrap();
-        assert_eq!((sockets.established, sockets.from_peer, sockets.ending), (2, 1, 1));
-        assert!(count_sockets("head\nno line", 0x2329, other).is_err());
+        let count = |own: Ipv4Addr| {
+            let sockets = count_sockets(&table.concat(), SocketAddrV4::new(own, 0x2329), other).unwrap();
+            (sockets.established, sockets.from_peer, sockets.ending)
+        };
+        assert_eq!(count(Ipv4Addr::LOCALHOST), (2, 1, 1));
+        assert_eq!(count(Ipv4Addr::UNSPECIFIED), (3, 2, 1));
+        assert!(count_sockets("head\nno line", SocketAddrV4::new(other, 0x2329), other).is_err());
     }
 
     /// Another socket may have the same port: one of an earlier listener, or at another address.
@@ -304,7 +328,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(addr).unwrap();
-        let sockets = sockets(addr.port(), std::net::Ipv4Addr::LOCALHOST).unwrap();
+        let own = SocketAddrV4::new(Ipv4Addr::LOCALHOST, addr.port());
+        let sockets = sockets(own, Ipv4Addr::LOCALHOST).unwrap();
         assert!(sockets.established >= 1 && sockets.from_peer >= 1);
         assert!(held(std::process::id()).unwrap().descriptors >= 3);
     }

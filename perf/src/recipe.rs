@@ -22,6 +22,7 @@ recipes![
     "connections-19900",
     "connections-38k",
     "memory",
+    "memory-tls",
     "connect-storm",
     "slow-crowd",
     "resume-storm",
@@ -30,11 +31,14 @@ recipes![
     "reconnect-storm",
     "half-handshakes",
     "handover",
+    "certificate-swap",
+    "herd",
     "memory-cap",
     "partition",
     "thin-link",
     "churn",
     "bystander",
+    "scrape",
     "px4",
     "compress-once",
     "floor",
@@ -49,6 +53,9 @@ recipes![
     "peers-steady",
     "peers-10k",
     "peers-many-topics",
+    "peers-tls",
+    "peers-tls-steady",
+    "tls-cost",
 ];
 
 /// A scenario ready to run.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::crowd::Spec;
 use crate::identity::Identity;
@@ -25,8 +25,10 @@ pub struct ServerSpec {
     pub arguments: Vec<String>,
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddrV4,
-    /// What it shows on a free port more, where it speaks TLS.
+    /// What it shows on free ports more, where it speaks TLS.
     pub tls: Option<Identity>,
+    /// How many those are.
+    pub tls_listeners: usize,
     /// Words of a command that becomes it; usually none.
     pub within: Vec<String>,
 }
@@ -48,7 +50,8 @@ pub struct Server {
     child: Child,
     addr: SocketAddrV4,
     /// Where it speaks TLS, and what it shows there.
-    tls: Option<(SocketAddrV4, Identity)>,
+    tls: Option<(Vec<SocketAddrV4>, Identity)>,
+    binary: PathBuf,
     started_in: Duration,
     stderr: Arc<Mutex<Log>>,
     reader: Option<JoinHandle<()>>,
@@ -81,7 +84,7 @@ impl Server {
             .args(["--listen", &spec.listen.to_string()])
             // Its own publishers may publish, which is not worth a warning here; at its end it says what it has counted.
             .args(["--publish", "loopback", "--log", "debug,publish=off"])
-            .args(spec.tls.iter().flat_map(|tls| tls_arguments(tls, spec.listen)))
+            .args(spec.tls.iter().flat_map(|tls| tls_arguments(tls, spec.listen, spec.tls_listeners)))
             .args(&spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -102,12 +105,19 @@ impl Server {
                 }
             }
         });
-        let mut server =
-            Server { child, addr: spec.listen, tls: None, started_in: Duration::ZERO, stderr, reader: Some(reader) };
-        for _ in 0..1 + usize::from(spec.tls.is_some()) {
-            match (ready.recv_timeout(Duration::from_secs(30)), &spec.tls) {
+        let mut server = Server {
+            child,
+            addr: spec.listen,
+            tls: spec.tls.clone().map(|identity| (Vec::new(), identity)),
+            binary: spec.binary.clone(),
+            started_in: Duration::ZERO,
+            stderr,
+            reader: Some(reader),
+        };
+        for _ in 0..1 + if spec.tls.is_some() { spec.tls_listeners } else { 0 } {
+            match (ready.recv_timeout(Duration::from_secs(30)), &mut server.tls) {
                 (Ok(Ok((false, addr))), _) => server.addr = addr,
-                (Ok(Ok((true, addr))), Some(identity)) => server.tls = Some((addr, identity.clone())),
+                (Ok(Ok((true, addr))), Some((addrs, _))) => addrs.push(addr),
                 _ => {
                     let _ = server.child.kill();
                     let status = server.child.wait();
@@ -124,13 +134,25 @@ impl Server {
     pub fn door(&self, spec: Spec) -> Spec {
         match &self.tls {
             None => spec,
-            Some((addr, identity)) => Spec { server: *addr, trusted: Some(identity.certificate.clone()), ..spec },
+            Some((_, identity)) => {
+                Spec { server: self.door_addr(), trusted: Some(identity.certificate.clone()), ..spec }
+            }
         }
     }
 
-    /// Where it listens.
+    /// Where it listens without TLS.
     pub fn addr(&self) -> SocketAddrV4 {
         self.addr
+    }
+
+    /// Where it speaks TLS, if it does.
+    pub fn tls_addrs(&self) -> &[SocketAddrV4] {
+        self.tls.as_ref().map_or(&[], |(addrs, _)| addrs)
+    }
+
+    /// Where subscribers come in: see [`Server::door`].
+    pub fn door_addr(&self) -> SocketAddrV4 {
+        self.tls_addrs().first().copied().unwrap_or(self.addr)
     }
 
     /// From the start of the process to its ready line.
@@ -177,8 +199,51 @@ impl Server {
     /// # Errors
     /// When it is gone.
     pub fn terminate(&self) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+        self.signal(rustix::process::Signal::TERM)
+    }
+
+    /// Sends SIGHUP: it reads its settings and certificates anew.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::HUP)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)?)
+    }
+
+    /// The same by `fanwire reload` at its control socket, which waits; what that prints.
+    ///
+    /// # Errors
+    /// When it refuses: with its words.
+    pub fn reload(&self, control: &Path) -> Result<String> {
+        let output = Command::new(&self.binary).arg("reload").arg("--socket").arg(control).output()?;
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "fanwire reload: {words}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(words)
+    }
+
+    /// The memory sum that it has logged, in bytes: `  123.4 MiB  in all`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn stated_bytes(&self) -> Result<f64> {
+        let mut log = self.log();
+        // Its two streams are read apart: the ready line may be here first.
+        for _ in 0..200 {
+            if log.contains("MiB  in all") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            log = self.log();
+        }
+        let line =
+            log.lines().find(|line| line.contains("MiB  in all")).context("no memory sum in the server's log")?;
+        let before = line.split("MiB  in all").next().unwrap_or_default();
+        let number = before.split_whitespace().last().context("no number in the memory sum")?;
+        Ok(number.parse::<f64>().with_context(|| line.to_string())? * f64::from(1 << 20))
     }
 
     /// Sends SIGKILL and collects it.
@@ -234,16 +299,11 @@ impl Drop for Server {
     }
 }
 
-fn tls_arguments(tls: &Identity, listen: SocketAddrV4) -> [String; 6] {
-    let path = |path: &Path| path.display().to_string();
-    [
-        "--listen".into(),
-        format!("wss://{}:0", listen.ip()),
-        "--tls-certificate-files".into(),
-        path(&tls.certificate),
-        "--tls-key-files".into(),
-        path(&tls.key),
-    ]
+fn tls_arguments(tls: &Identity, listen: SocketAddrV4, listeners: usize) -> Vec<String> {
+    let files = [("--tls-certificate-files", &tls.certificate), ("--tls-key-files", &tls.key)];
+    let files = files.into_iter().flat_map(|(name, path)| [name.to_owned(), path.display().to_string()]);
+    let listens = (0..listeners).flat_map(|_| ["--listen".to_owned(), format!("wss://{}:0", listen.ip())]);
+    listens.chain(files).collect()
 }
 
 /// The numbers of a line `… shard 0: ShardStats { connections: 1, … }`.

@@ -76,12 +76,16 @@ on_both_drivers! {
     ];
     half_handshakes: "half-handshakes", ["halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
     handover: "handover", ["n=300", "connects=200", "window_s=1", "most_chi2=100000"];
+    half_tls_handshakes: "half-handshakes", ["tls=1", "halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
+    certificate_swap: "certificate-swap", ["n=60", "swaps=4", "every_ms=100", "rate=50"];
+    herd: "herd", ["n=200", "stay=10", "crowds=2", "quiet_s=0.5", "storm_s=4", "rate=50", "cap=0"];
     churn: "churn", [
         "minutes=0", "rounds=1", "warm=3", "stay=10", "come=20", "halves=20", "most_growth=1000",
     ];
     bystander: "bystander", [
         "attacks=topic-names,floods,non-readers,unread,silent", "quiet_s=0.3", "attack_s=0.3", "most_turn_ms=",
     ];
+    scrape: "scrape", ["n=20", "rate=50", "seconds=0.5", "rounds=2", "scrapes=200", "most_ratio="];
     resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [
         "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",

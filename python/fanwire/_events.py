@@ -34,6 +34,18 @@ class Authorize:
 
 
 @dataclass(frozen=True, slots=True)
+class Reauthorize:
+    """A connection brings another token: answer with `engine.allow` or `engine.refuse`, from any thread. Allowed, the new
+    patterns and lifetime take the place of the old ones, if `subject` is the one that it was let in with; refused, or of
+    another subject, the client is told so and the old ones hold. It is asked once at a time and at most once a second."""
+
+    connection: int
+    """The connection, for `allow` and `refuse`."""
+    token: str
+    """The token: 1 to 8,192 characters of printable ASCII without blanks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A client has connected."""
 
@@ -108,7 +120,9 @@ class Failed:
     reason: str
 
 
-Event: TypeAlias = Authorize | Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed | Failed
+Event: TypeAlias = (
+    Authorize | Reauthorize | Opened | Subscribed | Unsubscribed | Message | Lagging | Evicted | Closed | Failed
+)
 """For one connection events come in order, from `Opened` (or `Authorize`) to `Closed`."""
 
 

@@ -82,6 +82,8 @@ class Engine:
         tls_client_certificates: Literal["ignored", "optional", "required"] | None = None,
         tls_version_min: Literal["1.2", "1.3"] | None = None,
         trusted_proxies: Sequence[str] | None = None,
+        sys_top: int | None = None,
+        sys_public: bool | None = None,
         ask_host_within: float | None = None,
         ask_host_headers: Sequence[str] | None = None,
         server_name: str | None = None,
@@ -145,6 +147,8 @@ class Engine:
         tls_client_ca_file: certificates of those that sign clients' certificates.
         tls_client_certificates: whether clients have to show certificates. Default: "ignored".
         tls_version_min: the oldest version of TLS. Default: "1.2".
+        sys_top: clients and topics told at most in each list of $sys topics and snapshots; 0: nothing is gathered. Default: 64.
+        sys_public: who comes without grants may subscribe to $sys topics. Default: False.
         trusted_proxies: proxies that are believed when they say whom they speak for: addresses, blocks such as "10.0.0.0/8", "unix".
             Default: none.
         ask_host_within: seconds in which this program decides on each client that connects, by `Authorize` events and
@@ -201,16 +205,20 @@ class Engine:
         lifetime: float | None = None,
         subject: str | None = None,
     ) -> None:
-        """Let in a client that asks: the `connection` of an `Authorize` event. It may subscribe to what one of the patterns
-        `subscribe` covers, and publish on topics that one of `publish` matches; None or []: nothing. After `lifetime` seconds it
-        is closed with 4401. `subject` says who it is (at most 255 bytes), for the limits that count by it. The first decision
-        counts; one for a client that is gone, or was answered 503, does nothing.
+        """Let in a client that asks: the `connection` of an `Authorize` event; or let one that is in stay, of a
+        `Reauthorize` event. It may subscribe to what one of the patterns `subscribe` covers, and publish on topics that one of
+        `publish` matches; None or []: nothing. After `lifetime` seconds it is closed with 4401. `subject` says who it is (at
+        most 255 bytes), for the limits that count by it. The first decision counts; one for a client that is gone, or was
+        answered 503, does nothing.
 
         Raises BadName (a pattern), TooMany (more than 256), ValueError (the subject), WouldBlock, Gone, Stopped.
         """
 
     def refuse(self, connection: int, status: int = 403) -> None:
-        """Refuse a client that asks, with 401, 403 or 503. Raises ValueError (another status), WouldBlock, Gone, Stopped."""
+        """Refuse a client that asks, with 401, 403 or 503; one that is in is told so, and stays in.
+
+        Raises ValueError (another status), WouldBlock, Gone, Stopped.
+        """
 
     @property
     def events(self) -> Events:
@@ -230,6 +238,19 @@ class Engine:
     def stats(self, shard: int | None = None) -> Stats:
         """What was counted by the engine, or by one of its shards; at most a second old while a shard sleeps. Works after
         shutdown too."""
+
+    def metrics(self) -> str:
+        """All that there is to know in numbers, in the text format of OpenMetrics 1.0: counters of each shard, limits, histograms. To
+        be served as "application/openmetrics-text; version=1.0.0; charset=utf-8". Works after shutdown too."""
+
+    def snapshot(self, topic: Literal["$sys/shards", "$sys/topics", "$sys/clients"], *, timeout: float = 3.0) -> str:
+        """What the engine says of itself on one of its topics, as JSON: the next message of it, or one that is less than a second
+        old. Who asks once in five seconds or more often is answered at once.
+
+        Raises:
+            WouldBlock: the shards have not answered in time.
+            ValueError: there is no such topic, or nothing is gathered for it.
+        """
 
     def reload_certificates(self) -> int:
         """Reads certificates and keys anew, from the same files: connections that come from now on get them. How many there
@@ -696,6 +717,70 @@ class Stats:
     @property
     def proxy_refused(self) -> int:
         """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
+
+    @property
+    def refused_full(self) -> int:
+        """Of those refused: with 503, because connections_max was reached."""
+
+    @property
+    def refused_for_address(self) -> int:
+        """Of those refused: with 429, because of connections_per_address_max."""
+
+    @property
+    def refused_waiting(self) -> int:
+        """Of those refused: with 503, to make room for a newer upgrade."""
+
+    @property
+    def subscriptions_refused(self) -> int:
+        """Requests refused for a maximum of subscriptions, patterns or cursors."""
+
+    @property
+    def topics_refused(self) -> int:
+        """Requests refused because no more topics can be made, or not for them."""
+
+    @property
+    def messages_too_large(self) -> int:
+        """Connections closed with 1009 for a message beyond the largest."""
+
+    @property
+    def compressed_from_bytes(self) -> int:
+        """Bytes of messages that were compressed, before."""
+
+    @property
+    def compressed_to_bytes(self) -> int:
+        """Bytes of messages that were compressed, after."""
+
+    @property
+    def compression_saved_bytes(self) -> int:
+        """Bytes that subscribers were not sent because messages were compressed."""
+
+    @property
+    def busy_ns(self) -> int:
+        """Time in turns, waiting left out, in nanoseconds."""
+
+    @property
+    def renewed(self) -> int:
+        """Tokens of open connections that were taken."""
+
+    @property
+    def renewals_refused(self) -> int:
+        """Tokens of open connections that were refused; those went on as before."""
+
+    @property
+    def tls_handshakes(self) -> int:
+        """TLS handshakes completed."""
+
+    @property
+    def tls_failed(self) -> int:
+        """Connections given up for what came over TLS, or for want of memory for it."""
+
+    @property
+    def tls_bytes(self) -> int:
+        """TLS: what handshakes, records that are not whole and rests of records hold."""
+
+    @property
+    def tls_bytes_max(self) -> int:
+        """The most that was held so at once."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

@@ -192,6 +192,8 @@ pub struct Settings {
     pub tls_client_certificates: Option<ClientCertificatesName>,
     pub tls_version_min: Option<TlsVersionName>,
     pub trusted_proxies: Option<Vec<String>>,
+    pub sys_top: Option<u32>,
+    pub sys_public: Option<bool>,
     pub ask_host_within: Option<f64>,
     pub ask_host_headers: Option<Vec<String>>,
     pub server_name: Option<String>,
@@ -248,6 +250,8 @@ impl Settings {
         put(&mut config.access.publish, self.publish_access.map(|access| access.0));
         put(&mut config.access.allowed_origins, self.allowed_origins);
         put(&mut config.access.trusted_proxies, self.trusted_proxies.map(trusted_proxies).transpose()?);
+        put(&mut config.sys.top, self.sys_top);
+        put(&mut config.sys.public, self.sys_public);
         put(&mut config.server_name, self.server_name);
         put(&mut config.memory.tls_bytes, self.tls_bytes);
         put(&mut config.tls.certificate_files, self.tls_certificate_files);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Allowed, ConnectionId, Decision, Grants, HandOver, InheritedSocket, Kind, Priority, binding};
+use fanwire::{Allowed, ConnectionId, Decision, Grants, HandOver, InheritedSocket, Kind, Priority, SysTopic, binding};
 use pyo3::exceptions::{PyIndexError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -84,6 +84,8 @@ impl Engine {
         tls_client_certificates=None,
         tls_version_min=None,
         trusted_proxies=None,
+        sys_top=None,
+        sys_public=None,
         ask_host_within=None,
         ask_host_headers=None,
         server_name=None,
@@ -142,6 +144,8 @@ impl Engine {
         tls_client_certificates: Option<crate::config::ClientCertificatesName>,
         tls_version_min: Option<crate::config::TlsVersionName>,
         trusted_proxies: Option<Vec<String>>,
+        sys_top: Option<u32>,
+        sys_public: Option<bool>,
         ask_host_within: Option<f64>,
         ask_host_headers: Option<Vec<String>>,
         server_name: Option<String>,
@@ -198,6 +202,8 @@ impl Engine {
             tls_client_certificates,
             tls_version_min,
             trusted_proxies,
+            sys_top,
+            sys_public,
             ask_host_within,
             ask_host_headers,
             server_name,
@@ -362,6 +368,21 @@ impl Engine {
                 None => Err(PyIndexError::new_err(format!("there are {} shards", now.shards.len()))),
             },
         }
+    }
+
+    /// Counters, limits and histograms in the text format of OpenMetrics 1.0.
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(py.detach(|| self.host.with(|engine| Ok(engine.metrics())))?)
+    }
+
+    /// What the engine says of itself on one of its topics, as JSON.
+    #[pyo3(signature = (topic, *, timeout=3.0))]
+    fn snapshot(&self, py: Python<'_>, topic: &str, timeout: f64) -> PyResult<String> {
+        let within = wait::duration("timeout", timeout)?;
+        let topic = SysTopic::from_name(topic)
+            .ok_or_else(|| PyValueError::new_err(format!("{topic:?} is no topic of the engine's")))?;
+        let said = py.detach(|| self.host.with(|engine| Ok(engine.snapshot(topic, within)?)))?;
+        Ok(said.to_string())
     }
 
     /// Read certificates and keys anew, from the same files: connections that come from now on get them.

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 
-use fanwire::{ConfigError, DecideError, PublishError, SendError, Setting, StartError, TopicError};
+use fanwire::{ConfigError, DecideError, PublishError, SendError, Setting, SnapshotError, StartError, TopicError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -131,11 +131,24 @@ impl From<DecideError> for Failure {
     }
 }
 
+impl From<SnapshotError> for Failure {
+    #[cold]
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NotGathered => Failure::Python(PyValueError::new_err(error.to_string())),
+            SnapshotError::TimedOut => Failure::new(Class::WouldBlock, error.to_string()),
+            SnapshotError::Stopped => stopped(),
+            other => Failure::new(Class::InternalError, other.to_string()),
+        }
+    }
+}
+
 impl From<TopicError> for Failure {
     #[cold]
     fn from(error: TopicError) -> Self {
         match error {
             TopicError::Name(why) => Failure::new(Class::BadName, why.to_string()),
+            TopicError::Reserved => Failure::new(Class::BadName, error.to_string()),
             TopicError::TooMany => Failure::new(Class::TooMany, error.to_string()),
             TopicError::WouldBlock => Failure::new(Class::WouldBlock, error.to_string()),
             TopicError::Stopped => stopped(),

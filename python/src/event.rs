@@ -23,6 +23,7 @@ pub fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, 
             let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, PyBytes::new(py, &value))).collect();
             class!(py, "Authorize")?.call1((connection.to_u64(), peer, listener, target, headers))
         }
+        Event::Reauthorize { connection, token } => class!(py, "Reauthorize")?.call1((connection.to_u64(), token)),
         Event::Opened { connection, peer, protocol, path } => {
             let peer = peer.map(|peer| (peer.ip().to_string(), peer.port()));
             class!(py, "Opened")?.call1((connection.to_u64(), peer, protocol.name(), path))

@@ -1,6 +1,7 @@
 """Who comes in: this program decides, in a thread or on an event loop."""
 
 import asyncio
+import json
 
 import fanwire
 import pytest
@@ -98,6 +99,43 @@ def test_a_lifetime_ends_with_4401():
                 with pytest.raises(ConnectionClosed) as closed:
                     await asyncio.wait_for(client.recv(), PATIENCE)
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+            deciding.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_in_brings_another_token():
+    async def run():
+        with asking() as engine:
+            brought = []
+
+            async def decide():
+                async for event in engine.events:
+                    if isinstance(event, fanwire.Authorize):
+                        engine.allow(event.connection, subscribe=["a"], subject="u1")
+                    elif isinstance(event, fanwire.Reauthorize):
+                        brought.append(event.token)
+                        engine.allow(event.connection, subscribe=["b"], lifetime=0.05, subject="u1")
+
+            deciding = asyncio.create_task(decide())
+            async with connect_async(engine.url, subprotocols=["fanwire.json.v1"], compression=None) as client:
+
+                async def told(kind):
+                    while True:
+                        said = json.loads(await asyncio.wait_for(client.recv(), PATIENCE))
+                        if said["type"] == kind:
+                            return said
+
+                await client.send(json.dumps({"type": "subscribe", "topics": ["a"]}))
+                await told("subscribed")
+                await client.send(json.dumps({"type": "auth", "id": 7, "token": "second"}))
+                assert (await told("unsubscribed"))["topic"] == "a"
+                authorized = await told("authorized")
+                assert authorized["id"] == 7 and 0 <= authorized["expires_in_ms"] <= 50
+                with pytest.raises(ConnectionClosed) as closed:
+                    await told("nothing more")
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+            assert brought == ["second"]
             deciding.cancel()
 
     asyncio.run(run())

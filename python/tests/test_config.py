@@ -61,6 +61,8 @@ def test_every_setting_is_taken():
         "tls_client_certificates": "ignored",
         "tls_version_min": "1.3",
         "trusted_proxies": ["10.0.0.0/8", "unix"],
+        "sys_top": 7,
+        "sys_public": True,
         "ask_host_within": 0.0,  # test_authorize.py has others
         "ask_host_headers": [],
         "server_name": "unit",
@@ -173,6 +175,7 @@ INF = float("inf")
         ("close_timeout", [0, 0.001, 1e300, INF], []),
         ("close_window", [0, 0.001, 1e300, INF], []),
         ("compression_threshold_bytes", [0, (1 << 64) - 1], []),
+        ("sys_top", [0, 128], [129]),
         ("server_name", ["", "x" * 255, "\x01" * 255], ["x" * 256, "\N{EURO SIGN}" * 86]),
         ("events", [0, 1], [(1 << 20) + 1, (1 << 64) - 1]),
     ],

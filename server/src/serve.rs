@@ -11,7 +11,8 @@ use std::time::Duration;
 use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
-use crate::access::{self, Door, Revocations};
+use crate::access::{self, Attendant, Door, Opened, Revocations};
+use crate::admin::{Admin, Closing, Desk, Desks, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -36,11 +37,19 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
+    let mut admin = Admin::listen(loaded.admin(), predecessor.is_some())?;
+    sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
         false => None,
     };
+    if let Some((Opened { said, .. }, _)) = &door {
+        match said {
+            Ok(said) => tracing::info!("tokens: {said}"),
+            Err(problem) => tracing::error!("tokens: {}", access::not_read(problem, false)),
+        }
+    }
     if door.is_some() {
         access::configure(&mut config);
         if loaded.says("access.publish") {
@@ -54,9 +63,10 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     }
     let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
     let events = engine.events();
+    let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
-    let waiting = attend(&engine, &stop, control, (args, loaded), door.zip(events), before);
+    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
     let ended = engine::finish(engine)?;
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
@@ -103,12 +113,13 @@ fn settle(
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    (control, admin): (Control, Option<(Running, Desks)>),
     (args, loaded): (&ServeArgs, &Loaded),
-    door: Option<((Door, Revocations), Events)>,
+    door: Option<((Opened, Revocations), Events)>,
     before: Option<Link>,
 ) -> Waiting {
-    let (orders, received) = channel();
+    let ((orders, ordered), (moved, moves)) = (channel(), channel());
+    let attendant = Attendant { orders: orders.clone(), moved };
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let carry = |link: Option<Link>, whom| {
@@ -119,15 +130,20 @@ fn attend(
             Some(bridge)
         };
         let before = carry(before, BEFORE);
-        let has_door = door.is_some();
-        if let Some((door, events)) = door {
+        let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
+        if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
+            server.keys_moved(moved);
             let is_over = &is_over;
-            scope.spawn(move || access::attend(engine, events, door, is_over, &received));
+            scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
+            scope.spawn(move || access::keep(&moves, &orders, stop));
         }
-        let server = Server::new(engine, stop, args, loaded, has_door.then_some(orders));
-        let (waiting, ending, after) = operate(engine, stop, control, server);
+        let (admin, desks) = admin.unzip();
+        let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
+        // Who goes on has the admin port, too. Where nobody does, the end is seen there.
+        let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
         let after = carry(after, AFTER);
         engine::wait_for_end(engine, ending);
+        admin.and_then(Running::end);
         is_over.store(true, Relaxed);
         before.into_iter().chain(after).for_each(|bridge| bridge.finish());
         waiting
@@ -138,14 +154,21 @@ fn attend(
 fn operate(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    (control, desks): (Control, Option<Desks>),
     server: Server<'_>,
 ) -> (Waiting, Ending, Option<Link>) {
     let waiting = thread::scope(|scope| {
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        let attend = |desk: Desk| {
+            let closing = desk.closing();
+            scope.spawn(move || desk.attend(server));
+            closing
+        };
+        let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        closing.iter().for_each(Closing::end);
         control.join().unwrap_or_default()
     });
     let patience = server.shutdown_timeout();
@@ -171,6 +194,10 @@ fn tell_of_end(stop: &StopRequests, Ending { window, deadline }: Ending) {
     if stop.is_asked() {
         let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
         let most = Span(deadline);
-        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
+        tracing::info!(
+            event = "server.stopping",
+            "{}: sending what is queued, {most} at most{spread}; a second signal ends at once",
+            stop.name()
+        );
     }
 }

@@ -23,7 +23,7 @@ pub fn written(folder: &Path, name: &str, text: &str) -> String {
 }
 
 /// A token out of the tool.
-fn minted(key: &str, more: &[&str]) -> String {
+pub fn minted(key: &str, more: &[&str]) -> String {
     let arguments: Vec<&str> = ["token", "mint", "--key", key].into_iter().chain(more.iter().copied()).collect();
     let (code, out, log) = run(&arguments, &[]);
     assert_eq!(code, 0, "{log}");
@@ -58,7 +58,7 @@ pub fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
 }
 
 /// A raw client that says who it is in the list of subprotocols, as a page has to.
-fn page(address: SocketAddr, target: &str, token: &str) -> WebSocket<TcpStream> {
+pub fn page(address: SocketAddr, target: &str, token: &str) -> WebSocket<TcpStream> {
     try_page(address, target, token).expect("it is let in")
 }
 
@@ -195,6 +195,114 @@ fn when_a_token_is_over_its_connection_is_closed_with_4401() {
     let Message::Close(Some(close)) = client.read().unwrap() else { panic!("a close frame is expected") };
     assert_eq!(u16::from(close.code), 4401);
     assert!(answer(address, "/t/a", &format!("Authorization: Bearer {token}\r\n")).starts_with("HTTP/1.1 401 "));
+    drop(server);
+}
+
+/// A client of `fanwire.json.v1` that is in by this token, and has read its welcome.
+fn speaker(address: SocketAddr, token: &str) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = format!("ws://{address}/").into_client_request().unwrap();
+    let offer = format!("fanwire.json.v1, fanwire.token.{token}");
+    request.headers_mut().insert("Sec-WebSocket-Protocol", offer.parse().unwrap());
+    let (mut client, _) = tungstenite::client(request, stream).unwrap();
+    assert_eq!(read_object(&mut client)["type"], "welcome");
+    client
+}
+
+fn read_object(client: &mut WebSocket<TcpStream>) -> serde_json::Value {
+    let Message::Text(text) = client.read().unwrap() else { panic!("an object is expected") };
+    serde_json::from_str(&text).unwrap()
+}
+
+/// It brings a token, and is answered.
+fn bring(client: &mut WebSocket<TcpStream>, token: &str) -> serde_json::Value {
+    let auth = serde_json::json!({"type": "auth", "id": 7, "token": token});
+    loop {
+        client.send(Message::text(auth.to_string())).unwrap();
+        let answer = read_object(client);
+        assert_eq!(answer["id"], 7);
+        if answer["code"] != "too_often" {
+            return answer;
+        }
+        // A second has to pass between two tokens.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_token_is_renewed_in_band_by_the_same_party_and_its_grants_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
+    let (server, address) =
+        Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {secret} --token-issuer we"));
+    let of = |more: &[&str]| minted(&secret, &[&["--issuer", "we"], more].concat());
+    let first = of(&["--sub", "u1", "--subscribe", "a", "--subscribe", "b"]);
+    let mut client = speaker(address, &first);
+    client.send(Message::text(r#"{"type":"subscribe","topics":["a","b"]}"#)).unwrap();
+    assert_eq!(read_object(&mut client)["type"], "subscribed");
+    assert_eq!(read_object(&mut client)["type"], "subscribed");
+    // Not good, not of this subject, not signed by us, no token at all: one answer for all.
+    let refused = bring(&mut client, "x");
+    assert_eq!((&refused["type"], &refused["code"]), (&"error".into(), &"not_authorized".into()), "{refused}");
+    for token in [
+        of(&["--sub", "u2", "--subscribe", "a"]),
+        of(&["--subscribe", "a"]),
+        minted(&other, &["--issuer", "we", "--sub", "u1", "--subscribe", "a"]),
+        minted(&secret, &["--issuer", "they", "--sub", "u1", "--subscribe", "a"]),
+    ] {
+        assert_eq!(bring(&mut client, &token), refused);
+    }
+    let second = of(&["--sub", "u1", "--subscribe", "b", "--publish", "b", "--expires-in", "1h"]);
+    let told = bring(&mut client, &second);
+    assert_eq!((&told["type"], &told["topic"]), (&"unsubscribed".into(), &"a".into()), "{told}");
+    let told = read_object(&mut client);
+    assert_eq!((&told["type"], &told["id"]), (&"authorized".into(), &7.into()), "{told}");
+    let left = told["expires_in_ms"].as_u64().unwrap();
+    assert!((1..=3_605_000).contains(&left), "{told}");
+    client.send(Message::text(r#"{"type":"publish","topic":"b","data":1}"#)).unwrap();
+    assert_eq!(read_object(&mut client)["data"], 1);
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    assert!(!log.contains(&second) && !log.contains(&first) && !log.contains(SECRET), "{log}");
+}
+
+/// A connection is known by the token that it brought last.
+#[test]
+fn a_connection_that_has_renewed_its_token_stays_when_the_old_key_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |kid: &str, byte: char| {
+        let k = std::iter::repeat_n(byte, 43).collect::<String>();
+        format!(r#"{{"kty":"oct","alg":"HS256","kid":"{kid}","k":"{k}"}}"#)
+    };
+    let set = |keys: &[String]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+    let (old, new) = (key("old", 'A'), key("new", 'Q'));
+    let path = written(folder.path(), "keys.json", &set(&[old.clone(), new.clone()]));
+    let secrets = [
+        ("old", [0u8; 32]),
+        ("new", *b"A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04\x10A\x04"),
+    ];
+    let token = |which: usize| {
+        let (kid, secret) = &secrets[which];
+        let key = fanwire_token::SigningKey::from_secret(secret).unwrap();
+        let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 600;
+        let claims = serde_json::json!({"sub": "u1", "exp": until, "fanwire": {"subscribe": ["a"]}});
+        key.sign(claims.as_object().unwrap(), Some(kid)).unwrap()
+    };
+    let (mut server, address) = Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --token-keys-file {path}"));
+    let mut renewed = speaker(address, &token(0));
+    let mut stale = speaker(address, &token(0));
+    assert_eq!(bring(&mut renewed, &token(1))["type"], "authorized");
+    std::fs::write(&path, set(&[new])).unwrap();
+    server.signal(Signal::HUP);
+    let said = server.stderr_line(" closed, whose key is gone");
+    assert!(said.contains("1 connection closed"), "{said}");
+    let Message::Close(Some(close)) = stale.read().unwrap() else { panic!("a close frame is expected") };
+    assert_eq!(u16::from(close.code), 4401);
+    renewed.send(Message::text(r#"{"type":"ping","id":1}"#)).unwrap();
+    assert_eq!(read_object(&mut renewed)["type"], "pong");
     drop(server);
 }
 

@@ -14,7 +14,9 @@ pub mod server;
 
 pub use check::{JsonCheck, JsonText};
 
-use super::server_message::{ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome};
+use super::server_message::{
+    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome,
+};
 use super::subscribe::{ControlError, Id};
 use crate::{Kind, Priority};
 use base64::Engine as _;
@@ -213,6 +215,17 @@ pub fn migrate(out: &mut Vec<u8>, migrate: &Migrate<'_>) {
     }
     out.extend_from_slice(br#","reason":"#);
     string(out, &migrate.reason);
+    out.push(b'}');
+}
+
+/// Appends an `authorized` object.
+pub fn authorized(out: &mut Vec<u8>, authorized: &Authorized<'_>) {
+    out.extend_from_slice(br#"{"type":"authorized""#);
+    id_field(out, authorized.id);
+    if let Some(ms) = authorized.expires_in_ms {
+        out.extend_from_slice(br#","expires_in_ms":"#);
+        decimal(out, ms);
+    }
     out.push(b'}');
 }
 

@@ -14,7 +14,9 @@ pub mod request;
 pub mod server;
 
 use super::json::Body;
-use super::server_message::{ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome};
+use super::server_message::{
+    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome,
+};
 use super::subscribe::{ControlError, Id};
 use crate::Priority;
 
@@ -152,6 +154,17 @@ pub fn migrate(out: &mut Vec<u8>, migrate: &Migrate<'_>) {
         pair(out, "url", url);
     }
     pair(out, "reason", &migrate.reason);
+}
+
+/// Appends an `authorized`.
+pub fn authorized(out: &mut Vec<u8>, authorized: &Authorized<'_>) {
+    let id = echo(authorized.id);
+    map(out, 1 + u8::from(id.is_some()) + u8::from(authorized.expires_in_ms.is_some()));
+    pair(out, "type", "authorized");
+    id_pair(out, id);
+    if let Some(ms) = authorized.expires_in_ms {
+        unsigned_pair(out, "expires_in_ms", ms);
+    }
 }
 
 /// An id is echoed as it was written; one that came in another encoding cannot be, and is left out.

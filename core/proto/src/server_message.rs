@@ -26,6 +26,8 @@ pub enum ServerMessage<'a> {
     Pong(Pong<'a>),
     /// The client is asked to connect anew.
     Migrate(Migrate<'a>),
+    /// A token was taken.
+    Authorized(Authorized<'a>),
     /// A type that this version does not know: to be ignored.
     Unknown,
 }
@@ -162,6 +164,15 @@ pub struct ErrorMessage<'a> {
 pub struct Pong<'a> {
     /// The `id` of the ping, if it had one.
     pub id: Option<Id<'a>>,
+}
+
+/// `authorized`: the token of an `auth` request holds from now on, and what it does not allow has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorized<'a> {
+    /// The `id` of the request, if it had one.
+    pub id: Option<Id<'a>>,
+    /// In so many milliseconds the connection is closed with 4401; absent: never.
+    pub expires_in_ms: Option<u64>,
 }
 
 /// `migrate`: connect anew, here or elsewhere.

@@ -28,6 +28,8 @@ pub const REQUEST_BYTES_MAX: usize = 512 << 10;
 pub const ID_BYTES_MAX: usize = 64;
 /// Longest `key`, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
+/// Longest `token`, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 /// Largest `max_hz`.
 pub const RATE_HZ_MAX: f64 = 1e6;
 
@@ -56,11 +58,17 @@ pub mod code {
     pub const NOT_SUBSCRIBED: &str = "not_subscribed";
     /// Well-formed, but not for this client.
     pub const NOT_ALLOWED: &str = "not_allowed";
+    /// The token is not good, whatever is wrong with it, or none is taken here.
+    pub const NOT_AUTHORIZED: &str = "not_authorized";
+    /// That cannot be told now.
+    pub const UNAVAILABLE: &str = "unavailable";
+    /// The same again too soon.
+    pub const TOO_OFTEN: &str = "too_often";
     /// The server is shutting down.
     pub const STOPPED: &str = "stopped";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 15] = [
         BAD_JSON,
         BAD_MSGPACK,
         BAD_MESSAGE,
@@ -72,6 +80,9 @@ pub mod code {
         TOO_MANY_SUBSCRIPTIONS,
         NOT_SUBSCRIBED,
         NOT_ALLOWED,
+        NOT_AUTHORIZED,
+        UNAVAILABLE,
+        TOO_OFTEN,
         STOPPED,
     ];
 }
@@ -149,6 +160,13 @@ pub enum ClientMessage<'a> {
     Ping {
         /// To be echoed.
         id: Option<Id<'a>>,
+    },
+    /// From now on I may do what this token says.
+    Auth {
+        /// To be echoed.
+        id: Option<Id<'a>>,
+        /// 1 to [`TOKEN_BYTES_MAX`] bytes of printable ASCII without blanks (RFC 6750 section 2.1).
+        token: Cow<'a, str>,
     },
     /// A type that this version does not know: to be ignored.
     Unknown,

@@ -14,6 +14,7 @@ use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned};
+use crate::telemetry::Telemetry;
 use crate::topic::Topic;
 
 /// The wall clock of whatever needs one: nanoseconds since the Unix epoch.
@@ -49,6 +50,7 @@ impl OneShard {
             addresses: Addresses::of(&config, 1),
             subjects: Subjects::of(&config, 1),
             tls: None,
+            telemetry: Telemetry::new(&config, 0),
             failure: FailureRecord::default(),
             wall_ns: Box::new(|| WALL_NS),
             bell: Box::new(|| {}),

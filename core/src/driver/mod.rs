@@ -251,6 +251,15 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+/// What the kernel knows of one connection, looked up for a few of them once in a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketState {
+    /// The peer's address; `None` on Unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// The peer has no room for what is sent: it does not read, or too slowly. `None`: that cannot be told.
+    pub is_window_shut: Option<bool>,
+}
+
 /// Counters every driver keeps, read by the shard once in a while.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DriverCounters {
@@ -270,6 +279,14 @@ pub struct DriverCounters {
     pub accept_exhausted: u64,
     /// Connections closed at a proxied listener because they had no header, or were not to have one.
     pub proxy_refused: u64,
+    /// TLS handshakes completed.
+    pub tls_handshakes: u64,
+    /// Connections given up for what came over TLS, or for want of memory for it.
+    pub tls_failed: u64,
+    /// Bytes that TLS holds for handshakes, records that are not whole and rests of records.
+    pub tls_bytes: u64,
+    /// The most that there have been.
+    pub tls_bytes_max: u64,
 }
 
 /// One shard's window on the kernel. Lives and dies on the shard's thread.
@@ -334,6 +351,11 @@ pub trait Driver {
     /// Closes the connection and frees its slot. The peer always sees FIN or RST, whatever was armed.
     fn close(&mut self, slot: Slot);
 
+    /// What the kernel knows of a connection; `None` where it cannot be asked. Some system calls: for few connections alone.
+    fn socket_state(&mut self, _slot: Slot) -> Option<SocketState> {
+        None
+    }
+
     /// Counters so far.
     fn counters(&self) -> DriverCounters;
 }
@@ -363,6 +385,10 @@ macro_rules! passes_on {
 
         fn accept_while_below(&mut self, open_max: u32) {
             self.$driver.accept_while_below(open_max);
+        }
+
+        fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+            self.$driver.socket_state(slot)
         }
 
         fn stop_listening(&mut self) {
@@ -439,6 +465,10 @@ impl<D: Driver + ?Sized> Driver for Box<D> {
 
     fn close(&mut self, slot: Slot) {
         (**self).close(slot);
+    }
+
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        (**self).socket_state(slot)
     }
 
     fn counters(&self) -> DriverCounters {

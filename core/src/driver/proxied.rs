@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, SocketState, Wait, Wake, passes_on};
 use crate::proto::proxy::{self, HEADER_BYTES_MAX, Header, ProxyError, Source};
 
 /// Headers whose time is over are looked at so many a turn.

@@ -31,6 +31,8 @@ const TOPICS_MAX: u64 = 1_000_000;
 const EVENTS_MAX: u64 = 1 << 20;
 /// Longest name of a server: it must fit in `welcome`.
 const SERVER_NAME_MAX: usize = 255;
+/// Most clients and topics in a list of `$sys` topics.
+const SYS_TOP_MAX: u64 = 128;
 /// Least that a lane may hold.
 pub(super) const LANE_BYTES_MIN: usize = 16 << 10;
 /// More memory than any machine has: sums of such numbers do not overflow.
@@ -542,6 +544,18 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Headers of the upgrade request that the program is told when it is asked, such as cookie; 16 at most",
     )))),
+    by_name(row(
+        "sys.top",
+        "sys_top",
+        count!(sys.top, 0, SYS_TOP_MAX),
+        "Clients and topics told at most in each list of $sys topics and snapshots; 0: nothing is gathered, and nobody may subscribe",
+    )),
+    reloadable(by_name(row(
+        "sys.public",
+        "sys_public",
+        flag!(sys.public),
+        "Who comes without grants may subscribe to $sys topics, which say who is connected and what is published",
+    ))),
     for_hosts(row(
         "events.capacity",
         "events",

@@ -16,6 +16,7 @@ fn fields_of_config() -> BTreeSet<String> {
         ("LimitsConfig", "limits."),
         ("CompressionConfig", "compression."),
         ("EventsConfig", "events."),
+        ("SysConfig", "sys."),
         ("AccessConfig", "access."),
         ("TlsConfig", "tls."),
     ];

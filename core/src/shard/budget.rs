@@ -20,6 +20,10 @@ pub mod limit {
     pub const RENDERING: u32 = 8_192;
     /// Sends: eight steps each, one for each KiB, one for each cursor that is looked at by itself.
     pub const SENDS: u32 = 1 << 16;
+    /// What is found out of clients and topics while somebody wants to know: one step for eight cursors, two for a cursor that is
+    /// behind, one for two slots, three for a topic's place, about a hundred for a client or a topic that is described, one for 16
+    /// bytes of text.
+    pub const CENSUS: u32 = 2_048;
 }
 
 /// What steps cost differs between machines, and with what else a machine does. So from its beginning on, a turn looks at input for so
@@ -47,6 +51,8 @@ pub mod overshoot {
     pub const LEAVING: u32 = 64;
     /// A group of gathered sends of 128 KiB, each with the cursors that it looks at.
     pub const SENDS: u32 = 32 << 10;
+    /// The last client that is described, with 256 cursors; losses that are told; a message that is copied whole.
+    pub const CENSUS: u32 = 6 << 10;
     /// The largest message, by bytes a step: inflated, read from the ring, and compressed.
     pub const fn message(bytes_max: usize) -> u64 {
         (bytes_max / 256 + bytes_max / 1_024 + bytes_max / 4) as u64
@@ -65,9 +71,15 @@ pub const fn turn_steps_max(message_bytes_max: usize) -> u64 {
         + limit::LEAVING
         + limit::RECORDS
         + limit::RENDERING
-        + limit::SENDS;
-    let over =
-        overshoot::INPUT + overshoot::REQUESTS + overshoot::NEW_TOPICS + overshoot::LEAVING + overshoot::SENDS + 16;
+        + limit::SENDS
+        + limit::CENSUS;
+    let over = overshoot::INPUT
+        + overshoot::REQUESTS
+        + overshoot::NEW_TOPICS
+        + overshoot::LEAVING
+        + overshoot::SENDS
+        + overshoot::CENSUS
+        + 16;
     (budgets + over) as u64 + overshoot::message(message_bytes_max)
 }
 
@@ -138,6 +150,8 @@ pub struct Work {
     pub rendering: Budget,
     /// See [`limit::SENDS`].
     pub sends: Budget,
+    /// See [`limit::CENSUS`].
+    pub census: Budget,
 }
 
 impl Work {
@@ -151,12 +165,13 @@ impl Work {
             records: Budget::new(limit::RECORDS),
             rendering: Budget::new(limit::RENDERING),
             sends: Budget::new(limit::SENDS),
+            census: Budget::new(limit::CENSUS),
         }
     }
 
     /// Steps by which each budget was overspent, in the order of the fields.
     #[cfg(any(test, fuzzing))]
-    pub fn overshoots(&self) -> [u32; 7] {
+    pub fn overshoots(&self) -> [u32; 8] {
         [
             self.input.spent.saturating_sub(limit::INPUT),
             self.requests.spent.saturating_sub(limit::REQUESTS),
@@ -165,6 +180,7 @@ impl Work {
             self.records.spent.saturating_sub(limit::RECORDS),
             self.rendering.spent.saturating_sub(limit::RENDERING),
             self.sends.spent.saturating_sub(limit::SENDS),
+            self.census.spent.saturating_sub(limit::CENSUS),
         ]
     }
 
@@ -177,6 +193,7 @@ impl Work {
             + self.records.spent as u64
             + self.rendering.spent as u64
             + self.sends.spent as u64
+            + self.census.spent as u64
     }
 }
 
@@ -209,9 +226,10 @@ mod tests {
             (&mut work.records, 16),
             (&mut work.rendering, 32),
             (&mut work.sends, 64),
+            (&mut work.census, 128),
         ] {
             budget.spend(steps);
         }
-        assert_eq!(work.steps(), 127);
+        assert_eq!(work.steps(), 255);
     }
 }

@@ -19,6 +19,7 @@ pub fn render(out: &mut Vec<u8>, protocol: Protocol, object: &ServerMessage<'_>)
                 ServerMessage::Error(o) => msgpack::error(out, o),
                 ServerMessage::Pong(o) => msgpack::pong(out, o),
                 ServerMessage::Migrate(o) => msgpack::migrate(out, o),
+                ServerMessage::Authorized(o) => msgpack::authorized(out, o),
                 // Messages come from logs.
                 ServerMessage::Message(_) | ServerMessage::Unknown => {}
             }
@@ -35,6 +36,7 @@ pub fn render(out: &mut Vec<u8>, protocol: Protocol, object: &ServerMessage<'_>)
                 ServerMessage::Error(o) => json::error(out, o),
                 ServerMessage::Pong(o) => json::pong(out, o),
                 ServerMessage::Migrate(o) => json::migrate(out, o),
+                ServerMessage::Authorized(o) => json::authorized(out, o),
                 ServerMessage::Message(_) | ServerMessage::Unknown => {}
             }
             if is_batch {

@@ -7,6 +7,7 @@
 
 mod admission;
 mod budget;
+mod census;
 mod clients;
 mod closes;
 mod dialect;
@@ -41,10 +42,11 @@ pub use host::{Command, Mailbox, ShardStats, Shared};
 #[cfg(test)]
 pub use self::admission::What;
 pub use self::admission::{
-    Addresses, COUNTED_BYTES, LIFETIME_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
+    Addresses, COUNTED_BYTES, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
 };
 use self::admission::{Admission, PENDING_BYTES};
 use self::budget::Work;
+use self::census::{Census, LOSER_BYTES, TALLY_BYTES};
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
 use self::closes::Closes;
 use self::host::Host;
@@ -60,6 +62,7 @@ use crate::driver::{Driver, Event as IoEvent};
 use crate::ingest::{Reader, Standing};
 use crate::proto::inflate::Inflater;
 use crate::rules::Taken;
+use crate::telemetry::{Instruments, Stopwatch};
 
 /// Connections in the table beyond the limit, to be told 503.
 pub const REFUSAL_SLOTS: u32 = 64;
@@ -70,6 +73,11 @@ pub const CONNECTION_BYTES: usize = size_of::<Conn>() + SUBSCRIBER_BYTES + NODE_
 pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
+
+/// What one connection costs at most that `$sys` topics may tell of.
+pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES;
+/// The same of a topic.
+pub const WATCHED_TOPIC_BYTES: usize = census::COUNTED_BYTES;
 
 /// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +146,8 @@ struct Pace {
     due: Vec<u32>,
     /// When the thread's CPU clock was last read: by the driver's clock, and what it said.
     cpu_read: (u64, u64),
+    /// How old messages are when they are sent.
+    stopwatch: Stopwatch,
 }
 
 /// What reading and answering requests takes, kept from turn to turn.
@@ -166,6 +176,7 @@ pub struct Shard<D: Driver> {
     closes: Closes,
     host: Host,
     readmission: Readmission,
+    census: Census,
     desk: Desk,
     pace: Pace,
     stats: ShardStats,
@@ -192,6 +203,7 @@ impl<D: Driver> Shard<D> {
             closes: Closes::default(),
             host: Host::default(),
             readmission: Readmission::default(),
+            census: Census::default(),
             desk: Desk::default(),
             pace: Pace {
                 now_ns,
@@ -203,6 +215,7 @@ impl<D: Driver> Shard<D> {
                 input_until: 0,
                 due: Vec::new(),
                 cpu_read: (now_ns, driver.cpu_ns()),
+                stopwatch: Stopwatch::default(),
             },
             stats: ShardStats::default(),
             #[cfg(any(test, fuzzing))]
@@ -221,6 +234,10 @@ impl<D: Driver> Shard<D> {
 
     fn mailbox(&self) -> &Mailbox {
         &self.shared.mailboxes[self.number as usize]
+    }
+
+    fn instruments(&self) -> &Instruments {
+        &self.mailbox().instruments
     }
 
     /// Nobody comes in any more, and nothing waits for its time. A hand-over is no such end.

@@ -54,6 +54,8 @@ pub enum Held {
     Open(Box<Unopened>, Publication, Payload),
     /// A request that is done in part.
     Request(Box<Request>),
+    /// What a connection may not have any more is ended in part.
+    Sweep(Box<Sweep>),
 }
 
 impl Held {
@@ -64,6 +66,7 @@ impl Held {
                 payload.as_ptr().addr()
             }
             Held::Request(request) => 1 + request.next,
+            Held::Sweep(sweep) => 1 + sweep.steps,
         }
     }
 
@@ -72,6 +75,7 @@ impl Held {
         match self {
             Held::Request(request) => request.bytes,
             Held::Open(topic, ..) => topic.name.len() + topic.id.as_ref().map_or(0, |id| id.len()),
+            Held::Sweep(sweep) => sweep.bytes(),
             Held::Message { .. } | Held::Publish(..) => 0,
         }
     }
@@ -106,6 +110,29 @@ pub struct Request {
     pub scan: Option<Scan>,
     /// Memory of all this.
     bytes: usize,
+}
+
+/// How far it has come to end what a connection may not have any more.
+#[derive(Debug)]
+pub struct Sweep {
+    /// Of the request with the new token, as it was written.
+    pub id: Option<Box<[u8]>>,
+    /// The subscription that is being ended, and how far the walk over its topics has come.
+    pub ends: Option<(Box<str>, Option<Scan>)>,
+    /// Subscriptions looked at and ended.
+    pub steps: usize,
+}
+
+impl Sweep {
+    /// Nothing is ended yet.
+    pub fn new(id: Option<Box<[u8]>>) -> Self {
+        Sweep { id, ends: None, steps: 0 }
+    }
+
+    fn bytes(&self) -> usize {
+        let words = self.ends.as_ref().map_or(0, |(words, _)| words.len());
+        size_of::<Self>() + words + self.id.as_ref().map_or(0, |id| id.len())
+    }
 }
 
 /// Where a walk over the topics of a pattern goes on.

@@ -43,7 +43,6 @@ impl<T> Table<T> {
     }
 
     /// One past the highest number ever used.
-    #[cfg(any(test, fuzzing))]
     pub fn end(&self) -> u32 {
         self.records.len() as u32
     }
@@ -99,7 +98,6 @@ impl<T> Boxes<T> {
     }
 
     /// One past the highest number ever used.
-    #[cfg(any(test, fuzzing))]
     pub fn end(&self) -> u32 {
         self.0.end()
     }

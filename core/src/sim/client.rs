@@ -370,7 +370,7 @@ impl Client {
             ServerMessage::Migrate(_) => {
                 assert!(!std::mem::replace(&mut self.migrates, true), "it is told once when to connect anew");
             }
-            ServerMessage::Unknown => panic!("unexpected: {message:?}"),
+            ServerMessage::Authorized(_) | ServerMessage::Unknown => panic!("unexpected: {message:?}"),
         }
     }
 }

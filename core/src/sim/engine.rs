@@ -74,7 +74,7 @@ pub trait Engine {
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
     /// Steps of the longest turn, and by how much each budget was overspent at most.
-    fn steps(&self) -> (u64, [u32; 7]);
+    fn steps(&self) -> (u64, [u32; 8]);
     /// The engine's counters.
     fn totals(&self) -> Totals;
 }
@@ -140,7 +140,7 @@ pub struct Summary {
     /// Steps of the longest turn.
     pub steps_max: u64,
     /// Steps by which each of a turn's budgets was overspent at most.
-    pub over: [u32; 7],
+    pub over: [u32; 8],
 }
 
 impl std::ops::AddAssign for Summary {

@@ -30,6 +30,7 @@ use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned, Wanted};
+use crate::telemetry::Telemetry;
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Priority};
 
@@ -45,7 +46,7 @@ struct Rig {
     host: RefCell<Host>,
     closes: bool,
     /// See [`Engine::steps`].
-    steps: Cell<(u64, [u32; 7])>,
+    steps: Cell<(u64, [u32; 8])>,
 }
 
 /// What the host knows from its events.
@@ -338,7 +339,7 @@ impl Engine for Rig {
         assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
     }
 
-    fn steps(&self) -> (u64, [u32; 7]) {
+    fn steps(&self) -> (u64, [u32; 8]) {
         self.steps.get()
     }
 
@@ -415,6 +416,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         addresses: Addresses::of(&config, shards as u32),
         subjects: Subjects::of(&config, shards as u32),
         tls: None,
+        telemetry: Telemetry::new(&config, 0),
         failure: FailureRecord::default(),
         wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
         bell: Box::new(|| {}),

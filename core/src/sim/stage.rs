@@ -5,6 +5,7 @@
 
 mod addresses;
 mod authorize;
+mod census;
 mod cuts;
 mod deadlines;
 mod derived;
@@ -19,6 +20,7 @@ mod lives;
 mod pace;
 mod picks;
 mod proxies;
+mod renew;
 mod requests;
 mod search;
 mod senders;
@@ -54,6 +56,7 @@ use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
 use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects};
+use crate::telemetry::Telemetry;
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -129,6 +132,7 @@ impl Stage {
             addresses: Addresses::of(&config, count as u32),
             subjects: Subjects::of(&config, count as u32),
             tls: None,
+            telemetry: Telemetry::new(&config, 0),
             failure: FailureRecord::default(),
             wall_ns: Box::new(move || wall_of(clock.load(Ordering::Relaxed))),
             bell: Box::new(|| {}),
@@ -424,6 +428,8 @@ fn in_words(said: Said<'_>) -> Option<String> {
             format!("subscribed{}{}", seqs.collect::<String>(), id.unwrap_or_default())
         }
         Said::Object(ServerMessage::Migrate(m)) => format!("migrate {}", m.after_ms),
+        Said::Object(ServerMessage::Unsubscribed(m)) => format!("unsubscribed {}", m.topic),
+        Said::Object(ServerMessage::Authorized(m)) => format!("authorized {:?}", m.expires_in_ms),
         Said::Object(other) => format!("{other:?}"),
     })
 }

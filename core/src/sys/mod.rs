@@ -14,4 +14,5 @@ pub mod random;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod tcp;
 pub mod wake;

@@ -25,6 +25,11 @@ pub fn acceptors(config: &Config) -> Result<Option<Arc<Acceptors>>, Vec<ConfigEr
     Ok(Some(Arc::new(Acceptors::new(read(&config.tls)?))))
 }
 
+/// When the certificates end that connections get now, as Unix times, in the order of the configuration.
+pub fn ends_s(acceptors: &Option<Arc<Acceptors>>) -> Vec<u64> {
+    acceptors.as_ref().map_or_else(Vec::new, |acceptors| acceptors.ends_s())
+}
+
 /// Certificates that were read, and are not used yet.
 pub struct Anew {
     acceptors: Arc<Acceptors>,

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// From the lowest to the highest: each names only those before it. The turn, and the shard itself, name all.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "table",
     "budget",
     "options",
@@ -24,6 +24,7 @@ const ORDER: [&str; 18] = [
     "lanes",
     "subscriptions",
     "sender",
+    "census",
     "readmission",
     "host",
     "footprint",
@@ -226,6 +227,7 @@ fn no_struct_of_the_shard_holds_too_much_and_files_are_short() {
         "Closes",
         "Host",
         "Readmission",
+        "Census",
         "Desk",
         "Pace",
         "Ears",

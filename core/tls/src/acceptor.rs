@@ -12,6 +12,8 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 /// Most certificates: each greeting may look at all of them.
 pub const IDENTITIES_MAX: usize = 64;
@@ -100,7 +102,10 @@ pub enum CertificateError {
 
 /// Does handshakes. Clones are the same.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    tls: Arc<ServerConfig>,
+    ends_s: Arc<[u64]>,
+}
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +125,7 @@ impl Acceptor {
         let identities = config.identities.iter().enumerate();
         let certified: Vec<_> =
             identities.map(|(index, identity)| certified(index, identity)).collect::<Result<_, _>>()?;
+        let ends_s = certified.iter().map(|key| ends_s(key)).collect();
         let provider = Arc::new(provider::default_provider());
         let versions: &[&SupportedProtocolVersion] = match config.version_min {
             Version::V12 => &[&TLS13, &TLS12],
@@ -150,12 +156,23 @@ impl Acceptor {
         tls.session_storage = Arc::new(NoServerSessionStorage {});
         tls.max_early_data_size = 0;
         tls.enable_secret_extraction = true;
-        Ok(Self(Arc::new(tls)))
+        Ok(Self { tls: Arc::new(tls), ends_s })
+    }
+
+    /// When each certificate ends, as Unix times, in the order in which they were given.
+    pub fn ends_s(&self) -> &[u64] {
+        &self.ends_s
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.0.clone()
+        self.tls.clone()
     }
+}
+
+/// When a certificate ends: the first of its chain, as Unix time. 0 where its dates cannot be read.
+fn ends_s(key: &CertifiedKey) -> u64 {
+    let certificate = key.cert.first().and_then(|der| Certificate::from_der(der).ok());
+    certificate.map_or(0, |certificate| certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
 }
 
 fn roots(ca_pem: &[u8]) -> Result<RootCertStore, CertificateError> {

@@ -9,6 +9,8 @@
 mod acceptor;
 mod alert;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 mod protect;
 mod record;

@@ -56,9 +56,19 @@ pub fn construction(secrets: &ConnectionTrafficSecrets, is_13: bool) -> Option<C
     })
 }
 
-fn expand(secrets: &ConnectionTrafficSecrets) -> Option<(LessSafeKey, [u8; IV_BYTES])> {
-    let (algorithm, key, iv) = parts(secrets)?;
-    Some((LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?), iv.try_into().ok()?))
+/// A key ready for use: 544 bytes, where its secrets are 60. To make one costs as much as to seal some hundred bytes.
+#[derive(Debug)]
+pub struct ExpandedKey {
+    key: LessSafeKey,
+    iv: [u8; IV_BYTES],
+}
+
+impl ExpandedKey {
+    /// `None`: a cipher that is not known here.
+    fn new(secrets: &ConnectionTrafficSecrets) -> Option<Self> {
+        let (algorithm, key, iv) = parts(secrets)?;
+        Some(Self { key: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?), iv: iv.try_into().ok()? })
+    }
 }
 
 /// RFC 8446 section 5.3: the sequence number over the end of the IV.
@@ -82,28 +92,61 @@ fn associated(construction: Construction, seq: u64, head: &[u8; HEADER_BYTES], p
     (bytes, 13)
 }
 
-/// Seals what we send.
+/// Seals what we send. Its key stays expanded only while there is much to seal: most connections wait most of the time.
 pub struct Sealing {
-    key: LessSafeKey,
-    iv: [u8; IV_BYTES],
+    secrets: ConnectionTrafficSecrets,
+    kept: Option<Box<ExpandedKey>>,
     /// Of the next record.
     pub seq: u64,
     construction: Construction,
 }
 
 impl Sealing {
-    pub fn new(secrets: &ConnectionTrafficSecrets, seq: u64, construction: Construction) -> Option<Self> {
-        let (key, iv) = expand(secrets)?;
-        Some(Self { key, iv, seq, construction })
+    pub fn new(secrets: ConnectionTrafficSecrets, seq: u64, construction: Construction) -> Self {
+        Self { secrets, kept: None, seq, construction }
+    }
+
+    /// Keeps the expanded key from now on.
+    pub fn keep_key(&mut self) {
+        if self.kept.is_none() {
+            self.kept = ExpandedKey::new(&self.secrets).map(Box::new);
+        }
+    }
+
+    /// The expanded key is made anew for each use.
+    pub fn forget_key(&mut self) {
+        self.kept = None;
+    }
+
+    pub fn keeps_key(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Does `work` with the expanded key. `None`: a cipher that is not known here; nothing is done.
+    pub fn with_key<R>(&mut self, work: impl FnOnce(&mut Self, &ExpandedKey) -> R) -> Option<R> {
+        if let Some(kept) = self.kept.take() {
+            let done = work(self, &kept);
+            self.kept = Some(kept);
+            return Some(done);
+        }
+        let key = ExpandedKey::new(&self.secrets)?;
+        Some(work(self, &key))
     }
 
     /// Appends one record. `content` gives `length` bytes, at most [`PLAINTEXT_BYTES_MAX`].
-    pub fn seal(&mut self, kind: Kind, length: usize, content: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    pub fn seal(
+        &mut self,
+        by: &ExpandedKey,
+        kind: Kind,
+        length: usize,
+        content: impl FnOnce(&mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) {
         debug_assert!(length <= PLAINTEXT_BYTES_MAX);
         let is_13 = self.construction == Construction::V13;
         let outside = if is_13 { Kind::Data } else { kind };
         let head = header(outside, length + self.construction.overhead() - HEADER_BYTES);
-        let nonce = nonce(&self.iv, self.seq);
+        let nonce = nonce(&by.iv, self.seq);
         let (aad, aad_bytes) = associated(self.construction, self.seq, &head, length);
         out.extend_from_slice(&head);
         if self.construction == Construction::V12Explicit {
@@ -117,7 +160,7 @@ impl Sealing {
         }
         let nonce = Nonce::assume_unique_for_key(nonce);
         let aad = Aad::from(&aad[..aad_bytes]);
-        match self.key.seal_in_place_separate_tag(nonce, aad, &mut out[begin..]) {
+        match by.key.seal_in_place_separate_tag(nonce, aad, &mut out[begin..]) {
             Ok(tag) => out.extend_from_slice(tag.as_ref()),
             // Only of more than 2^36 bytes.
             Err(_) => unreachable!("a record of {length} bytes cannot be sealed"),
@@ -133,25 +176,18 @@ pub struct Opening {
     construction: Construction,
 }
 
-/// The expanded key of an [`Opening`].
-#[derive(Debug)]
-pub struct OpeningKey {
-    key: LessSafeKey,
-    iv: [u8; IV_BYTES],
-}
-
 impl Opening {
     pub fn new(secrets: ConnectionTrafficSecrets, seq: u64, construction: Construction) -> Self {
         Self { secrets, seq, construction }
     }
 
     /// `None`: a cipher that is not known here.
-    pub fn key(&self) -> Option<OpeningKey> {
-        expand(&self.secrets).map(|(key, iv)| OpeningKey { key, iv })
+    pub fn key(&self) -> Option<ExpandedKey> {
+        ExpandedKey::new(&self.secrets)
     }
 
     /// Opens one whole record in place. Returns what it is, and where in it its content is.
-    pub fn open(&mut self, by: &OpeningKey, record: &mut [u8]) -> Result<(Kind, Range<usize>), Alert> {
+    pub fn open(&mut self, by: &ExpandedKey, record: &mut [u8]) -> Result<(Kind, Range<usize>), Alert> {
         let explicit = self.construction.explicit_bytes();
         let Some((&head, body)) = record.split_first_chunk::<HEADER_BYTES>() else { return Err(Alert::DECODE_ERROR) };
         let Some(plain) = body.len().checked_sub(explicit + TAG_BYTES) else { return Err(Alert::BAD_RECORD_MAC) };

@@ -133,8 +133,54 @@ impl ConnectionId {
     }
 }
 
+/// A text that names no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAConnectionId;
+
+impl fmt::Display for NotAConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a connection is named by its shard, slot and generation: 0.17.1")
+    }
+}
+
+impl std::error::Error for NotAConnectionId {}
+
+/// From what `Display` writes.
+impl std::str::FromStr for ConnectionId {
+    type Err = NotAConnectionId;
+
+    fn from_str(text: &str) -> Result<Self, NotAConnectionId> {
+        let mut parts = text.split('.').map(|part| {
+            let is_plain = part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+            if is_plain { part.parse::<u32>().ok() } else { None }
+        });
+        let mut next = || parts.next().flatten().ok_or(NotAConnectionId);
+        let (shard, slot, generation) = (next()?, next()?, next()?);
+        let shard = u8::try_from(shard).map_err(|_| NotAConnectionId)?;
+        let id = ConnectionId::new(shard, generation, slot);
+        if parts.next().is_some() || id.generation() != generation { Err(NotAConnectionId) } else { Ok(id) }
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.shard(), self.slot(), self.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_s_text_names_it_and_no_other_text_does() {
+        for id in [ConnectionId::new(0, 1, 17), ConnectionId::new(63, 0xff_ffff, u32::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in
+            ["", "0", "0.1", "0.1.2.3", "256.0.1", "0.0.16777216", "0.+1.1", "0.01.1", "a.b.c", "0. 1.1", "1.1."]
+        {
+            assert_eq!(text.parse::<ConnectionId>(), Err(NotAConnectionId), "{text}");
+        }
     }
 }

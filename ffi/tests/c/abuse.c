@@ -53,6 +53,8 @@ static void all_engine_calls(fw_engine *engine, fw_status wanted) {
     CHECK(fw_event_fd(engine) == -1);
     EXPECT(wanted, fw_read_stats(engine, &stats));
     EXPECT(wanted, fw_read_shard_stats(engine, 0, &stats));
+    EXPECT(wanted, fw_metrics(engine, text, sizeof text, &length));
+    EXPECT(wanted, fw_snapshot(engine, "$sys/shards", 0, text, sizeof text, &length));
     /* Last: with a good handle it would end it. */
     EXPECT(wanted, fw_engine_free(engine));
 }
@@ -167,6 +169,19 @@ static void null_arguments_of_the_engine(fw_engine *engine) {
     EXPECT(FW_NULL, fw_failure(engine, NULL, 1, NULL));
     EXPECT(FW_NULL, fw_driver_name(engine, NULL, 1, NULL));
     EXPECT(FW_NULL, fw_memory_plan(engine, NULL, 1, &length));
+    EXPECT(FW_NULL, fw_metrics(engine, NULL, 1, &length));
+    EXPECT(FW_OK, fw_metrics(engine, NULL, 0, &length));
+    CHECK(length > 10000);
+    EXPECT(FW_OK, fw_metrics(engine, text, 24, NULL));
+    CHECK(strcmp(text, "# TYPE fanwire_build in") == 0);
+    EXPECT(FW_NULL, fw_snapshot(engine, NULL, 1000, text, sizeof text, &length));
+    EXPECT(FW_BAD_NAME, fw_snapshot(engine, "$sys/other", 1000, text, sizeof text, &length));
+    EXPECT(FW_BAD_NAME, fw_snapshot(engine, "$sys/gaps", 1000, text, sizeof text, &length));
+    EXPECT(FW_NULL, fw_snapshot(engine, "$sys/shards", 60000, NULL, 1, &length));
+    EXPECT(FW_OK, fw_snapshot(engine, "$sys/clients", 60000, text, 11, &length));
+    CHECK(length > 40 && strcmp(text, "{\"at_ms\":1") == 0);
+    EXPECT(FW_BAD_NAME, fw_topic_open(engine, "$sys/shards", &topic));
+    EXPECT(FW_BAD_NAME, fw_topic_remove(engine, "$sys/shards"));
     EXPECT(FW_NULL, fw_send_to(engine, 1, FW_KIND_BINARY, NULL, 1));
     EXPECT(FW_NULL, fw_send_ref_to(engine, 1, FW_KIND_BINARY, "x", 1, NULL, NULL));
     EXPECT(FW_NULL, fw_topic_open(engine, NULL, &topic));

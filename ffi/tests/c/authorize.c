@@ -48,6 +48,36 @@ static fw_event next(fw_engine *engine, uint32_t type) {
     return event;
 }
 
+/* Reads until this has come. */
+static void read_until(int client, const char *end) {
+    char heard[2048] = "";
+    for (size_t at = 0; strstr(heard, end) == NULL; at++) {
+        CHECK(at + 1 < sizeof heard && read(client, heard + at, 1) == 1);
+        if (heard[at] == '\0')
+            heard[at] = ' ';
+    }
+}
+
+/* A client that is in brings another token: what it grants takes the place of what was granted, with its end. */
+static void brings_another_token(fw_engine *engine) {
+    int client = asks(engine, "/", "X-Key: first\r\nSec-WebSocket-Protocol: fanwire.json.v1\r\n");
+    fw_event event = next(engine, FW_EVENT_AUTHORIZE);
+    EXPECT(FW_OK, fw_allow(engine, event.connection, "a", NULL, 0, "u1"));
+    read_until(client, "\"welcome\"");
+    const char auth[] = "{\"type\":\"auth\",\"id\":7,\"token\":\"second\"}";
+    /* A text frame, masked with zeros. */
+    char frame[6 + sizeof auth - 1] = {(char)0x81, (char)(0x80 | (sizeof auth - 1))};
+    memcpy(frame + 6, auth, sizeof auth - 1);
+    CHECK(write(client, frame, sizeof frame) == (ssize_t)sizeof frame);
+    uint64_t connection = event.connection;
+    event = next(engine, FW_EVENT_REAUTHORIZE);
+    CHECK(event.connection == connection && strcmp(event.text, "second") == 0);
+    EXPECT(FW_OK, fw_allow(engine, connection, "b", NULL, 1, "u1"));
+    read_until(client, "{\"type\":\"authorized\",\"id\":7,\"expires_in_ms\":");
+    read_until(client, "\x11\x31");
+    close(client);
+}
+
 int main(int argc, char **argv) {
     fw_config config = small_config(driver_argument(argc, argv));
     fw_setting settings[] = {{"access.ask_host_within", "5s"}, {"access.ask_host_headers", "x-key,x-other"}};
@@ -93,6 +123,7 @@ int main(int argc, char **argv) {
     }
     CHECK(last[0] == 0x88);
     close(client);
+    brings_another_token(engine);
     EXPECT(FW_OK, fw_engine_free(engine));
     return 0;
 }

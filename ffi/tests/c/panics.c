@@ -76,6 +76,8 @@ int main(int argc, char **argv) {
         PLANTED(fw_event_fd, fw_event_fd(engine) == -1 ? FW_INTERNAL : FW_OK);
         PLANTED(fw_read_stats, fw_read_stats(engine, &stats));
         PLANTED(fw_read_shard_stats, fw_read_shard_stats(engine, 0, &stats));
+        PLANTED(fw_metrics, fw_metrics(engine, text, sizeof text, &count));
+        PLANTED(fw_snapshot, fw_snapshot(engine, "$sys/shards", 1, text, sizeof text, &count));
     }
     /* Nothing was harmed. */
     EXPECT(FW_OK, fw_publish(topic, 2, 1, "x", 1, NULL));

@@ -68,7 +68,7 @@ static void *work(void *argument) {
         case 7: may_be(fw_close(e, seed, 1000, "x")); may_be(fw_allow(e, seed, "a", "b", 1, NULL)); may_be(fw_refuse(e, seed, 403)); break;
         case 8: may_be(fw_is_running(e, &is_running)); break;
         case 9: (void)fw_event_fd(e); (void)fw_port(e); break;
-        case 10: may_be(fw_memory_plan(e, text, sizeof text, &count)); break;
+        case 10: may_be(fw_memory_plan(e, text, sizeof text, &count)); may_be(fw_metrics(e, text, sizeof text, &count)); break;
         case 11: may_be(fw_topic_name(t, text, sizeof text, &count)); break;
         case 12: may_be(fw_topic_open(e, "other", &own)); may_be(own ? fw_publish(own, 3, 0, "x", 1, NULL) : FW_OK);
                  may_be(own ? fw_topic_free(own) : FW_OK); break;

@@ -162,6 +162,11 @@ int main(int argc, char **argv) {
         CHECK(get(before.hand_over({}, std::chrono::milliseconds(1), std::chrono::minutes(2))));
         CHECK(get(next.shutdown_over(std::chrono::milliseconds(1), std::chrono::minutes(2))));
     }
+    const std::string metrics = get(engine.metrics());
+    CHECK(metrics.find("\nfanwire_shards 1\n") != std::string::npos);
+    CHECK(metrics.substr(metrics.size() - 7) == "\n# EOF\n");
+    CHECK(get(engine.snapshot("$sys/topics", std::chrono::minutes(1))).find("\"topics\":[") != std::string::npos);
+    CHECK(CODE_OF(engine.snapshot("$sys/gaps", std::chrono::seconds(1))) == FW_BAD_NAME);
     CHECK(get(engine.shutdown(std::chrono::seconds(5))));
     CHECK(alive == 0);
     CHECK(!engine.is_running());

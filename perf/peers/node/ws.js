@@ -1,11 +1,16 @@
 // npm ws: client.send in a loop, one turn of node's event loop for each burst. Lines: see perf/src/host/mod.rs. The argument is where ws is.
+// Over https where PEER_CERTIFICATE and PEER_KEY name files.
 'use strict';
-const { readSync, openSync, closeSync } = require('fs');
+const { readSync, openSync, closeSync, readFileSync } = require('fs');
 const { crc32 } = require('zlib');
 const { WebSocketServer } = require(process.argv[2]);
 
 const topics = new Map();
-const server = new WebSocketServer({ host: '127.0.0.1', port: 0, backlog: 4096, perMessageDeflate: false });
+const { PEER_CERTIFICATE, PEER_KEY } = process.env;
+const http = PEER_CERTIFICATE
+  ? require('https').createServer({ cert: readFileSync(PEER_CERTIFICATE), key: readFileSync(PEER_KEY) })
+  : require('http').createServer();
+const server = new WebSocketServer({ server: http, perMessageDeflate: false });
 server.on('connection', (socket, request) => {
   const topic = request.url.slice('/t/'.length);
   if (!topics.has(topic)) topics.set(topic, new Set());
@@ -14,7 +19,9 @@ server.on('connection', (socket, request) => {
   socket.on('close', () => members.delete(socket));
   socket.on('error', () => {});
 });
-server.on('listening', () => console.log(`listening on ws://127.0.0.1:${server.address().port}`));
+http.listen({ host: '127.0.0.1', port: 0, backlog: 4096 }, () =>
+  console.log(`listening on ${PEER_CERTIFICATE ? 'wss' : 'ws'}://127.0.0.1:${http.address().port}`)
+);
 
 const nowNs = () => process.hrtime.bigint();
 const FILL = Array.from({ length: 1 << 16 }, (_, i) => String.fromCharCode(65 + ((i * i + 7 * i) >> 3) % 16)).join('');

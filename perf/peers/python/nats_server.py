@@ -22,12 +22,17 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def websocket(port: int) -> str:
+    """The listener: over TLS where PEER_CERTIFICATE and PEER_KEY name files."""
+    certificate, key = os.environ.get("PEER_CERTIFICATE"), os.environ.get("PEER_KEY")
+    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}' if certificate else "no_tls: true"
+    return f'websocket {{ listen: "127.0.0.1:{port}", {tls} }}'
+
+
 def main() -> None:
     tcp, web = free_port(), free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-        config.write(
-            f'listen: "127.0.0.1:{tcp}"\nmax_connections: 100000\nwebsocket {{ listen: "127.0.0.1:{web}", no_tls: true }}\n'
-        )
+        config.write(f'listen: "127.0.0.1:{tcp}"\nmax_connections: 100000\n{websocket(web)}\n')
         config.flush()
         binary = os.path.join(os.path.dirname(sys.executable), "nats-server")
         server = subprocess.Popen(
@@ -47,7 +52,8 @@ def main() -> None:
                 time.sleep(0.02)
         tube.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tube.sendall(b'CONNECT {"verbose":false,"pedantic":false}\r\n')
-        print(f"listening on ws://127.0.0.1:{web} server={server.pid}", flush=True)
+        scheme = "wss" if "PEER_CERTIFICATE" in os.environ else "ws"
+        print(f"listening on {scheme}://127.0.0.1:{web} server={server.pid}", flush=True)
         waiting: list[bytes] = []
 
         def publish(topic: str | None, payload: bytes | None) -> None:

@@ -18,6 +18,14 @@
 #include <sstream>
 #include <thread>
 
+#ifdef PEER_TLS
+using App = uWS::SSLApp;
+static constexpr auto scheme = "wss";
+#else
+using App = uWS::App;
+static constexpr auto scheme = "ws";
+#endif
+
 struct Subscriber {
     std::string topic;
 };
@@ -65,7 +73,7 @@ static std::string payload(uint64_t seq, uint64_t intended_ns, size_t bytes) {
     return std::string(head) + sum + fill;
 }
 
-static uWS::App *app;
+static App *app;
 static std::mutex lock;
 static std::deque<Burst> waiting;
 static bool is_deferred = false;
@@ -140,7 +148,11 @@ int main() {
     prctl(PR_SET_TIMERSLACK, 1);
     std::promise<int> port;
     std::thread server([&] {
-        uWS::App local;
+#ifdef PEER_TLS
+        App local({.key_file_name = getenv("PEER_KEY"), .cert_file_name = getenv("PEER_CERTIFICATE")});
+#else
+        App local;
+#endif
         app = &local;
         loop = uWS::Loop::get();
         local
@@ -157,11 +169,11 @@ int main() {
                                  },
                              .open = [](auto *socket) { socket->subscribe(socket->getUserData()->topic); }})
             .listen("127.0.0.1", 0, [&](us_listen_socket_t *socket) {
-                port.set_value(us_socket_local_port(0, (us_socket_t *)socket));
+                port.set_value(us_socket_local_port(std::is_same_v<App, uWS::SSLApp>, (us_socket_t *)socket));
             })
             .run();
     });
-    std::cout << "listening on ws://127.0.0.1:" << port.get_future().get() << " publisher-thread" << std::endl;
+    std::cout << "listening on " << scheme << "://127.0.0.1:" << port.get_future().get() << " publisher-thread" << std::endl;
     uint64_t sent = 0;
     for (std::string line; std::getline(std::cin, line);) {
         std::istringstream words(line);

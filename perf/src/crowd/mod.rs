@@ -7,6 +7,7 @@
 mod lane;
 mod member;
 mod process;
+mod resume;
 mod run;
 mod tls;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use process::{Crowd, deliveries};
 pub use run::run;
+pub use tls::client_hello;
 
 use crate::latency::Recorded;
 
@@ -42,6 +44,8 @@ pub struct Spec {
     pub apart: usize,
     /// Where it says how many messages it has checked: file and number of its counter (see [`crate::ahead`]).
     pub progress: Option<(std::path::PathBuf, usize)>,
+    /// Members that come back do so all at once, whatever `connecting_max` says, and try again where they are refused.
+    pub is_herd: bool,
     /// CPU to run on.
     pub cpu: Option<usize>,
     /// Whether payloads are this tool's own ([`crate::payload`]): checked, and their latency recorded.
@@ -109,6 +113,8 @@ pub struct Report {
     pub healthy: Group,
     /// The members apart.
     pub apart: Group,
+    /// Times that a member was refused when it came back, and tried again.
+    pub retries: u64,
     /// First words of trouble: what was wrong with the first few bad things.
     pub trouble: Vec<String>,
 }

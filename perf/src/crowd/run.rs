@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto};
 use rustls::ClientConfig;
 
 use super::member::{Counts, Ledger, Member, Stage};
+use super::resume::Resumption;
 use super::tls::{self, Tls};
 use super::{Command, Event, Group, Report, Spec};
 use crate::ahead::Counter;
@@ -54,7 +55,7 @@ pub fn run() -> Result<()> {
     outcome
 }
 
-fn say(event: &Event) -> Result<()> {
+pub(super) fn say(event: &Event) -> Result<()> {
     let mut line = serde_json::to_string(event)?;
     line.push('\n');
     std::io::stdout().write_all(line.as_bytes())?;
@@ -85,30 +86,24 @@ impl Lines {
     }
 }
 
-/// Members coming back.
-struct Resumption {
-    target: u64,
-    /// When each began to connect; 0 once it has everything.
-    began_ns: Vec<u64>,
-    missing: usize,
-}
-
-struct CrowdLoop {
-    spec: Spec,
+pub(super) struct CrowdLoop {
+    pub(super) spec: Spec,
     form: Form,
-    resumption: Option<Resumption>,
+    pub(super) resumption: Option<Resumption>,
     progress: Option<Counter>,
     epoll: OwnedFd,
-    members: Vec<Member>,
-    ledger: Ledger,
+    pub(super) members: Vec<Member>,
+    pub(super) ledger: Ledger,
     buffer: Vec<u8>,
     spare_tails: Vec<Vec<u8>>,
-    pending: usize,
+    pub(super) pending: usize,
     stalled: bool,
     /// A member that is lost since all were to be there.
-    dead: Option<usize>,
+    pub(super) dead: Option<usize>,
     window_bytes: u64,
     window_receives: u64,
+    /// See [`Report::retries`].
+    pub(super) retries: u64,
     /// How TLS is spoken, where it is.
     tls: Option<Arc<ClientConfig>>,
     /// Records, on their way to be opened.
@@ -132,6 +127,7 @@ impl CrowdLoop {
             dead: None,
             window_bytes: 0,
             window_receives: 0,
+            retries: 0,
             tls: spec.trusted.as_deref().map(tls::config).transpose()?,
             records: vec![0; if spec.trusted.is_some() { tls::RECORDS_BYTES } else { 0 }],
             form,
@@ -159,7 +155,7 @@ impl CrowdLoop {
         say(&Event::Ready { ns: clock::now_ns() - began })
     }
 
-    fn all_are_alive(&self) -> Result<()> {
+    pub(super) fn all_are_alive(&self) -> Result<()> {
         if let Some(dead) = self.dead {
             let close = self.members[dead].close;
             bail!("member {dead} was refused or closed ({close:?}): {:?}", self.ledger.trouble);
@@ -167,7 +163,7 @@ impl CrowdLoop {
         Ok(())
     }
 
-    fn connect_one(&mut self, index: usize) -> Result<()> {
+    pub(super) fn connect_one(&mut self, index: usize) -> Result<()> {
         let number = self.spec.first_member + index;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, Some(ipproto::TCP))
@@ -192,49 +188,6 @@ impl CrowdLoop {
         member.send(&request);
         self.pending += 1;
         Ok(())
-    }
-
-    /// All go away, in order: a close frame and the end of the stream; a member without unread input leaves no reset behind.
-    fn leave(&mut self) -> Result<()> {
-        let mut goodbye = Vec::new();
-        frames::write_masked(&mut goodbye, frames::CLOSE, &1001u16.to_be_bytes());
-        for member in &mut self.members {
-            member.send(&goodbye);
-            member.leave();
-        }
-        say(&Event::Left)
-    }
-
-    /// All come back at once.
-    fn resume(&mut self, target: u64) -> Result<()> {
-        let began = clock::now_ns();
-        let members = self.members.len();
-        self.resumption = Some(Resumption { target, began_ns: vec![0; members], missing: members });
-        self.ledger.is_live = false;
-        self.dead = None;
-        // Those that were lost rather than told to leave begin anew as well.
-        self.members.iter_mut().for_each(Member::leave);
-        let mut next = 0;
-        while let Some(resumption) = &mut self.resumption
-            && resumption.missing > 0
-        {
-            if next < members && self.pending < self.spec.connecting_max {
-                resumption.began_ns[next] = clock::now_ns();
-                self.connect_one(next).with_context(|| format!("member {next}"))?;
-                next += 1;
-                if next < members && self.pending < self.spec.connecting_max {
-                    continue;
-                }
-            }
-            self.turn(if next < members { 0 } else { 5_000 })?;
-            if clock::now_ns() - began > 120_000_000_000 {
-                let missing = self.resumption.take().map_or(0, |resumption| resumption.missing);
-                bail!("{missing} members are not up to date after 120 s; {:?}", self.ledger.trouble);
-            }
-            self.all_are_alive()?;
-        }
-        self.resumption = None;
-        say(&Event::CaughtUp { ns: clock::now_ns() - began })
     }
 
     fn serve(&mut self, lines: &mut Lines) -> Result<()> {
@@ -284,7 +237,7 @@ impl CrowdLoop {
     }
 
     /// One round of events. True if stdin has something.
-    fn turn(&mut self, wait_ms: i64) -> Result<bool> {
+    pub(super) fn turn(&mut self, wait_ms: i64) -> Result<bool> {
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 512];
         let timeout = rustix::time::Timespec { tv_sec: wait_ms / 1000, tv_nsec: wait_ms % 1000 * 1_000_000 };
         let ready = match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
@@ -386,13 +339,10 @@ impl CrowdLoop {
             self.pending -= 1;
         }
         if let Some(resumption) = &mut self.resumption
-            && member.deliveries + member.announced >= resumption.target
             && member.stage == Stage::Open
-            && resumption.began_ns[index] != 0
+            && let Some(took_ns) = resumption.on_progress(index, member.deliveries + member.announced, now_ns)
         {
-            self.ledger.latency.record(now_ns.saturating_sub(resumption.began_ns[index]));
-            resumption.began_ns[index] = 0;
-            resumption.missing -= 1;
+            self.ledger.latency.record(took_ns);
         }
         if !self.ledger.reply.is_empty() {
             member.send(&self.ledger.reply);
@@ -415,9 +365,10 @@ impl CrowdLoop {
         self.members[index].tail = tail;
     }
 
-    fn lose(&mut self, index: usize, why: Option<String>) {
+    pub(super) fn lose(&mut self, index: usize, why: Option<String>) {
         let member = &mut self.members[index];
-        if matches!(member.stage, Stage::Upgrading | Stage::Subscribing(_)) {
+        let was_pending = matches!(member.stage, Stage::Upgrading | Stage::Subscribing(_));
+        if was_pending {
             self.pending -= 1;
         }
         if member.close.is_none() {
@@ -428,7 +379,9 @@ impl CrowdLoop {
         member.stage = Stage::Closed;
         member.socket = None;
         member.tls = None;
-        self.dead.get_or_insert(index);
+        if !was_pending || !self.resumption.as_mut().is_some_and(|resumption| resumption.tries_again(index)) {
+            self.dead.get_or_insert(index);
+        }
     }
 
     fn report(&mut self, new_window: bool) -> Report {
@@ -440,6 +393,7 @@ impl CrowdLoop {
             healthy: group(&self.members[apart..], self.ledger.counts[0], &self.ledger),
             apart: group(&self.members[..apart], self.ledger.counts[1], &self.ledger),
             trouble: self.ledger.trouble.clone(),
+            retries: self.retries,
             ..Report::default()
         };
         if new_window {

@@ -25,12 +25,27 @@ pub fn config(certificate: &Path) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let trusted = CertificateDer::from_pem_file(certificate).context("the server's certificate")?;
     roots.add(trusted).context("the server's certificate")?;
+    config_of(roots)
+}
+
+fn config_of(roots: RootCertStore) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The first thing that any client says, as one that comes in would say it.
+///
+/// # Errors
+/// When there is nothing to say it with.
+pub fn client_hello() -> Result<Vec<u8>> {
+    let mut client = Tls::new(config_of(RootCertStore::empty())?)?;
+    let mut hello = Vec::new();
+    client.0.write_tls(&mut hello)?;
+    Ok(hello)
 }
 
 /// One member's.

@@ -128,6 +128,14 @@ impl Host {
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
+    /// The server's memory now.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> Result<procfs::Memory> {
+        procfs::memory(self.pid)
+    }
+
     /// CPU time of the whole process and its kernel workers, less the publisher's own thread.
     ///
     /// # Errors

@@ -196,12 +196,12 @@ impl Scene<'_> {
     /// Waits until only those are there that stay, and have everything; then looks at what the server holds.
     fn quiet(&mut self, stay: usize) -> Result<(Held, u64)> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let port = self.server.addr().port();
+        let addr = self.server.addr();
         let alone = procfs::Sockets { established: stay as u64, from_peer: 0, ending: 0 };
         let nowhere = Ipv4Addr::UNSPECIFIED;
-        while procfs::sockets(port, nowhere)? != alone {
+        while procfs::sockets(addr, nowhere)? != alone {
             if Instant::now() > deadline {
-                bail!("sockets are left: {:?} of {stay}", procfs::sockets(port, nowhere)?);
+                bail!("sockets are left: {:?} of {stay}", procfs::sockets(addr, nowhere)?);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

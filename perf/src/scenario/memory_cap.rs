@@ -1,15 +1,12 @@
 //! The server may have a little more memory than its sum says, and gets twice the load that it has memory for.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Bench, Scenario, add_faults, await_so, gather, in_shares, report};
-use crate::cgroup::MemoryCap;
+use super::{Bench, Capped, Scenario, add_faults, await_so, gather, in_shares, report};
 use crate::crowd::{Crowd, Spec};
 use crate::publisher::{Publisher, PublisherSpec};
-use crate::server::{Server, ServerSpec};
 use crate::table::Outcome;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -54,20 +51,9 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         ("pool-bytes", format!("{pool}MiB")),
         ("lane-bytes", format!("{lane}MiB")),
     ];
-    let arguments = bench.arguments(n + 48, &settings);
-    let spec = |within: Vec<String>| ServerSpec {
-        binary: bench.binary.clone(),
-        arguments: arguments.clone(),
-        listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
-        tls: None,
-        within,
-    };
-    // It says what it may need at most; then it gets that and a little.
-    let sum = stated(&Server::start(&spec(Vec::new()))?)?;
     let factor: f64 = parameters.parse("factor")?;
-    let cap = MemoryCap::new((sum * factor) as u64)?;
-    let mut server = Server::start(&spec(cap.words()))?;
-    outcome.figure("stated sum", stated(&server)? / MIB, "MiB");
+    let Capped { mut server, cap, sum } = bench.serve_capped(n + 48, &settings, |sum| sum * factor)?;
+    outcome.figure("stated sum", server.stated_bytes()? / MIB, "MiB");
     outcome.figure("cap", sum * factor / MIB, "MiB");
 
     let (mut crowds, _) = gather(
@@ -131,21 +117,4 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let status = server.wait(Duration::from_secs(30))?;
     outcome.must("exit status after SIGTERM", status.code() == Some(0), format!("{status}"));
     Ok(())
-}
-
-/// The memory sum that the server has logged, in bytes: `  123.4 MiB  in all`.
-fn stated(server: &Server) -> Result<f64> {
-    let mut log = server.log();
-    // Its two streams are read apart: the ready line may be here first.
-    for _ in 0..200 {
-        if log.contains("MiB  in all") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-        log = server.log();
-    }
-    let line = log.lines().find(|line| line.contains("MiB  in all")).context("no memory sum in the server's log")?;
-    let before = line.split("MiB  in all").next().unwrap_or_default();
-    let number = before.split_whitespace().last().context("no number in the memory sum")?;
-    Ok(number.parse::<f64>().with_context(|| line.to_string())? * MIB)
 }

@@ -1,11 +1,13 @@
 //! The scenarios, and what they share: waiting for deliveries, booking CPU time.
 
 mod bystander;
+mod certificate_swap;
 mod churn;
 mod connect;
 mod fanout;
 mod half_handshakes;
 mod handover;
+mod herd;
 mod kill;
 mod memory;
 mod memory_cap;
@@ -15,6 +17,7 @@ mod peers;
 mod px4;
 mod restart;
 mod resume;
+mod scrape;
 mod shards;
 mod slow_crowd;
 mod telemetry;
@@ -34,7 +37,7 @@ use crate::table::Outcome;
 
 pub use opening::Bench;
 use opening::{
-    PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
+    Capped, PINNED, SERVER, TLS, crowd_spec, end_in_order, end_with_refusals, end_without_warnings, gather, in_shares,
     own_port, settle,
 };
 
@@ -76,11 +79,14 @@ pub const ALL: &[Scenario] = &[
     kill::SCENARIO,
     half_handshakes::SCENARIO,
     handover::SCENARIO,
+    certificate_swap::SCENARIO,
+    herd::SCENARIO,
     memory_cap::SCENARIO,
     partition::SCENARIO,
     thin_link::SCENARIO,
     churn::SCENARIO,
     bystander::SCENARIO,
+    scrape::SCENARIO,
 ];
 
 /// The subprotocol that tells of gaps.
@@ -103,6 +109,8 @@ pub struct Sum {
     pub window_bytes: u64,
     /// Receive calls of the window.
     pub window_receives: u64,
+    /// Times that somebody was refused and tried again.
+    pub retries: u64,
     /// First troubles.
     pub trouble: Vec<String>,
 }
@@ -116,6 +124,7 @@ impl Sum {
         self.window_deliveries += report.window_deliveries;
         self.window_bytes += report.window_bytes;
         self.window_receives += report.window_receives;
+        self.retries += report.retries;
         self.trouble.extend(report.trouble);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cgroup::MemoryCap;
 use crate::crowd::{Crowd, Spec};
 use crate::host::HostSpec;
 use crate::identity::{self, Identity};
@@ -29,6 +30,16 @@ pub const TLS: Parameter = ("tls", "0", "1: subscribers come over TLS; publisher
 /// Places for connections that are not a scenario's own clients: publishers, and whoever is still leaving.
 const MORE_CONNECTIONS: usize = 16;
 
+/// A server in a memory cgroup of its own, and the sum that it states, in bytes.
+pub struct Capped {
+    /// Gone before its group.
+    pub server: Server,
+    /// The group.
+    pub cap: MemoryCap,
+    /// See above.
+    pub sum: f64,
+}
+
 /// What a scenario runs with.
 pub struct Bench {
     /// The server's binary.
@@ -45,9 +56,33 @@ impl Bench {
 
     /// The same on this address.
     pub fn serve_at(&self, listen: SocketAddrV4, clients: usize, more: &[(&str, String)]) -> Result<Server> {
-        let arguments = self.arguments(clients, more);
-        let tls = self.identity()?;
-        Server::start(&ServerSpec { binary: self.binary.clone(), arguments, listen, tls, within: Vec::new() })
+        Server::start(&ServerSpec { listen, ..self.spec(clients, more)? })
+    }
+
+    /// What [`Bench::serve`] starts.
+    pub fn spec(&self, clients: usize, more: &[(&str, String)]) -> Result<ServerSpec> {
+        Ok(ServerSpec {
+            binary: self.binary.clone(),
+            arguments: self.arguments(clients, more),
+            listen: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+            tls: self.identity()?,
+            tls_listeners: 1,
+            within: Vec::new(),
+        })
+    }
+
+    /// The same in a memory cgroup. How large that is follows from the sum that the server states: it is asked for that before.
+    pub fn serve_capped(
+        &self,
+        clients: usize,
+        more: &[(&str, String)],
+        cap: impl FnOnce(f64) -> f64,
+    ) -> Result<Capped> {
+        let spec = self.spec(clients, more)?;
+        let sum = Server::start(&spec)?.stated_bytes()?;
+        let cap = MemoryCap::new(cap(sum) as u64)?;
+        let server = Server::start(&ServerSpec { within: cap.words(), ..spec })?;
+        Ok(Capped { server, cap, sum })
     }
 
     /// The same in place of the server that takes requests at the control socket among `more`.
@@ -123,6 +158,7 @@ pub fn crowd_spec(server: SocketAddrV4, form: &str, topic: &str, members: usize)
         first_member: 0,
         connecting_max: 256,
         apart: 0,
+        is_herd: false,
         cpu: None,
         stamped: true,
     }

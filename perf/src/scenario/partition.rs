@@ -116,7 +116,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     // Orphans of the last cuts are tried for a while by the kernel.
     let deadline = Instant::now() + Duration::from_secs(180);
     let sockets = loop {
-        let sockets = procfs::sockets(port, THERE)?;
+        let sockets = procfs::sockets(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port), THERE)?;
         if sockets.ending == 0 || Instant::now() > deadline {
             break sockets;
         }
@@ -168,7 +168,7 @@ impl Scene {
         } else {
             self.neighbour = Some(neighbour);
         }
-        while procfs::sockets(self.port, THERE)?.from_peer > 0 {
+        while procfs::sockets(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.port), THERE)?.from_peer > 0 {
             if began.elapsed() > within {
                 bail!("{how:?}: {within:?} later the server still has connections that nobody answers");
             }

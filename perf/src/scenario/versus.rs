@@ -61,6 +61,8 @@ struct Rig {
     progress: Progress,
     deliveries: u64,
     is_rival: bool,
+    /// Memory of the server for each subscriber, right after they came.
+    memory_each: f64,
     /// CPUs of the server.
     cpus: Vec<usize>,
     samples: Samples,
@@ -186,6 +188,7 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
             "first p99 ms",
             "per send",
             "bytes each",
+            "memory each",
         ],
         rigs.iter().map(|rig| {
             let samples = &rig.samples;
@@ -201,6 +204,7 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
                 format!("{:.3}", of(&samples.first_p99_ms)),
                 if samples.per_send.is_empty() { String::new() } else { format!("{:.2}", of(&samples.per_send)) },
                 format!("{:.0}", of(&samples.bytes_each)),
+                format!("{:.0} B", rig.memory_each),
             ]
         }),
     ));
@@ -241,7 +245,9 @@ impl Rig {
             cpu,
             ..host.door(spec)
         });
+        let before = host.memory()?;
         let (crowds, _) = gather(specs).with_context(|| name.to_string())?;
+        let memory_each = (host.memory()?.pss as f64 - before.pss as f64) / n as f64;
         Ok(Rig {
             name: name.into(),
             host,
@@ -249,6 +255,7 @@ impl Rig {
             progress,
             deliveries: 0,
             is_rival: !is_own,
+            memory_each,
             cpus: spec.cpus,
             samples: Samples::default(),
         })

@@ -21,6 +21,8 @@ const TRY_AGAIN_LATER: u16 = 1013;
 pub struct Bearer {
     /// The key that signed the token.
     pub key: Fingerprint,
+    /// `iss`.
+    pub issuer: Option<Fingerprint>,
     /// `sub`.
     pub subject: Option<Fingerprint>,
     /// `jti`.
@@ -33,7 +35,13 @@ impl Bearer {
     /// What is kept of these claims.
     pub fn of(claims: &Claims) -> Self {
         let of = |text: &Option<String>| text.as_ref().map(|text| Fingerprint::of(text.as_bytes()));
-        Bearer { key: claims.key, subject: of(&claims.subject), id: of(&claims.id), issued_at: claims.issued_at }
+        let (issuer, subject, id) = (of(&claims.issuer), of(&claims.subject), of(&claims.id));
+        Bearer { key: claims.key, issuer, subject, id, issued_at: claims.issued_at }
+    }
+
+    /// Whether both tokens are of one issuer, and speak of the same.
+    pub fn is_same_party(&self, other: &Bearer) -> bool {
+        (self.issuer, self.subject) == (other.issuer, other.subject)
     }
 }
 
@@ -121,6 +129,18 @@ impl Live {
         }
     }
 
+    /// By what somebody is here; `None`: without a token, or to be closed.
+    pub fn bearer(&self, connection: ConnectionId) -> Option<Bearer> {
+        self.entries.get(&connection).map(|entry| entry.bearer)
+    }
+
+    /// Somebody who is here has brought another token.
+    pub fn renew(&mut self, connection: ConnectionId, bearer: Bearer) {
+        if let Some(entry) = self.entries.get_mut(&connection) {
+            entry.bearer = bearer;
+        }
+    }
+
     /// It is gone.
     pub fn close(&mut self, connection: ConnectionId) {
         if self.entries.remove(&connection).is_some_and(|entry| entry.is_open) {
@@ -158,7 +178,7 @@ mod tests {
 
     fn bearer(key: &[u8], subject: &str) -> Bearer {
         let subject = Some(Fingerprint::of(subject.as_bytes()));
-        Bearer { key: Fingerprint::of(key), subject, id: None, issued_at: Some(1) }
+        Bearer { key: Fingerprint::of(key), issuer: None, subject, id: None, issued_at: Some(1) }
     }
 
     fn id(n: u32) -> ConnectionId {
@@ -195,6 +215,19 @@ mod tests {
         assert_eq!((live.entries.len(), live.open), (1, 1));
         assert_eq!(live.end_where("gone", |bearer| bearer.subject == Some(Fingerprint::of(b"u1"))), 1);
         assert_eq!((live.entries.len(), live.open), (0, 0));
+    }
+
+    #[test]
+    fn who_has_brought_another_token_is_known_by_that_one() {
+        let mut live = Live::new(10);
+        live.admit(id(1), bearer(b"a", "u1"));
+        live.open(id(1));
+        live.renew(id(1), bearer(b"b", "u1"));
+        live.renew(id(2), bearer(b"b", "u2"));
+        assert_eq!((live.bearer(id(1)), live.bearer(id(2))), (Some(bearer(b"b", "u1")), None));
+        assert_eq!(live.end_where("gone", |bearer| bearer.key == Fingerprint::of(b"a")), 0);
+        assert_eq!(live.end_where("gone", |bearer| bearer.key == Fingerprint::of(b"b")), 1);
+        assert_eq!(live.bearer(id(1)), None, "it is to be closed");
     }
 
     #[test]

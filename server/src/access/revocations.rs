@@ -218,7 +218,7 @@ mod tests {
 
     fn bearer(sub: &str, jti: &str, issued_at: Option<u64>) -> Bearer {
         let of = |text: &str| Some(Fingerprint::of(text.as_bytes()));
-        Bearer { key: Fingerprint::of(b"key"), subject: of(sub), id: of(jti), issued_at }
+        Bearer { key: Fingerprint::of(b"key"), issuer: None, subject: of(sub), id: of(jti), issued_at }
     }
 
     fn sub(name: &str) -> Meant {

@@ -183,7 +183,9 @@ impl Vehicle {
     fn publish_alarm(&mut self, t_us: u64, alarm: Alarm) {
         let (priority, code, state) = describe(alarm);
         let text = words(alarm);
-        let json = format_args!(r#"{{"t_us":{t_us},"code":"{code}","state":"{state}","text":"{text}"}}"#);
+        // Wheels stall by themselves: each is an alarm of its own, raised and cleared by its number.
+        let part = part(alarm).map_or_else(String::new, |part| format!(r#","part":{part}"#));
+        let json = format_args!(r#"{{"t_us":{t_us},"code":"{code}"{part},"state":"{state}","text":"{text}"}}"#);
         publish(&mut self.text, &self.alarm, priority, json);
     }
 }
@@ -205,11 +207,20 @@ fn describe(alarm: Alarm) -> (Priority, &'static str, &'static str) {
         Alarm::MotorFree(_) => (Priority::Normal, "motor_stalled", "cleared"),
         Alarm::Tilted(_) => (Priority::Critical, "tilt", "raised"),
         Alarm::Level => (Priority::Normal, "tilt", "cleared"),
-        Alarm::ChargeLow(_) => (Priority::High, "charge_low", "raised"),
-        Alarm::ChargeCritical(_) => (Priority::Critical, "charge_critical", "raised"),
-        Alarm::Charged => (Priority::Normal, "charge_critical", "cleared"),
+        // One condition that grows worse: who raises it again changes how important it is.
+        Alarm::ChargeLow(_) => (Priority::High, "charge", "raised"),
+        Alarm::ChargeCritical(_) => (Priority::Critical, "charge", "raised"),
+        Alarm::Charged => (Priority::Normal, "charge", "cleared"),
         Alarm::FixLost(_) => (Priority::High, "gps_fix", "raised"),
         Alarm::FixFound => (Priority::Normal, "gps_fix", "cleared"),
+    }
+}
+
+/// Which of several like parts it is about.
+fn part(alarm: Alarm) -> Option<usize> {
+    match alarm {
+        Alarm::MotorStalled(wheel, _) | Alarm::MotorFree(wheel) => Some(wheel),
+        _ => None,
     }
 }
 
@@ -244,6 +255,7 @@ mod tests {
         for alarm in [Alarm::MotorStalled(1, 9.0), Alarm::Tilted(20.0), Alarm::ChargeCritical(8.0)] {
             assert_eq!(describe(alarm).0, Priority::Critical);
         }
+        assert_eq!([part(Alarm::MotorFree(3)), part(Alarm::Level)], [Some(3), None]);
         assert_eq!(words(Alarm::MotorStalled(3, 9.44)), "Wheel 3 stalled at 9.4 A");
     }
 }

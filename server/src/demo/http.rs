@@ -10,21 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock;
+use crate::page::File;
 
 /// Connections served at once; more are closed. Browsers open a few ahead without using them.
 const CONNECTIONS_MAX: usize = 32;
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// One embedded file.
-pub struct File {
-    /// Path it is asked for by.
-    pub path: &'static str,
-    /// Media type.
-    pub media: &'static str,
-    /// Content.
-    pub content: String,
-}
 
 /// What is served.
 pub struct Site {

@@ -13,10 +13,11 @@ use std::process::ExitCode;
 
 use fanwire::Engine;
 
-use self::http::{File, Site};
+use self::http::Site;
 use crate::args::DemoArgs;
 use crate::engine::{self, Ending};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::page::{File, SHARED, embedded};
 use crate::signals::StopRequests;
 
 /// Where the engine listens, if nobody says otherwise and the port is free.
@@ -25,6 +26,12 @@ const ENGINE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001
 const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Ports tried, the usual one included, before it gives up.
 const PORTS_TRIED: u16 = 50;
+
+/// The page itself, and its own files.
+const INDEX: File = File::embedded("/", include_str!("page/index.html"));
+pub const FILES: &[File] = &embedded!("/", "page/":
+    "alarm-list.js" "alarms.js" "app.js" "batteries.js" "figures.js" "fleet.js" "history.js" "icon.svg" "link.js" "map.js"
+    "others.js" "plots.js" "stream.js" "strips.js" "style.css" "tables.js" "tiles.js" "timeline.js");
 
 /// For the slow link's sake: a critical message waits behind no more than this.
 const UNSENT_BYTES_MAX: usize = 4 << 10;
@@ -120,18 +127,9 @@ fn site(engine: &Engine, address: SocketAddr, slow_port: u16) -> Site {
         "charge_low": rover::CHARGE_LOW,
         "charge_critical": rover::CHARGE_CRITICAL,
     });
-    let file = |path, media, content: &str| File { path, media, content: content.to_owned() };
+    let settings = File { path: "/settings.json", media: "application/json", content: settings.to_string().into() };
     Site {
-        files: vec![
-            file("/", "text/html; charset=utf-8", include_str!("page/index.html")),
-            file("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
-            file("/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
-            file("/link.js", "text/javascript; charset=utf-8", include_str!("page/link.js")),
-            file("/plots.js", "text/javascript; charset=utf-8", include_str!("page/plots.js")),
-            file("/stream.js", "text/javascript; charset=utf-8", include_str!("page/stream.js")),
-            file("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
-            file("/settings.json", "application/json", &settings.to_string()),
-        ],
+        files: SHARED.iter().chain(FILES).cloned().chain([INDEX, settings]).collect(),
         // Nothing from elsewhere; the engine is another origin only by its port.
         policy: format!(
             "default-src 'self'; connect-src 'self' ws://*:{} ws://*:{slow_port}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

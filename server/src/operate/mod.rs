@@ -3,19 +3,20 @@
 //! Knows: the engine, where settings come from, who decides on tokens. Must never know: who asks, and how that came here.
 
 mod handover;
+mod metrics;
 mod own;
 mod reload;
+mod report;
 mod revoke;
 mod status;
 
-use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fanwire::Engine;
+use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
-use crate::access::Order;
+use crate::access::{Attendant, Moved};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
@@ -23,6 +24,7 @@ use crate::signals::StopRequests;
 use crate::takeover::Taker;
 
 pub use reload::Reloaded;
+pub use report::ServersReport;
 pub use revoke::Revoked;
 pub use status::Status;
 
@@ -32,8 +34,8 @@ pub struct Server<'a> {
     stop: &'a StopRequests,
     /// Where its settings come from.
     args: &'a ServeArgs,
-    /// To who decides on tokens; `None`: nobody needs one.
-    orders: Option<Sender<Order>>,
+    /// Who decides on tokens; `None`: nobody needs one.
+    attendant: Option<Attendant>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -49,13 +51,13 @@ impl<'a> Server<'a> {
         stop: &'a StopRequests,
         args: &'a ServeArgs,
         loaded: &Loaded,
-        orders: Option<Sender<Order>>,
+        attendant: Option<Attendant>,
     ) -> Self {
         Server {
             engine,
             stop,
             args,
-            orders,
+            attendant,
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
@@ -73,6 +75,27 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
+    /// Closes one connection.
+    ///
+    /// # Errors
+    /// 65: there never was one of this name; 69: its shard is busy, or has ended.
+    pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), Failure> {
+        self.engine.close(connection, code, reason).map_err(|error| match error {
+            SendError::Gone => Failure::new(Exit::Data, error),
+            _ => Failure::new(Exit::Unavailable, error),
+        })
+    }
+
+    /// Whether it ends.
+    pub fn is_ending(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
     /// The time that its end is to be spread over, if somebody has asked for that.
     pub fn window(&self) -> Option<Duration> {
         self.window.get().copied()
@@ -81,6 +104,14 @@ impl<'a> Server<'a> {
     /// Time that subscribers get, after a request to stop, to take what is queued for them.
     pub fn shutdown_timeout(&self) -> Duration {
         self.own().shutdown_timeout()
+    }
+
+    /// Keys come from there from now on, and are these.
+    pub fn keys_moved(&self, moved: Moved) {
+        if let Some(attendant) = &self.attendant {
+            // Where nobody reads them any more the server ends.
+            let _ = attendant.moved.send(moved);
+        }
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {

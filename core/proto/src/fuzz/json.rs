@@ -89,6 +89,10 @@ pub(super) fn check_bounds(message: &ClientMessage<'_>) {
             assert!(TopicName::check(&publish.topic).is_ok() && !publish.topic.starts_with('$'));
             assert!(publish.key.as_ref().is_none_or(|key| (1..=KEY_BYTES_MAX).contains(&key.len())));
         }
+        ClientMessage::Auth { token, .. } => {
+            assert!((1..=subscribe::TOKEN_BYTES_MAX).contains(&token.len()));
+            assert!(token.bytes().all(|byte| (b'!'..=b'~').contains(&byte)));
+        }
         ClientMessage::Ping { .. } | ClientMessage::Unknown => {}
     }
 }
@@ -126,7 +130,12 @@ fn check_message(message: &ClientMessage<'_>, value: &Value) {
             assert_eq!(r#type, "ping");
             check_id(*id, &value["id"]);
         }
-        ClientMessage::Unknown => assert!(!["subscribe", "unsubscribe", "publish", "ping"].contains(&r#type)),
+        ClientMessage::Auth { id, token } => {
+            assert_eq!(r#type, "auth");
+            check_id(*id, &value["id"]);
+            assert_eq!(Some(&**token), value["token"].as_str());
+        }
+        ClientMessage::Unknown => assert!(!["subscribe", "unsubscribe", "publish", "ping", "auth"].contains(&r#type)),
     }
 }
 

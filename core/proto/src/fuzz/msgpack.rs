@@ -110,6 +110,9 @@ fn assert_twins(json: &ClientMessage<'_>, packed: &ClientMessage<'_>) {
             assert_eq!(decoded(&j.content), decoded(&m.content));
         }
         (ClientMessage::Ping { id: j_id }, ClientMessage::Ping { id }) => assert_eq!(j_id.is_some(), id.is_some()),
+        (ClientMessage::Auth { id: j_id, token: j_token }, ClientMessage::Auth { id, token }) => {
+            assert_eq!((j_id.is_some(), j_token), (id.is_some(), token));
+        }
         (ClientMessage::Unknown, ClientMessage::Unknown) => {}
         other => panic!("{other:?}"),
     }

@@ -32,6 +32,8 @@ pub(super) fn written(message: &ServerMessage<'_>, encoding: Encoding) -> Option
         (ServerMessage::Pong(m), Encoding::Msgpack) => msgpack::pong(to, m),
         (ServerMessage::Migrate(m), Encoding::Json) => json::migrate(to, m),
         (ServerMessage::Migrate(m), Encoding::Msgpack) => msgpack::migrate(to, m),
+        (ServerMessage::Authorized(m), Encoding::Json) => json::authorized(to, m),
+        (ServerMessage::Authorized(m), Encoding::Msgpack) => msgpack::authorized(to, m),
         (ServerMessage::Message(m), encoding) => {
             let (kind, payload) = decoded(&m.content)?;
             write_message(to, m, kind, &payload, encoding)?;

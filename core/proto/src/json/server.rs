@@ -6,8 +6,8 @@
 use super::reader::{JsonError, JsonString, Reader, ValueType};
 use crate::Priority;
 use crate::server_message::{
-    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
-    Welcome,
+    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed,
+    Unsubscribed, Welcome,
 };
 use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -74,14 +74,38 @@ pub fn parse(text: &str) -> Parsed<ServerMessage<'_>> {
             url: fields.find("url").map(|raw| string(raw, "url").map(|url| url.text())).transpose()?,
             reason: fields.text("reason")?,
         }),
+        "authorized" => ServerMessage::Authorized(Authorized {
+            id: fields.id()?,
+            expires_in_ms: fields.find("expires_in_ms").map(|raw| unsigned(raw, "expires_in_ms")).transpose()?,
+        }),
         _ => ServerMessage::Unknown,
     })
 }
 
 /// The names that any object of the protocol has; one place each in [`Fields`].
-const NAMES: [&str; 21] = [
-    "type", "topic", "priority", "seq", "time_us", "data", "encoding", "id", "topic_id", "epoch", "from", "to",
-    "reason", "session", "server", "protocol", "limits", "code", "message", "after_ms", "url",
+const NAMES: [&str; 22] = [
+    "type",
+    "topic",
+    "priority",
+    "seq",
+    "time_us",
+    "data",
+    "encoding",
+    "id",
+    "topic_id",
+    "epoch",
+    "from",
+    "to",
+    "reason",
+    "session",
+    "server",
+    "protocol",
+    "limits",
+    "code",
+    "message",
+    "after_ms",
+    "url",
+    "expires_in_ms",
 ];
 
 /// The known fields of one object, as they are written.

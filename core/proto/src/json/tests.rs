@@ -183,6 +183,11 @@ fn a_client_reads_back_every_object() {
         let text = rendered(|out| migrate(out, &away));
         assert_eq!(server::parse(&text), Ok(ServerMessage::Migrate(away)));
     }
+    for (id, expires_in_ms) in [(None, None), (id, Some(u64::MAX)), (id, None)] {
+        let taken = Authorized { id, expires_in_ms };
+        let text = rendered(|out| authorized(out, &taken));
+        assert_eq!(server::parse(&text), Ok(ServerMessage::Authorized(taken)));
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use super::reader::{MsgpackError, Reader, Value};
 use crate::Priority;
 use crate::json::reader::JsonString;
 use crate::server_message::{
-    ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed, Unsubscribed,
-    Welcome,
+    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed,
+    Unsubscribed, Welcome,
 };
 use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -77,6 +77,13 @@ pub fn parse(bytes: &[u8]) -> Parsed<ServerMessage<'_>> {
                 None => None,
             },
             reason: map.cow("reason")?,
+        }),
+        "authorized" => ServerMessage::Authorized(Authorized {
+            id: map.id()?,
+            expires_in_ms: match map.find("expires_in_ms")? {
+                Some(_) => Some(map.unsigned("expires_in_ms")?),
+                None => None,
+            },
         }),
         _ => ServerMessage::Unknown,
     })

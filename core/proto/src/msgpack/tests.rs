@@ -201,6 +201,14 @@ fn control_objects_are_those_of_json() {
         let away = Migrate { after_ms: 5000, url, reason: "drain".into() };
         same(|out| migrate(out, &away), |out| json::migrate(out, &away), ServerMessage::Migrate(away.clone()));
     }
+    for expires_in_ms in [None, Some(0), Some(u64::MAX)] {
+        let taken = Authorized { id: None, expires_in_ms };
+        same(
+            |out| authorized(out, &taken),
+            |out| json::authorized(out, &taken),
+            ServerMessage::Authorized(taken.clone()),
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::{
     Beginning, ClientMessage, Content, ControlError, Id, KEY_BYTES_MAX, Parsed, Publish, RATE_HZ_MAX,
-    REQUEST_BYTES_MAX, Since, SinceList, TOPICS_MAX, code,
+    REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code,
 };
 use crate::Priority;
 use crate::json::reader::JsonString;
@@ -70,6 +70,7 @@ pub(crate) struct Fields<V> {
     key: Option<V>,
     ttl_ms: Option<V>,
     encoding: Option<V>,
+    token: Option<V>,
 }
 
 impl<'a, V: RawValue<'a>> Fields<V> {
@@ -90,6 +91,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
             "key" => &mut self.key,
             "ttl_ms" => &mut self.ttl_ms,
             "encoding" => &mut self.encoding,
+            "token" => &mut self.token,
             _ => return,
         };
         *field = Some(value);
@@ -119,6 +121,8 @@ impl<'a, V: RawValue<'a>> Fields<V> {
         } else if r#type.is("unsubscribe") {
             check_request_bytes(bytes)?;
             Ok(ClientMessage::Unsubscribe { id, topics: self.topics()? })
+        } else if r#type.is("auth") {
+            Ok(ClientMessage::Auth { id, token: check_token(text(required(self.token, "token")?, "token")?.text())? })
         } else {
             Ok(ClientMessage::Unknown)
         }
@@ -302,6 +306,16 @@ fn check_key<'a>(key: Cow<'a, str>) -> Parsed<'a, Cow<'a, str>> {
     match key.len() {
         1..=KEY_BYTES_MAX => Ok(key),
         _ => Err(ControlError::new(code::BAD_MESSAGE, "`key` has 1 to 255 bytes")),
+    }
+}
+
+fn check_token<'a>(token: Cow<'a, str>) -> Parsed<'a, Cow<'a, str>> {
+    match token.len() {
+        1..=TOKEN_BYTES_MAX if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token),
+        _ => {
+            let message = "`token` has 1 to 8192 bytes of printable ASCII without blanks";
+            Err(ControlError::new(code::BAD_MESSAGE, message))
+        }
     }
 }
 

@@ -34,6 +34,24 @@ fn a_typical_publish_and_ping_borrow_everything() {
 }
 
 #[test]
+fn a_token_is_printable_and_no_longer_than_it_may_be() {
+    let auth = |token: &str| parse(&format!(r#"{{"type":"auth","token":"{token}"}}"#)).is_ok();
+    assert_eq!(
+        parse(r#"{"type":"auth","id":7,"token":"a.b-c_d"}"#),
+        Ok(ClientMessage::Auth { id: id("7"), token: "a.b-c_d".into() })
+    );
+    assert!(auth(&"x".repeat(TOKEN_BYTES_MAX)));
+    for wrong in ["", "a b", "\\u0000", "a\\nb", "\u{e9}", "a\u{7f}", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+        let text = format!(r#"{{"type":"auth","id":7,"token":"{wrong}"}}"#);
+        let error = parse(&text).expect_err("no token");
+        assert_eq!((error.code, error.id), (code::BAD_MESSAGE, id("7")), "{wrong:?}");
+    }
+    for wrong in [r#"{"type":"auth"}"#, r#"{"type":"auth","token":null}"#, r#"{"type":"auth","token":7}"#] {
+        assert_eq!(parse(wrong).expect_err("no token").code, code::BAD_MESSAGE, "{wrong}");
+    }
+}
+
+#[test]
 fn published_json_is_kept_byte_for_byte() {
     for data in [
         "null",

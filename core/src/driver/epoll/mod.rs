@@ -20,9 +20,12 @@ use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
 use super::inlet::Inlet;
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
-use super::{Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, Wait, Wake};
+use super::{
+    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SendBatch, SendResults, Sent, Slot, SocketState, Wait, Wake,
+};
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::poll::{Epoll, EventFlags, RawEvent};
+use crate::sys::tcp;
 
 /// Readiness reports taken from the kernel at once; the rest is there at the next turn.
 const RAW_EVENTS: usize = 512;
@@ -345,6 +348,11 @@ impl Driver for EpollDriver {
 
     fn cpu_ns(&self) -> u64 {
         clock::thread_cpu_ns()
+    }
+
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        let fd = self.open(slot)?.fd.as_ref()?;
+        Some(SocketState { peer: tcp::peer(fd), is_window_shut: tcp::is_window_shut(fd) })
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

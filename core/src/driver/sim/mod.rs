@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, SocketState, Wait, Wake};
 
 pub use net::SimNet;
 pub use options::SimOptions;
@@ -158,6 +158,13 @@ impl Driver for SimDriver {
 
     fn close(&mut self, slot: Slot) {
         self.net.state_mut().close(self.shard, slot);
+    }
+
+    /// Who takes nothing more is taken for one that does not read.
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        let mut net = self.net.state_mut();
+        let index = net.conn_of(self.shard, slot, "socket_state");
+        Some(SocketState { peer: net.conns[index].peer, is_window_shut: Some(true) })
     }
 
     fn counters(&self) -> DriverCounters {

@@ -27,6 +27,11 @@ impl Acceptors {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// When the current certificates end, as Unix times.
+    pub fn ends_s(&self) -> Vec<u64> {
+        self.lock().ends_s().to_vec()
+    }
+
     /// A handshake with the current acceptor, which `known` remembers. `None`: it cannot be begun.
     pub(super) fn greet(&self, known: &mut Option<(u64, Acceptor)>) -> Option<Box<Handshake>> {
         let generation = self.generation.load(Ordering::Acquire);

@@ -12,6 +12,7 @@
 //! Knows slots, records, budgets. Must never know what is said.
 
 mod acceptors;
+mod hot_keys;
 mod receive;
 mod send;
 mod session;
@@ -25,8 +26,9 @@ use std::sync::Arc;
 use fanwire_tls::{Acceptor, Progress};
 
 pub use self::acceptors::Acceptors;
+use self::hot_keys::HotKeys;
 use self::session::{Held, Session};
-use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, Wait, Wake, passes_on};
+use super::{Driver, DriverCounters, Event, RecvBuf, SendBatch, SendResults, Slot, SocketState, Wait, Wake, passes_on};
 use crate::driver::EPROTO;
 use crate::driver::slots::SlotQueue;
 
@@ -84,8 +86,17 @@ pub struct Tls<D> {
     greeting: SlotQueue,
     /// Connections that the shard has closed, with a rest to send, and until when they may.
     lingering: VecDeque<(u64, Slot)>,
+    hot_keys: HotKeys,
     /// Sealed bytes of a batch.
     sealed: Vec<u8>,
+    /// Handshakes completed, and connections given up.
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    handshakes: u64,
+    failed: u64,
 }
 
 impl<D: Driver> Tls<D> {
@@ -105,7 +116,9 @@ impl<D: Driver> Tls<D> {
             told: Vec::new(),
             greeting: SlotQueue::new(slots),
             lingering: VecDeque::new(),
+            hot_keys: HotKeys::default(),
             sealed: Vec::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -117,11 +130,10 @@ impl<D: Driver> Tls<D> {
         if !self.is_tls.get(listener as usize).copied().unwrap_or(false) {
             return;
         }
-        let handshake = self.acceptors.greet(&mut self.acceptor);
         if self.sessions.len() <= slot.0 as usize {
             self.sessions.resize_with(slot.0 as usize + 1, || None);
         }
-        self.sessions[slot.0 as usize] = Some(Box::new(Session::new(handshake)));
+        self.sessions[slot.0 as usize] = Some(Box::new(Session::new()));
     }
 
     /// Looks at what the driver has said, as far as the budgets go.
@@ -174,6 +186,7 @@ impl<D: Driver> Tls<D> {
             }
             Progress::Done(established) => {
                 session.open(established.connection);
+                self.counts.handshakes += 1;
                 self.flush_greeting(slot);
                 self.release(slot);
                 self.lend(slot, &established.received, events);
@@ -220,9 +233,10 @@ impl<D: Driver> Tls<D> {
     }
 
     fn wait_of(&self, wait: Wait) -> Wait {
-        match (wait, self.lingering.front()) {
+        let lingers = self.lingering.front().map(|(until_ns, _)| *until_ns);
+        match (wait, lingers.into_iter().chain(self.hot_keys.next_ns()).min()) {
             _ if self.has_work() => Wait::No,
-            (Wait::Until(ns), Some(&(until_ns, _))) => Wait::Until(ns.min(until_ns)),
+            (Wait::Until(ns), Some(own_ns)) => Wait::Until(ns.min(own_ns)),
             (wait, _) => wait,
         }
     }
@@ -248,6 +262,7 @@ impl<D: Driver> Driver for Tls<D> {
         self.greet(&mut own);
         self.look(&mut own);
         self.end_lingering();
+        self.hot_keys.forget_idle(&mut self.sessions, self.driver.now_ns());
         events.append(&mut own);
         self.fresh = own;
         debug_assert!(events.len() - begin <= self.events_per_turn + 64);
@@ -314,6 +329,12 @@ impl<D: Driver> Driver for Tls<D> {
     }
 
     fn counters(&self) -> DriverCounters {
-        self.driver.counters()
+        DriverCounters {
+            tls_handshakes: self.counts.handshakes,
+            tls_failed: self.counts.failed,
+            tls_bytes: self.held.bytes() as u64,
+            tls_bytes_max: self.held.most() as u64,
+            ..self.driver.counters()
+        }
     }
 }

@@ -26,6 +26,8 @@ impl<D: Driver> Tls<D> {
             return 1;
         }
         if session.is_handshaking() {
+            // Who says nothing has none.
+            session.begin(|| self.acceptors.greet(&mut self.acceptor));
             let kept = session.handshake().is_some_and(|handshake| handshake.receive(buf.filled()).is_ok());
             let is_held = session.hold_handshake(&mut self.held);
             self.driver.give_back(buf);
@@ -173,6 +175,7 @@ impl<D: Driver> Tls<D> {
     /// The connection cannot go on: its peer is told, if it can be, and the shard.
     pub(super) fn fail(&mut self, slot: Slot, errno: i32, alert: Option<Alert>, events: &mut Vec<Event>) {
         self.say_failure(slot, alert);
+        self.counts.failed += 1;
         if let Some(session) = session_of(&mut self.sessions, slot) {
             session.fail(&mut self.held);
         }

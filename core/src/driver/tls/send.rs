@@ -11,13 +11,13 @@ use super::{ENOTCONN, EPROTO, Tls, session_of};
 use crate::driver::{Driver, Event, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot};
 
 /// Content sealed for one connection in one send at most.
-const CONTENT_PER_SEND: usize = 256 << 10;
+pub(super) const CONTENT_PER_SEND: usize = 256 << 10;
 /// What is sealed before it is sent, of a whole batch: the last one may exceed it.
 const SEALED_AT_ONCE: usize = 256 << 10;
 /// Content of a record for a connection that takes little: so much is kept of it at most.
-const SLOW_RECORD: usize = 4 << 10;
+pub(super) const SLOW_RECORD: usize = 4 << 10;
 /// Content sealed for such a connection in one send.
-const SLOW_CONTENT: usize = 64 << 10;
+pub(super) const SLOW_CONTENT: usize = 64 << 10;
 
 /// One send of a batch.
 enum Plan {
@@ -79,9 +79,11 @@ impl<D: Driver> Tls<D> {
             Flushed::Blocked => return Plan::Answered(Sent::Blocked),
             Flushed::Failed(errno) => return Plan::Answered(Sent::Failed(errno)),
         }
+        let now_ns = self.driver.now_ns();
         let Some(session) = session_of(&mut self.sessions, slot) else {
             return Plan::Plain;
         };
+        self.hot_keys.on_seal(slot, session, now_ns);
         let is_slow = session.flags.is_slow;
         let (most, record) =
             if is_slow { (SLOW_CONTENT, SLOW_RECORD) } else { (CONTENT_PER_SEND, PLAINTEXT_BYTES_MAX) };

@@ -9,13 +9,13 @@ pub(super) const OWN_BUFFER: u16 = u16::MAX;
 /// A record longer than this is gathered in a buffer for the longest.
 const SHORT_RECORD: usize = 4 << 10;
 /// Buffers for the longest record that are kept for the next one.
-const SPARE_BUFFERS: usize = 16;
+pub(super) const SPARE_BUFFERS: usize = 16;
 /// About what rustls keeps for a handshake (measured: 5 to 8 KiB).
 const HANDSHAKE_BYTES: usize = 8 << 10;
 
 /// How far a session has come.
 enum Phase {
-    /// `None` while it is looked at, or where it could not be begun.
+    /// `None` before its first byte, while it is looked at, or where it could not be begun.
     Handshake(Option<Box<Handshake>>),
     Open(Box<Connection>),
     /// Nothing is sent or opened any more.
@@ -56,18 +56,24 @@ pub(super) struct Session {
     pub lingers_until: u64,
     /// What it has of [`Held`], but for its partial record.
     held_bytes: usize,
+    /// When it last sent; 0: never.
+    pub sealed_ns: u64,
+    /// When [`super::hot_keys::HotKeys`] looks at it; 0: it does not.
+    pub looked_at_ns: u64,
 }
 
 impl Session {
-    pub fn new(handshake: Option<Box<Handshake>>) -> Self {
+    pub fn new() -> Self {
         Self {
-            phase: Phase::Handshake(handshake),
+            phase: Phase::Handshake(None),
             flags: Flags::default(),
             rest: Vec::new(),
             rest_at: 0,
             partial: Partial::default(),
             lingers_until: 0,
             held_bytes: 0,
+            sealed_ns: 0,
+            looked_at_ns: 0,
         }
     }
 
@@ -83,6 +89,13 @@ impl Session {
         match &mut self.phase {
             Phase::Open(connection) => Some(connection),
             _ => None,
+        }
+    }
+
+    /// Its handshake begins, unless it has.
+    pub fn begin(&mut self, greet: impl FnOnce() -> Option<Box<Handshake>>) {
+        if let Phase::Handshake(handshake @ None) = &mut self.phase {
+            *handshake = greet();
         }
     }
 
@@ -131,9 +144,8 @@ impl Session {
     /// It holds so many bytes now. False: there are not as many.
     pub fn hold(&mut self, held: &mut Held, bytes: usize) -> bool {
         held.bytes -= self.held_bytes;
-        let fits = held.bytes + bytes <= held.max;
+        let fits = held.take_bytes(bytes);
         self.held_bytes = if fits { bytes } else { 0 };
-        held.bytes += self.held_bytes;
         fits
     }
 
@@ -170,28 +182,47 @@ impl Session {
 /// Memory that clients make us hold, and how much it may be.
 pub(super) struct Held {
     bytes: usize,
+    /// The most that there have been.
+    most: usize,
     max: usize,
     spare: Vec<Box<[u8]>>,
 }
 
 impl Held {
     pub fn new(max: usize) -> Self {
-        Self { bytes: 0, max, spare: Vec::new() }
+        Self { bytes: 0, most: 0, max, spare: Vec::new() }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn most(&self) -> usize {
+        self.most
     }
 
     #[cfg(test)]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn spare_count(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// So many bytes more. False: there are not as many.
+    fn take_bytes(&mut self, bytes: usize) -> bool {
+        let fits = self.bytes + bytes <= self.max;
+        if fits {
+            self.bytes += bytes;
+            self.most = self.most.max(self.bytes);
+        }
+        fits
     }
 
     /// A buffer with room for headroom and a record of this length.
     fn take(&mut self, record: usize) -> Option<Box<[u8]>> {
         let record = if record > SHORT_RECORD { RECORD_BYTES_MAX } else { record };
         let bytes = RECV_HEADROOM + record;
-        if self.bytes + bytes > self.max {
+        if !self.take_bytes(bytes) {
             return None;
         }
-        self.bytes += bytes;
         let spare = if record == RECORD_BYTES_MAX { self.spare.pop() } else { None };
         Some(spare.unwrap_or_else(|| vec![0; bytes].into_boxed_slice()))
     }

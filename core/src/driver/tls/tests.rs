@@ -8,6 +8,8 @@ use rustls::crypto::ring::{ALL_CIPHER_SUITES, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
 
+mod limits;
+
 use super::*;
 use crate::driver::sim::{Read, Rng, SimDriver, SimNet, SimOptions, SimSocket};
 use crate::driver::{DriverLimits, Sent};
@@ -478,4 +480,43 @@ fn a_close_waits_for_the_rest_of_a_record_but_not_for_ever() {
         }
         assert_eq!(echo.driver.held.bytes(), 0);
     }
+}
+
+#[test]
+fn who_sends_seldom_keeps_no_expanded_key() {
+    let authority = Authority::new();
+    let net = SimNet::new(7, SimOptions::calm());
+    let mut echo = Echo::new(authority.over(&net, HELD));
+    let mut peer = Peer::new(net.connect(0), authority.client(ALL_CIPHER_SUITES));
+    let mut said = 0;
+    let mut say = |echo: &mut Echo, peer: &mut Peer| {
+        peer.say(b"ping");
+        said += 4;
+        echo.settle(&net, || peer.step(usize::MAX));
+        assert_eq!(peer.heard.len(), said);
+    };
+    let keeps_key =
+        |echo: &mut Echo| echo.driver.session(Slot(0)).and_then(Session::connection).map(|tls| tls.keeps_key());
+    say(&mut echo, &mut peer);
+    assert_eq!(keeps_key(&mut echo), Some(false), "it has sent once");
+    net.advance_to(net.now_ns() + hot_keys::KEPT_NS);
+    say(&mut echo, &mut peer);
+    assert_eq!(keeps_key(&mut echo), Some(false), "seldom");
+    assert_eq!(echo.driver.hot_keys.next_ns(), None, "nothing is waited for");
+    for _ in 0..5 {
+        net.advance_to(net.now_ns() + hot_keys::KEPT_NS - 1);
+        say(&mut echo, &mut peer);
+        assert_eq!(keeps_key(&mut echo), Some(true), "often enough");
+    }
+    // It is looked at once while it is in use, and then when it may lose its key.
+    for _ in 0..2 {
+        let next_ns = echo.driver.hot_keys.next_ns().expect("its key is kept");
+        assert!(next_ns <= net.now_ns() + 2 * hot_keys::KEPT_NS);
+        net.advance_to(next_ns);
+        echo.turn();
+    }
+    assert_eq!(keeps_key(&mut echo), Some(false), "it has sent nothing for long");
+    assert_eq!(echo.driver.hot_keys.next_ns(), None, "nothing is waited for");
+    say(&mut echo, &mut peer);
+    assert_eq!(keeps_key(&mut echo), Some(false));
 }

@@ -26,8 +26,8 @@ use super::inlet::Inlet;
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{
-    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot, Wait,
-    Wake,
+    Driver, DriverCounters, DriverLimits, Event, RecvBuf, SEND_BATCH_OPS, SendBatch, SendResults, Sent, Slot,
+    SocketState, Wait, Wake,
 };
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::socket::RawAddr;
@@ -38,6 +38,7 @@ mod polls;
 mod receive;
 mod ring;
 mod send;
+mod state;
 mod token;
 
 use batch::Answers;
@@ -333,6 +334,10 @@ impl Driver for UringDriver {
 
     fn cpu_ns(&self) -> u64 {
         clock::thread_cpu_ns()
+    }
+
+    fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
+        self.ask_socket(slot)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -11,6 +11,8 @@ struct Given {
     grants: Grants,
     /// In the driver's time.
     expires_ns: Option<u64>,
+    /// When the connection last brought another token.
+    renewed_ns: Option<u64>,
 }
 
 /// See the module's head. A connection without limits is not here, and costs nothing.
@@ -28,7 +30,8 @@ impl Granted {
         if let Some(at) = expires_ns {
             self.expiries.push(Reverse((at, slot)));
         }
-        self.by_slot.insert(slot, Given { grants, expires_ns });
+        let renewed_ns = self.by_slot.get(&slot).and_then(|given| given.renewed_ns);
+        self.by_slot.insert(slot, Given { grants, expires_ns, renewed_ns });
         if self.expiries.len() > 2 * self.by_slot.len() + 64 {
             let by_slot = &self.by_slot;
             self.expiries.retain(|Reverse((at, slot))| by_slot.get(slot).is_some_and(|g| g.expires_ns == Some(*at)));
@@ -43,6 +46,21 @@ impl Granted {
             return None;
         }
         self.by_slot.get(&slot).map(|given| &given.grants)
+    }
+
+    /// Notes that a connection brings another token. False: it did so less than `every_ns` ago, or may do everything.
+    pub fn may_renew(&mut self, slot: u32, now_ns: u64, every_ns: u64) -> bool {
+        let Some(given) = self.by_slot.get_mut(&slot) else { return false };
+        if given.renewed_ns.is_some_and(|last| now_ns < last.saturating_add(every_ns)) {
+            return false;
+        }
+        given.renewed_ns = Some(now_ns);
+        true
+    }
+
+    /// How long a connection may still do what it may; `None`: without an end.
+    pub fn left_ns(&self, slot: u32, now_ns: u64) -> Option<u64> {
+        self.by_slot.get(&slot)?.expires_ns.map(|at| at.saturating_sub(now_ns))
     }
 
     /// The connection is gone.
@@ -105,5 +123,20 @@ mod tests {
             granted.give(1, grants(Some(life)), 1_000);
         }
         assert!(granted.expiries.len() <= 66, "{}", granted.expiries.len());
+    }
+
+    #[test]
+    fn tokens_are_brought_one_in_so_long_also_where_one_was_taken() {
+        let mut granted = Granted::default();
+        assert!(!granted.may_renew(1, 0, 10), "who may do everything needs none");
+        granted.give(1, grants(Some(10)), 0);
+        assert!(granted.may_renew(1, 0, 10) && !granted.may_renew(1, 9, 10));
+        granted.give(1, grants(Some(20)), 9);
+        assert!(!granted.may_renew(1, 9, 10) && granted.may_renew(1, 10, 10));
+        assert_eq!((granted.left_ns(1, 10), granted.left_ns(1, 30), granted.left_ns(2, 0)), (Some(19), Some(0), None));
+        granted.forget(1);
+        granted.give(1, grants(None), 11);
+        assert!(granted.may_renew(1, 11, 10), "another connection");
+        assert_eq!(granted.left_ns(1, 11), None);
     }
 }

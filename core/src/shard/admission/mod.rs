@@ -16,8 +16,8 @@ mod site;
 mod subjects;
 
 pub use addresses::{Addresses, COUNTED_BYTES, Place, REMEMBERED_MAX, TurnedAway};
-pub use asked::Answer;
 use asked::Asked;
+pub use asked::{Answer, Answered, QUESTION_BYTES};
 pub use granted::Granted;
 pub use lifetimes::{LIFETIME_BYTES, Lifetimes};
 pub use pending::{PENDING_BYTES, PendingUpgrades};
@@ -107,10 +107,10 @@ mod tests {
         let lifetime = Some(Duration::from_secs(1));
         let grants = Grants { subscribe: Allowed::Nothing, publish: Allowed::Nothing, lifetime, subject: None };
         admission.pending.admit(1, None, 0);
-        admission.asked.ask(1);
+        admission.asked.ask(1, None);
         admission.granted.give(1, grants, 0);
         admission.leave(1);
-        assert!(!admission.asked.answer(1, Decision::Forbidden) && admission.granted.of(1).is_none());
+        assert!(!admission.asked.answer(1, Decision::Forbidden, 1) && admission.granted.of(1).is_none());
         assert_eq!(admission.pending.len(), 0);
         assert_eq!(admission.granted.pop_expired(u64::MAX), None);
     }

@@ -15,12 +15,14 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
-use crate::listen::Listener;
+use crate::listen::{Listener, Place};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
+use crate::shard::census::Found;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
+use crate::telemetry::{Instruments, Telemetry};
 use crate::tls::Acceptors;
 use crate::types::{ConnectionId, Kind, TopicId};
 
@@ -50,6 +52,8 @@ pub struct Shared {
     pub subjects: Subjects,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
+    /// What the engine knows of itself.
+    pub telemetry: Telemetry,
     /// The first shard that failed.
     pub failure: FailureRecord,
     /// The wall clock: nanoseconds since the Unix epoch.
@@ -74,6 +78,11 @@ impl Shared {
         self.listening.get(usize::from(listener)).is_some_and(|listener| listener.is_proxied)
     }
 
+    /// Whether those who come by this listener are observers.
+    pub fn is_for_observers(&self, listener: u16) -> bool {
+        self.listening.get(usize::from(listener)).is_some_and(|listener| listener.place == Place::Observers)
+    }
+
     /// Counts one connection less.
     pub fn leave(&self) {
         self.open.fetch_sub(1, Release);
@@ -93,6 +102,10 @@ pub struct Mailbox {
     pub events: ArrayQueue<Event>,
     /// What the shard counts.
     pub counters: Counters,
+    /// What it measures beside.
+    pub instruments: Instruments,
+    /// What its last round over clients and topics has found, until the first shard takes it.
+    pub found: ArrayQueue<Box<Found>>,
     /// The shard has ended (by request or by its own bug) and takes no more commands.
     pub is_stopped: AtomicBool,
 }
@@ -169,6 +182,8 @@ impl Mailbox {
             commands: ArrayQueue::new(commands),
             events: ArrayQueue::new(events.max(1)),
             counters: Counters::default(),
+            instruments: Instruments::default(),
+            found: ArrayQueue::new(1),
             is_stopped: AtomicBool::new(false),
         }
     }

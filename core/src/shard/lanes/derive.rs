@@ -319,6 +319,7 @@ impl Lanes {
             self.streams[id].advisor.record(body.len(), result);
             if let Compressed::Deflated(_) = result {
                 let len = packed.len() - HEADER_BYTES_MAX;
+                self.note_compressed(id, body.len(), len);
                 let start = write_header(packed, opcode, len, true);
                 return self.append_rendered(id, meta, packed, start);
             }
@@ -326,6 +327,12 @@ impl Lanes {
         let len = rendered.len() - HEADER_BYTES_MAX;
         let start = write_header(rendered, opcode, len, false);
         self.append_rendered(id, meta, rendered, start);
+    }
+
+    fn note_compressed(&mut self, id: u32, from: usize, to: usize) {
+        self.counts.compressed_from += from as u64;
+        self.counts.compressed_to += to as u64;
+        self.counts.compression_saved += (from.saturating_sub(to) * self.streams[id].cursors.all.len()) as u64;
     }
 
     fn append_rendered(&mut self, id: u32, meta: &Meta, rendered: &[u8], start: usize) {
@@ -394,8 +401,9 @@ impl Lanes {
         let count = encoder.messages();
         if count > 0 {
             if self.streams[id].form.packing() == Packing::Lz4 {
-                let lz4 = &mut self.encoder.lz4;
+                let (lz4, plain) = (&mut self.encoder.lz4, bytes.len());
                 encoder.finish_lz4(&mut bytes, &mut scratch.packed, |block, out| lz4.compress(block, out));
+                self.note_compressed(id, plain, bytes.len());
             } else {
                 encoder.finish(&mut bytes);
             }

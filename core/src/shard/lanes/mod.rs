@@ -80,6 +80,12 @@ pub struct Counts {
     pub encoded: u64,
     /// Compressions done.
     pub compressed: u64,
+    /// Bytes that were compressed, before…
+    pub compressed_from: u64,
+    /// …and after.
+    pub compressed_to: u64,
+    /// What that has saved, for each cursor that there was.
+    pub compression_saved: u64,
     /// Derived logs built again.
     pub rebuilt: u64,
     /// Frames that found no log memory at all.
@@ -179,6 +185,11 @@ impl Lanes {
     /// The source of a lane.
     pub fn source(&self, lane: u32) -> &Stream {
         &self.streams[self.lanes[lane].streams[Form::Raw as usize]]
+    }
+
+    /// Places that streams may be in.
+    pub fn stream_places(&self) -> u32 {
+        self.streams.end()
     }
 
     /// All streams in use.

@@ -118,6 +118,8 @@ pub struct Stream {
     pub walk_from: usize,
     /// Segments of the log when its place among those that hold most was last looked at.
     pub ranked_segments: u32,
+    /// How far its slowest cursor was behind when somebody wanted to know, in parts of a whole budget (`census::FULL`).
+    pub behind: u32,
 }
 
 /// A batch that is not closed yet. Its messages are not in the log.
@@ -158,6 +160,7 @@ impl Stream {
             open: None,
             walk_from: 0,
             ranked_segments: 0,
+            behind: 0,
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::matching::{Matched, Matching, Ordered};
 use super::pairs::{LISTED_MAX, Pairs};
+use super::walk::Places;
 use crate::proto::topic::Pattern;
 use crate::shard::budget::Budget;
 use crate::shard::options::Options;
@@ -81,6 +82,8 @@ pub struct Asked {
     by_text: HashMap<Box<str>, u32>,
     patterns: Ordered,
     of: Pairs,
+    /// Where walks over all of a connection's stand.
+    pub places: Places,
     bytes: usize,
 }
 
@@ -92,6 +95,7 @@ impl Default for Asked {
             by_text: HashMap::new(),
             patterns: Ordered::new(),
             of: Pairs::default(),
+            places: Places::default(),
             bytes: 0,
         }
     }
@@ -188,6 +192,7 @@ impl Asked {
         }
         list.first = record;
         list.len += 1;
+        self.places.on_added_in_front(slot, record);
         // What is kept for its id alone makes a list longer, but has no text to be found by.
         let listed: Vec<u32> = match list.len {
             n if n == LISTED_MAX + 1 => self.ids(list).filter(|&id| self.records[id].entry != NONE).collect(),
@@ -223,10 +228,14 @@ impl Asked {
     }
 
     /// A subscription's text, while new topics are wanted for it.
-    #[cfg(test)]
     pub fn text(&self, record: u32) -> &str {
         let entry = self.records[record].entry;
         if entry == NONE { "" } else { &self.texts[entry].text }
+    }
+
+    /// The next subscription of the same connection.
+    pub fn next_of_list(&self, record: u32) -> u32 {
+        self.records[record].next
     }
 
     /// No new topic is wanted for a subscription any more. Returns the next of the same text.
@@ -264,6 +273,7 @@ impl Asked {
     pub fn remove(&mut self, list: &mut List, record: u32) -> u32 {
         let next_of_text = self.close(list, record);
         let Subscription { slot, next, prev, .. } = self.records[record];
+        self.places.on_removed(slot, record, next);
         if prev == NONE {
             list.first = next;
         } else {

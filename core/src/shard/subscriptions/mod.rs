@@ -10,6 +10,7 @@ mod pairs;
 mod rings;
 mod spread;
 mod start;
+mod walk;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -18,8 +19,10 @@ pub use asked::{Asked, List};
 pub use membership::{Link, Membership, Terms};
 pub use spread::{Spread, SpreadTo};
 pub use start::{Has, Start, start};
+pub use walk::AskedFor;
 
 use self::pairs::{LISTED_MAX, Pairs};
+use self::walk::Places;
 use super::budget::{Budget, Progress};
 use super::lanes::{Form, Lanes};
 use super::options::Options;
@@ -53,6 +56,8 @@ pub struct Subscriber {
     pub form: Form,
     /// Some of its cursors look at each frame: the hot pass must leave it alone.
     pub is_picking: bool,
+    /// The upper half of the second of its upgrade.
+    pub opened_s: u16,
     /// Topics that are there for it alone.
     pub made: u32,
 }
@@ -79,6 +84,7 @@ impl Subscriber {
             asked: List::default(),
             form,
             is_picking: false,
+            opened_s: 0,
             made: 0,
         }
     }
@@ -115,6 +121,8 @@ pub struct Subscriptions {
     terms: Table<Terms>,
     /// What memberships cannot tell.
     pub asked: Asked,
+    /// Where walks over all memberships of a connection stand.
+    places: Places,
     /// Topics and lanes that have just come to be.
     pub spread: Spread,
     /// Cursors that wait for their time: when, connection, generation.
@@ -135,6 +143,7 @@ impl Subscriptions {
             kept_for_few: cursors_max / 8,
             terms: Table::new(cursors_max),
             asked: Asked::default(),
+            places: Places::default(),
             spread: Spread::default(),
             paced: BinaryHeap::new(),
         }
@@ -485,6 +494,7 @@ impl Subscriptions {
         budget: &mut Budget,
         mut on_left: impl FnMut(u32),
     ) -> Progress {
+        self.end_walk(slot);
         let Some(subscriber) = self.subscribers.get(slot as usize) else { return Progress::Done };
         let mut list = subscriber.asked;
         while let Some(first) = list.first() {

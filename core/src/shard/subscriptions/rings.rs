@@ -18,6 +18,7 @@ impl Subscriptions {
             self.memberships[membership].prev = last;
         }
         self.memberships[membership].next = NONE;
+        self.places.on_added_behind(slot as u32, membership);
         if self.memberships[membership].must_announce && self.subscribers[slot].announce_from == NONE {
             self.subscribers[slot].announce_from = membership;
         }
@@ -32,6 +33,7 @@ impl Subscriptions {
         if self.subscribers[slot].announce_from == membership {
             self.subscribers[slot].announce_from = next;
         }
+        self.places.on_removed(slot as u32, membership, next);
         let first = self.subscribers[slot].first;
         if first == membership {
             self.subscribers[slot].first = next;

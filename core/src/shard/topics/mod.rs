@@ -15,12 +15,16 @@ use crate::proto::json;
 use crate::proto::topic::Pattern;
 use crate::registry::topic_index;
 use crate::shard::table::NONE;
+use crate::telemetry::{PatternNumber, is_sys};
 use crate::types::TopicId;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A topic without a message.
 pub const NO_LANES: [u32; 4] = [NONE; 4];
+
+/// What a lane of the engine's own holds at most, where the topic's configuration does not say: some messages.
+const SYS_LANE_BYTES: usize = 1 << 20;
 
 /// How long a batch may stay open where the topic's configuration does not say.
 const BATCH_WINDOW: Duration = Duration::from_millis(5);
@@ -44,6 +48,8 @@ pub struct Topic {
     pub keeps: Keeps,
     /// Messages lost by slow subscribers, by priority.
     pub dropped: [u64; 4],
+    /// The pattern of the configuration that its losses are counted by.
+    pub pattern: PatternNumber,
     /// What the registry knows of it from here.
     pub life: Life,
 }
@@ -60,6 +66,9 @@ impl Topic {
     }
 }
 
+/// No row of the configuration.
+pub const NO_ROW: u16 = u16::MAX;
+
 /// A topic's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Keeps {
@@ -71,6 +80,8 @@ pub struct Keeps {
     pub batch_window_ns: u64,
     /// Budget of each of its logs.
     pub lane_bytes: usize,
+    /// The configuration's row of topics that matches; [`NO_ROW`]: none.
+    pub row: u16,
 }
 
 /// See the module's head.
@@ -162,6 +173,7 @@ impl Topics {
             lanes: NO_LANES,
             keeps: Keeps::of(name, config),
             dropped: [0; 4],
+            pattern: PatternNumber::default(),
             life: self.opening.take(id),
         }));
         self.names.insert(shared, index);
@@ -194,13 +206,19 @@ impl Topics {
 impl Keeps {
     /// The settings of the first pattern in the configuration that matches.
     fn of(name: &str, config: &Config) -> Self {
-        let matching = config.topics.iter().find(|t| Pattern::parse(&t.pattern).is_ok_and(|p| p.matches(name)));
-        let TopicConfig { retention, policy, lane_bytes, batch_window, .. } = matching.cloned().unwrap_or_default();
+        let matches = |t: &TopicConfig| Pattern::parse(&t.pattern).is_ok_and(|p| p.matches(name));
+        let row = config.topics.iter().position(matches);
+        let matching = row.map(|row| config.topics[row].clone());
+        let TopicConfig { retention, policy, lane_bytes, batch_window, .. } = matching.unwrap_or_default();
         Self {
             retention,
             policy,
             batch_window_ns: nanoseconds(batch_window.unwrap_or(BATCH_WINDOW)),
-            lane_bytes: lane_bytes.unwrap_or(config.memory.lane_bytes),
+            lane_bytes: lane_bytes.unwrap_or(match is_sys(name) {
+                true => config.memory.lane_bytes.min(SYS_LANE_BYTES),
+                false => config.memory.lane_bytes,
+            }),
+            row: row.and_then(|row| u16::try_from(row).ok()).unwrap_or(NO_ROW),
         }
     }
 }

@@ -18,7 +18,10 @@ impl<D: Driver> Shard<D> {
                 self.admission.keep_place(slot, place);
                 Ok(())
             }
-            Err(TurnedAway::Full) => Err(Refusal::too_many("too many connections from this address", RETRY_AFTER_S)),
+            Err(TurnedAway::Full) => {
+                self.stats.refused_for_address += 1;
+                Err(Refusal::too_many("too many connections from this address", RETRY_AFTER_S))
+            }
             Err(TurnedAway::TooOften { wait_ns }) => {
                 self.stats.refused_too_often += 1;
                 Err(Refusal::too_many("this address comes too often", seconds(wait_ns)))

@@ -15,6 +15,7 @@ use crate::shard::budget::Budget;
 use crate::shard::clients::Phase;
 use crate::shard::turn::upgrade::{RETRY_AFTER_S, Verdict};
 use crate::shard::waiters::Cause;
+use crate::telemetry::is_sys;
 use crate::types::ConnectionId;
 
 impl<D: Driver> Shard<D> {
@@ -44,7 +45,7 @@ impl<D: Driver> Shard<D> {
                 let listener = self.clients.extra(slot).handshake.as_ref().map_or(0, |h| h.listener.into());
                 let connection = self.clients.id(slot);
                 let target = request.target().to_owned();
-                self.admission.asked.ask(slot);
+                self.admission.asked.ask(slot, None);
                 self.tell_host(Event::Authorize { connection, peer, listener, target, headers });
                 // Within the handshake's time, which goes on when the host has decided.
                 self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(asks.within));
@@ -64,7 +65,10 @@ impl<D: Driver> Shard<D> {
     /// The host has decided. Too late, or for nobody: nothing happens.
     pub(super) fn on_decision(&mut self, connection: ConnectionId, decision: Decision) {
         let Some(slot) = self.clients.find(connection) else { return };
-        if self.clients[slot].phase != Phase::Handshake || !self.admission.asked.answer(slot, decision) {
+        if self.clients[slot].phase != Phase::Handshake {
+            return self.on_renewed(slot, decision);
+        }
+        if !self.admission.asked.answer(slot, decision, self.pace.now_ns) {
             return;
         }
         self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(self.rules.limits.handshake_timeout));
@@ -73,10 +77,18 @@ impl<D: Driver> Shard<D> {
 
     /// Whether a connection may subscribe to all that a pattern, or name, matches.
     pub(super) fn may_subscribe(&self, slot: u32, wanted: &Pattern, budget: &mut Budget) -> bool {
+        if is_sys(wanted.as_str()) && !self.may_have_sys(self.admission.granted.of(slot)) {
+            return false;
+        }
         self.admission.granted.of(slot).is_none_or(|grants| {
             budget.spend(1 + grants.subscribe.patterns() as u32 / 4);
             grants.subscribe.covers(wanted)
         })
+    }
+
+    /// Whether `$sys` topics are for this connection at all: its grants say which, or, where it has none, they are for everybody.
+    pub(super) fn may_have_sys(&self, grants: Option<&Grants>) -> bool {
+        self.rules.sys.top > 0 && (self.rules.sys.public || grants.is_some())
     }
 
     /// Whether a connection may publish on a topic.

@@ -212,6 +212,7 @@ impl<D: Driver> Shard<D> {
         self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
+        self.census.forget(slot);
         self.ears.driver.close(Slot(slot));
         self.shared.leave();
         self.stats.closed += 1;
@@ -239,6 +240,7 @@ impl<D: Driver> Shard<D> {
         }
         let may_be_answered = conn.flags.has_spoken && conn.message.elapsed_ns(self.pace.now_ns) < UNANSWERED_NS;
         self.stats.violations += 1;
+        self.stats.messages_too_large += u64::from(code == CloseCode::TOO_BIG);
         if may_be_answered {
             self.plan_close(slot, code.to_u16(), reason.into(), Awaits::Taking);
         } else {

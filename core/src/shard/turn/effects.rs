@@ -9,6 +9,9 @@ use crate::shard::subscriptions::Link;
 use crate::types::Priority;
 use crate::usdt::{self, DropReason};
 
+/// Why who is closed for being too slow does not get what it had still to get.
+const EVICTED: &str = "evicted";
+
 impl<D: Driver> Shard<D> {
     /// Hands on what has befallen cursors. Nothing is sent to their connections before.
     #[inline]
@@ -40,7 +43,7 @@ impl<D: Driver> Shard<D> {
                     self.clients.mark_dirty(slot);
                 }
                 Effect::Unlogged { stream, messages } => {
-                    self.probe_drop(usdt::NOBODY, stream, messages.into(), DropReason::NoMemory);
+                    self.note_drop(usdt::NOBODY, stream, messages.into(), DropReason::NoMemory);
                 }
             }
         }
@@ -64,10 +67,13 @@ impl<D: Driver> Shard<D> {
 
     /// Closes with 1013 a client that has lost what the lane of its cursor `link` must not lose.
     pub(super) fn evict_too_slow(&mut self, slot: u32, link: u32) {
-        let lane = self.lanes.lane_of(self.subscriptions.link(link).stream);
-        self.evict(
-            slot,
-            if lane.priority == Priority::Critical { "too slow for critical messages" } else { "too slow" },
-        );
+        let &Link { stream: id, index, .. } = self.subscriptions.link(link);
+        let stream = self.lanes.stream(id);
+        let is_critical = self.lanes.lane(stream.lane).priority == Priority::Critical;
+        let (from, end) = (stream.cursors.all[index as usize].seq, stream.log.next_seq());
+        if from < end && self.clients[slot].is_live() {
+            self.note_loss(slot, id, from, end - 1, EVICTED);
+        }
+        self.evict(slot, if is_critical { "too slow for critical messages" } else { "too slow" });
     }
 }

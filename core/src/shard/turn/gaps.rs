@@ -4,6 +4,7 @@ use crate::driver::Driver;
 use crate::event::Protocol;
 use crate::proto::server_message::{Gap, GapReason, ServerMessage};
 use crate::shard::Shard;
+use crate::telemetry::{PatternNumber, Reason};
 use crate::types::Priority;
 use crate::usdt::{self, DropReason};
 
@@ -23,7 +24,8 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
-        self.probe_drop(slot, stream, to - from + 1, drop_reason(reason));
+        self.note_loss(slot, stream, from, to, reason.name());
+        self.note_drop(slot, stream, to - from + 1, drop_reason(reason));
         #[cfg(any(test, fuzzing))]
         self.trace_lost(slot, topic, priority, (from, to, reason));
         if reason != GapReason::Lag {
@@ -46,15 +48,30 @@ impl<D: Driver> Shard<D> {
     pub(super) fn note_passed_over(&mut self, slot: u32, stream: u32, count: u64) {
         if count > 0 {
             self.stats.passed_over += count;
-            self.probe_drop(slot, stream, count, DropReason::PassedOver);
+            self.note_drop(slot, stream, count, DropReason::PassedOver);
         }
     }
 
-    /// Tells tracers of messages that a connection does not get, or ([`usdt::NOBODY`]) no one gets.
-    pub(super) fn probe_drop(&self, slot: u32, stream: u32, count: u64, reason: DropReason) {
+    /// Counts, and tells tracers of, messages that a connection does not get, or ([`usdt::NOBODY`]) no one gets.
+    pub(super) fn note_drop(&self, slot: u32, stream: u32, count: u64, reason: DropReason) {
         let lane = self.lanes.lane_of(stream);
-        let topic = self.topics.get(lane.topic).map_or(lane.topic, |t| t.id.0);
+        let topic = self.topics.get(lane.topic);
+        let pattern = topic.map_or_else(PatternNumber::default, |topic| topic.pattern);
+        self.instruments().drops.note(pattern, lane.priority, reason_of(reason), count);
+        let topic = topic.map_or(lane.topic, |t| t.id.0);
         usdt::drop(self.number.into(), slot, topic, lane.priority as u32, count, reason as u32);
+    }
+}
+
+/// What it is counted by.
+fn reason_of(reason: DropReason) -> Reason {
+    match reason {
+        DropReason::Lag => Reason::Lag,
+        DropReason::Retention => Reason::Retention,
+        // Both tell numbers that are not this engine's.
+        DropReason::Epoch | DropReason::NodeChanged => Reason::Epoch,
+        DropReason::PassedOver => Reason::PassedOver,
+        DropReason::NoMemory => Reason::NoMemory,
     }
 }
 

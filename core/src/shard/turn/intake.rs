@@ -8,6 +8,7 @@ use crate::shard::host::outlets::Named;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
 use crate::shard::topics::NO_LANES;
+use crate::telemetry::SysTopic;
 use crate::types::{Priority, TopicId};
 
 impl<D: Driver> Shard<D> {
@@ -22,6 +23,11 @@ impl<D: Driver> Shard<D> {
             }
             let Some(record) = reader.next() else { break };
             seen += 1;
+            if seen == 1 && record.head.kind == RecordKind::Message {
+                let shared = &self.shared;
+                self.pace.stopwatch.compare(self.pace.now_ns, || (shared.wall_ns)());
+                self.pace.stopwatch.on_message(record.head.time_ns);
+            }
             self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
             self.on_record(&record);
         }
@@ -101,7 +107,13 @@ impl<D: Driver> Shard<D> {
         self.look_at_rules();
         let epoch = self.shared.epochs.of(self.topics.created());
         let Some(index) = self.topics.create(id, name, epoch, &self.rules) else { return };
-        let Some(topic) = self.topics.get(index) else { return };
+        let Some(topic) = self.topics.get_mut(index) else { return };
+        if let Some(matching) = self.rules.topics.get(usize::from(topic.keeps.row)) {
+            topic.pattern = self.shared.telemetry.patterns.number(&matching.pattern);
+        }
+        if let Some(sys) = SysTopic::from_name(&topic.name) {
+            self.census.places[sys as usize] = index;
+        }
         self.subscriptions.spread.on_topic(id, topic.number, &topic.name);
         self.subscriptions.look_at_use_of(index);
         self.spread();
@@ -138,6 +150,9 @@ impl<D: Driver> Shard<D> {
         self.is_for_more(index);
         self.host.outlets.forget(id);
         let Some(topic) = self.topics.remove(index) else { return };
+        if let Some(sys) = SysTopic::from_name(&topic.name) {
+            self.census.places[sys as usize] = NONE;
+        }
         for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
             self.lanes.remove(lane);
         }

@@ -7,6 +7,7 @@ use crate::shard::admission::What;
 use crate::shard::clients::Phase;
 use crate::shard::table::NONE;
 use crate::shard::turn::subscribe::SubscribeError;
+use crate::telemetry::SysTopic;
 use crate::types::TopicId;
 
 /// Topics looked at in one turn, at most.
@@ -20,7 +21,7 @@ impl From<TopicError> for SubscribeError {
             TopicError::WouldBlock => SubscribeError::Busy,
             TopicError::TooMany => SubscribeError::TooManyTopics,
             TopicError::Stopped => SubscribeError::Stopped,
-            TopicError::Name(_) => SubscribeError::Malformed,
+            TopicError::Name(_) | TopicError::Reserved => SubscribeError::Malformed,
         }
     }
 }
@@ -34,6 +35,10 @@ impl<D: Driver> Shard<D> {
         name: &str,
         will_publish: bool,
     ) -> Result<TopicId, SubscribeError> {
+        if SysTopic::from_name(name).is_some() {
+            // The engine is about to publish there.
+            self.shared.registry.open(name, User::Publisher, self.shared.to_ring(), false)?;
+        }
         let made_max = self.rules.limits.topics_per_connection_max;
         let has_taken = self.admission.seated.take(slot, What::Topics, &self.shared.subjects);
         let may_make = match has_taken && self.subscriptions.of(slot).made < made_max {

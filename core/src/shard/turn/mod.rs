@@ -5,6 +5,8 @@ mod announce;
 mod authorize;
 mod close;
 mod deadlines;
+mod describe;
+mod digest;
 mod drain;
 mod effects;
 mod forwarded;
@@ -14,18 +16,22 @@ mod intake;
 mod join;
 mod lifetimes;
 mod lives;
+mod losses;
 mod pauses;
 mod pick;
 mod plan;
 mod publish;
+mod rank;
 mod readmit;
 mod receive;
 mod reload;
+mod renew;
 mod requests;
 mod send;
 mod serve;
 mod subjects;
 mod subscribe;
+mod survey;
 mod tell;
 mod upgrade;
 mod waiting;
@@ -60,7 +66,7 @@ impl<D: Driver> Shard<D> {
         // After what was heard: who connects once the host has changed a setting finds it changed.
         self.look_at_rules();
         self.pace.work = Work::new();
-        self.read_cpu_clock(false);
+        self.read_cpu_clock(self.pace.now_ns, false);
         self.serve_waiting();
         self.on_events();
         self.take_commands();
@@ -77,6 +83,7 @@ impl<D: Driver> Shard<D> {
         self.expire_grants();
         self.end_lifetimes();
         self.look_over_watched();
+        self.survey();
         self.flush_host_events();
         self.admit();
         self.tell_of_ends();
@@ -86,7 +93,7 @@ impl<D: Driver> Shard<D> {
         if let Some(reader) = &mut self.ears.reader {
             reader.release();
         }
-        self.read_cpu_clock(true);
+        self.note_turn();
         Ok(if self.pace.ending == Ending::Ended { Turned::Ended } else { Turned::Going })
     }
 
@@ -120,6 +127,7 @@ impl<D: Driver> Shard<D> {
             && !self.lanes.is_behind()
             && self.lanes.active.iter().all(Vec::is_empty)
             && !self.readmission.holds_reader()
+            && !self.census.is_busy()
             && self.pace.ending != Ending::Ended
     }
 
@@ -138,6 +146,7 @@ impl<D: Driver> Shard<D> {
         let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.survey_due_ns());
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.admission.lifetimes.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.readmission.due_ns().unwrap_or(u64::MAX));
@@ -168,8 +177,10 @@ impl<D: Driver> Shard<D> {
             match event {
                 IoEvent::Accepted { listener, slot, peer } => self.on_accepted(slot.0, listener, peer),
                 IoEvent::Received { slot, mut buf } => {
+                    let steps = self.steps_to_here();
                     self.on_received(slot.0, &mut buf);
                     self.ears.driver.give_back(buf);
+                    self.note_cost(slot.0, steps);
                 }
                 IoEvent::End { slot, error } => self.on_end(slot.0, error),
                 IoEvent::Writable { slot } => {
@@ -259,11 +270,26 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// The turn is over: how long it took, and how old its messages are, if all of them are sent.
+    fn note_turn(&mut self) {
+        let now_ns = self.ears.driver.fresh_ns();
+        self.read_cpu_clock(now_ns, true);
+        let turn_ns = now_ns.saturating_sub(self.pace.now_ns);
+        self.stats.busy_ns += turn_ns;
+        let is_all_sent =
+            self.clients.dirty.is_empty() && !self.lanes.is_behind() && self.lanes.active.iter().all(Vec::is_empty);
+        let age_ns = self.pace.stopwatch.end(now_ns, is_all_sent);
+        let instruments = self.instruments();
+        instruments.turn_us.note_ns(turn_ns);
+        if let Some(age_ns) = age_ns {
+            instruments.last_send_us.note_ns(age_ns);
+        }
+    }
+
     /// Keeps the longest turn by the thread's CPU clock, which is read at most every [`CPU_EVERY_NS`]: a turn is taken for longer by
     /// that much at most.
-    fn read_cpu_clock(&mut self, is_end: bool) {
+    fn read_cpu_clock(&mut self, now_ns: u64, is_end: bool) {
         let (read_ns, cpu_ns) = self.pace.cpu_read;
-        let now_ns = if is_end { self.ears.driver.fresh_ns() } else { self.pace.now_ns };
         if now_ns.saturating_sub(read_ns) < CPU_EVERY_NS {
             return;
         }
@@ -277,6 +303,9 @@ impl<D: Driver> Shard<D> {
     fn publish_counters(&mut self) {
         let io = self.ears.driver.counters();
         let lanes = self.lanes.counts;
+        if io.sends > self.stats.sends {
+            self.instruments().turn_sends.note(io.sends - self.stats.sends);
+        }
         let stats = &mut self.stats;
         stats.connections = u64::from(self.clients.open_count());
         stats.topics = self.topics.names().len() as u64;
@@ -289,6 +318,9 @@ impl<D: Driver> Shard<D> {
         stats.encoded = lanes.encoded;
         stats.compressed = lanes.compressed;
         stats.rebuilt = lanes.rebuilt;
+        stats.compressed_from_bytes = lanes.compressed_from;
+        stats.compressed_to_bytes = lanes.compressed_to;
+        stats.compression_saved_bytes = lanes.compression_saved;
         stats.unlogged = lanes.unlogged;
         stats.sends = io.sends;
         stats.sends_short = io.sends_short;
@@ -297,6 +329,10 @@ impl<D: Driver> Shard<D> {
         stats.cq_overflows = io.cq_overflows;
         stats.accept_exhausted = io.accept_exhausted;
         stats.proxy_refused = io.proxy_refused;
+        stats.tls_handshakes = io.tls_handshakes;
+        stats.tls_failed = io.tls_failed;
+        stats.tls_bytes = io.tls_bytes;
+        stats.tls_bytes_max = io.tls_bytes_max;
         stats.turn_steps_max = stats.turn_steps_max.max(self.pace.work.steps());
         self.shared.mailboxes[self.number as usize].counters.store(stats);
         usdt::turn(self.number.into(), stats.messages, stats.deliveries, stats.sends);

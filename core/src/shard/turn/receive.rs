@@ -333,10 +333,16 @@ impl<D: Driver> Shard<D> {
                 Held::Publish(publication, payload) => self.publish_held(slot, publication, payload),
                 Held::Open(topic, publication, payload) => self.publish_to_name(slot, topic, publication, payload),
                 Held::Request(request) => self.run_request(slot, request),
+                Held::Sweep(sweep) => self.run_sweep(slot, sweep),
             };
             if flow == Flow::Stop {
                 return;
             }
+        }
+        if let Some(answered) = self.admission.asked.take_answer(slot)
+            && self.apply_answer(slot, answered) == Flow::Stop
+        {
+            return;
         }
         let mut inbox = std::mem::take(&mut self.clients.extra(slot).inbox);
         self.on_frames(slot, &mut inbox);

@@ -15,10 +15,10 @@ use crate::shard::waiters::Cause;
 use crate::types::Kind;
 
 /// Steps of one request in one turn: others' come after it.
-const STEPS_A_ROUND: u32 = 1_000;
+pub(super) const STEPS_A_ROUND: u32 = 1_000;
 
 /// How far a request has come.
-enum Stage {
+pub(super) enum Stage {
     Done,
     /// It goes on when this is gone; `None`: when the client has read its answers.
     Waits(Option<Cause>),
@@ -51,6 +51,7 @@ impl<D: Driver> Shard<D> {
                 self.answer(slot, &ServerMessage::Pong(Pong { id }));
                 None
             }
+            Ok(ClientMessage::Auth { id, token }) => self.on_auth(slot, id, &token).err(),
             Ok(ClientMessage::Unknown) => None,
             Err(error) => Some(error),
         };
@@ -144,6 +145,8 @@ impl<D: Driver> Shard<D> {
 
     pub(super) fn refuse_request(&mut self, slot: u32, error: &ControlError<'_>) {
         let ControlError { code, message, id } = error;
+        self.stats.subscriptions_refused += u64::from(*code == subscribe::code::TOO_MANY_SUBSCRIPTIONS);
+        self.stats.topics_refused += u64::from(*code == subscribe::code::TOO_MANY_TOPICS);
         let message = ErrorMessage { code: (*code).into(), message: message.as_ref().into(), id: *id };
         self.answer(slot, &ServerMessage::Error(message));
     }

@@ -46,10 +46,12 @@ impl<D: Driver> Shard<D> {
         plans.clear();
         for &slot in group {
             self.clients[slot].flags.is_dirty = false;
+            let steps = self.steps_to_here();
             match self.plan(slot) {
                 Some(plan) => plans.push(plan),
                 None => self.after_service(slot),
             }
+            self.note_cost(slot, steps);
         }
         let mut first = 0;
         while first < plans.len() {
@@ -64,6 +66,7 @@ impl<D: Driver> Shard<D> {
                 next += 1;
             }
             self.ears.driver.send(&batch, &mut results);
+            self.instruments().batch_sends.note(results.len() as u64);
             drop(batch);
             // A plan without a byte took no place in the batch.
             for (plan, &result) in plans[first..next].iter().filter(|p| p.offered() > 0).zip(results.iter()) {
@@ -90,6 +93,7 @@ impl<D: Driver> Shard<D> {
         let (sent, offered) = (n as u64, plan.offered());
         let is_short = n < offered;
         self.pace.work.sends.spend(8 + (n >> 10) as u32);
+        self.census.tallies.note(slot, 8 + (n >> 10) as u32, n);
         self.stats.sent_bytes += sent;
         let deliveries_before = self.stats.deliveries;
         let mut last_run = None;
@@ -180,7 +184,7 @@ impl<D: Driver> Shard<D> {
         if conn.is_live()
             && !conn.flags.is_waiting
             && let Some(extra) = &conn.extra
-            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_)))
+            && matches!(extra.held, Some(Held::Message { .. } | Held::Request(_) | Held::Sweep(_)))
             && extra.has_control_room()
         {
             // It has read its answers.

@@ -21,6 +21,7 @@ use crate::shard::lanes::Form;
 use crate::shard::options::Options;
 use crate::shard::turn::subscribe::{Asking, SubscribeError};
 use crate::shard::waiters::Cause;
+use crate::telemetry::is_sys;
 use crate::types::TopicId;
 use crate::usdt;
 
@@ -69,6 +70,7 @@ impl<D: Driver> Shard<D> {
         if is_ending || !is_within && goes.is_none() {
             self.uncount_address(slot);
             self.stats.refused += 1;
+            self.stats.refused_full += u64::from(!is_ending);
             let why = if is_ending { "the server is shutting down" } else { "too many connections" };
             self.refuse(slot, &Refusal::unavailable(why, RETRY_AFTER_S));
             return;
@@ -97,6 +99,7 @@ impl<D: Driver> Shard<D> {
     /// Ends a connection that was not upgraded, to make room for a newer one.
     pub(super) fn displace(&mut self, slot: u32) {
         self.stats.refused += 1;
+        self.stats.refused_waiting += 1;
         if self.clients[slot].phase != Phase::Handshake {
             // It has had its answer.
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
@@ -169,6 +172,7 @@ impl<D: Driver> Shard<D> {
         let made = self.subscriptions.of(slot).made;
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
         self.subscriptions.of_mut(slot).made = made;
+        self.note_opened(slot);
         self.stats.upgraded += 1;
         self.shared.addresses.on_success(self.admission.place(slot));
         if self.rules.events.capacity > 0 {
@@ -235,8 +239,10 @@ impl<D: Driver> Shard<D> {
             Ok(upgrade) => upgrade,
             Err(refusal) => return Verdict::Refused(refusal),
         };
+        // Whoever lets observers in has looked at where they come from.
+        let is_observer = self.shared.is_for_observers(listener);
         let origins = &config.access.allowed_origins;
-        if let Some(origin) = request.origin()
+        if let Some(origin) = request.origin().filter(|_| !is_observer)
             && !origins.is_empty()
             && !origin::is_allowed(origin, origins)
         {
@@ -254,7 +260,8 @@ impl<D: Driver> Shard<D> {
                 "nothing is served here without a topic: connect to /t/TOPIC, or offer the subprotocol fanwire.json.v1",
             ));
         }
-        let grants = match self.ask_host(slot, &request, peer) {
+        let granted = if is_observer { Ok(Some(Grants::of_observer())) } else { self.ask_host(slot, &request, peer) };
+        let grants = match granted {
             Ok(grants) => grants,
             Err(verdict) => return verdict,
         };
@@ -269,6 +276,8 @@ impl<D: Driver> Shard<D> {
             // Who comes by a proxy is not on this machine, whatever the proxy says.
             (None, access) => may_publish(access, peer.filter(|_| !self.shared.is_proxied(listener)), &request),
         };
+        let may_publish =
+            may_publish && !(protocol == Protocol::Raw && target.topics.first().is_some_and(|t| is_sys(t)));
         let topics = match self.open_topics(slot, &target, grants.as_ref(), may_publish && protocol == Protocol::Raw) {
             Ok(topics) => topics,
             Err(verdict) => return verdict,
@@ -304,7 +313,8 @@ impl<D: Driver> Shard<D> {
             if TopicName::check(topic).is_err() {
                 return Err(Verdict::Refused(Refusal::bad_request("malformed topic name")));
             }
-            if grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
+            let is_hidden = is_sys(topic) && !self.may_have_sys(grants);
+            if is_hidden || grants.is_some_and(|grants| !grants.subscribe.has(topic)) {
                 return Err(Verdict::Refused(Refusal::forbidden("subscribing to this is not allowed")));
             }
             match self.open_for_subscriber(slot, topic, will_publish && topics.is_empty()) {

@@ -48,7 +48,9 @@ impl<D: Driver> Shard<D> {
                 }
                 self.pace.ring_credit = Some(waiter.deficit);
             }
+            let steps = self.steps_to_here();
             self.retry_input(slot);
+            self.note_cost(slot, steps);
             let credit = self.pace.ring_credit.take();
             if let Some(deficit) = credit
                 && self.is_interrupted(slot)
