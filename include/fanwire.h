@@ -420,6 +420,14 @@ typedef struct fw_config {
     size_t settings_count;
 } fw_config;
 
+/// A socket that listens already.
+typedef struct fw_socket {
+    /// Its name: what a listener "fd:NAME" says, or what fw_listening_socket of another process has said.
+    const char *name;
+    /// Its descriptor.
+    int32_t fd;
+} fw_socket;
+
 /// Tells the host that the engine does not use `data` any more. Runs exactly once for each message that was accepted by
 /// reference, only inside fw_poll_events, fw_shutdown, fw_stop or fw_engine_free, on the thread that makes that call.
 /// It may publish, but not poll, stop or free an engine (FW_BUSY). It must return: no longjmp, no exception.
@@ -724,6 +732,20 @@ fw_status fw_address(const struct fw_engine *engine,
 fw_status fw_reload_certificates(const struct fw_engine *engine,
                                  size_t *count);
 
+/// Gives the engine another configuration while it runs: settings that can be changed so (docs/reference/settings.md says which)
+/// hold from now on, for whoever connects after this has returned; certificates and keys are read anew, where a listener speaks
+/// TLS. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
+/// restart: memory.pool_bytes" for one that keeps its value; "" if none is. Buffer and length as in fw_address. Where something is
+/// wrong, everything is as it was, and fw_last_error says what.
+///
+/// Retains: nothing of `config`. Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
+/// FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG.
+fw_status fw_reconfigure(const struct fw_engine *engine,
+                         const struct fw_config *config,
+                         char *buffer,
+                         size_t size,
+                         size_t *length);
+
 /// The port of the first address, or 0 after an error.
 ///
 /// Threads: any. Blocks: never. Fails (fw_last_error): as fw_address.
@@ -762,6 +784,63 @@ fw_status fw_memory_plan(const struct fw_engine *engine,
 /// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
 fw_status fw_start(const struct fw_config *config,
                    struct fw_engine **engine);
+
+/// fw_start with sockets that listen already: the process was started with them (systemd's socket activation), or another
+/// process has handed them over. Listeners of the configuration take them by their names; those that none takes are left alone.
+///
+/// Retains: nothing; descriptors stay the caller's, the engine has its own of the same sockets. All else as fw_start; fails also:
+/// FW_BAD_ARGUMENT for a descriptor that is none.
+fw_status fw_start_with(const struct fw_config *config,
+                        const struct fw_socket *sockets,
+                        size_t count,
+                        struct fw_engine **engine);
+
+/// A descriptor of socket number `index` that the engine listens on, for another process to take over (SCM_RIGHTS, or inherited by
+/// a child), which gives it to fw_start_with under the same name. There may be several of one name. Buffer and length, for the
+/// name, as in fw_address.
+///
+/// Frees: close `*fd`. Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being
+/// stopped, FW_SYSTEM where there is no descriptor left; FW_GONE if there is no such socket, as once an end has begun. Then `*fd` is -1.
+fw_status fw_listening_socket(const struct fw_engine *engine,
+                              size_t index,
+                              int32_t *fd,
+                              char *buffer,
+                              size_t size,
+                              size_t *length);
+
+/// Name number `index` of the sockets given to fw_start_with that fw_listening_socket of another process has named and this engine
+/// listens on: what that one's fw_hand_over is to be told. Buffer and length as in fw_address.
+///
+/// Threads: any. Blocks: never. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED while it is being stopped; FW_GONE if there
+/// is no such name.
+fw_status fw_taken_over(const struct fw_engine *engine,
+                        size_t index,
+                        char *buffer,
+                        size_t size,
+                        size_t *length);
+
+/// Ends an engine in favour of another process, which listens on the sockets with these names and serves already. Nobody is refused:
+/// what waits to be accepted is the other's. Each connection goes on, may subscribe and publish, and is closed with 1012 at a moment of
+/// its own within `window_ms`, when it has everything that was published before; those that have published go first. Publishing goes on
+/// meanwhile. What is not done after `deadline_ms`, which is to be longer, is cut off. All else as fw_shutdown.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: up to about `deadline_ms`.
+/// Fails: as fw_shutdown; FW_NOT_UTF8.
+fw_status fw_hand_over(struct fw_engine *engine,
+                       const char *const *names,
+                       size_t count,
+                       uint32_t window_ms,
+                       uint32_t deadline_ms);
+
+/// fw_shutdown with the closes spread over `window_ms`, whatever close_window_ms of its configuration says: each connection is closed with
+/// 1012 at a moment of its own. `deadline_ms` is to be longer by what the slowest subscriber may need. With a window of 0 each is
+/// closed with 1001 as soon as it has everything.
+///
+/// Frees: nothing; fw_engine_free does. Threads: any, but not inside a release callback. Blocks: up to about `deadline_ms`.
+/// Fails: as fw_shutdown.
+fw_status fw_shutdown_over(struct fw_engine *engine,
+                           uint32_t window_ms,
+                           uint32_t deadline_ms);
 
 /// Ends an engine in good order: takes no more connections and messages, delivers what was published, closes every client
 /// with 1001. What is not done after `deadline_ms` is cut off. Runs the release callbacks of all messages by reference. The

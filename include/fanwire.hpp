@@ -462,14 +462,17 @@ private:
     fw_topic *handle_;
 };
 
-// A running engine. Its destructor stops it at once; shutdown() does so in good order. Topics and buffers of it must not be
-// used afterwards (all they give is an error).
-class Engine {
-public:
-    static Returned<Engine> start(const Config &config = Config()) {
-        if (fw_abi_version() != FW_ABI_VERSION)
-            return refuse<Engine>(Status(FW_ABI_MISMATCH, "fanwire.hpp and libfanwire are of different versions"));
-        fw_config raw = config.base;
+// A socket that listens, for another process to take over, or taken over from one.
+struct Socket {
+    std::string name;
+    int fd = -1;
+};
+
+namespace detail {
+
+// A configuration as C has it; it refers to the other one.
+struct Flat {
+    explicit Flat(const Config &config) : raw(config.base) {
         if (!config.listen.empty())
             raw.listen = config.listen.c_str();
         if (!config.server_name.empty())
@@ -479,7 +482,6 @@ public:
             raw.cpus = config.cpus.data();
             raw.cpus_count = config.cpus.size();
         }
-        std::vector<fw_topic_config> topics;
         for (const TopicConfig &topic : config.topics) {
             fw_topic_config one = topic.base;
             one.pattern = topic.pattern.c_str();
@@ -489,22 +491,51 @@ public:
             raw.topics = topics.data();
             raw.topics_count = topics.size();
         }
-        std::vector<const char *> origins;
         for (const std::string &origin : config.allowed_origins)
             origins.push_back(origin.c_str());
         if (!origins.empty()) {
             raw.allowed_origins = origins.data();
             raw.allowed_origins_count = origins.size();
         }
-        std::vector<fw_setting> settings;
         if (raw.settings_count > 0)
             settings.assign(raw.settings, raw.settings + raw.settings_count);
         for (const auto &[name, value] : config.settings())
             settings.push_back(fw_setting{name.c_str(), value.c_str()});
         raw.settings = settings.data();
         raw.settings_count = settings.size();
+    }
+    Flat(const Flat &) = delete;
+    Flat &operator=(const Flat &) = delete;
+
+    fw_config raw;
+    std::vector<fw_topic_config> topics;
+    std::vector<const char *> origins;
+    std::vector<fw_setting> settings;
+};
+
+// True: everything was done in time. False: something was cut off.
+inline Returned<bool> ended(fw_status code) {
+    const bool is_clean = code == FW_OK;
+    return give<bool>(code == FW_TIMED_OUT ? fw_status(FW_OK) : code, [&] { return is_clean; });
+}
+
+} // namespace detail
+
+// A running engine. Its destructor stops it at once; shutdown() does so in good order. Topics and buffers of it must not be
+// used afterwards (all they give is an error).
+class Engine {
+public:
+    static Returned<Engine> start(const Config &config = Config()) { return start(config, std::vector<Socket>()); }
+    // With sockets that listen already; they stay the caller's.
+    static Returned<Engine> start(const Config &config, const std::vector<Socket> &sockets) {
+        if (fw_abi_version() != FW_ABI_VERSION)
+            return refuse<Engine>(Status(FW_ABI_MISMATCH, "fanwire.hpp and libfanwire are of different versions"));
+        const detail::Flat flat(config);
+        std::vector<fw_socket> given;
+        for (const Socket &socket : sockets)
+            given.push_back(fw_socket{socket.name.c_str(), socket.fd});
         fw_engine *handle = nullptr;
-        const fw_status code = fw_start(&raw, &handle);
+        const fw_status code = fw_start_with(&flat.raw, given.data(), given.size(), &handle);
         return detail::give<Engine>(code, [&] { return Engine(handle); });
     }
 
@@ -522,9 +553,48 @@ public:
 
     // Everything delivered and everybody closed within the time: true. Something cut off: false.
     Returned<bool> shutdown(std::chrono::milliseconds deadline) {
-        const fw_status code = fw_shutdown(handle_, detail::milliseconds(deadline));
-        const bool is_clean = code == FW_OK;
-        return detail::give<bool>(code == FW_TIMED_OUT ? fw_status(FW_OK) : code, [&] { return is_clean; });
+        return detail::ended(fw_shutdown(handle_, detail::milliseconds(deadline)));
+    }
+    // The same with the closes (1012) spread over a window, which the deadline is to be longer than.
+    Returned<bool> shutdown_over(std::chrono::milliseconds window, std::chrono::milliseconds deadline) {
+        return detail::ended(fw_shutdown_over(handle_, detail::milliseconds(window), detail::milliseconds(deadline)));
+    }
+    // Ends in favour of another process that listens on the sockets with these names, and serves: taken_over() there.
+    Returned<bool> hand_over(const std::vector<std::string> &names, std::chrono::milliseconds window,
+                             std::chrono::milliseconds deadline) {
+        std::vector<const char *> given;
+        for (const std::string &name : names)
+            given.push_back(name.c_str());
+        return detail::ended(fw_hand_over(handle_, given.data(), given.size(), detail::milliseconds(window),
+                                          detail::milliseconds(deadline)));
+    }
+    // What it listens on, for another process: descriptors that the caller closes.
+    Returned<std::vector<Socket>> listening_sockets() const {
+        std::vector<Socket> all;
+        for (std::size_t index = 0;; index++) {
+            // No name is longer than a path, or two of systemd's.
+            char name[1024];
+            int fd = -1;
+            const fw_status code = fw_listening_socket(handle_, index, &fd, name, sizeof name, nullptr);
+            if (code == FW_OK)
+                all.push_back(Socket{name, fd});
+            else
+                return detail::give<std::vector<Socket>>(code == FW_GONE ? fw_status(FW_OK) : code,
+                                                         [&] { return std::move(all); });
+        }
+    }
+    // Names of the sockets that were handed over and are listened on.
+    Returned<std::vector<std::string>> taken_over() const {
+        std::vector<std::string> all;
+        for (std::size_t index = 0;; index++) {
+            char name[1024];
+            const fw_status code = fw_taken_over(handle_, index, name, sizeof name, nullptr);
+            if (code == FW_OK)
+                all.emplace_back(name);
+            else
+                return detail::give<std::vector<std::string>>(code == FW_GONE ? fw_status(FW_OK) : code,
+                                                              [&] { return std::move(all); });
+        }
     }
     Returned<void> stop() { return detail::give(fw_stop(handle_)); }
 
@@ -543,6 +613,13 @@ public:
         std::size_t count = 0;
         const fw_status code = fw_reload_certificates(handle_, &count);
         return detail::give<std::size_t>(code, [&] { return count; });
+    }
+    // Another configuration while it runs: a line for each setting that has changed, or needs a restart.
+    Returned<std::string> reconfigure(const Config &config) const {
+        const detail::Flat flat(config);
+        return detail::text([&](char *buffer, std::size_t size, std::size_t *length) {
+            return fw_reconfigure(handle_, &flat.raw, buffer, size, length);
+        });
     }
     // The port of the first address; 0 after an error.
     std::uint16_t port() const noexcept { return fw_port(handle_); }

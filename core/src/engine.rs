@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -19,7 +20,7 @@ use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
-use crate::ingest::{Payload, PayloadPool, Ring, RingError};
+use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
 use crate::listen::{
     Held, Inherited, InheritedSocket, Listener, Listeners, Place, SocketFile, is_dual_stack, listen_all, resolve,
 };
@@ -310,7 +311,6 @@ impl Engine {
         };
         let tls = tls::acceptors(&config).map_err(StartError::Config)?;
         let mut listening = listen(&config, shards, sockets)?;
-        let mut listeners = std::mem::take(&mut listening.by_shard);
         let addresses = listening.all.iter().filter_map(Listener::address).collect();
         let (ring, readers) = Ring::new(config.memory.ring_bytes, shards)?;
         ring.watch_standstill(Box::new(clock::monotonic_ns));
@@ -352,31 +352,44 @@ impl Engine {
             plan,
             threads: Vec::new(),
         };
+        engine.start_shards(choice, &cpus, readers, std::mem::take(&mut listening.by_shard))?;
+        // What was handed over has been the other process's so far.
+        engine.files.iter().for_each(SocketFile::keep);
+        listening.settle().map_err(system("set the options of a listening socket"))?;
+        Ok(engine)
+    }
+
+    /// Starts the shards' threads, and waits until each has begun.
+    fn start_shards(
+        &mut self,
+        choice: DriverChoice,
+        cpus: &[usize],
+        readers: Vec<Reader>,
+        listeners: Vec<Vec<OwnedFd>>,
+    ) -> Result<(), StartError> {
+        let system = |what| move |error| StartError::System { what, error };
+        let shards = readers.len();
         let (ready, started) = mpsc::channel();
         // A shard's thread must have no signal open for even a moment, or the host's handler may run there.
         let signals = signal::AllBlocked::new().map_err(system("block signals in the shards' threads"))?;
-        for (number, reader) in readers.into_iter().enumerate() {
+        for (number, (reader, listeners)) in readers.into_iter().zip(listeners).enumerate() {
             let start = ShardThread {
                 number,
                 choice,
                 cpu: (!cpus.is_empty()).then(|| cpus[number % cpus.len()]),
-                listeners: std::mem::take(&mut listeners[number]),
-                shared: engine.shared.clone(),
+                listeners,
+                shared: self.shared.clone(),
                 ready: ready.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("fw-shard-{number}"))
                 .spawn(move || start.run(reader))
                 .map_err(system("start a shard's thread"))?;
-            engine.threads.push(thread);
+            self.threads.push(thread);
         }
         drop(signals);
         drop(ready);
-        engine.await_shards(choice, shards, &started)?;
-        // What was handed over has been the other process's so far.
-        engine.files.iter().for_each(SocketFile::keep);
-        listening.settle().map_err(system("set the options of a listening socket"))?;
-        Ok(engine)
+        self.await_shards(choice, shards, &started)
     }
 
     /// Waits until each shard has said how it began.

@@ -98,7 +98,9 @@ fn drive_wrapped<D: Driver + 'static>(
     }
     let mut wrapped: Box<dyn Driver> = Box::new(driver);
     if is_proxied {
-        let options = shared.config.proxy_options(&shared.listening, shared.mailboxes.len());
+        let rules = shared.clone();
+        let trusts = Arc::new(move |peer| rules.rules.current().trusts_proxy(peer));
+        let options = shared.config.proxy_options(&shared.listening, shared.mailboxes.len(), trusts);
         wrapped = Box::new(Proxied::new(wrapped, options));
     }
     #[cfg(feature = "tls")]

@@ -26,6 +26,8 @@ const ABSOLUTE_ALLOWED: &[&str] = &[
     "/proc",
     "/readyz",
     "/run/fanwire",
+    "/run/fanwire-web",
+    "/run/fanwire-web.sock",
     "/sys",
     "/t",
     "/var/lib/fanwire",

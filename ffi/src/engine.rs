@@ -7,6 +7,7 @@ use std::ffi::c_char;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::config::{self, fw_config};
 use crate::guard::{guard, guard_value};
 use crate::host::Host;
 use crate::registry::{self, Handle, Kind as HandleKind};
@@ -117,6 +118,32 @@ pub unsafe extern "C" fn fw_reload_certificates(engine: *const fw_engine, count:
             unsafe { count.write(read) };
         }
         Ok(())
+    })
+}
+
+/// Gives the engine another configuration while it runs: settings that can be changed so (docs/reference/settings.md says which)
+/// hold from now on, for whoever connects after this has returned; certificates and keys are read anew, where a listener speaks
+/// TLS. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
+/// restart: memory.pool_bytes" for one that keeps its value; "" if none is. Buffer and length as in fw_address. Where something is
+/// wrong, everything is as it was, and fw_last_error says what.
+///
+/// Retains: nothing of `config`. Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
+/// FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_reconfigure(
+    engine: *const fw_engine,
+    config: *const fw_config,
+    buffer: *mut c_char,
+    size: usize,
+    length: *mut usize,
+) -> fw_status {
+    guard("fw_reconfigure", || {
+        let host = host(engine)?;
+        let config = config::read(config)?;
+        let told = host.engine()?.reconfigure(&config).map_err(fanwire::StartError::Config)?;
+        let changed = told.changed.iter().map(|name| format!("changed: {name}"));
+        let lines = changed.chain(told.needs_restart.iter().map(|name| format!("needs a restart: {name}")));
+        copy_text(&lines.collect::<Vec<_>>().join("\n"), buffer, size, length)
     })
 }
 

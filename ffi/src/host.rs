@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::Duration;
 
 use fanwire::binding::{self, Unusable};
-use fanwire::{Config, Engine, Event, Events};
+use fanwire::{Config, Engine, Event, Events, HandOver, InheritedSocket};
 
 use crate::reference::Releases;
 use crate::status::{Outcome, fw_status};
@@ -25,9 +25,9 @@ pub struct Inbox {
 
 impl Host {
     /// Starts an engine.
-    pub fn start(config: Config) -> Outcome<Host> {
+    pub fn start(config: Config, sockets: &[InheritedSocket]) -> Outcome<Host> {
         let inbox = |events| Inbox { events, lent: Vec::new(), text: Vec::new() };
-        let shared = binding::Host::start(config, inbox)?;
+        let shared = binding::Host::start_with(config, sockets, inbox)?;
         let releases = Arc::new(Releases::new(shared.bell().clone()));
         Ok(Host { shared, releases })
     }
@@ -59,10 +59,30 @@ impl Host {
     /// # Errors
     /// `FW_STOPPED` if it has ended before; `FW_TIMED_OUT`; `FW_BUSY` from inside a callback.
     pub fn end(&self, within: Option<Duration>) -> Outcome {
+        self.end_by(|shared| shared.end(within))
+    }
+
+    /// [`Host::end`] with the closes spread over a window.
+    ///
+    /// # Errors
+    /// As [`Host::end`].
+    pub fn end_over(&self, window: Duration, deadline: Duration) -> Outcome {
+        self.end_by(|shared| shared.end_over(window, deadline))
+    }
+
+    /// [`Host::end`] in favour of another process.
+    ///
+    /// # Errors
+    /// As [`Host::end`].
+    pub fn hand_over(&self, to: &HandOver) -> Outcome {
+        self.end_by(|shared| shared.hand_over(to))
+    }
+
+    fn end_by(&self, end: impl FnOnce(&binding::Host<Inbox>) -> Result<bool, Unusable>) -> Outcome {
         if crate::reference::is_releasing() {
             return Err(fw_status::FW_BUSY.into());
         }
-        let is_clean = self.shared.end(within)?;
+        let is_clean = end(&self.shared)?;
         self.releases.run(|| ());
         // What the callbacks left behind is to be seen by a call of fw_poll_events that waits.
         self.releases.ring();

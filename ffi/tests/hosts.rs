@@ -37,6 +37,11 @@ fn under_sanitizers(name: &str, arguments: &[&str]) {
 }
 
 #[test]
+fn an_engine_goes_on_as_another_one_and_takes_other_settings() {
+    on_both("handover.c", &[]);
+}
+
+#[test]
 fn every_function_answers_abuse_with_a_status() {
     on_both("abuse.c", &[]);
 }

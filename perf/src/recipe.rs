@@ -30,6 +30,7 @@ recipes![
     "kill",
     "reconnect-storm",
     "half-handshakes",
+    "handover",
     "certificate-swap",
     "herd",
     "memory-cap",

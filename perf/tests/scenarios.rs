@@ -75,6 +75,7 @@ on_both_drivers! {
         "most_p99_ratio=100000", "most_mib=100", "most_slope=100000", "server_args=--lane-bytes 256KiB",
     ];
     half_handshakes: "half-handshakes", ["halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
+    handover: "handover", ["n=300", "connects=200", "window_s=1", "most_chi2=100000"];
     half_tls_handshakes: "half-handshakes", ["tls=1", "halves=600", "n=60", "timeout_s=1", "late_s=100", "count=50"];
     certificate_swap: "certificate-swap", ["n=60", "swaps=4", "every_ms=100", "rate=50"];
     herd: "herd", ["n=200", "stay=10", "crowds=2", "quiet_s=0.5", "storm_s=4", "rate=50", "cap=0"];

@@ -49,7 +49,7 @@ from ._events import (
     Subscribed,
     Unsubscribed,
 )
-from ._fanwire import Claim, Engine, Pressure, Stats, Topic, __version__
+from ._fanwire import Claim, Engine, Pressure, Reconfigured, Stats, Topic, __version__
 from ._types import Kind, Priority, TopicSettings
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "Pressure",
     "Priority",
     "Reauthorize",
+    "Reconfigured",
     "Removed",
     "StartError",
     "Stats",

@@ -1,14 +1,18 @@
 """The extension module. Import `fanwire` instead."""
 
 import os
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 from typing_extensions import Buffer, Self
 
 from ._events import Event, Events
 from ._types import Kind, Priority, TopicSettings
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 _Address: TypeAlias = str | tuple[str, int]
 _Priority: TypeAlias = Priority | Literal["critical", "high", "normal", "low", 0, 1, 2, 3]
@@ -16,7 +20,7 @@ _Kind: TypeAlias = Kind | Literal["text", "binary", "json", 0, 1, 2]
 _Option: TypeAlias = str | bool | int | float | Sequence[str] | Sequence[int] | None
 _Data: TypeAlias = Buffer | str | dict[Any, Any] | list[Any] | tuple[Any, ...]
 
-__all__ = ["Claim", "Engine", "Pressure", "Stats", "Topic", "__version__", "_stop_all"]
+__all__ = ["Claim", "Engine", "Pressure", "Reconfigured", "Stats", "Topic", "__version__", "_stop_all"]
 
 __version__: str
 
@@ -86,6 +90,7 @@ class Engine:
         events: int | None = None,
         messages: bool = False,
         options: Mapping[str, _Option] | None = None,
+        sockets: Sequence[tuple[str, int | _HasFileno]] | None = None,
     ) -> Self:
         """Start an engine: its threads run and its addresses are listened on when this returns. None is the default.
 
@@ -155,6 +160,8 @@ class Engine:
         messages: clients may connect to "/" without a topic, and their messages come as events.
         options: any settings by their names, such as {"limits.ping_every": "5s", "memory.pool_bytes": "1GiB"}; they hold
             instead of the other arguments. A number for a time is seconds. docs/reference/settings.md lists them.
+        sockets: sockets that listen already, with their names: what the process was started with (a listener "fd:NAME" takes
+            them), or listening_sockets of another process. Objects with a descriptor, or descriptors; they stay yours.
 
         Raises ConfigError, UringUnavailable, ListenError, StartError; then nothing is left running.
         """
@@ -253,8 +260,32 @@ class Engine:
             ConfigError: a file cannot be read or used; everything is as it was.
         """
 
-    def shutdown(self, deadline: float = 5.0) -> bool:
+    def reconfigure(self, options: Mapping[str, _Option]) -> Reconfigured:
+        """Change settings while the engine runs, by their names as `options` of the constructor has them: {"limits.ping_every":
+        5.0}. Those that can be changed so hold from now on, for whoever connects later; the others keep their values and
+        are named. Certificates and keys are read anew, where a listener speaks TLS.
+
+        Raises:
+            ConfigError: there is no such setting, or it cannot have that value; everything is as it was.
+        """
+
+    def listening_sockets(self) -> list[tuple[str, socket.socket]]:
+        """What is listened on, once more, for another process to take over (`socket.send_fds`, or `subprocess` with pass_fds),
+        which gives them to its engine as `sockets`. Close them. Empty once an end has begun."""
+
+    @property
+    def taken_over(self) -> list[str]:
+        """Names of those of another process's listening_sockets that this engine listens on: for hand_over there."""
+
+    def hand_over(self, names: Sequence[str], window: float = 30.0, deadline: float = 35.0) -> bool:
+        """End in favour of another process, which listens on the sockets with these names and serves already. Nobody is
+        refused. Each connection goes on, and is closed with 1012 at a moment of its own within `window` seconds, when it has
+        everything that was published before; those that have published go first. Publish on meanwhile, from another thread.
+        What is not done after `deadline` seconds is cut off. Return whether all was done in time."""
+
+    def shutdown(self, deadline: float = 5.0, window: float | None = None) -> bool:
         """End in good order: take no more connections and messages, deliver what was published, close everybody with 1001.
+        With a `window` of some seconds, less than `deadline`, each is closed with 1012 at a moment of its own within it.
         What is not done after `deadline` seconds is cut off. Return whether all was done in time. A second call does
         nothing."""
 
@@ -446,6 +477,22 @@ class Pressure:
     @property
     def dropped_low(self) -> int:
         """Low messages lost by subscribers that were too slow."""
+
+@final
+class Reconfigured:
+    """What has come of new settings."""
+
+    @property
+    def changed(self) -> list[str]:
+        """Settings that have another value now, by their names."""
+
+    @property
+    def needs_restart(self) -> list[str]:
+        """Settings that were to have another value, and have the one that they had."""
+
+    @property
+    def certificates(self) -> int:
+        """Certificates that were read anew; 0 where no listener speaks TLS."""
 
 @final
 class Stats:

@@ -1,15 +1,15 @@
 //! Starting, ending and asking an engine.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fanwire::proto::topic::Pattern;
-use fanwire::{Allowed, ConnectionId, Decision, Grants, Kind, Priority, SysTopic};
+use fanwire::{Allowed, ConnectionId, Decision, Grants, HandOver, InheritedSocket, Kind, Priority, SysTopic, binding};
 use pyo3::exceptions::{PyIndexError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyMapping;
+use pyo3::types::{PyDict, PyMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::HELD_BYTES_MAX;
@@ -17,8 +17,8 @@ use crate::body::{Body, KindArgument, PriorityArgument};
 use crate::config::{Access, Addresses, Driver, Settings, TopicSettings, apply_options};
 use crate::error::{Class, Failure, Outcome, stopped};
 use crate::event;
-use crate::host::Host;
-use crate::stats::Stats;
+use crate::host::{End, Host};
+use crate::stats::{Reconfigured, Stats};
 use crate::topic::Topic;
 use crate::wait::{self, Patience};
 
@@ -92,6 +92,7 @@ impl Engine {
         events=None,
         messages=false,
         options=None,
+        sockets=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "keywords, each by its name")]
     fn new(
@@ -151,6 +152,7 @@ impl Engine {
         events: Option<usize>,
         messages: bool,
         options: Option<Bound<'_, PyMapping>>,
+        sockets: Option<Vec<(String, Bound<'_, PyAny>)>>,
     ) -> PyResult<Self> {
         let settings = Settings {
             listen,
@@ -212,8 +214,10 @@ impl Engine {
         if let Some(options) = options {
             apply_options(&mut config, &options)?;
         }
+        let sockets = sockets.unwrap_or_default().into_iter().map(inherited).collect::<PyResult<Vec<_>>>()?;
         stop_at_exit(py)?;
-        let host = py.detach(|| Host::start(config))?;
+        let host = py.detach(|| Host::start(config, &sockets))?;
+        drop(sockets);
         let engine = Self { host, events: PyOnceLock::new() };
         if let Some(notice) = engine.driver_notice()? {
             let logger = py.import("logging")?.call_method1("getLogger", ("fanwire",))?;
@@ -236,7 +240,7 @@ impl Engine {
     ) -> PyResult<()> {
         let _ = (exception_type, exception, traceback);
         if self.host.is_ours() {
-            self.shutdown(py, DEADLINE)?;
+            self.shutdown(py, DEADLINE, None)?;
         }
         Ok(())
     }
@@ -387,17 +391,58 @@ impl Engine {
         Ok(py.detach(read)?)
     }
 
+    /// Change settings, by their names, while the engine runs.
+    fn reconfigure(&self, py: Python<'_>, options: &Bound<'_, PyMapping>) -> PyResult<Reconfigured> {
+        let mut config = self.host.with(|engine| Ok((*engine.current_config()).clone()))?;
+        apply_options(&mut config, options)?;
+        let change =
+            || self.host.with(|engine| Ok(engine.reconfigure(&config).map_err(fanwire::StartError::Config)?));
+        Ok(Reconfigured::from(py.detach(change)?))
+    }
+
+    /// What is listened on, for another process to take over: sockets, with their names.
+    fn listening_sockets<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
+        let cannot = |error: std::io::Error| Failure::new(Class::StartError, error.to_string());
+        let held = self.host.with(|engine| engine.listening_sockets().map_err(cannot))?;
+        let class = py.import("socket")?.getattr("socket")?;
+        let object = |InheritedSocket { name, socket }: InheritedSocket| {
+            let named = PyDict::new(py);
+            named.set_item("fileno", socket.as_raw_fd())?;
+            let object = class.call((), Some(&named))?;
+            // It is the object's from here on.
+            let _ = socket.into_raw_fd();
+            Ok((name, object))
+        };
+        held.into_iter().map(object).collect()
+    }
+
+    /// Names of the sockets that were handed over and are listened on.
+    #[getter]
+    fn taken_over(&self) -> PyResult<Vec<String>> {
+        Ok(self.host.with(|engine| Ok(engine.taken_over().to_vec()))?)
+    }
+
+    /// End in favour of another process that listens on the sockets with these names. Return whether all was done in time.
+    #[pyo3(signature = (names, window=30.0, deadline=35.0))]
+    fn hand_over(&self, py: Python<'_>, names: Vec<String>, window: f64, deadline: f64) -> PyResult<bool> {
+        let (window, deadline) = (wait::duration("window", window)?, wait::duration("deadline", deadline)?);
+        self.end(py, &End::HandOver(HandOver { window, deadline, sockets: names }))
+    }
+
     /// End in good order: deliver what was published, then close everybody with 1001. Return whether all was done in time.
-    #[pyo3(signature = (deadline=DEADLINE))]
-    #[pyo3(text_signature = "($self, deadline=5.0)")]
-    fn shutdown(&self, py: Python<'_>, deadline: f64) -> PyResult<bool> {
+    #[pyo3(signature = (deadline=DEADLINE, window=None))]
+    #[pyo3(text_signature = "($self, deadline=5.0, window=None)")]
+    fn shutdown(&self, py: Python<'_>, deadline: f64, window: Option<f64>) -> PyResult<bool> {
         let within = wait::duration("deadline", deadline)?;
-        self.end(py, Some(within))
+        match window {
+            Some(window) => self.end(py, &End::Over(wait::duration("window", window)?, within)),
+            None => self.end(py, &End::Within(within)),
+        }
     }
 
     /// End at once: what was not delivered is lost.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py, None).map(drop)
+        self.end(py, &End::AtOnce).map(drop)
     }
 
     /// True while every shard runs.
@@ -479,6 +524,17 @@ impl Engine {
     }
 }
 
+/// A socket that listens already, by its name: an object with a descriptor, or a descriptor. It stays Python's.
+fn inherited((name, socket): (String, Bound<'_, PyAny>)) -> PyResult<InheritedSocket> {
+    let fd = match socket.extract::<i32>() {
+        Ok(fd) => fd,
+        Err(_) => socket.call_method0("fileno")?.extract()?,
+    };
+    let wrong = |error| PyValueError::new_err(format!("sockets: {name:?}: descriptor {fd}: {error}"));
+    let socket = binding::duplicate(fd).map_err(wrong)?;
+    Ok(InheritedSocket { name, socket })
+}
+
 /// Topics by their patterns; none: nothing.
 fn allowed(patterns: Option<Vec<String>>) -> PyResult<Allowed> {
     let parse = |text: String| {
@@ -494,8 +550,8 @@ impl Engine {
         Ok(self.host.with(|engine| Ok(engine.decide(connection, decision)?))?)
     }
 
-    fn end(&self, py: Python<'_>, within: Option<Duration>) -> PyResult<bool> {
-        let ended = py.detach(|| self.host.end(within));
+    fn end(&self, py: Python<'_>, how: &End) -> PyResult<bool> {
+        let ended = py.detach(|| self.host.end(how));
         self.host.releases.run(py);
         // That it had ended before is fine, as with a file.
         Ok(ended?.unwrap_or(true))
@@ -552,7 +608,7 @@ impl Drop for Engine {
         if !self.host.is_ours() || self.host.is_stopped() {
             return;
         }
-        let _ = self.host.end(None);
+        let _ = self.host.end(&End::AtOnce);
         let _ = Python::try_attach(|py| {
             self.host.releases.run(py);
             let warning = py.get_type::<PyResourceWarning>();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use fanwire::binding::{self, Bell, Unusable};
-use fanwire::{Config, Engine, Events};
+use fanwire::{Config, Engine, Events, HandOver, InheritedSocket};
 use pyo3::prelude::*;
 
 use crate::error::{Class, Failure, Outcome, panicked, stopped};
@@ -17,6 +17,16 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Engines that the interpreter's exit stops.
 static RUNNING: Mutex<Vec<Weak<Host>>> = Mutex::new(Vec::new());
+
+/// How an engine is to end.
+pub enum End {
+    AtOnce,
+    /// In good order within the time.
+    Within(Duration),
+    /// The same with the closes spread over a window.
+    Over(Duration, Duration),
+    HandOver(HandOver),
+}
 
 /// See the module's head.
 pub struct Host {
@@ -33,9 +43,9 @@ impl Host {
     }
 
     /// Starts an engine.
-    pub fn start(config: Config) -> Outcome<Arc<Host>> {
+    pub fn start(config: Config, sockets: &[InheritedSocket]) -> Outcome<Arc<Host>> {
         let owner = Process::this();
-        let shared = Arc::new(binding::Host::start(config, |events| events)?);
+        let shared = Arc::new(binding::Host::start_with(config, sockets, |events| events)?);
         let host = Arc::new(Host { shared, releases: Releases::new(), owner });
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|other| other.strong_count() > 0);
@@ -80,13 +90,19 @@ impl Host {
         self.shared.is_stopped()
     }
 
-    /// Ends the engine: in good order within the time, or at once. `None`: it had ended before. Call without the GIL.
+    /// Ends the engine. `None`: it had ended before. Call without the GIL.
     ///
     /// # Errors
     /// As [`Host::check`].
-    pub fn end(&self, within: Option<Duration>) -> Outcome<Option<bool>> {
+    pub fn end(&self, how: &End) -> Outcome<Option<bool>> {
         self.owner.check()?;
-        caught(|| Ok(self.shared.end(within).ok()))
+        let end = || match how {
+            End::AtOnce => self.shared.end(None),
+            End::Within(deadline) => self.shared.end(Some(*deadline)),
+            End::Over(window, deadline) => self.shared.end_over(*window, *deadline),
+            End::HandOver(to) => self.shared.hand_over(to),
+        };
+        caught(|| Ok(end().ok()))
     }
 
     /// Lets the engine give back what Python lent, and gives it to Python. Returns how many objects that were.
@@ -122,7 +138,7 @@ pub fn stop_all(py: Python<'_>) {
     let running = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
     for host in running.iter().filter_map(Weak::upgrade).filter(|host| host.is_ours()) {
         // What fails here has failed before.
-        let _ = py.detach(|| host.end(Some(EXIT_DEADLINE)));
+        let _ = py.detach(|| host.end(&End::Within(EXIT_DEADLINE)));
         host.releases.run(py);
     }
 }

@@ -35,7 +35,7 @@ mod _fanwire {
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
-    use crate::stats::{Pressure, Stats};
+    use crate::stats::{Pressure, Reconfigured, Stats};
     #[pymodule_export]
     use crate::topic::Topic;
 

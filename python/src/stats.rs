@@ -51,6 +51,33 @@ impl Stats {
     }
 }
 
+/// What has come of new settings.
+#[pyclass(frozen, get_all, module = "fanwire")]
+#[derive(Clone, Debug)]
+pub struct Reconfigured {
+    pub changed: Vec<String>,
+    pub needs_restart: Vec<String>,
+    pub certificates: usize,
+}
+
+impl From<fanwire::Reconfigured> for Reconfigured {
+    fn from(told: fanwire::Reconfigured) -> Self {
+        let names = |of: Vec<&'static str>| of.into_iter().map(str::to_owned).collect();
+        let fanwire::Reconfigured { changed, needs_restart, certificates, .. } = told;
+        Reconfigured { changed: names(changed), needs_restart: names(needs_restart), certificates }
+    }
+}
+
+#[pymethods]
+impl Reconfigured {
+    fn __repr__(&self) -> String {
+        let Reconfigured { changed, needs_restart, certificates } = self;
+        format!(
+            "fanwire.Reconfigured(changed={changed:?}, needs_restart={needs_restart:?}, certificates={certificates})"
+        )
+    }
+}
+
 /// How the subscribers of a topic stand.
 #[pyclass(frozen, get_all, module = "fanwire")]
 #[derive(Clone, Debug)]

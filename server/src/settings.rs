@@ -213,7 +213,9 @@ fn help(setting: &Setting) -> String {
     if matches!(setting.unit(), Unit::Bytes | Unit::Count | Unit::Word) {
         help.push_str(&format!(" [{}]", setting.range()));
     }
-    if setting.unit() == Unit::List && !setting.name.starts_with("cpus") {
+    // One file is a list of one at most.
+    let is_one = setting.name.ends_with("_file") || setting.name == "cpus";
+    if setting.unit() == Unit::List && !is_one {
         help.push_str("; may be repeated");
     }
     match setting.default() {

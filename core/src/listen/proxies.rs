@@ -5,10 +5,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::config::{Config, nanoseconds};
-use crate::driver::proxied::ProxyOptions;
+use crate::driver::proxied::{ProxyOptions, Trusts};
 use crate::listen::Listener;
 use crate::proto::cidr::{Cidr, CidrError};
 
@@ -93,15 +92,16 @@ impl Config {
         self.access.trusted_proxies.contains(&TrustedProxy::Unix)
     }
 
-    /// What the drivers of so many shards need to know of proxies before these listeners.
-    pub(crate) fn proxy_options(&self, listening: &[Listener], shards: usize) -> ProxyOptions {
-        let (proxies, trusts_unix) = (self.access.trusted_proxies.clone(), self.trusts_unix());
+    /// Whether a proxy of this address, or one that comes by a Unix socket, is believed.
+    pub(crate) fn trusts_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        peer.map_or_else(|| self.trusts_unix(), |peer| self.trusts(peer.ip()))
+    }
+
+    /// What the drivers of so many shards need to know of proxies before these listeners. `trusts` says who is one now.
+    pub(crate) fn proxy_options(&self, listening: &[Listener], shards: usize, trusts: Trusts) -> ProxyOptions {
         ProxyOptions {
             is_proxied: listening.iter().map(|listener| listener.is_proxied).collect(),
-            trusts: Arc::new(move |peer: Option<SocketAddr>| match peer {
-                Some(peer) => proxies.iter().any(|proxy| proxy.is_at(peer.ip())),
-                None => trusts_unix,
-            }),
+            trusts,
             headings_max: self.handshakes_per_shard(shards),
             timeout_ns: nanoseconds(self.limits.handshake_timeout),
         }

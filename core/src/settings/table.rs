@@ -429,7 +429,7 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Origins that browsers may connect from, such as https://example.org, compared exactly; none given: any",
     )),
-    by_name(row(
+    reloadable(by_name(row(
         "access.trusted_proxies",
         "trusted_proxies",
         Kind::List(List {
@@ -440,7 +440,7 @@ pub(super) static TABLE: &[Setting] = &[
         }),
         "Proxies that are believed when they say whom they speak for, by X-Forwarded-For or, at a listener with ?proxy, by the \
          PROXY protocol; unix: those that come by a Unix socket; 64 at most",
-    )),
+    ))),
     reloadable(by_name(row(
         "tls.certificate_files",
         "tls_certificate_files",

@@ -145,7 +145,11 @@ impl Stage {
         driver.on_sleep(Box::new(move |at| until.set(at)));
         let waker = driver.waker();
         reader.set_waker(Arc::new(move || waker.wake()));
-        let proxied = |driver| Proxied::new(driver, shared.config.proxy_options(&shared.listening, count));
+        let proxied = |driver| {
+            let rules = shared.clone();
+            let trusts = Arc::new(move |peer| rules.rules.current().trusts_proxy(peer));
+            Proxied::new(driver, shared.config.proxy_options(&shared.listening, count, trusts))
+        };
         let shard = Shard::new(0, proxied(driver), shared.clone(), reader, slots);
         let others = readers.into_iter().zip(1..).map(|(reader, number)| {
             let driver = net.driver(number);

@@ -24,6 +24,15 @@ static void all_engine_calls(fw_engine *engine, fw_status wanted) {
     bool is_running = true;
     EXPECT(wanted, fw_shutdown(engine, 0));
     EXPECT(wanted, fw_stop(engine));
+    EXPECT(wanted, fw_shutdown_over(engine, 0, 0));
+    EXPECT(wanted, fw_hand_over(engine, NULL, 0, 0, 0));
+    fw_config config;
+    EXPECT(FW_OK, FW_CONFIG_INIT(&config));
+    EXPECT(wanted, fw_reconfigure(engine, &config, text, sizeof text, &length));
+    int fd = 7;
+    EXPECT(wanted, fw_listening_socket(engine, 0, &fd, text, sizeof text, &length));
+    CHECK(fd == -1);
+    EXPECT(wanted, fw_taken_over(engine, 0, text, sizeof text, &length));
     EXPECT(wanted, fw_is_running(engine, &is_running));
     EXPECT(wanted, fw_failure(engine, text, sizeof text, &length));
     EXPECT(wanted, fw_address(engine, 0, text, sizeof text, &length));

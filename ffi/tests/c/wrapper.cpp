@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #define CHECK(condition)                                                                                            \
@@ -143,6 +144,24 @@ int main(int argc, char **argv) {
     CHECK(CODE_OF(topic.publish("x")) == FW_REMOVED);
 
     CHECK(get(engine.stats()).shards == 1);
+    CHECK(get(engine.reconfigure(config)).empty());
+    fanwire::Config other = config;
+    done(other.set("limits.ping_every", "77s"));
+    CHECK(get(engine.reconfigure(other)) == "changed: limits.ping_every");
+
+    // Another one goes on with its sockets.
+    {
+        auto held = get(engine.listening_sockets());
+        CHECK(held.size() == 1 && held[0].fd >= 0 && get(engine.taken_over()).empty());
+        fanwire::Config same = config;
+        same.listen = held[0].name;
+        auto next = get(fanwire::Engine::start(same, held));
+        close(held[0].fd);
+        CHECK(next.port() == engine.port() && get(next.taken_over()) == std::vector<std::string>{held[0].name});
+        auto before = get(fanwire::Engine::start(config));
+        CHECK(get(before.hand_over({}, std::chrono::milliseconds(1), std::chrono::minutes(2))));
+        CHECK(get(next.shutdown_over(std::chrono::milliseconds(1), std::chrono::minutes(2))));
+    }
     const std::string metrics = get(engine.metrics());
     CHECK(metrics.find("\nfanwire_shards 1\n") != std::string::npos);
     CHECK(metrics.substr(metrics.size() - 7) == "\n# EOF\n");

@@ -6,6 +6,7 @@ mod churn;
 mod connect;
 mod fanout;
 mod half_handshakes;
+mod handover;
 mod herd;
 mod kill;
 mod memory;
@@ -77,6 +78,7 @@ pub const ALL: &[Scenario] = &[
     shards::SCENARIO,
     kill::SCENARIO,
     half_handshakes::SCENARIO,
+    handover::SCENARIO,
     certificate_swap::SCENARIO,
     herd::SCENARIO,
     memory_cap::SCENARIO,

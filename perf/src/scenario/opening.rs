@@ -85,6 +85,14 @@ impl Bench {
         Ok(Capped { server, cap, sum })
     }
 
+    /// The same in place of the server that takes requests at the control socket among `more`.
+    pub fn take_over(&self, listen: SocketAddrV4, clients: usize, more: &[(&str, String)]) -> Result<Server> {
+        let mut arguments = self.arguments(clients, more);
+        arguments.push("--takeover".into());
+        let spec = ServerSpec { binary: self.binary.clone(), arguments, listen, tls: None, within: Vec::new() };
+        Server::start(&spec)
+    }
+
     /// A server's arguments: `--NAME VALUE` for each of these that is not empty, for what the scenario's parameters say of a server,
     /// and for so many clients, where these do not say it themselves.
     pub fn arguments(&self, clients: usize, more: &[(&str, String)]) -> Vec<String> {

@@ -26,8 +26,6 @@ const ROOM_WAIT: Duration = Duration::from_millis(100);
 const AT_ONCE: usize = 64 << 10;
 /// Topics whose handles are kept.
 const TOPICS_KEPT: usize = 4_096;
-/// Topics of the engine itself begin so: the other has its own.
-const OWN: char = '$';
 
 /// See the module's head. Any thread may end it.
 pub struct Bridge {
@@ -91,7 +89,7 @@ impl Bridge {
                 return Ok(());
             }
             while let Some(message) = next {
-                if !message.is_forwarded && !message.topic.starts_with(OWN) {
+                if !message.is_forwarded {
                     frame::write(&message, &mut bytes);
                     self.sent.fetch_add(1, Relaxed);
                 }
@@ -204,8 +202,6 @@ mod tests {
                     topic.publish_timeout(Priority::Normal, Kind::Text, text.as_bytes(), PATIENCE).unwrap();
                 }
             }
-            // Of its own engine's topics neither tells the other.
-            one.topic("$sys/x").unwrap().publish(Priority::Normal, Kind::Text, b"x").unwrap();
             for outlet in [&mut at_one, &mut at_two] {
                 let mut seen = [0, 0];
                 while seen != [COUNT; 2] {

@@ -61,7 +61,8 @@ pub struct Link {
     outlet: Outlet,
 }
 
-/// Everything that is published from now on, for the other process.
+/// Everything that is published from now on, for the other process; but for what an engine says of itself, which no pattern of
+/// all topics matches.
 ///
 /// # Errors
 /// 71: there is no descriptor, or no outlet, left for it.

@@ -39,6 +39,8 @@ pub struct Handshake {
     pub listener: u16,
     /// The peer's address, where the kernel told it.
     pub peer: Option<SocketAddr>,
+    /// A trusted proxy has brought it, so that nothing is counted for its address yet. Who is one may change meanwhile.
+    pub is_brought: bool,
 }
 
 /// What only some connections need, some of the time.

@@ -1,6 +1,5 @@
 //! What a shard shares with the rest of the engine: the ring, the names, its mailbox, its counters.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -72,11 +71,6 @@ impl Shared {
     /// The ring and the time, for records about topics.
     pub fn to_ring(&self) -> To<'_> {
         To { ring: &self.ring, time_ns: (self.wall_ns)() }
-    }
-
-    /// Whether what `peer` brings by this listener may be somebody else's who comes by way of it.
-    pub fn trusts_peer(&self, listener: u16, peer: Option<SocketAddr>) -> bool {
-        self.config.trusts_peer(self.listening.get(usize::from(listener)), peer)
     }
 
     /// Whether connections of this listener begin with the PROXY protocol.

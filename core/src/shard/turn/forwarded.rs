@@ -14,18 +14,18 @@ impl<D: Driver> Shard<D> {
     ///
     /// False: the client's address has all that it may have, and the request is answered.
     pub(super) fn learn_client(&mut self, slot: u32) -> bool {
-        let shared = self.shared.clone();
         let extra = self.clients.extra(slot);
         let Some(handshake) = &mut extra.handshake else { return false };
-        if !shared.trusts_peer(handshake.listener, handshake.peer) {
+        if !handshake.is_brought {
             return true;
         }
+        let rules = &self.rules;
         let head = &extra.inbox[..handshake.request_len];
-        self.pace.work.input.spend((head.len() / 16 + shared.config.access.trusted_proxies.len()) as u32);
+        self.pace.work.input.spend((head.len() / 16 + rules.access.trusted_proxies.len()) as u32);
         // What cannot be parsed is refused later, and is the proxy's own.
-        let client = Request::parse(head).ok().and_then(|request| {
-            forwarded::client(request.lines("X-Forwarded-For"), |address| shared.config.trusts(address))
-        });
+        let client = Request::parse(head)
+            .ok()
+            .and_then(|request| forwarded::client(request.lines("X-Forwarded-For"), |address| rules.trusts(address)));
         if let Some(client) = client {
             // Its port is not told.
             handshake.peer = Some(SocketAddr::new(client, 0));

@@ -61,7 +61,8 @@ impl<D: Driver> Shard<D> {
         let is_within = self.shared.enter();
         let is_ending = self.is_ending();
         // What a proxy brings is counted for its client, as soon as that is known.
-        let is_counted = !is_ending && !self.shared.trusts_peer(listener, peer);
+        let is_brought = self.rules.trusts_peer(self.shared.listening.get(usize::from(listener)), peer);
+        let is_counted = !is_ending && !is_brought;
         if is_counted && let Err(refusal) = self.count_address(slot, Site::of(peer)) {
             return self.refuse_address(slot, peer, is_within, &refusal);
         }
@@ -78,7 +79,7 @@ impl<D: Driver> Shard<D> {
             self.displace(goes);
         }
         let limits = RequestLimits { head_bytes_max: self.rules.limits.request_bytes_max, ..RequestLimits::default() };
-        let handshake = Handshake { scanner: RequestScanner::new(limits), request_len: 0, listener, peer };
+        let handshake = Handshake { scanner: RequestScanner::new(limits), request_len: 0, listener, peer, is_brought };
         self.clients.extra(slot).handshake = Some(handshake);
         let by = self.pace.now_ns + nanoseconds(self.rules.limits.handshake_timeout);
         self.clients.wheel.arm(slot, by);

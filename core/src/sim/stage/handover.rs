@@ -59,9 +59,12 @@ fn each_has_all_that_was_published_before_its_close_and_those_that_publish_go_fi
     const PUBLISHERS: usize = 100;
     for player in &mut players[..PUBLISHERS] {
         player.asks(&json!({"type": "publish", "topic": "other", "data": 1}));
-        (0..2).for_each(|_| _ = stage.hands_over(player));
+        (0..2).for_each(|_| stage.hands_over(player));
     }
-    stage.turn_of(&mut players);
+    for _ in 0..100 {
+        stage.turn_of(&mut players);
+    }
+    assert_eq!(stage.stats().messages, PUBLISHERS as u64);
     players.iter_mut().for_each(|player| assert_eq!(player.reads(), [""; 0]));
     begins(&stage, &[0]);
     let mut had = vec![Had::default(); players.len()];

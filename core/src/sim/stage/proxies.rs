@@ -123,6 +123,51 @@ fn two_clients_behind_one_proxy_have_two_shares_by_x_forwarded_for() {
 }
 
 #[test]
+fn who_is_a_proxy_may_change_while_requests_are_on_their_way() {
+    for is_proxied in [false, true] {
+        let mut stage = stage(is_proxied, 0);
+        let changes = |stage: &Stage, proxies: &[&str]| {
+            let access = AccessConfig {
+                trusted_proxies: proxies.iter().map(|text| text.parse().expect("a proxy")).collect(),
+                ..stage.shared.config.access.clone()
+            };
+            let config = Config { access, ..stage.shared.config.clone() };
+            let told = stage.shared.rules.replace(&config, 1).expect("a legal configuration");
+            assert_eq!(told.changed, ["access.trusted_proxies"]);
+        };
+        let client = |stage: &mut Stage, peer: &str| {
+            let (first, lines) = (header("203.0.113.1:1"), ["203.0.113.1"]);
+            let (first, lines) = if is_proxied { (&first[..], &[][..]) } else { (&b""[..], &lines[..]) };
+            let (_wire, answer) = asks(stage, peer, first, lines);
+            (is_upgraded(&answer), opened(stage).into_iter().flatten().next().map(|peer| peer.ip().to_string()))
+        };
+        let believed = (true, Some("203.0.113.1".to_owned()));
+        let doubted = |peer: &str| if is_proxied { (false, None) } else { (true, Some(peer.to_owned())) };
+        assert_eq!(client(&mut stage, PROXY), believed);
+        changes(&stage, &["192.0.2.0/24"]);
+        assert_eq!(
+            (client(&mut stage, PROXY), client(&mut stage, "192.0.2.7:1")),
+            (doubted("10.0.0.1"), believed.clone())
+        );
+        // One that came before is what it was then.
+        let socket = stage.net.connect_from(0, "192.0.2.7:2".parse().expect("an address"));
+        stage.turn_of(&mut []);
+        changes(&stage, &["10.0.0.0/8"]);
+        let mut rng = Rng::new(5);
+        let headers: &[(&str, &str)] = if is_proxied { &[] } else { &[("X-Forwarded-For", "203.0.113.1")] };
+        let mut wire = Wire::new(socket, "/t/t", &[], headers, &mut rng);
+        let first = if is_proxied { header("203.0.113.1:1") } else { Vec::new() };
+        wire.begins_with(&first);
+        for _ in 0..8 {
+            wire.write_some(&mut rng);
+            stage.turn_of(&mut []);
+        }
+        assert!(is_upgraded(&wire.read_some(usize::MAX).into_iter().next()));
+        assert_eq!(opened(&stage).into_iter().flatten().next().map(|peer| peer.ip().to_string()), believed.1);
+    }
+}
+
+#[test]
 fn what_is_no_proxy_is_not_believed() {
     let mut stage = stage(false, 1);
     let (_kept, answer) = asks(&mut stage, "198.51.100.1:1", b"", &["203.0.113.1"]);
