@@ -29,5 +29,6 @@ mod report;
 mod seccomp;
 mod state;
 mod systemd;
+mod top;
 mod tune;
 mod wss;
