@@ -1057,6 +1057,20 @@ fw_status fw_metrics(const struct fw_engine *engine,
                      size_t size,
                      size_t *length);
 
+/// What the engine says of itself on one of its topics "$sys/shards", "$sys/topics", "$sys/clients", as JSON: the next message of it, or
+/// one that is less than a second old. Who asks once in five seconds or more often is answered at once. Buffer and length as in
+/// fw_metrics; where the text does not fit, one with more room gets the same or a newer one.
+///
+/// Frees: nothing. Retains: nothing. Threads: any. Blocks: up to `timeout_ms`.
+/// Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_NOT_UTF8, FW_BAD_NAME (no such topic, or one that is not to be had so), FW_TIMED_OUT,
+/// FW_STOPPED.
+fw_status fw_snapshot(const struct fw_engine *engine,
+                      const char *topic,
+                      uint32_t timeout_ms,
+                      char *buffer,
+                      size_t size,
+                      size_t *length);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -3,6 +3,8 @@
 #[path = "support/held.rs"]
 mod held;
 mod support;
+#[path = "footprint/tls.rs"]
+mod tls;
 
 use fanwire::{Config, DriverChoice, Kind, Priority};
 use support::{Bare, JSON, addr, config, masked, start, wait_until};
@@ -32,6 +34,7 @@ fn an_idle_subscribed_connection_costs_a_shard_a_few_hundred_bytes() {
                 assert!(each <= BYTES_MAX, "{driver:?}, {manner:?}: {each} bytes for each connection");
             }
         }
+        tls::an_idle_connection_costs_little(driver);
     }
 }
 

@@ -56,6 +56,9 @@ fn an_observer_hears_everything_says_nothing_and_nobody_is_asked(driver: DriverC
         let refused = ask(&mut observer, r#"{"type":"publish","id":3,"topic":"rover/1/imu","data":1}"#, "error");
         assert_eq!(refused["id"], 3, "{refused}");
     }
+    let mut observer = observe(&path);
+    let sys = r#"{"type":"subscribe","id":4,"topics":["$sys/shards","$sys/clients","$sys/topics","$sys/gaps"]}"#;
+    assert_eq!(ask(&mut observer, sys, "message")["topic"].as_str().map(|topic| &topic[..5]), Some("$sys/"));
     // Who comes by the front door has that origin refused, and is asked about.
     let mut stranger = Bare::connect(addr(&engine));
     let request = upgrade_request("/t/a", None).replacen("\r\n\r\n", "\r\nOrigin: http://elsewhere.example\r\n\r\n", 1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
-use crate::access::{self, Door, Revocations};
+use crate::access::{self, Attendant, Door, Opened, Revocations};
 use crate::admin::{Admin, Closing, Desk, Desks, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
@@ -44,6 +44,12 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
         false => None,
     };
+    if let Some((Opened { said, .. }, _)) = &door {
+        match said {
+            Ok(said) => tracing::info!("tokens: {said}"),
+            Err(problem) => tracing::error!("tokens: {}", access::not_read(problem, false)),
+        }
+    }
     if door.is_some() {
         access::configure(&mut config);
         if loaded.says("access.publish") {
@@ -109,10 +115,11 @@ fn attend(
     stop: &StopRequests,
     (control, admin): (Control, Option<(Running, Desks)>),
     (args, loaded): (&ServeArgs, &Loaded),
-    door: Option<((Door, Revocations), Events)>,
+    door: Option<((Opened, Revocations), Events)>,
     before: Option<Link>,
 ) -> Waiting {
-    let (orders, received) = channel();
+    let ((orders, ordered), (moved, moves)) = (channel(), channel());
+    let attendant = Attendant { orders: orders.clone(), moved };
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let carry = |link: Option<Link>, whom| {
@@ -123,12 +130,13 @@ fn attend(
             Some(bridge)
         };
         let before = carry(before, BEFORE);
-        let has_door = door.is_some();
-        if let Some((door, events)) = door {
+        let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
+        if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
+            server.keys_moved(moved);
             let is_over = &is_over;
-            scope.spawn(move || access::attend(engine, events, door, is_over, &received));
+            scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
+            scope.spawn(move || access::keep(&moves, &orders, stop));
         }
-        let server = Server::new(engine, stop, args, loaded, has_door.then_some(orders));
         let (admin, desks) = admin.unzip();
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         // Who goes on has the admin port, too. Where nobody does, the end is seen there.

@@ -23,7 +23,7 @@ pub fn written(folder: &Path, name: &str, text: &str) -> String {
 }
 
 /// A token out of the tool.
-fn minted(key: &str, more: &[&str]) -> String {
+pub fn minted(key: &str, more: &[&str]) -> String {
     let arguments: Vec<&str> = ["token", "mint", "--key", key].into_iter().chain(more.iter().copied()).collect();
     let (code, out, log) = run(&arguments, &[]);
     assert_eq!(code, 0, "{log}");
@@ -58,7 +58,7 @@ pub fn answer(address: SocketAddr, target: &str, headers: &str) -> String {
 }
 
 /// A raw client that says who it is in the list of subprotocols, as a page has to.
-fn page(address: SocketAddr, target: &str, token: &str) -> WebSocket<TcpStream> {
+pub fn page(address: SocketAddr, target: &str, token: &str) -> WebSocket<TcpStream> {
     try_page(address, target, token).expect("it is let in")
 }
 

@@ -17,6 +17,7 @@ mod ends;
 mod forgeries;
 mod forms;
 mod handover;
+mod jwks;
 mod links;
 mod notices;
 mod operate;

@@ -75,7 +75,7 @@ pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
 
 /// What one connection costs at most that `$sys` topics may tell of.
-pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES + size_of::<u32>();
+pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES;
 /// The same of a topic.
 pub const WATCHED_TOPIC_BYTES: usize = census::COUNTED_BYTES;
 

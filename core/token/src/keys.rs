@@ -129,6 +129,12 @@ impl Keys {
         self.0.iter().any(|key| key.fingerprint == fingerprint)
     }
 
+    /// Whether they are secrets, which must not be shown to anybody.
+    pub fn are_secrets(&self) -> bool {
+        // There are never both.
+        self.0.iter().any(|key| key.material.algorithm() == Algorithm::Hs256)
+    }
+
     /// How many.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {

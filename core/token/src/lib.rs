@@ -41,7 +41,7 @@ pub use jwks::{JWKS_BYTES_MAX, KEYS_MAX};
 pub use keys::{KeyError, Keys};
 pub use refusal::Refusal;
 pub use sign::{SignError, SigningKey};
-pub use verify::{TOKEN_BYTES_MAX, Unverified, Verifier, peek};
+pub use verify::{Cost, TOKEN_BYTES_MAX, Unverified, Verifier, peek};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::claims::{self, Claims, Rules};
 use crate::fingerprint::Fingerprint;
-use crate::head;
+use crate::head::{self, Algorithm};
 use crate::json;
 use crate::keys::{Key, Keys};
 use crate::refusal::Refusal;
@@ -16,6 +16,15 @@ pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 const HEADER_BYTES_MAX: usize = 1 << 10;
 /// Longest claims that are read before the signature is known to be right.
 const CHEAP_BYTES_MAX: usize = 1 << 10;
+
+/// What it costs to verify a token that nothing speaks against but its signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// A microsecond: a secret's.
+    Little,
+    /// A public key's: 27 µs (RS256) to 70 (ES256).
+    Signature,
+}
 
 /// Verifies tokens.
 #[derive(Debug)]
@@ -33,6 +42,25 @@ impl Verifier {
     /// Whether the key of this fingerprint is one of those that tokens are verified with.
     pub fn has_key(&self, fingerprint: Fingerprint) -> bool {
         self.keys.has(fingerprint)
+    }
+
+    /// The keys, for other rules.
+    pub fn into_keys(self) -> Keys {
+        self.keys
+    }
+
+    /// What costs little to see of a token, and what the rest of [`Verifier::verify`] costs.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`], but for what only a right signature leaves.
+    pub fn examine(&self, token: &str, now: u64) -> Result<Cost, Refusal> {
+        let parts = Parts::of(token)?;
+        let key = self.key_of(&parts)?;
+        if parts.claims.len() <= CHEAP_BYTES_MAX {
+            let claims = json::object(&parts.claims).ok_or(Refusal::Claims)?;
+            claims::check(&claims, &self.rules, now)?;
+        }
+        Ok(if key.material.algorithm() == Algorithm::Hs256 { Cost::Little } else { Cost::Signature })
     }
 
     /// What a token says, at a time in seconds since 1970. Where claims are short, the signature is verified if nothing else refuses

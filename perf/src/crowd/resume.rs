@@ -90,7 +90,8 @@ impl CrowdLoop {
                 resumption.began_ns[next] = now_ns;
                 self.connect_one(next).with_context(|| format!("member {next}"))?;
                 next += 1;
-                if next < members && self.pending < at_once {
+                // Each of a herd is a host of its own, which does not wait for the others.
+                if next < members && self.pending < at_once && !self.spec.is_herd {
                     continue;
                 }
             }

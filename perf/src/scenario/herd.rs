@@ -16,8 +16,8 @@ use crate::table::Outcome;
 pub const SCENARIO: Scenario = Scenario {
     name: "herd",
     about: "10,000 TLS clients go away and come back at once, and again where they are refused, while others stay: all come in and \
-            miss nothing, the latency of those that stay is recorded, and the server is not killed in a memory cgroup of the very sum \
-            that it states (needs root, unless cap=0)",
+            miss nothing, the latency of those that stay is recorded, and the server is not killed in a memory cgroup of the sum that it \
+            states, and the program itself (needs root, unless cap=0)",
     parameters: &[
         ("n", "10000", "clients that go and come back"),
         ("crowds", "4", "client processes that share them: each connects as fast as it can"),
@@ -28,8 +28,13 @@ pub const SCENARIO: Scenario = Scenario {
         ("quiet_s", "5", "seconds before the herd: what latencies are compared with"),
         ("storm_s", "20", "seconds of messages from then on"),
         ("cap", "1", "1: in a memory cgroup"),
-        ("factor", "1", "the cap, times the sum"),
+        (
+            "program_mib",
+            "8",
+            "what the cap has besides the sum: the program itself, before it has taken anything of that",
+        ),
         ("tls_mib", "32", "the server's `--tls-bytes`"),
+        ("handshakes", "", "the server's `--handshakes-max`; empty: its default, an eighth of its connections"),
         ("tls", "1", "0: without TLS, for comparison"),
     ],
     common: super::SERVER,
@@ -46,7 +51,9 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
     let staying = settle(&server.door(super::crowd_spec(server.addr(), form, "stay", stay)))?;
     let forms = vec![form.to_string(); parameters.parse("crowds")?];
     let specs = in_shares(server.addr(), &forms, "herd", n);
-    let specs = specs.map(|spec| server.door(Spec { first_member: stay + spec.first_member, is_herd: true, ..spec }));
+    // At first they come a few at a time.
+    let herd = |spec: Spec| Spec { first_member: stay + spec.first_member, connecting_max: 32, is_herd: true, ..spec };
+    let specs = specs.map(|spec| server.door(herd(spec)));
     let (mut herd, _) = gather(specs)?;
     let mut staying = [staying];
 
@@ -93,14 +100,15 @@ fn serve(bench: &Bench, clients: usize, outcome: &mut Outcome) -> Result<(Server
         ("pool-bytes", "64MiB".into()),
         ("lane-bytes", "4MiB".into()),
         ("tls-bytes", format!("{}MiB", parameters.text("tls_mib"))),
+        ("handshakes-max", parameters.text("handshakes").into()),
     ];
     if parameters.text("cap") == "0" {
         return Ok((bench.serve(clients, &settings)?, None));
     }
-    let factor: f64 = parameters.parse("factor")?;
-    let Capped { server, cap, sum } = bench.serve_capped(clients, &settings, factor)?;
+    let program = parameters.parse::<f64>("program_mib")? * MIB;
+    let Capped { server, cap, sum } = bench.serve_capped(clients, &settings, |sum| sum + program)?;
     outcome.figure("stated sum", sum / MIB, "MiB");
-    Ok((server, Some((cap, sum * factor))))
+    Ok((server, Some((cap, sum + program))))
 }
 
 /// A few messages a second to the herd, many to those that stay: until the storm is over.

@@ -52,7 +52,7 @@ fn run(bench: &Bench, outcome: &mut Outcome) -> Result<()> {
         ("lane-bytes", format!("{lane}MiB")),
     ];
     let factor: f64 = parameters.parse("factor")?;
-    let Capped { mut server, cap, sum } = bench.serve_capped(n + 48, &settings, factor)?;
+    let Capped { mut server, cap, sum } = bench.serve_capped(n + 48, &settings, |sum| sum * factor)?;
     outcome.figure("stated sum", server.stated_bytes()? / MIB, "MiB");
     outcome.figure("cap", sum * factor / MIB, "MiB");
 

@@ -71,11 +71,16 @@ impl Bench {
         })
     }
 
-    /// The same in a memory cgroup of `factor` times the sum that the server states: it is asked for that before.
-    pub fn serve_capped(&self, clients: usize, more: &[(&str, String)], factor: f64) -> Result<Capped> {
+    /// The same in a memory cgroup. How large that is follows from the sum that the server states: it is asked for that before.
+    pub fn serve_capped(
+        &self,
+        clients: usize,
+        more: &[(&str, String)],
+        cap: impl FnOnce(f64) -> f64,
+    ) -> Result<Capped> {
         let spec = self.spec(clients, more)?;
         let sum = Server::start(&spec)?.stated_bytes()?;
-        let cap = MemoryCap::new((sum * factor) as u64)?;
+        let cap = MemoryCap::new(cap(sum) as u64)?;
         let server = Server::start(&ServerSpec { within: cap.words(), ..spec })?;
         Ok(Capped { server, cap, sum })
     }

@@ -1,26 +1,31 @@
 //! Job: who comes in, and what each may do: tokens are verified, others get what everybody gets.
 //! Knows: the settings below `token`, the engine's question. Must never know: how a signature is verified.
 
+mod desk;
 mod door;
+mod key_url;
 mod live;
 mod placement;
 mod refusals;
 mod revocations;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use fanwire::{AskHost, Config, DecideError, Engine, Event, Events, SendError};
+use fanwire_token::{Keys, TOKEN_BYTES_MAX};
 
-use self::door::Decided;
+use self::desk::{Desk, Made};
 use self::live::Live;
 use self::refusals::{Refusals, What};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::Revoked;
 
-pub use door::{Door, DoorConfig, read_keys, read_text, secret};
+pub use door::{Door, DoorConfig, KeysFrom, Opened, read_keys, read_text, secret};
+pub use key_url::{KeySource, KeyUrl, Moved, keep, not_read};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 
 /// Events that may wait on each shard.
@@ -45,99 +50,119 @@ pub fn configure(config: &mut Config) {
 pub fn memory(config: &Config, revocations: &RevocationsConfig) -> String {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let (live, revoked) = (mib(Live::bytes(config.connections_max)), mib(Revocations::bytes(revocations)));
+    let waiting = mib(waiting::WAITING_MAX * TOKEN_BYTES_MAX);
     format!(
         "beside that, at most {live:.1} MiB: by which key, sub and jti each connection came in; \
-         at most {revoked:.1} MiB: revoked tokens"
+         at most {revoked:.1} MiB: revoked tokens; at most {waiting:.1} MiB: tokens whose signature is to be looked at"
     )
+}
+
+/// Who decides, for others of the process.
+#[derive(Debug)]
+pub struct Attendant {
+    /// What the operator wants.
+    pub orders: Sender<Order>,
+    /// Where keys come from now and then.
+    pub moved: Sender<Moved>,
 }
 
 /// What the operator wants of who decides.
 pub enum Order {
     /// Decide by this from now on, and close those whose key it has no more. Answered with their number.
     Replace { door: Box<Door>, done: SyncSender<usize> },
+    /// Decide by these keys from now on. Answered as above.
+    Keys { keys: Keys, done: SyncSender<usize> },
     /// Refuse these tokens from now on, and close those who came in by them.
     Revoke { meant: Meant, done: SyncSender<Result<Revoked, Failure>> },
 }
+
+/// Events taken before the next signature.
+const TAKEN_AT_ONCE: usize = 32;
 
 /// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still.
 pub fn attend(
     engine: &Engine,
     mut events: Events,
-    (mut door, mut revocations): (Door, Revocations),
+    (door, revocations): (Door, Revocations),
     is_over: &AtomicBool,
     orders: &Receiver<Order>,
 ) {
     let mut refusals = Refusals::default();
     let mut live = Live::new(engine.config().connections_max);
-    // What the engine had no room to be told: it is decided once more, for orders may have come meanwhile.
-    let mut again = None;
+    let mut desk = Desk::new(door, revocations);
+    // What the engine had no room to be told. Until it has, nothing else happens here.
+    let mut untold = None;
     while !is_over.load(Relaxed) {
+        if let Some(made) = untold.take() {
+            untold = tell(engine, made, &mut live, &mut refusals);
+            if untold.is_some() {
+                std::thread::sleep(TRY_EVERY);
+                continue;
+            }
+        }
         while let Ok(order) = orders.try_recv() {
-            obey(order, &mut door, &mut revocations, &mut live);
+            obey(order, &mut desk, &mut live);
         }
-        let patience = if end_some(engine, &mut live) { LOOK_EVERY } else { TRY_EVERY };
-        let event = match again.take() {
-            Some(event) => Some(event),
-            None => events.wait(patience),
+        let patience = match end_some(engine, &mut live) {
+            _ if desk.has_work() => Duration::ZERO,
+            true => LOOK_EVERY,
+            false => TRY_EVERY,
         };
-        if let Some(event) = event {
-            again = hear(engine, event, &door, &revocations, &mut live, &mut refusals);
+        let mut event = events.wait(patience);
+        for _ in 0..TAKEN_AT_ONCE {
+            let Some(heard) = event.take().or_else(|| events.next()) else { break };
+            untold = hear(heard, &mut desk, &mut live).and_then(|made| tell(engine, made, &mut live, &mut refusals));
+            if untold.is_some() {
+                break;
+            }
         }
-        if again.is_some() {
-            std::thread::sleep(TRY_EVERY);
+        if untold.is_none()
+            && let Some(made) = desk.next(&live, clock::unix_s())
+        {
+            untold = tell(engine, made, &mut live, &mut refusals);
         }
         refusals.tell(clock::now());
     }
 }
 
-/// Decides, or notes what has become of a connection. The event comes back where the engine has no room for the decision.
-fn hear(
-    engine: &Engine,
-    event: Event,
-    door: &Door,
-    revocations: &Revocations,
-    live: &mut Live,
-    refusals: &mut Refusals,
-) -> Option<Event> {
-    let (connection, decided, what) = match &event {
-        Event::Authorize { connection, target, headers, .. } => {
-            (*connection, door.decide(target, headers, clock::unix_s()), What::Upgrade)
-        }
-        Event::Reauthorize { connection, token } => {
-            (*connection, door.renew(token, live.bearer(*connection), clock::unix_s()), What::Renewal)
-        }
-        Event::Opened { connection, .. } => {
-            live.open(*connection);
-            return None;
-        }
-        Event::Closed { connection, .. } => {
-            live.close(*connection);
-            return None;
-        }
-        _ => return None,
-    };
-    let Decided { decision, refused, bearer } = decided.unless_revoked(revocations);
-    match (engine.decide(connection, decision), bearer) {
-        (Err(DecideError::Send(SendError::WouldBlock)), _) => return Some(event),
-        // Whoever has gone meanwhile needs none.
-        (Err(error), _) => tracing::debug!("no decision: {error}"),
-        (Ok(()), Some(bearer)) if what == What::Renewal => live.renew(connection, bearer),
-        (Ok(()), Some(bearer)) => live.admit(connection, bearer),
-        (Ok(()), None) => {}
-    }
-    if let Some(reason) = refused {
-        refusals.note(what, reason);
+/// Notes what has become of a connection, or hears a question: what is decided at once.
+fn hear(event: Event, desk: &mut Desk, live: &mut Live) -> Option<Made> {
+    match event {
+        Event::Opened { connection, .. } => live.open(connection),
+        Event::Closed { connection, .. } => live.close(connection),
+        question => return desk.hear(question, live, clock::unix_s()),
     }
     None
 }
 
-fn obey(order: Order, door: &mut Door, revocations: &mut Revocations, live: &mut Live) {
+/// Tells the engine what is decided. It comes back where there is no room for it.
+fn tell(engine: &Engine, made: Made, live: &mut Live, refusals: &mut Refusals) -> Option<Made> {
+    let Made { connection, what, decided } = &made;
+    match (engine.decide(*connection, decided.decision.clone()), decided.bearer) {
+        (Err(DecideError::Send(SendError::WouldBlock)), _) => return Some(made),
+        // Whoever has gone meanwhile needs none.
+        (Err(error), _) => tracing::debug!("no decision: {error}"),
+        (Ok(()), Some(bearer)) if *what == What::Renewal => live.renew(*connection, bearer),
+        (Ok(()), Some(bearer)) => live.admit(*connection, bearer),
+        (Ok(()), None) => {}
+    }
+    if let Some(reason) = decided.refused {
+        refusals.note(*what, reason);
+    }
+    None
+}
+
+fn obey(order: Order, desk: &mut Desk, live: &mut Live) {
+    let Desk { door, revocations, .. } = desk;
     match order {
-        Order::Replace { door: new, done } => {
-            *door = *new;
-            // Whoever took a key away wants its connections gone now.
-            let gone = live.end_where("the key of its token is gone", |bearer| !door.has_key(bearer.key));
-            let _ = done.send(gone);
+        Order::Replace { door: mut new, done } => {
+            std::mem::swap(door, &mut new);
+            door.take_over(*new);
+            let _ = done.send(end_without_key(door, live));
+        }
+        Order::Keys { keys, done } => {
+            door.set_keys(keys);
+            let _ = done.send(end_without_key(door, live));
         }
         Order::Revoke { meant, done } => {
             let now = clock::unix_s();
@@ -152,6 +177,11 @@ fn obey(order: Order, door: &mut Door, revocations: &mut Revocations, live: &mut
             let _ = done.send(revoked.map(|()| Revoked { closed, entries, are_kept }));
         }
     }
+}
+
+/// Whoever took a key away wants its connections gone now.
+fn end_without_key(door: &Door, live: &mut Live) -> usize {
+    live.end_where("the key of its token is gone", |bearer| !door.has_key(bearer.key))
 }
 
 /// Closes those that are to be closed, as far as the engine takes it; true if it has taken all.

@@ -9,7 +9,7 @@ use fanwire::settings::Unit;
 
 use super::key::{Key, all};
 use super::{Loaded, load, load_checked};
-use crate::access::{Door, Revocations};
+use crate::access::{self, Door, Revocations};
 use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, OrExit, Outcome};
@@ -36,7 +36,10 @@ pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) 
             loaded.check_tokens()?;
             let door = loaded.door();
             if door.is_wanted() {
-                Door::open(door)?;
+                if let Err(problem) = Door::open(door)?.said {
+                    // Somebody else's fault, and perhaps a passing one.
+                    say(&format!("token.jwks_url: {}", access::not_read(&problem, false)));
+                }
                 Revocations::open(loaded.revocations())?;
             }
             let what = serve.config.as_deref().map_or("the configuration".into(), Path::to_string_lossy);

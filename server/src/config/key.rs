@@ -9,6 +9,7 @@ use fanwire::Config;
 use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
 
+use crate::access::KeyUrl;
 use crate::args::LogFormat;
 use crate::control::PATH_BYTES_MAX;
 use crate::logging;
@@ -19,6 +20,8 @@ pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
 pub const CONTROL_SOCKET: &str = "control.socket";
 pub const KEYS_FILE: &str = "token.keys_file";
+pub const JWKS_URL: &str = "token.jwks_url";
+pub const JWKS_EVERY: &str = "token.jwks_every";
 pub const ISSUER: &str = "token.issuer";
 pub const AUDIENCE: &str = "token.audience";
 pub const GRANTS_CLAIM: &str = "token.grants_claim";
@@ -92,7 +95,7 @@ const FIXED: [&str; 13] = [
     BENCHMARK_EVERY,
 ];
 
-static OWN: [Own; 22] = [
+static OWN: [Own; 24] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -139,6 +142,25 @@ static OWN: [Own; 22] = [
         "Keys that tokens (JWT) are verified with: a JWK set, a public key in PEM, or a secret; with it, who has no token is let \
          in only as token.anonymous_subscribe says",
     ),
+    Own {
+        name: JWKS_URL,
+        help: "Where the keys are instead, as a JWK set of public keys: read at the start, now and then, and at a reload; the last \
+               good set stays where it cannot be read",
+        values: "https://..., or http:// on this machine",
+        unit: Unit::Text,
+        default: "",
+        separator: None,
+        check: |text| text.parse::<KeyUrl>().map(|_| ()),
+    },
+    Own {
+        name: JWKS_EVERY,
+        help: "How often token.jwks_url is read, a tenth less or more; after a failure sooner",
+        values: "1s to 24h",
+        unit: Unit::Time,
+        default: "5m",
+        separator: None,
+        check: check_jwks_every,
+    },
     Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
     Own::text(
         AUDIENCE,
@@ -250,6 +272,13 @@ fn check_revocations(text: &str) -> Result<(), String> {
     match text.parse() {
         Ok(1..=100_000u32) => Ok(()),
         _ => Err("must be from 1 to 100000".into()),
+    }
+}
+
+fn check_jwks_every(text: &str) -> Result<(), String> {
+    match text.parse::<Span>()? {
+        Span(time) if (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&time) => Ok(()),
+        _ => Err("must be from 1s to 24h".into()),
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use fanwire::proto::topic::Pattern;
@@ -24,14 +25,14 @@ use fanwire::{Config, ConfigError};
 use fanwire_token::Rules;
 
 use self::key::Key;
-use crate::access::{DoorConfig, RevocationsConfig};
+use crate::access::{DoorConfig, KeySource, KeysFrom, RevocationsConfig};
 use crate::admin::{AdminConfig, Wanted};
 use crate::args::{LogFormat, ServeArgs};
 use crate::control;
 use crate::exit::{Exit, Failure};
 
 pub use command::{run, shown};
-pub use key::{SHUTDOWN_TIMEOUT, own_settings};
+pub use key::{JWKS_URL, SHUTDOWN_TIMEOUT, own_settings};
 pub use options::OwnArgs;
 
 /// Faults that are told one by one.
@@ -150,9 +151,15 @@ impl Loaded {
     pub fn door(&self) -> DoorConfig {
         let given = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty());
         let texts = |name: &str| key::patterns(&self.text(name)).map(str::to_owned).collect::<Vec<_>>();
+        let every = self.text(key::JWKS_EVERY).parse().map_or(Duration::from_secs(300), |Span(time)| time);
+        let url = given(key::JWKS_URL).and_then(|text| text.parse().ok());
+        let keys = match (given(key::KEYS_FILE), url) {
+            (Some(path), _) => Some(KeysFrom::File(PathBuf::from(path))),
+            (None, url) => url.map(|url| KeysFrom::Url(KeySource { url, every })),
+        };
         let parsed = |name: &str| texts(name).iter().filter_map(|text| Pattern::parse(text).ok()).collect();
         DoorConfig {
-            keys_file: given(key::KEYS_FILE).map(PathBuf::from),
+            keys,
             rules: Rules {
                 issuer: given(key::ISSUER),
                 audience: given(key::AUDIENCE),
@@ -172,11 +179,19 @@ impl Loaded {
     /// 78, with the place of each.
     pub fn check_tokens(&self) -> Result<(), Failure> {
         let names = [key::ISSUER, key::AUDIENCE, key::GRANTS_CLAIM, key::SUBSCRIBE, key::PUBLISH];
+        let (has_file, has_url) = (self.says(key::KEYS_FILE), self.says(key::JWKS_URL));
         let is_default = |name: &str| Key::named(name).is_some_and(|key| key.default() == self.text(name));
-        let problem = format!("means nothing without {}: no token is looked at", key::KEYS_FILE);
-        let fault = |name| Fault { at: self.place_of(name), problem: problem.clone() };
-        let given = names.into_iter().filter(|name| self.says(name) && !is_default(name));
-        let faults: Vec<Fault> = if self.says(key::KEYS_FILE) { Vec::new() } else { given.map(fault).collect() };
+        let fault = |name: &&'static str, problem: String| Fault { at: self.place_of(name), problem };
+        let no_keys = format!("means nothing without {} or {}: no token is looked at", key::KEYS_FILE, key::JWKS_URL);
+        let idle = names.iter().filter(|name| !has_file && !has_url && self.says(name) && !is_default(name));
+        let mut faults: Vec<Fault> = idle.map(|name| fault(name, no_keys.clone())).collect();
+        if has_file && has_url {
+            faults
+                .push(fault(&key::JWKS_URL, format!("keys are read from {} already: one of the two", key::KEYS_FILE)));
+        }
+        if self.says(key::JWKS_EVERY) && !has_url && !is_default(key::JWKS_EVERY) {
+            faults.push(fault(&key::JWKS_EVERY, format!("means nothing without {}", key::JWKS_URL)));
+        }
         if faults.is_empty() { Ok(()) } else { Err(wrong("token", &faults)) }
     }
 

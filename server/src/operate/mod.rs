@@ -10,14 +10,13 @@ mod report;
 mod revoke;
 mod status;
 
-use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
-use crate::access::Order;
+use crate::access::{Attendant, Moved};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
@@ -35,8 +34,8 @@ pub struct Server<'a> {
     stop: &'a StopRequests,
     /// Where its settings come from.
     args: &'a ServeArgs,
-    /// To who decides on tokens; `None`: nobody needs one.
-    orders: Option<Sender<Order>>,
+    /// Who decides on tokens; `None`: nobody needs one.
+    attendant: Option<Attendant>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -52,13 +51,13 @@ impl<'a> Server<'a> {
         stop: &'a StopRequests,
         args: &'a ServeArgs,
         loaded: &Loaded,
-        orders: Option<Sender<Order>>,
+        attendant: Option<Attendant>,
     ) -> Self {
         Server {
             engine,
             stop,
             args,
-            orders,
+            attendant,
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
@@ -105,6 +104,14 @@ impl<'a> Server<'a> {
     /// Time that subscribers get, after a request to stop, to take what is queued for them.
     pub fn shutdown_timeout(&self) -> Duration {
         self.own().shutdown_timeout()
+    }
+
+    /// Keys come from there from now on, and are these.
+    pub fn keys_moved(&self, moved: Moved) {
+        if let Some(attendant) = &self.attendant {
+            // Where nobody reads them any more the server ends.
+            let _ = attendant.moved.send(moved);
+        }
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanwire::settings::Span;
 
-use crate::config::{Loaded, SHUTDOWN_TIMEOUT, own_settings};
+use crate::config::{JWKS_URL, Loaded, SHUTDOWN_TIMEOUT, own_settings};
 
 /// See the module's head.
 pub struct Own {
@@ -23,6 +23,11 @@ impl Own {
 
     pub fn shutdown_timeout(&self) -> Duration {
         self.texts.get(SHUTDOWN_TIMEOUT).and_then(|text| text.parse().ok()).map_or(Duration::ZERO, |Span(time)| time)
+    }
+
+    /// Whether keys come from this URL now.
+    pub fn has_jwks_url(&self, url: &str) -> bool {
+        self.texts.get(JWKS_URL).is_some_and(|text| text == url)
     }
 
     /// Takes over what can be changed while the process runs: the names of that, and of what needs a restart.

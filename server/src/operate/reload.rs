@@ -8,10 +8,11 @@ use fanwire::{Config, Setting};
 use serde::{Deserialize, Serialize};
 
 use super::Server;
-use crate::access::{self, Door, Order};
+use super::own::Own;
+use crate::access::{self, Door, DoorConfig, Opened, Order};
 use crate::config::{self, Loaded};
 use crate::engine;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::notices;
 use crate::systemd;
 
@@ -60,22 +61,24 @@ impl Server<'_> {
     fn take_anew(&self) -> Result<Reloaded, Failure> {
         let mut own = self.own();
         let loaded = config::load_checked(self.args)?;
-        let door = match &self.orders {
-            Some(orders) if loaded.door().is_wanted() => Some((orders, Door::read(loaded.door())?)),
+        let door = match &self.attendant {
+            Some(attendant) if loaded.door().is_wanted() => Some((attendant, open_anew(loaded.door(), &own)?)),
             _ => None,
         };
         let mut config = loaded.config.clone();
-        if self.orders.is_some() {
+        if self.attendant.is_some() {
             access::configure(&mut config);
         }
         let told = self.engine.reconfigure(&config);
         let told = told.map_err(|errors| engine::refused(&errors, |name| loaded.place_of(name)))?;
         // From here on nothing can be wrong any more.
         let (keys, closed) = match door {
-            Some((orders, (door, keys))) => {
+            Some((attendant, Opened { door, said, moved })) => {
                 let (done, is_done) = sync_channel(1);
                 // Where nobody decides any more, nobody comes in either: the server ends.
-                let _ = orders.send(Order::Replace { door: Box::new(door), done });
+                let _ = attendant.orders.send(Order::Replace { door: Box::new(door), done });
+                self.keys_moved(moved);
+                let keys = said.unwrap_or_else(|problem| access::not_read(&problem, true));
                 (Some(keys), is_done.recv().unwrap_or_default())
             }
             None => (None, 0),
@@ -104,6 +107,20 @@ impl Server<'_> {
                 failure.error
             ),
         }
+    }
+}
+
+/// Keys as the settings say now. Where their URL is the one that it was and cannot be read, that stands in nobody's way: the keys that
+/// are there stay.
+fn open_anew(config: DoorConfig, own: &Own) -> Result<Opened, Failure> {
+    let is_new = config.source().is_some_and(|source| !own.has_jwks_url(&source.url.to_string()));
+    let opened = Door::open(config)?;
+    match &opened.said {
+        Err(problem) if is_new => {
+            let what = format!("keys cannot be read from {problem}");
+            Err(Failure::message(Exit::Unavailable, what))
+        }
+        _ => Ok(opened),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use serde::{Deserialize, Serialize};
 
 use super::Server;
-use crate::access::{Meant, NAME_BYTES_MAX, Order};
+use crate::access::{Attendant, Meant, NAME_BYTES_MAX, Order};
 use crate::exit::{Exit, Failure};
 
 /// What a revocation has come to.
@@ -33,8 +33,8 @@ impl Server<'_> {
         if [&meant.sub, &meant.jti].into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
             return usage(format!("a name has at most {NAME_BYTES_MAX} bytes here"));
         }
-        let Some(orders) = &self.orders else {
-            return usage("this server asks for no tokens (token.keys_file)".into());
+        let Some(Attendant { orders, .. }) = &self.attendant else {
+            return usage("this server asks for no tokens (token.keys_file, token.jwks_url)".into());
         };
         let (done, is_done) = sync_channel(1);
         let _ = orders.send(Order::Revoke { meant, done });

@@ -76,7 +76,7 @@ fn verifier(
 }
 
 /// What OpenSSL would trust here: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else what the distribution has.
-fn of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub fn of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::debug!("certificates of the system: {error}");

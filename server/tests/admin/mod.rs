@@ -4,6 +4,7 @@
 mod attacks;
 mod boards;
 mod document;
+mod figures;
 mod http;
 mod orders;
 mod places;

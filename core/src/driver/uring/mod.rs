@@ -216,7 +216,7 @@ impl UringDriver {
             waker_armed: false,
             woken: false,
             polled_late: VecDeque::new(),
-            listeners: listeners.into_iter().map(|fd| Listener::new(fd)).collect(),
+            listeners: listeners.into_iter().map(Listener::new).collect(),
             gate: Gate::new(limits.slots),
             connections: Vec::with_capacity(limits.slots as usize),
             free: FreeSlots::new(limits.slots),

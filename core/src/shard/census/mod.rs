@@ -182,8 +182,6 @@ pub struct Census {
     lags_now: HashMap<ConnectionId, u32>,
     /// What topics had in the round before, by place.
     counted: Vec<Counted>,
-    /// The second of the driver's time in which each client came, by slot.
-    opened_s: Vec<u32>,
 }
 
 impl Default for Census {
@@ -199,7 +197,6 @@ impl Default for Census {
             lags: HashMap::new(),
             lags_now: HashMap::new(),
             counted: Vec::new(),
-            opened_s: Vec::new(),
         }
     }
 }
@@ -305,20 +302,6 @@ impl Census {
             return (0, 0);
         }
         (messages.saturating_sub(before.messages), bytes.saturating_sub(before.bytes))
-    }
-
-    /// A client has come.
-    pub fn open(&mut self, slot: u32, now_ns: u64) {
-        if self.opened_s.len() <= slot as usize {
-            self.opened_s.resize(slot as usize + 1, 0);
-        }
-        self.opened_s[slot as usize] = (now_ns / 1_000_000_000) as u32;
-    }
-
-    /// Seconds for which a client has been there.
-    pub fn open_s(&self, slot: u32, now_ns: u64) -> u32 {
-        let opened_s = self.opened_s.get(slot as usize).copied().unwrap_or(0);
-        ((now_ns / 1_000_000_000) as u32).wrapping_sub(opened_s)
     }
 
     /// A client is gone.

@@ -102,6 +102,8 @@ pub struct Conn {
     pub protocol: Protocol,
     /// Independent bits.
     pub flags: Flags,
+    /// The lower half of the second of its upgrade; the upper one is with its subscriptions, where there is room as well.
+    pub opened_s: u16,
     /// Code that the connection will be (or was) closed with.
     pub close_code: u16,
     /// [`HalfSent`], packed.
@@ -127,6 +129,7 @@ impl Conn {
             phase: Phase::Free,
             protocol: Protocol::Raw,
             flags: Flags::default(),
+            opened_s: 0,
             close_code: 1006,
             half_sent: HALF_SENT_NOTHING,
             generation: 0,

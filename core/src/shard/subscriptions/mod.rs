@@ -56,6 +56,8 @@ pub struct Subscriber {
     pub form: Form,
     /// Some of its cursors look at each frame: the hot pass must leave it alone.
     pub is_picking: bool,
+    /// The upper half of the second of its upgrade.
+    pub opened_s: u16,
     /// Topics that are there for it alone.
     pub made: u32,
 }
@@ -82,6 +84,7 @@ impl Subscriber {
             asked: List::default(),
             form,
             is_picking: false,
+            opened_s: 0,
             made: 0,
         }
     }

@@ -71,7 +71,7 @@ impl<D: Driver> Shard<D> {
         let per_s = |count: u32| Tenths(interval_s.map_or(0.0, |interval| f64::from(count) / interval));
         let conn = &self.clients[slot];
         let cause = cause(tally.used, conn.flags.is_blocked, state.as_ref());
-        let connected_s = self.census.open_s(slot, self.pace.now_ns);
+        let connected_s = self.connected_s(slot);
         let subscriber = self.subscriptions.of(slot);
         let subject = self.admission.granted.of(slot).and_then(|grants| grants.subject.as_deref());
         let mut text = String::with_capacity(512);
@@ -109,6 +109,19 @@ impl<D: Driver> Shard<D> {
         self.write_losses(&mut text, chosen.slot, &lags);
         budget.spend(text.len() as u32 / 16);
         text
+    }
+
+    /// A client's upgrade is done.
+    pub(super) fn note_opened(&mut self, slot: u32) {
+        let second = seconds(self.pace.now_ns);
+        self.clients[slot].opened_s = second as u16;
+        self.subscriptions.of_mut(slot).opened_s = (second >> 16) as u16;
+    }
+
+    /// Seconds since a client's upgrade.
+    fn connected_s(&self, slot: u32) -> u32 {
+        let (low, high) = (self.clients[slot].opened_s, self.subscriptions.of(slot).opened_s);
+        seconds(self.pace.now_ns).wrapping_sub(u32::from(high) << 16 | u32::from(low))
     }
 
     /// What a client has lost: what is still to be told to it, then what was, the newest first.
@@ -160,6 +173,11 @@ impl<D: Driver> Shard<D> {
         lags.truncate(LANES_TOLD);
         lags
     }
+}
+
+/// Whole seconds of the driver's time, which begins with the machine.
+fn seconds(now_ns: u64) -> u32 {
+    (now_ns / 1_000_000_000) as u32
 }
 
 /// What stands before a list's element in this place.

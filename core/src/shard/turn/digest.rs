@@ -11,12 +11,20 @@ use crate::shard::table::NONE;
 use crate::shard::turn::describe::{comma, share};
 use crate::shard::{Shard, ShardStats};
 use crate::telemetry::json::{Quoted, Tenths};
-use crate::telemetry::{Instruments, Reading, SysTopic, Wanted};
+use crate::telemetry::{Histogram, Instruments, Reading, SysTopic, Wanted};
 use crate::types::{Kind, Priority};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Bytes of text that are written, or copied, in one step.
 const BYTES_A_STEP: usize = 16;
+
+/// A latency's name, and where it is measured.
+type Latency = (&'static str, fn(&Instruments) -> &Histogram);
+static LATENCIES: [Latency; 3] = [
+    ("publish_to_first_send_us", |instruments| &instruments.first_send_us),
+    ("publish_to_last_send_us", |instruments| &instruments.last_send_us),
+    ("turn_us", |instruments| &instruments.turn_us),
+];
 
 impl<D: Driver> Shard<D> {
     /// Goes on with what is to be told.
@@ -154,12 +162,7 @@ impl<D: Driver> Shard<D> {
 
     fn write_latencies(&mut self, text: &mut String) {
         text.push_str("],\"latency\":{");
-        let of: [(&str, fn(&Instruments) -> &crate::telemetry::Histogram); 3] = [
-            ("publish_to_first_send_us", |instruments| &instruments.first_send_us),
-            ("publish_to_last_send_us", |instruments| &instruments.last_send_us),
-            ("turn_us", |instruments| &instruments.turn_us),
-        ];
-        for (place, (name, of)) in of.into_iter().enumerate() {
+        for (place, &(name, of)) in LATENCIES.iter().enumerate() {
             let mut now = Reading::default();
             self.shared.mailboxes.iter().for_each(|mailbox| of(&mailbox.instruments).read_into(&mut now));
             let latest = now.since(&self.census.digest.latencies_before[place]);

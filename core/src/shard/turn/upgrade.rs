@@ -54,9 +54,6 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_accepted(&mut self, slot: u32, listener: u16, peer: Option<SocketAddr>) {
         self.clients.open(slot, self.pace.now_ns);
         self.subscriptions.open(slot, Form::Raw);
-        if self.rules.sys.top > 0 {
-            self.census.open(slot, self.pace.now_ns);
-        }
         self.stats.accepted += 1;
         usdt::accept(self.number.into(), slot, self.clients[slot].generation, self.clients.open_count());
         #[cfg(any(test, fuzzing))]
@@ -174,6 +171,7 @@ impl<D: Driver> Shard<D> {
         let made = self.subscriptions.of(slot).made;
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
         self.subscriptions.of_mut(slot).made = made;
+        self.note_opened(slot);
         self.stats.upgraded += 1;
         self.shared.addresses.on_success(self.admission.place(slot));
         if self.rules.events.capacity > 0 {

@@ -3,6 +3,7 @@
 
 mod health;
 mod orders;
+mod performance;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State as Of};
@@ -30,6 +31,11 @@ pub fn router(state: Shared) -> Router {
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(|| async { json_text(DOCUMENT) }))
         .route("/api/connections/{id}/close", post(orders::close))
+        .route("/api/performance/metrics", get(performance::metrics))
+        .route("/api/performance/connections", get(performance::connections))
+        .route("/api/performance/backpressure", get(performance::backpressure))
+        .route("/api/load", get(performance::load))
+        .route("/api/topics", get(performance::topics))
         .route("/api/performance/benchmark", post(orders::benchmark))
         .route("/api/drain", post(orders::drain))
         .route("/ws", get(tunnel::tunnel))

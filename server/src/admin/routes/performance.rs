@@ -3,6 +3,7 @@
 
 use axum::Json;
 use axum::extract::{Query, State as Of};
+use axum::http::StatusCode;
 use axum::response::Response;
 use fanwire::SysTopic;
 use serde::Deserialize;
@@ -69,7 +70,8 @@ fn page(asked: Asked) -> Result<Page, Refused> {
 impl State {
     /// What a topic says now, as text.
     async fn said(&self, topic: SysTopic) -> Result<String, Refused> {
-        Ok(self.desk.ask(move |server| server.snapshot(topic)).await??)
+        let said = self.desk.ask(move |server| server.snapshot(topic)).await?;
+        said.map_err(|failure| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("{:#}", failure.error)))
     }
 
     async fn object(&self, topic: SysTopic) -> Result<Value, Refused> {
@@ -128,13 +130,12 @@ pub async fn backpressure(Of(state): Of<Shared>) -> Result<Json<Value>, Refused>
     let topics = state.object(SysTopic::Topics).await?;
     let clients = state.object(SysTopic::Clients).await?;
     let total = &shards["total"];
-    let of = |bytes: &Value, capacity: &Value| {
-        json!({"bytes": bytes, "capacity_bytes": capacity, "used": share(bytes, capacity)})
-    };
+    let of = |bytes: &Value, capacity: &Value| json!({"bytes": bytes, "capacity_bytes": capacity, "used": share(bytes, capacity)});
     let ring = of(&shards["ring_bytes"], &shards["ring_capacity_bytes"]);
     let lanes = fullest(&topics);
     let worst = lanes.first().and_then(|lane| lane["behind"].as_f64()).unwrap_or_default();
-    let dropped = ["critical", "high", "normal", "low"].map(|name| (name.to_owned(), total[format!("dropped_{name}")].clone()));
+    let dropped =
+        ["critical", "high", "normal", "low"].map(|name| (name.to_owned(), total[format!("dropped_{name}")].clone()));
     Ok(Json(json!({
         "at_ms": shards["at_ms"],
         "level": level(worst.max(ring["used"].as_f64().unwrap_or_default())),
@@ -190,7 +191,8 @@ pub async fn load(Of(state): Of<Shared>) -> Result<Json<Value>, Refused> {
     }
     let shards = state.object(SysTopic::Shards).await?;
     let (connections, most) = (&shards["total"]["connections"], &shards["connections_max"]);
-    let utilisations = shards["shards"].as_array().into_iter().flatten().filter_map(|shard| shard["utilisation"].as_f64());
+    let utilisations =
+        shards["shards"].as_array().into_iter().flatten().filter_map(|shard| shard["utilisation"].as_f64());
     let busiest = utilisations.fold(0.0, f64::max);
     let ring = share(&shards["ring_bytes"], &shards["ring_capacity_bytes"]);
     let load = share(connections, most).max(busiest).max(ring).min(1.0);
@@ -222,9 +224,16 @@ mod tests {
     fn lanes_that_are_furthest_behind_come_first_and_only_some() {
         let lane = |behind: f64| json!({"priority": "normal", "behind": behind, "bytes": 1, "capacity_bytes": 2});
         let lanes: Vec<Value> = (0..30).map(|number| lane(f64::from(number) / 30.0)).collect();
-        let found = fullest(&json!({"topics": [{"topic": "a", "lanes": lanes}, {"topic": "b", "lanes": [lane(0.99)]}]}));
-        assert_eq!((found.len(), &found[0]["topic"], &found[1]["behind"]), (LANES_MAX, &json!("b"), &json!(29.0 / 30.0)));
+        let found =
+            fullest(&json!({"topics": [{"topic": "a", "lanes": lanes}, {"topic": "b", "lanes": [lane(0.99)]}]}));
+        assert_eq!(
+            (found.len(), &found[0]["topic"], &found[1]["behind"]),
+            (LANES_MAX, &json!("b"), &json!(29.0 / 30.0))
+        );
         assert_eq!((level(0.69), level(0.7), level(0.9)), ("ok", "lagging", "dropping"));
-        assert_eq!((share(&json!(1), &json!(4)), share(&json!(1), &json!(0)), share(&json!(null), &json!(1))), (0.25, 0.0, 0.0));
+        assert_eq!(
+            (share(&json!(1), &json!(4)), share(&json!(1), &json!(0)), share(&json!(null), &json!(1))),
+            (0.25, 0.0, 0.0)
+        );
     }
 }
