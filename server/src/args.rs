@@ -28,6 +28,7 @@ Examples:
   fanwire demo                                        watch three simulated rovers in a browser
   fanwire serve --listen 0.0.0.0:9001 --publish loopback      a fan-out server for publishers on this machine
   fanwire sub ws://127.0.0.1:9001 'rover/**'          print what arrives, one message a line
+  fanwire top                                         which clients are slow, and what they lose
   tail -f app.log | fanwire pub ws://127.0.0.1:9001 logs/app
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:9001 --speed 1
   fanwire doctor --connections 100000                 is this host ready for it?
@@ -81,6 +82,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Simulate three rovers and show them in a browser
     Demo(DemoArgs),
+    /// Show which clients are slow, and what they lose
+    Top(TopArgs),
     /// Say what this host has against what it should have
     Doctor(DoctorArgs),
     /// Gather what somebody needs to look into a problem, in one file without secrets
@@ -673,6 +676,65 @@ pub struct DemoArgs {
     /// The engine's options.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// `fanwire top`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire top                                         the server on this machine, by its admin port
+  fanwire top wss://ops.example.org:9002/ws --token \"$TOKEN\"
+  fanwire top ws://127.0.0.1:9001                     where the $sys topics are public, or granted to the token
+  fanwire top --once --format json | jq '.[\"$sys/clients\"].by_lag[].id'
+
+Keys: arrows choose, s sorts by lag or by work, / filters, c closes a client (by the admin port),
+Tab changes the view, ? says more, q quits. docs/how-to/watch.md says what the figures mean.")]
+pub struct TopArgs {
+    /// Where the server is: the admin port's /ws, or the engine's own port
+    #[arg(value_name = "URL", default_value = "ws://127.0.0.1:9002/ws")]
+    pub url: Url,
+
+    /// Print one snapshot, and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// How a snapshot is printed: json has the $sys messages as they came, by topic
+    #[arg(long, value_enum, default_value_t = TopFormat::Text, value_name = "FORMAT", requires = "once")]
+    pub format: TopFormat,
+
+    /// Which clients come first: who is nearest to losing something, or who costs most
+    #[arg(long, value_enum, default_value_t = TopSort::Lag, value_name = "ORDER")]
+    pub sort: TopSort,
+
+    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
+    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
+    pub token: Option<Token>,
+
+    /// Time to connect in; with --once also for the figures to come
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    pub timeout: Span,
+
+    /// Whom to trust.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+/// How `top --once` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopFormat {
+    /// A table
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// What `top` shows first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopSort {
+    /// Who is nearest to losing something
+    Lag,
+    /// Who costs most
+    Work,
 }
 
 /// What `sub` speaks.

@@ -1,4 +1,4 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, doctor, tune, config, token, reload, drain, restart, status.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, top, doctor, tune, config, token, reload, drain, restart, status.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
@@ -53,6 +53,7 @@ mod systemd;
 mod takeover;
 mod tls;
 mod token;
+mod top;
 mod topics;
 mod tune;
 mod units;
@@ -124,6 +125,7 @@ fn execute(args: Args) -> Outcome {
         Command::Sub(args) => subscribe::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Top(args) => top::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Report(args) => report::run(args),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),

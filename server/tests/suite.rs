@@ -30,5 +30,6 @@ mod report;
 mod seccomp;
 mod state;
 mod systemd;
+mod top;
 mod tune;
 mod wss;
