@@ -10,6 +10,9 @@ pub const GRANT_PATTERNS_MAX: usize = 256;
 /// Longest [`Grants::subject`], in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
 
+/// What an observer hears. A wildcard that comes first matches nothing that begins with `$`.
+const OBSERVED: [&str; 3] = ["**", "$sys/**", "$benchmark/**"];
+
 /// Topics that something is allowed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
@@ -65,6 +68,14 @@ pub struct Grants {
     /// Who it is, as its token or the host's session says; at most [`SUBJECT_BYTES_MAX`]. The limits for each subject
     /// count by it. `None`: nobody in particular, and not counted.
     pub subject: Option<String>,
+}
+
+impl Grants {
+    /// What an observer may do: hear everything, what the engine says of itself included, and say nothing.
+    pub(crate) fn of_observer() -> Self {
+        let patterns = OBSERVED.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+        Grants { subscribe: Allowed::Only(patterns), publish: Allowed::Nothing, lifetime: None, subject: None }
+    }
 }
 
 /// The host's decision on an upgrade request: see [`crate::Event::Authorize`].
@@ -144,6 +155,20 @@ mod tests {
             assert!(!Allowed::Nothing.covers(&pattern));
         }
         assert!(!only(&["**"]).has("$sys/stats") && only(&["$sys/stats"]).has("$sys/stats"));
+    }
+
+    #[test]
+    fn an_observer_hears_everything_and_says_nothing() {
+        let grants = Grants::of_observer();
+        assert_eq!(grants.subscribe.patterns(), OBSERVED.len());
+        for name in ["a", "rover/1/imu", "$sys/clients", "$sys/gaps", "$benchmark/self"] {
+            let pattern = Pattern::parse(name).expect("a name");
+            assert!(
+                grants.subscribe.has(name) && grants.subscribe.covers(&pattern) && !grants.publish.has(name),
+                "{name}"
+            );
+        }
+        assert!(grants.subscribe.covers(&Pattern::parse("**").expect("a pattern")));
     }
 
     #[test]

@@ -158,7 +158,11 @@ fn drive<D: Driver>(
 /// Ends the whole engine because one shard cannot go on: an engine without it would serve some clients and starve the rest. The
 /// others deliver what was published and close their clients, within the time of a close.
 fn fail(shared: &Shared, number: usize, reason: String) {
-    tracing::error!("shard {number} has ended, and the engine with it: {reason}");
+    tracing::error!(
+        event = "shard.failed",
+        shard = number,
+        "shard {number} has ended, and the engine with it: {reason}"
+    );
     shared.failure.note(number, reason);
     shared.mailboxes[number].is_stopped.store(true, Relaxed);
     shared.ring.close();

@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod listening;
 mod metrics;
+mod observers;
 mod origins;
 mod outlet;
 mod pressure;

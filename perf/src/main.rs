@@ -28,6 +28,7 @@ mod recipe;
 mod report;
 mod rivals;
 mod scenario;
+mod scraper;
 mod server;
 mod stats;
 mod table;

@@ -125,6 +125,22 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Nanoseconds that the threads of `pid` whose names begin so have been on a CPU.
+///
+/// # Errors
+/// When the process is gone, or has no such thread.
+pub fn named_cpu_ns(pid: u32, name: &str) -> Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut found = None;
+    for task in fs::read_dir(&folder).with_context(|| folder.clone())?.flatten() {
+        let is_meant = fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.starts_with(name));
+        if let Some(tid) = task.file_name().to_str().and_then(|tid| tid.parse().ok()).filter(|_| is_meant) {
+            found = Some(found.unwrap_or(0) + thread_cpu_ns(pid, tid)?);
+        }
+    }
+    found.with_context(|| format!("process {pid} has no thread {name}…"))
+}
+
 /// Nanoseconds that one thread of `pid` has been on a CPU.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ recipes![
     "thin-link",
     "churn",
     "bystander",
+    "scrape",
     "px4",
     "compress-once",
     "floor",

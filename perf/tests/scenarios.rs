@@ -84,6 +84,7 @@ on_both_drivers! {
     bystander: "bystander", [
         "attacks=topic-names,floods,non-readers,unread,silent", "quiet_s=0.3", "attack_s=0.3", "most_turn_ms=",
     ];
+    scrape: "scrape", ["n=20", "rate=50", "seconds=0.5", "rounds=2", "scrapes=200", "most_ratio="];
     resume_storm: "resume-storm", ["n=60", "missed=50", "before=3", "forms=json,json+deflate,msgpack,batch,batch+lz4"];
     versus: "versus", [
         "targets=engine,send,engine/json+deflate", "n=20", "bursts=1,4", "seconds=0.2", "rounds=2", "warm_s=0.1", "cpus=", "crowd_cpu=",

@@ -20,7 +20,7 @@ use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
 use crate::takeover;
 use crate::tls::TlsArgs;
-use crate::tune::arguments::{DoctorArgs, TuneArgs};
+use crate::tune::arguments::{DoctorArgs, PlanArgs, TuneArgs};
 use crate::url::Url;
 
 const EXAMPLES: &str = "\
@@ -83,6 +83,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Say what this host has against what it should have
     Doctor(DoctorArgs),
+    /// Gather what somebody needs to look into a problem, in one file without secrets
+    Report(ReportArgs),
     /// Show, check, apply and revert settings of this host
     Tune(TuneArgs),
     /// Write, check and show the configuration of the fan-out server
@@ -259,6 +261,33 @@ pub struct StatusArgs {
     /// The server.
     #[command(flatten)]
     pub control: ControlArgs,
+}
+
+/// `fanwire report`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  fanwire report
+  fanwire report --socket /run/fanwire/fanwire.sock --config /etc/fanwire.toml --output report.txt
+
+Version, host, doctor; of a running server its settings, metrics and last log lines. Tokens, passwords and
+private keys are left out; names of topics, addresses and subjects are not. It is sent nowhere.")]
+pub struct ReportArgs {
+    /// Where it is written; `-` is stdout [default: fanwire-report-SECONDS.txt]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Settings that are shown besides, as the file has them
+    #[arg(long, value_name = "FILE", env = "FANWIRE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+
+    /// The plan.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 }
 
 /// `fanwire token`.

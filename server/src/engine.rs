@@ -13,6 +13,7 @@ use crate::console::{self, tell};
 use crate::exit::{Exit, Failure};
 use crate::settings::{EngineArgs, option_of};
 use crate::signals::StopRequests;
+use crate::slow_turns::SlowTurns;
 use crate::strangers::{self, Strangers};
 use crate::units::grouped;
 use crate::{clock, notices};
@@ -59,7 +60,7 @@ pub fn start_with(
     let engine = Engine::start_with(config, sockets)
         .map_err(|error| Failure { code: error.exit_code(), error: in_words(error, place_of) })?;
     engine.plan().to_string().lines().for_each(|line| tracing::info!("{line}"));
-    tracing::info!("{}", notices::summary(&engine));
+    tracing::info!(event = "server.serving", "{}", notices::summary(&engine));
     notices::warn(&engine);
     Ok(engine)
 }
@@ -113,14 +114,17 @@ pub fn unsaid() -> Result<(), Failure> {
     }
 }
 
-/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers.
+/// Waits until the process is asked to stop, or the engine has ended by itself. Meanwhile it says what becomes of strangers, and
+/// which shards were busy for long.
 pub fn wait(engine: &Engine, stop: &StopRequests) {
     let waiting = thread::current();
     engine.set_failure_bell(move || waiting.unpark());
-    let mut strangers = Strangers::new(engine.stats().total);
+    let (mut strangers, mut slow_turns) = (Strangers::new(engine.stats().total), SlowTurns::default());
     while !stop.is_asked() && engine.failure().is_none() {
         thread::park_timeout(strangers::EVERY);
-        strangers.tell(&engine.stats().total, clock::now());
+        let stats = engine.stats();
+        strangers.tell(&stats.total, clock::now());
+        slow_turns.tell(&stats.shards);
     }
 }
 
@@ -186,9 +190,10 @@ pub fn finish(mut engine: Engine) -> Result<ShutdownReport, Failure> {
         ));
     }
     if report.is_clean {
-        tracing::info!("stopped: everything queued was delivered");
+        tracing::info!(event = "server.stopped", "stopped: everything queued was delivered");
     } else {
         tracing::warn!(
+            event = "server.stopped",
             "stopped at the deadline: some subscribers had not taken everything (--shutdown-timeout gives them more time)"
         );
     }

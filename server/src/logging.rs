@@ -1,13 +1,14 @@
 //! Job: log lines on stderr; stdout is for ready lines and payloads.
 //! Knows: tracing, what a filter may say. Must never know: what is logged.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 
-use tracing::field::Field;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
 
 use crate::args::LogFormat;
 use crate::exit::{Exit, Failure};
@@ -18,6 +19,8 @@ use crate::stderr::{self, Stderr};
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Where this program's own lines come from: `fanwire`, `fanwire::…`, and the crates beside it, `fanwire_…`.
 const OWN: &str = "fanwire";
+/// The field with a line's own name, which does not change between versions.
+const EVENT: &str = "event";
 /// Warnings at start that can be silenced one by one.
 const NOTICES: [&str; 2] = ["publish", "origin"];
 
@@ -37,19 +40,42 @@ pub fn start(level: Option<&str>, format: LogFormat) -> Result<(), Failure> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr).with_target(false);
     match format {
         LogFormat::Text => {
-            lines.compact().with_ansi(io::stderr().is_terminal()).fmt_fields(debug_fn(field).delimited(" ")).init();
+            lines.compact().with_ansi(io::stderr().is_terminal()).fmt_fields(Fields).init();
         }
         LogFormat::Json => lines.json().init(),
     }
     Ok(())
 }
 
-/// A field of a line: what others have written into it stays in the line, and moves nobody's cursor.
-fn field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
-    let text = format!("{value:?}");
-    match field.name() {
-        "message" => write!(out, "{}", plain::text(&text)),
-        name => write!(out, "{name}={}", plain::text(&text)),
+/// The fields of a line as text: what others have written into them stays in the line, and moves nobody's cursor. What the line is
+/// called (`event`) is for programs: they get JSON.
+struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, out: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line { out, is_first: true, result: Ok(()) };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct Line<'writer> {
+    out: Writer<'writer>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if self.result.is_err() || field.name() == EVENT {
+            return;
+        }
+        let blank = if std::mem::take(&mut self.is_first) { "" } else { " " };
+        let text = format!("{value:?}");
+        self.result = match field.name() {
+            "message" => write!(self.out, "{blank}{}", plain::text(&text)),
+            name => write!(self.out, "{blank}{name}={}", plain::text(&text)),
+        };
     }
 }
 

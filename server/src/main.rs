@@ -5,6 +5,7 @@
 #![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
 mod access;
+mod admin;
 mod args;
 mod bearer;
 mod client;
@@ -32,12 +33,16 @@ mod plain;
 mod printer;
 mod progress;
 mod publish;
+mod recent;
+mod redact;
 mod replay;
+mod report;
 mod requests;
 mod retry;
 mod serve;
 mod settings;
 mod signals;
+mod slow_turns;
 mod socket;
 mod state;
 mod stats;
@@ -120,6 +125,7 @@ fn execute(args: Args) -> Outcome {
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Doctor(args) => doctor::run(args).and_then(|code| engine::unsaid().map(|()| code)),
+        Command::Report(args) => report::run(args),
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),

@@ -12,6 +12,7 @@ use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Door, Revocations};
+use crate::admin::{Admin, Closing, Desk, Desks, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -36,6 +37,8 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
     let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
+    let mut admin = Admin::listen(loaded.admin(), predecessor.is_some())?;
+    sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
         true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
@@ -54,9 +57,10 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     }
     let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
     let events = engine.events();
+    let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
-    let waiting = attend(&engine, &stop, control, (args, loaded), door.zip(events), before);
+    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
     let ended = engine::finish(engine)?;
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
@@ -103,7 +107,7 @@ fn settle(
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    (control, admin): (Control, Option<(Running, Desks)>),
     (args, loaded): (&ServeArgs, &Loaded),
     door: Option<((Door, Revocations), Events)>,
     before: Option<Link>,
@@ -125,9 +129,13 @@ fn attend(
             scope.spawn(move || access::attend(engine, events, door, is_over, &received));
         }
         let server = Server::new(engine, stop, args, loaded, has_door.then_some(orders));
-        let (waiting, ending, after) = operate(engine, stop, control, server);
+        let (admin, desks) = admin.unzip();
+        let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
+        // Who goes on has the admin port, too. Where nobody does, the end is seen there.
+        let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
         let after = carry(after, AFTER);
         engine::wait_for_end(engine, ending);
+        admin.and_then(Running::end);
         is_over.store(true, Relaxed);
         before.into_iter().chain(after).for_each(|bridge| bridge.finish());
         waiting
@@ -138,14 +146,21 @@ fn attend(
 fn operate(
     engine: &Engine,
     stop: &StopRequests,
-    control: Control,
+    (control, desks): (Control, Option<Desks>),
     server: Server<'_>,
 ) -> (Waiting, Ending, Option<Link>) {
     let waiting = thread::scope(|scope| {
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
+        let attend = |desk: Desk| {
+            let closing = desk.closing();
+            scope.spawn(move || desk.attend(server));
+            closing
+        };
+        let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        closing.iter().for_each(Closing::end);
         control.join().unwrap_or_default()
     });
     let patience = server.shutdown_timeout();
@@ -171,6 +186,10 @@ fn tell_of_end(stop: &StopRequests, Ending { window, deadline }: Ending) {
     if stop.is_asked() {
         let spread = if window.is_zero() { String::new() } else { format!(", closes spread over {}", Span(window)) };
         let most = Span(deadline);
-        tracing::info!("{}: sending what is queued, {most} at most{spread}; a second signal ends at once", stop.name());
+        tracing::info!(
+            event = "server.stopping",
+            "{}: sending what is queued, {most} at most{spread}; a second signal ends at once",
+            stop.name()
+        );
     }
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::args::LogFormat;
-use crate::{console, plain};
+use crate::{console, plain, recent};
 
 /// How lines are written; text before anybody has said so.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
@@ -41,6 +41,7 @@ pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        recent::keep(line);
         console::put(match line.strip_suffix(b"\n").filter(|_| is_json() && io::stderr().is_terminal()) {
             Some(object) => [&*plain::json(object, true), b"\n"].concat(),
             None => line.to_vec(),

@@ -38,7 +38,7 @@ impl Strangers {
     /// Says what has come since the last line, if there is anything and that is long enough ago.
     pub fn tell(&mut self, counted: &ShardStats, now: Instant) {
         if let Some(line) = self.line(counted, now) {
-            tracing::warn!(target: "limits", "{line}");
+            tracing::warn!(target: "limits", event = "limits.reached", "{line}");
         }
     }
 

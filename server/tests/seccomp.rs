@@ -2,9 +2,12 @@
 
 use crate::support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use rustix::process::Signal;
 
-use support::{Fanwire, skip};
+use support::{Fanwire, PATIENCE, skip};
 
 const WRAPPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/under_profile.py");
 const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/fanwire.json");
@@ -38,8 +41,19 @@ fn everything_works_under_the_profile() {
         Err(why) => skip(&format!("the seccomp profile is not tried with io_uring: {why}")),
     }
     for driver in drivers {
-        let mut server = under_profile(&format!("serve --listen 127.0.0.1:0 --publish loopback --driver {driver}"));
+        let listen = "--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+        let mut server = under_profile(&format!("serve {listen} --publish loopback --driver {driver}"));
+        let admin = server.stderr_line("admin: http");
         let address = server.address();
+        // The admin port, and by it a way to the engine.
+        let admin = admin.trim().rsplit("://").next().unwrap().to_owned();
+        let mut stream = TcpStream::connect(&admin).expect("the admin port listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "POST /api/performance/benchmark HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"delivered\":8000"), "{driver}: {answer}");
         let mut subscriber = under_profile(&format!("sub ws://{address} a --count 2 --stats"));
         subscriber.stderr_line("subscribed to");
         let (code, _, log) = under_profile(&format!("pub ws://{address} a")).finish();

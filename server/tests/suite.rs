@@ -7,6 +7,7 @@ mod support;
 mod tree;
 
 mod access;
+mod admin;
 mod attacks;
 mod commands;
 mod config;
@@ -24,6 +25,7 @@ mod pipes;
 mod probes;
 mod protocol_client;
 mod replay;
+mod report;
 mod seccomp;
 mod state;
 mod systemd;

@@ -21,6 +21,23 @@ pub struct InheritedSocket {
     pub socket: OwnedFd,
 }
 
+/// What the observers' socket is called: no listener's text and no unit file can say it, for neither has a colon in a name; and no
+/// place of a listener begins so.
+const OBSERVERS: &str = ":observers";
+
+impl InheritedSocket {
+    /// The socket by which observers come: whoever connects to it may subscribe to every topic, those that begin with `$`
+    /// included, and publish on none; neither is the host asked about them, nor are they counted by address. So it has to be one
+    /// that only those can reach who may do that, such as a Unix socket in a directory of mode 0700.
+    pub fn for_observers(socket: impl Into<OwnedFd>) -> Self {
+        InheritedSocket { name: OBSERVERS.to_owned(), socket: socket.into() }
+    }
+
+    fn is_for_observers(&self) -> bool {
+        self.name == OBSERVERS
+    }
+}
+
 /// Before the name that systemd knows a socket by, in the name of one that is handed over.
 pub const BY_NAME: &str = "fd:";
 
@@ -99,6 +116,7 @@ fn fault(listener: &Listener, problem: impl ToString) -> ConfigError {
 /// # Errors
 /// A name that no socket has, a socket that does not listen; a descriptor that cannot be had.
 pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<Resolved>, ConfigError> {
+    let (observing, sockets): (Vec<_>, Vec<_>) = sockets.iter().partition(|socket| socket.is_for_observers());
     let (handed, started): (Vec<_>, Vec<_>) = sockets.iter().partition(|socket| socket.name.contains(':'));
     let mut groups = groups(&handed)?;
     let mut names = Names::default();
@@ -119,7 +137,7 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
                 }
             }
             if all.len() == before {
-                return Err(fault(listener, nothing_for_it(sockets)));
+                return Err(fault(listener, nothing_for_it(&sockets)));
             }
             continue;
         }
@@ -129,6 +147,13 @@ pub fn resolve(wanted: &[Listener], sockets: &[InheritedSocket]) -> Result<Vec<R
             Some(group) => group.take(listener, name),
             None => Resolved { listener: listener.clone(), name, source: Source::New },
         });
+    }
+    // Behind those that the configuration names: they are nobody else's affair.
+    for InheritedSocket { name, socket } in observing {
+        let listener = Listener::observers();
+        place_of(socket).map_err(|error| fault(&listener, error))?;
+        let socket = socket.try_clone().map_err(|error| fault(&listener, error))?;
+        all.push(Resolved { listener, name: name.clone(), source: Source::Inherited(socket) });
     }
     Ok(all)
 }
@@ -171,7 +196,7 @@ fn groups(handed: &[&InheritedSocket]) -> Result<Vec<Group>, ConfigError> {
     Ok(groups)
 }
 
-fn nothing_for_it(sockets: &[InheritedSocket]) -> String {
+fn nothing_for_it(sockets: &[&InheritedSocket]) -> String {
     if sockets.is_empty() {
         return "this process was started with no sockets: let systemd start it by its .socket unit".to_owned();
     }

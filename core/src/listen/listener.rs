@@ -18,6 +18,8 @@ pub enum Place {
     Path(PathBuf),
     /// Sockets that the process was started with: see [`crate::InheritedSocket`]. `None`: all that no other listener names.
     Inherited(Option<String>),
+    /// The socket of [`crate::InheritedSocket::for_observers`]. No text stands for it.
+    Observers,
 }
 
 /// A place to listen at. As a text: `IP:PORT`, or the same as the address that a client connects to, `ws://IP:PORT` or
@@ -60,6 +62,11 @@ impl Listener {
     /// Listens at the inherited sockets of this name.
     pub fn inherited(name: impl Into<String>) -> Self {
         Self::at(Place::Inherited(Some(name.into())))
+    }
+
+    /// Where observers come in.
+    pub(super) fn observers() -> Self {
+        Self::at(Place::Observers)
     }
 
     fn at(place: Place) -> Self {
@@ -112,6 +119,7 @@ impl fmt::Display for Place {
             Place::Path(path) => write!(f, "{UNIX}{}", path.display()),
             Place::Inherited(Some(name)) => write!(f, "{INHERITED}{name}"),
             Place::Inherited(None) => f.write_str(ALL_INHERITED),
+            Place::Observers => f.write_str("(observers)"),
         }
     }
 }

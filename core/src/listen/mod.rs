@@ -116,6 +116,10 @@ impl Listeners {
         let first = self.by_number.len() as u16;
         let each = self.deal(&sockets)?;
         self.by_number.extend(std::iter::repeat_n(listener.clone(), each));
+        if listener.place == Place::Observers {
+            // They are not shown, and come to no successor.
+            return Ok(());
+        }
         self.all.push(listener);
         let numbers = first..first + each as u16;
         self.held.extend(sockets.into_iter().map(|socket| HeldSocket {
@@ -135,7 +139,7 @@ impl Listeners {
                 self.files.push(file);
                 return Ok(vec![socket]);
             }
-            Place::Inherited(_) => return Err(io::ErrorKind::NotFound.into()),
+            Place::Inherited(_) | Place::Observers => return Err(io::ErrorKind::NotFound.into()),
         };
         // Without SO_REUSEPORT first: with it, a second engine on the same port would quietly take half of the connections.
         let alone = ListenOptions { reuse_port: false, ..options.clone() };

@@ -16,6 +16,7 @@ mod peers;
 mod px4;
 mod restart;
 mod resume;
+mod scrape;
 mod shards;
 mod slow_crowd;
 mod telemetry;
@@ -83,6 +84,7 @@ pub const ALL: &[Scenario] = &[
     thin_link::SCENARIO,
     churn::SCENARIO,
     bystander::SCENARIO,
+    scrape::SCENARIO,
 ];
 
 /// The subprotocol that tells of gaps.

@@ -38,7 +38,7 @@ impl Refusals {
     /// Says what there is to say, if the last line is long enough ago.
     pub fn tell(&mut self, now: Instant) {
         if let Some(line) = self.line(now) {
-            tracing::warn!("{line}");
+            tracing::warn!(event = "access.refused", "{line}");
         }
     }
 

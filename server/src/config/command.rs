@@ -79,7 +79,9 @@ pub fn shown(loaded: &Loaded) -> String {
     in_sections(&mut text, |text, key, name| {
         let value = toml_value(key, &loaded.text(key.name()));
         let origin = loaded.told_by(key.name());
-        let is_unset = matches!(key.unit(), Unit::Text | Unit::Time) && loaded.text(key.name()).is_empty();
+        let is_unset = matches!(key.unit(), Unit::Text | Unit::Time)
+            && loaded.text(key.name()).is_empty()
+            && key.default().is_empty();
         text.push_str(&format!("{}{name} = {value}  # {origin}\n", if is_unset { "#" } else { "" }));
     });
     text

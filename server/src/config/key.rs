@@ -1,6 +1,9 @@
 //! Job: every name that a configuration can give a value to: the engine's settings, and the process's own.
 //! Knows: names, and which values are allowed. Must never know: where a value comes from.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use clap::ValueEnum;
 use fanwire::Config;
 use fanwire::proto::topic::Pattern;
@@ -26,6 +29,18 @@ pub const SUBSCRIBE: &str = "token.subscribe";
 pub const PUBLISH: &str = "token.publish";
 pub const ANONYMOUS_SUBSCRIBE: &str = "token.anonymous_subscribe";
 pub const ANONYMOUS_PUBLISH: &str = "token.anonymous_publish";
+pub const ADMIN_LISTEN: &str = "admin.listen";
+pub const ADMIN_HOSTS: &str = "admin.hosts";
+pub const ADMIN_TOKEN_FILE: &str = "admin.token_file";
+pub const ADMIN_CERTIFICATE_FILE: &str = "admin.certificate_file";
+pub const ADMIN_KEY_FILE: &str = "admin.key_file";
+pub const ADMIN_CLIENT_CA_FILE: &str = "admin.client_ca_file";
+pub const BENCHMARK_EVERY: &str = "benchmark.every";
+
+/// Stands for no place at all.
+const NOWHERE: &str = "none";
+/// Names of the admin port.
+const HOSTS_MAX: usize = 64;
 
 /// What is less like a name than this is no misspelling of it, by Jaro and Winkler.
 const LEAST_LIKENESS: f64 = 0.85;
@@ -61,9 +76,23 @@ impl Own {
 }
 
 /// What holds for the whole life of the process.
-const FIXED: [&str; 6] = [LOG_LEVEL, LOG_FORMAT, CONTROL_SOCKET, REVOCATIONS_FILE, REVOCATIONS_MAX, LIFETIME_MAX];
+const FIXED: [&str; 13] = [
+    LOG_LEVEL,
+    LOG_FORMAT,
+    CONTROL_SOCKET,
+    REVOCATIONS_FILE,
+    REVOCATIONS_MAX,
+    LIFETIME_MAX,
+    ADMIN_LISTEN,
+    ADMIN_HOSTS,
+    ADMIN_TOKEN_FILE,
+    ADMIN_CERTIFICATE_FILE,
+    ADMIN_KEY_FILE,
+    ADMIN_CLIENT_CA_FILE,
+    BENCHMARK_EVERY,
+];
 
-static OWN: [Own; 15] = [
+static OWN: [Own; 22] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -165,6 +194,51 @@ static OWN: [Own; 15] = [
         separator: None,
         check: check_lifetime,
     },
+    Own {
+        name: ADMIN_LISTEN,
+        help: "Where metrics, an operator's page and its orders are served by HTTP; at an address that other machines reach only with \
+               admin.token_file or admin.client_ca_file; where the default is taken, the server goes on without",
+        values: "IP:PORT, or none",
+        unit: Unit::Text,
+        default: "127.0.0.1:9002",
+        separator: None,
+        check: check_admin_listen,
+    },
+    Own {
+        name: ADMIN_HOSTS,
+        help: "Names that the admin port is asked for by, besides addresses and localhost; requests for any other name are refused",
+        values: "host names, several with commas",
+        unit: Unit::List,
+        default: "",
+        separator: Some(','),
+        check: check_hosts,
+    },
+    Own::text(
+        ADMIN_TOKEN_FILE,
+        "a path",
+        "Tokens, one a line: who asks the admin port for anything but /livez and /readyz has to have one, as a bearer's or as a password",
+    ),
+    Own::text(
+        ADMIN_CERTIFICATE_FILE,
+        "a PEM file",
+        "The admin port's certificate with its chain; with it, TLS is spoken there",
+    ),
+    Own::text(ADMIN_KEY_FILE, "a PEM file", "The certificate's private key"),
+    Own::text(
+        ADMIN_CLIENT_CA_FILE,
+        "a PEM file",
+        "Certificates of those that sign clients' certificates: who has none is not let in at the admin port",
+    ),
+    Own {
+        name: BENCHMARK_EVERY,
+        help: "How often the server measures how long its messages take, and compares that with the times before; not set: only when \
+               somebody asks the admin port for it",
+        values: "1m or more",
+        unit: Unit::Time,
+        default: "",
+        separator: None,
+        check: check_benchmark,
+    },
 ];
 
 /// A variable that is empty by mistake must not open the door.
@@ -183,6 +257,38 @@ fn check_lifetime(text: &str) -> Result<(), String> {
     match text.parse::<Span>()? {
         Span(time) if time.is_zero() => Err("must be more than 0; leave it out for any time".into()),
         _ => Ok(()),
+    }
+}
+
+fn check_benchmark(text: &str) -> Result<(), String> {
+    match text.parse::<Span>()? {
+        Span(time) if time < Duration::from_secs(60) => Err("must be at least 1m; leave it out for never".into()),
+        _ => Ok(()),
+    }
+}
+
+/// An empty text is none, too.
+pub fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text.trim() {
+        "" | NOWHERE => Ok(None),
+        text => match text.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err("must be an IP address and a port, such as 127.0.0.1:9002 or [::1]:9002, or none".into()),
+        },
+    }
+}
+
+fn check_admin_listen(text: &str) -> Result<(), String> {
+    admin_address(text).map(|_| ())
+}
+
+fn check_hosts(text: &str) -> Result<(), String> {
+    let is_name =
+        |name: &str| name.len() <= 255 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    match patterns(text).find(|name| !is_name(name)) {
+        Some(name) => Err(format!("`{name}` is no host name; it is written without a port")),
+        None if patterns(text).count() > HOSTS_MAX => Err(format!("must be at most {HOSTS_MAX} names")),
+        None => Ok(()),
     }
 }
 
@@ -232,7 +338,11 @@ pub enum Key {
 
 /// Settings of the process that are options by the name that their own name gives: `--token-keys-file`.
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
-    OWN.iter().filter(|own| own.name.starts_with("token.") || own.name == CONTROL_SOCKET)
+    let has_option = |own: &&Own| {
+        own.name == CONTROL_SOCKET
+            || ["token.", "admin.", "benchmark."].iter().any(|section| own.name.starts_with(section))
+    };
+    OWN.iter().filter(has_option)
 }
 
 /// All settings of the process.

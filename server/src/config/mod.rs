@@ -25,11 +25,12 @@ use fanwire_token::Rules;
 
 use self::key::Key;
 use crate::access::{DoorConfig, RevocationsConfig};
+use crate::admin::{AdminConfig, Wanted};
 use crate::args::{LogFormat, ServeArgs};
 use crate::control;
 use crate::exit::{Exit, Failure};
 
-pub use command::run;
+pub use command::{run, shown};
 pub use key::{SHUTDOWN_TIMEOUT, own_settings};
 pub use options::OwnArgs;
 
@@ -186,6 +187,25 @@ impl Loaded {
             file: given(key::REVOCATIONS_FILE).map(PathBuf::from),
             entries_max: self.text(key::REVOCATIONS_MAX).parse().unwrap_or(1),
             lifetime_max: given(key::LIFETIME_MAX).and_then(|text| text.parse().ok()).map(|Span(time)| time),
+        }
+    }
+
+    /// What the settings below `admin` say.
+    pub fn admin(&self) -> AdminConfig {
+        let path = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
+        AdminConfig {
+            // Seen to be one when it was read.
+            listen: key::admin_address(&self.text(key::ADMIN_LISTEN)).unwrap_or_default(),
+            wanted: if self.says(key::ADMIN_LISTEN) { Wanted::ByName } else { Wanted::ByDefault },
+            hosts: key::patterns(&self.text(key::ADMIN_HOSTS)).map(str::to_owned).collect(),
+            token_file: path(key::ADMIN_TOKEN_FILE),
+            certificate_file: path(key::ADMIN_CERTIFICATE_FILE),
+            key_file: path(key::ADMIN_KEY_FILE),
+            client_ca_file: path(key::ADMIN_CLIENT_CA_FILE),
+            benchmark_every: Some(self.text(key::BENCHMARK_EVERY))
+                .and_then(|text| text.parse().ok())
+                .map(|Span(time)| time),
+            has_door: self.door().is_wanted(),
         }
     }
 

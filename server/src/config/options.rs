@@ -5,7 +5,7 @@ use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use fanwire::settings::Unit;
 
-use super::key::{CONTROL_SOCKET, Key, Own, own_options};
+use super::key::{ADMIN_HOSTS, ADMIN_LISTEN, CONTROL_SOCKET, Key, Own, own_options};
 
 /// What was given of them.
 #[derive(Clone, Debug, Default)]
@@ -24,11 +24,22 @@ fn long(own: &Own) -> String {
 
 fn value_name(own: &Own) -> &'static str {
     match own.unit {
+        _ if own.name == ADMIN_LISTEN => "ADDR",
+        _ if own.name == ADMIN_HOSTS => "NAME",
+        _ if own.name.ends_with("_file") => "FILE",
         Unit::List => "PATTERN",
         Unit::Time => "TIME",
         Unit::Count => "N",
         _ if own.name == CONTROL_SOCKET => "PATH",
         _ => "TEXT",
+    }
+}
+
+fn heading(own: &Own) -> &'static str {
+    match own.name.split_once('.') {
+        Some(("token", _)) => "Tokens",
+        Some(("admin" | "benchmark", _)) => "Admin port",
+        _ => "Control",
     }
 }
 
@@ -41,7 +52,7 @@ impl Args for OwnArgs {
                 .long(long(own))
                 .value_name(value_name(own))
                 .value_parser(StringValueParser::new().try_map(check))
-                .help_heading(if own.name.starts_with("token.") { "Tokens" } else { "Control" })
+                .help_heading(heading(own))
                 .help(format!("{}{default}", own.help));
             command.arg(if own.unit == Unit::List { arg.action(ArgAction::Append) } else { arg })
         })

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Meant;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::operate::{Reloaded, Revoked, Status};
+use crate::operate::{Reloaded, Revoked, ServersReport, Status};
 
 /// Longest request.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -29,6 +29,8 @@ pub enum Asked {
     Drain { within_ms: u64 },
     /// Say how it is.
     Status,
+    /// Say all that a report needs.
+    Report,
     /// Refuse some tokens from now on.
     Revoke(Meant),
     /// Start another process in place of this one, and end when it serves, with the closes spread over so much time.
@@ -43,6 +45,7 @@ impl fmt::Display for Asked {
             Asked::Reload => f.write_str("reload"),
             Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Status => f.write_str("status"),
+            Asked::Report => f.write_str("report"),
             Asked::Restart { within_ms } => write!(f, "restart within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Takeover { within_ms, .. } => {
                 write!(f, "takeover within {}", Span(Duration::from_millis(*within_ms)))
@@ -73,6 +76,7 @@ pub enum Said {
     Reloaded(Reloaded),
     Drained(Drained),
     Status(Status),
+    Report(Box<ServersReport>),
     Revoked(Revoked),
     /// Another process serves: its number.
     Restarted {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-pub use self::command::run;
+pub use self::command::{ask, run};
 pub use self::message::{Answer, Asked, Drained, Said};
 use self::socket::ControlSocket;
 pub use self::socket::PATH_BYTES_MAX;
@@ -98,12 +98,13 @@ impl Control {
             Ok(asked) => asked,
             Err(failure) => return message::write(&mut stream, &Answer::refused(&failure), PATIENCE),
         };
-        tracing::info!("control: {asked}");
+        tracing::info!(event = "control.request", "control: {asked}");
         let time = Duration::from_millis;
         let answer = match asked {
             Asked::Reload => server.reload().map(Said::Reloaded),
             Asked::Revoke(meant) => server.revoke(meant).map(Said::Revoked),
             Asked::Status => Ok(Said::Status(server.status())),
+            Asked::Report => Ok(Said::Report(Box::new(server.report()))),
             Asked::Drain { within_ms } => match server.drain(time(within_ms)) {
                 Ok(()) => return waiting.0.push(stream),
                 Err(failure) => Err(failure),

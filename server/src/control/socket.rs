@@ -39,7 +39,7 @@ impl ControlSocket {
         remove_left_over(&path).or_exit(Exit::Address, cannot)?;
         let listener = bound(&path).or_exit(Exit::Address, cannot)?;
         let file = file_of(&path).or_exit(Exit::Address, cannot)?;
-        tracing::info!("control: {} takes requests of this user and root", path.display());
+        tracing::info!(event = "control.listening", "control: {} takes requests of this user and root", path.display());
         Ok(ControlSocket { listener, path, file })
     }
 
@@ -68,7 +68,7 @@ impl ControlSocket {
         let (stream, _) = self.listener.accept().ok()?;
         let peer = sockopt::socket_peercred(&stream).ok()?;
         if !peer.uid.is_root() && peer.uid != geteuid() {
-            tracing::warn!("control: a request of user {} is refused", peer.uid.as_raw());
+            tracing::warn!(event = "control.refused", "control: a request of user {} is refused", peer.uid.as_raw());
             return None;
         }
         // Not inherited from the listener everywhere.

@@ -29,7 +29,7 @@ const PORTS_TRIED: u16 = 50;
 
 /// The page itself, and its own files.
 const INDEX: File = File::embedded("/", include_str!("page/index.html"));
-const FILES: &[File] = &embedded!("/", "page/":
+pub const FILES: &[File] = &embedded!("/", "page/":
     "alarm-list.js" "alarms.js" "app.js" "batteries.js" "figures.js" "fleet.js" "history.js" "icon.svg" "link.js" "map.js"
     "others.js" "plots.js" "stream.js" "strips.js" "style.css" "tables.js" "tiles.js" "timeline.js");
 

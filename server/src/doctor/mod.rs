@@ -8,7 +8,7 @@ mod print;
 use std::process::ExitCode;
 
 use crate::exit::Outcome;
-use crate::tune::arguments::DoctorArgs;
+use crate::tune::arguments::{DoctorArgs, PlanArgs};
 use crate::tune::knob::{Reading, Standing, Verdict};
 use crate::tune::{plan::Plan, table};
 use finding::{Finding, Level};
@@ -21,10 +21,7 @@ const FOR_QUEUES: [&str; 3] = ["rps", "rfs.queues", "net.core.rps_sock_flow_entr
 /// # Errors
 /// None: what cannot be read is unknown.
 pub fn run(args: &DoctorArgs) -> Outcome {
-    let host = args.plan.host();
-    let plan = args.plan.plan(&host);
-    let mut findings = examine::all(&host, &plan);
-    findings.extend(table::all().map(|knob| of_knob(&knob.read(&host, &plan), &plan)));
+    let (plan, findings) = examined(&args.plan);
     if args.json {
         print::json(&plan, &findings);
     } else {
@@ -32,6 +29,24 @@ pub fn run(args: &DoctorArgs) -> Outcome {
     }
     let is_bad = findings.iter().any(|finding| finding.level == Level::Problem);
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What this host has against a plan.
+fn examined(args: &PlanArgs) -> (Plan, Vec<Finding>) {
+    let host = args.host();
+    let plan = args.plan(&host);
+    let mut findings = examine::all(&host, &plan);
+    findings.extend(table::all().map(|knob| of_knob(&knob.read(&host, &plan), &plan)));
+    (plan, findings)
+}
+
+/// All findings, a line each.
+pub fn lines(args: &PlanArgs) -> Vec<String> {
+    let in_a_line = |finding: &Finding| {
+        let Finding { id, group, level, now, wanted, .. } = finding;
+        format!("{:<8} {group} {id}: {now}; wanted: {wanted}", level.name())
+    };
+    examined(args).1.iter().map(in_a_line).collect()
 }
 
 fn of_knob(reading: &Reading, plan: &Plan) -> Finding {

@@ -3,8 +3,10 @@
 //! Knows: the engine, where settings come from, who decides on tokens. Must never know: who asks, and how that came here.
 
 mod handover;
+mod metrics;
 mod own;
 mod reload;
+mod report;
 mod revoke;
 mod status;
 
@@ -12,7 +14,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fanwire::Engine;
+use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
 use crate::access::Order;
@@ -23,6 +25,7 @@ use crate::signals::StopRequests;
 use crate::takeover::Taker;
 
 pub use reload::Reloaded;
+pub use report::ServersReport;
 pub use revoke::Revoked;
 pub use status::Status;
 
@@ -71,6 +74,27 @@ impl<'a> Server<'a> {
             return Err(Failure::message(Exit::Unavailable, "the server ends already"));
         }
         Ok(())
+    }
+
+    /// Closes one connection.
+    ///
+    /// # Errors
+    /// 65: there never was one of this name; 69: its shard is busy, or has ended.
+    pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), Failure> {
+        self.engine.close(connection, code, reason).map_err(|error| match error {
+            SendError::Gone => Failure::new(Exit::Data, error),
+            _ => Failure::new(Exit::Unavailable, error),
+        })
+    }
+
+    /// Whether it ends.
+    pub fn is_ending(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
     }
 
     /// The time that its end is to be spread over, if somebody has asked for that.

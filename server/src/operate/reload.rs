@@ -95,8 +95,14 @@ impl Server<'_> {
     /// [`Server::reload`] for who hears of it by the log alone.
     pub fn reload_and_tell(&self) {
         match self.reload() {
-            Ok(reloaded) => reloaded.lines().iter().for_each(|line| tracing::info!("{line}")),
-            Err(failure) => tracing::error!("nothing is reloaded, everything stays as it was: {:#}", failure.error),
+            Ok(reloaded) => {
+                reloaded.lines().iter().for_each(|line| tracing::info!(event = "config.reloaded", "{line}"))
+            }
+            Err(failure) => tracing::error!(
+                event = "config.reload_failed",
+                "nothing is reloaded, everything stays as it was: {:#}",
+                failure.error
+            ),
         }
     }
 }

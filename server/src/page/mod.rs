@@ -37,6 +37,17 @@ pub const SHARED: &[File] = &embedded!("/page/", "./":
     "client/client.js" "client/connection.js" "client/decode.js" "client/ledger.js" "client/meters.js" "client/policy.js"
     "ui/address.js" "ui/base.css" "ui/canvas.js" "ui/dom.js" "ui/theme.js");
 
+/// The dashboard's own files, which are served beside [`SHARED`] at the admin port.
+pub const DASHBOARD: &[File] = &[
+    File::embedded("/", include_str!("../admin/page/index.html")),
+    File::embedded("/icon.svg", include_str!("../demo/page/icon.svg")),
+];
+
+/// Its scripts and style.
+pub const DASHBOARD_PARTS: &[File] = &embedded!("/", "../admin/page/":
+    "app.js" "charts.js" "clients.js" "detail.js" "explain.js" "feed.js" "gaps.js" "keys.js" "lanes.js" "link-state.js"
+    "model.js" "orders.js" "series.js" "style.css" "tail-view.js" "tail.js" "tooltip.js" "topics.js" "tree.js" "vitals.js");
+
 const fn media(path: &str) -> &'static str {
     let bytes = path.as_bytes();
     match bytes {
@@ -50,6 +61,7 @@ const fn media(path: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo;
 
     #[test]
     fn media_types_are_those_of_the_endings() {
@@ -61,12 +73,20 @@ mod tests {
     }
 
     #[test]
-    fn every_script_of_the_shared_folders_is_embedded() {
-        for folder in ["client", "ui"] {
-            let path = format!("{}/src/page/{folder}", env!("CARGO_MANIFEST_DIR"));
-            for entry in std::fs::read_dir(path).unwrap() {
-                let name = format!("/page/{folder}/{}", entry.unwrap().file_name().to_str().unwrap());
-                assert!(SHARED.iter().any(|file| file.path == name), "{name} is not served");
+    fn every_file_of_the_folders_is_served() {
+        let own = |folder: &str| (format!("src/{folder}/page"), "/".to_owned());
+        let shared = |folder: &str| (format!("src/page/{folder}"), format!("/page/{folder}/"));
+        for ((folder, prefix), files) in [
+            (shared("client"), SHARED),
+            (shared("ui"), SHARED),
+            (own("admin"), DASHBOARD_PARTS),
+            (own("demo"), demo::FILES),
+        ] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            for entry in folder.read_dir().unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let is_served = name == "index.html" || files.iter().any(|file| file.path == format!("{prefix}{name}"));
+                assert!(is_served, "{} is not served", folder.join(name).display());
             }
         }
     }

@@ -89,7 +89,11 @@ fn of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(found.certs)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+/// The certificates in a file.
+///
+/// # Errors
+/// 66 where it cannot be read, 78 where it has none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = read_text(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found.or_exit(Exit::Config, || format!("{} is not PEM", path.display()))? {
@@ -100,7 +104,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
+/// The private key in a file.
+///
+/// # Errors
+/// As [`certificates`].
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
     let bytes = read_text(path)?;
     PrivateKeyDer::from_pem_slice(&bytes)
         .or_exit(Exit::Config, || format!("{} holds no private key in PEM without a password", path.display()))

@@ -16,7 +16,7 @@ use crate::epoch::Epochs;
 use crate::event::Event;
 use crate::failure::FailureRecord;
 use crate::ingest::{Payload, PayloadPool, Ring};
-use crate::listen::Listener;
+use crate::listen::{Listener, Place};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
 use crate::shard::admission::{Addresses, Subjects};
@@ -82,6 +82,11 @@ impl Shared {
     /// Whether connections of this listener begin with the PROXY protocol.
     pub fn is_proxied(&self, listener: u16) -> bool {
         self.listening.get(usize::from(listener)).is_some_and(|listener| listener.is_proxied)
+    }
+
+    /// Whether those who come by this listener are observers.
+    pub fn is_for_observers(&self, listener: u16) -> bool {
+        self.listening.get(usize::from(listener)).is_some_and(|listener| listener.place == Place::Observers)
     }
 
     /// Counts one connection less.

@@ -122,7 +122,7 @@ function showActive(row, { source, priority, text, sinceUs, isAcknowledged, doub
   row.age.title = `since ${clock(sinceUs / 1000)}`;
   row.button.disabled = isAcknowledged;
   setText(row.button, isAcknowledged ? 'seen' : 'Ack');
-  row.button.setAttribute('aria-label', `Acknowledge: ${source}, ${text}`);
+  row.button.setAttribute('aria-label', `${row.button.textContent}: ${source}, ${text}`);
 }
 
 function pastRow({ timeUs, source, priority, text, isRaised }) {

@@ -60,12 +60,14 @@ export class Client {
     this.connection.close();
   }
 
-  /** Subscribes to these instead. What is known of others is forgotten. */
+  /** Subscribes to these instead: what is in both goes on. */
   retarget(topics) {
-    this.connection.send({ type: 'unsubscribe', topics: this.topics });
-    this.topics = topics;
-    this.ledger = new Ledger();
-    this.subscribe();
+    const gone = this.topics.filter((topic) => !topics.includes(topic));
+    const come = topics.filter((topic) => !this.topics.includes(topic));
+    this.topics = [...topics];
+    gone.forEach((topic) => this.ledger.topics.delete(topic));
+    if (gone.length > 0) this.connection.send({ type: 'unsubscribe', topics: gone });
+    if (come.length > 0) this.connection.send({ type: 'subscribe', id: 1, topics: come, ...this.more });
   }
 
   get rtt() {
