@@ -611,6 +611,8 @@ typedef struct fw_stats {
     uint64_t drained;
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     uint64_t proxy_refused;
+    /// Messages refused: the number that each brought was not above those of its lane before it.
+    uint64_t out_of_order;
 } fw_stats;
 
 #ifdef __cplusplus

@@ -136,6 +136,8 @@ pub struct fw_stats {
     pub drained: u64,
     /// Closed at a ?proxy listener: not a trusted proxy's, or no header.
     pub proxy_refused: u64,
+    /// Messages refused: the number that each brought was not above those of its lane before it.
+    pub out_of_order: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -650,6 +650,10 @@ class Stats:
     def proxy_refused(self) -> int:
         """Closed at a ?proxy listener: not a trusted proxy's, or no header."""
 
+    @property
+    def out_of_order(self) -> int:
+        """Messages refused: the number that each brought was not above those of its lane before it."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 

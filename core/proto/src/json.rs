@@ -14,7 +14,7 @@ pub mod server;
 
 pub use check::{JsonCheck, JsonText};
 
-use super::server_message::{ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome};
+use super::server_message::{ErrorMessage, Gap, LaneSeqs, Migrate, Missing, Pong, Subscribed, Unsubscribed, Welcome};
 use super::subscribe::{ControlError, Id};
 use crate::{Kind, Priority};
 use base64::Engine as _;
@@ -174,7 +174,16 @@ pub fn gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
     decimal(out, gap.to);
     out.extend_from_slice(br#","reason":""#);
     out.extend_from_slice(gap.reason.name().as_bytes());
-    out.extend_from_slice(br#""}"#);
+    out.push(b'"');
+    match gap.missing {
+        Missing::All => {}
+        Missing::Some(count) => {
+            out.extend_from_slice(br#","count":"#);
+            decimal(out, count);
+        }
+        Missing::Unknown => out.extend_from_slice(br#","count":null"#),
+    }
+    out.push(b'}');
 }
 
 /// Appends an `error` object.

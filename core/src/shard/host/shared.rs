@@ -66,7 +66,7 @@ impl Shared {
 
     /// The ring and the time, for records about topics.
     pub fn to_ring(&self) -> To<'_> {
-        To { ring: &self.ring, time_ns: (self.wall_ns)() }
+        To { ring: &self.ring, time_ns: (self.wall_ns)(), epochs: self.epochs }
     }
 
     /// Whether what `peer` brings by this listener may be somebody else's who comes by way of it.

@@ -20,7 +20,8 @@ impl From<TopicError> for SubscribeError {
             TopicError::WouldBlock => SubscribeError::Busy,
             TopicError::TooMany => SubscribeError::TooManyTopics,
             TopicError::Stopped => SubscribeError::Stopped,
-            TopicError::Name(_) => SubscribeError::Malformed,
+            // No client asks for an epoch.
+            TopicError::Name(_) | TopicError::OtherEpoch(_) | TopicError::NoEpoch(_) => SubscribeError::Malformed,
         }
     }
 }
