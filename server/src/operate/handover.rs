@@ -24,7 +24,10 @@ impl Server<'_> {
         let mut taker = takeover::offer(stream, (version, window), self.engine, control, self.stop)?;
         taker.let_go()?;
         if !self.stop.ask_for_handover() {
-            return Err(Failure::message(Exit::Unavailable, "the server ends already: the new process has its sockets"));
+            return Err(Failure::message(
+                Exit::Unavailable,
+                "the server ends already: the new process has its sockets",
+            ));
         }
         tracing::info!("process {} takes over", taker.pid);
         let _ = self.taker.set(taker);
