@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
-use fanwire::bench::{BlockPool, Frame, FramePayload, Log, Place, Referrer};
+use fanwire::bench::{BlockPool, Edge, Frame, FramePayload, Log, LogPosition, Place, Referrer};
 use fanwire::proto::encoder;
 use fanwire::proto::header::{HEADER_BYTES_MAX, Opcode};
 use fanwire::{ConnectionId, Kind};
@@ -35,7 +35,7 @@ impl Source {
         let mut header = [0; HEADER_BYTES_MAX];
         let len = encoder::header(&mut header, Opcode::Text, payload.len() as u64, false);
         let mut source = Self {
-            log: Log::new(1, BUDGET, Referrer::Source),
+            log: Log::new(Edge::START, BUDGET, Referrer::Source),
             pool: BlockPool::new(4 * BUDGET),
             header: (header, len),
             payload: payload.to_vec(),
@@ -47,7 +47,8 @@ impl Source {
     /// As a shard does it: the oldest segment goes first where the budget says so.
     fn append(&mut self) {
         let frame = Frame {
-            seq: self.log.next_seq(),
+            position: self.log.next(),
+            seq: self.log.last_seq().next(),
             count: 1,
             time_ns: 1_700_000_000_000_000_000,
             expiry_ns: 0,
@@ -65,9 +66,9 @@ impl Source {
         assert!(self.log.append(&frame, &mut self.pool), "the pool holds more than the budget");
     }
 
-    /// The frames from `seq` to the head as one send's parts would be: their length.
-    fn news(&self, seq: u64) -> usize {
-        let Place::At(entry) = self.log.place(seq) else { return 0 };
+    /// The frames from `from` to the head as one send's parts would be: their length.
+    fn news(&self, from: LogPosition) -> usize {
+        let Place::At(entry) = self.log.place(from) else { return 0 };
         let (mut from, mut bytes) = (entry.offset, 0);
         while from < self.log.head() {
             let run = black_box(self.log.run(from, self.log.head(), 64 << 10));
@@ -82,11 +83,11 @@ fn append(criterion: &mut Criterion) {
     let payload = payload(512);
     let mut source = Source::new(&payload);
     let frame_bytes = payload.len() + source.header.1;
-    let seq = source.log.next_seq();
+    let next = source.log.next();
     source.append();
-    assert_eq!((source.log.next_seq(), source.news(seq)), (seq + 1, frame_bytes), "one frame more");
+    assert_eq!((source.log.next(), source.news(next)), (next + 1, frame_bytes), "one frame more");
     assert!(
-        source.log.charged_bytes() <= BUDGET && source.log.next_seq() - source.log.floor_seq() > 10_000,
+        source.log.charged_bytes() <= BUDGET && source.log.next() - source.log.floor() > 10_000,
         "full, within the budget"
     );
     let mut frame = source.header.0[..source.header.1].to_vec();
@@ -112,13 +113,13 @@ fn append(criterion: &mut Criterion) {
 fn cursors(criterion: &mut Criterion) {
     let payload = payload(512);
     let source = Source::new(&payload);
-    let head = source.log.next_seq();
+    let head = source.log.next();
     let frame_bytes = payload.len() + source.header.1;
-    let mut cursors = vec![0; SUBSCRIBERS];
+    let mut cursors = vec![head; SUBSCRIBERS];
     let mut ours = || {
         let mut bytes = 0;
         for cursor in &mut cursors {
-            *cursor = head - NEWS;
+            *cursor = head.back(NEWS);
             bytes += source.news(*cursor);
             *cursor = head;
         }

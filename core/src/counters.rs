@@ -157,6 +157,8 @@ counters! { ($)
     Gauge cursors in "cursors",
     /// Messages read from the ring.
     Total messages in "messages",
+    /// Messages refused: the number that each brought was not above those of its lane before it.
+    Total out_of_order in "messages",
     /// Payload bytes read from the ring.
     Total message_bytes in "bytes",
     /// Messages received from clients.

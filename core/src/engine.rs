@@ -498,11 +498,24 @@ impl Engine {
     /// # Errors
     /// See [`TopicError`].
     pub fn topic(&self, name: &str) -> Result<Topic, TopicError> {
+        self.open_topic(name, None)
+    }
+
+    /// As [`Engine::topic`], of a topic whose sequence numbers count in `epoch`, from 1 to 2^53 − 1: one that several servers agree on,
+    /// for messages with numbers of their own ([`crate::Message::seq`]).
+    ///
+    /// # Errors
+    /// See [`TopicError`]: also where there is a topic of this name in another epoch.
+    pub fn topic_in_epoch(&self, name: &str, epoch: u64) -> Result<Topic, TopicError> {
+        self.open_topic(name, Some(epoch))
+    }
+
+    fn open_topic(&self, name: &str, epoch: Option<u64>) -> Result<Topic, TopicError> {
         if is_sys(name) {
             return Err(TopicError::Reserved);
         }
         let shared = &self.shared;
-        let open = || match shared.registry.open(name, User::Handle, shared.to_ring(), true) {
+        let open = || match shared.registry.open_in(name, epoch, User::Handle, shared.to_ring(), true) {
             Err(TopicError::WouldBlock) => None,
             other => Some(other),
         };

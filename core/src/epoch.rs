@@ -1,8 +1,8 @@
 //! Epochs: which life of which topic, in which run of the engine, a sequence number belongs to.
 //!
 //! Knows numbers. An epoch is not a time, and epochs have no order: machines without a clock battery start again and again at
-//! the same reading, so a run's epochs come from random bits alone. Every shard derives a topic's epoch from its place among
-//! all topics ever made, which is the same on all of them.
+//! the same reading, so a run's epochs come from random bits alone. A topic's follows from its place among all topics ever
+//! made, unless the host gives it one; it stands in the record that makes the topic.
 
 /// One more than the highest epoch: below it every integer is exact in JSON, as JavaScript reads it.
 const END: u64 = 1 << 53;
@@ -20,6 +20,11 @@ impl Epochs {
     /// The epochs that these random bits stand for: 53 of them count.
     pub const fn from_random(bits: u64) -> Self {
         Self { first: bits % (END - 1) }
+    }
+
+    /// Whether a number is an epoch.
+    pub const fn has(epoch: u64) -> bool {
+        0 < epoch && epoch < END
     }
 
     /// The epoch of the topic before which `number` others were made: from 1 to 2^53 - 1, another one for each number.

@@ -12,7 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
+use crate::epoch::Epochs;
 use crate::ingest::{Head, RecordKind, Refused, Ring};
+use crate::numbering::Given;
 use crate::proto::topic::{TopicName, TopicNameError};
 use crate::shard::Gauges;
 use crate::types::{Kind, Priority, TopicId};
@@ -33,6 +35,12 @@ pub enum TopicError {
     /// The ring (or the lock) had no room just now: try again.
     #[error("the ingest ring is full: try again")]
     WouldBlock,
+    /// The topic is there, and its numbers count in another epoch than the one asked for.
+    #[error("the topic is there already, in epoch {0}")]
+    OtherEpoch(u64),
+    /// An epoch is a number from 1 to 2^53 − 1.
+    #[error("{0} is no epoch: it must be from 1 to 9007199254740991")]
+    NoEpoch(u64),
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -134,12 +142,14 @@ const _: () = assert!(crate::plan::SHARDS_MAX <= u64::BITS as usize);
 pub struct Opened {
     /// Its number, used again after its end.
     pub id: TopicId,
-    /// How many topics were made before it: from it the engine derives the epoch, which tells this life of the name from any other.
-    pub number: u64,
+    /// In which its numbers count: it tells this life of the name from any other.
+    pub epoch: u64,
     /// Set when it is removed.
     pub is_removed: Arc<AtomicBool>,
     /// What shards say of its subscribers, once somebody has asked.
     pub gauges: Arc<OnceLock<Arc<Gauges>>>,
+    /// The numbers that its messages were given.
+    pub given: Arc<Given>,
     /// It was made just now.
     pub is_new: bool,
     /// Messages came, or might have come, before.
@@ -162,6 +172,8 @@ pub struct To<'a> {
     pub ring: &'a Ring,
     /// Wall clock.
     pub time_ns: u64,
+    /// Those of topics for which none is given.
+    pub epochs: Epochs,
 }
 
 impl Registry {
@@ -175,11 +187,32 @@ impl Registry {
     /// # Errors
     /// See [`TopicError`].
     pub fn open(&self, name: &str, user: User, to: To<'_>, may_wait: bool) -> Result<Opened, TopicError> {
+        self.open_in(name, None, user, to, may_wait)
+    }
+
+    /// The same, of a topic whose numbers count in this epoch.
+    ///
+    /// # Errors
+    /// See [`TopicError`].
+    pub fn open_in(
+        &self,
+        name: &str,
+        epoch: Option<u64>,
+        user: User,
+        to: To<'_>,
+        may_wait: bool,
+    ) -> Result<Opened, TopicError> {
         TopicName::check(name)?;
+        if let Some(wrong) = epoch.filter(|&epoch| !Epochs::has(epoch)) {
+            return Err(TopicError::NoEpoch(wrong));
+        }
         let mut names = if may_wait { self.lock() } else { self.try_lock()? };
         if let Some(entry) = names.by_name.get_mut(name) {
             if user == User::NextPublisher && !entry.is_published {
                 return Err(TopicError::TooMany);
+            }
+            if epoch.is_some_and(|epoch| epoch != entry.opened.epoch) {
+                return Err(TopicError::OtherEpoch(entry.opened.epoch));
             }
             let was_published = entry.is_published;
             entry.note(user);
@@ -195,21 +228,22 @@ impl Registry {
             return Err(TopicError::TooMany);
         }
         let (id, is_spotless, is_reused) = names.next_number(self.topics_max, to.ring)?;
-        to.ring
-            .try_publish(&head(RecordKind::TopicCreated, id, to.time_ns), name.as_bytes())
-            .map_err(to_topic_error)?;
+        // Under the lock, hence in the order of the records: shards count the same.
+        let number = names.created;
+        let epoch = epoch.unwrap_or_else(|| to.epochs.of(number));
+        let made = Head { seq: epoch, ..head(RecordKind::TopicCreated, id, to.time_ns) };
+        to.ring.try_publish(&made, name.as_bytes()).map_err(to_topic_error)?;
         if is_reused {
             names.retired.pop_front();
         } else {
             names.used += 1;
         }
-        // Under the lock, hence in the order of the records: shards count the same.
-        let number = names.created;
         let opened = Opened {
             id,
-            number,
+            epoch,
             is_removed: Arc::default(),
             gauges: Arc::default(),
+            given: Arc::default(),
             is_new: false,
             was_published: false,
         };

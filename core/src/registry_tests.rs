@@ -19,7 +19,7 @@ impl Rig {
     }
 
     fn to(&self) -> To<'_> {
-        To { ring: &self.ring, time_ns: 1 }
+        To { ring: &self.ring, time_ns: 1, epochs: Epochs::from_random(5) }
     }
 
     fn open(&self, name: &str, user: User) -> Result<Opened, TopicError> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::config::nanoseconds;
 use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::numbering::{Given, SEQ_MAX};
 use crate::outlet::FLAG_FORWARDED;
 use crate::registry::Opened;
 use crate::shard::{Command, FULL, Gauges, Shared, are_watched};
@@ -37,6 +38,20 @@ pub enum PublishError {
     /// Published as text or JSON, but not UTF-8.
     #[error("a text or JSON message must be UTF-8")]
     NotUtf8,
+    /// The number that the message was given is not above the last one given in its lane.
+    #[error("a message with number {seq} cannot follow number {last}")]
+    OutOfOrder {
+        /// The message's.
+        seq: u64,
+        /// The last one's.
+        last: u64,
+    },
+    /// The number that the message was given is not from 1 to [`SEQ_MAX`].
+    #[error("{seq} is no message's number: it must be from 1 to {SEQ_MAX}")]
+    BadSeq {
+        /// The number.
+        seq: u64,
+    },
     /// The topic was removed.
     #[error("the topic was removed")]
     Removed,
@@ -67,6 +82,10 @@ pub struct Message<'a> {
     pub key: Option<&'a str>,
     /// After so long (at most 49 days) it is worth nothing: a subscriber that lags does not get it any more.
     pub ttl: Option<Duration>,
+    /// Its sequence number, from 1 to [`SEQ_MAX`], above those of all messages of its lane before it: a broker's. Numbers may be left
+    /// out; nobody misses anything for that. `None`: the one after the last. Numbers of a lane are to come from one thread at a time:
+    /// one that enters behind a higher one is refused by every shard, and counted (`out_of_order`).
+    pub seq: Option<u64>,
 }
 
 /// A message of another engine, as an outlet there gave it: see [`Topic::forward`].
@@ -129,6 +148,7 @@ struct Inner {
     name: Box<str>,
     is_removed: Arc<AtomicBool>,
     gauges: Arc<OnceLock<Arc<Gauges>>>,
+    given: Arc<Given>,
     has_published: AtomicBool,
 }
 
@@ -147,10 +167,10 @@ impl std::fmt::Debug for Topic {
 
 impl Topic {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, name: &str) -> Self {
-        let Opened { id, number, is_removed, gauges, .. } = opened;
-        let epoch = shared.epochs.of(number);
+        let Opened { id, epoch, is_removed, gauges, given, .. } = opened;
         let has_published = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { shared, id, epoch, name: name.into(), is_removed, gauges, has_published }) }
+        let name = name.into();
+        Self { inner: Arc::new(Inner { shared, id, epoch, name, is_removed, gauges, given, has_published }) }
     }
 
     /// Its name.
@@ -228,21 +248,43 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     #[inline]
     pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
-        self.publish_message(&Message { priority, kind, payload, key: None, ttl: None })
+        self.publish_message(&Message { priority, kind, payload, ..Message::default() })
     }
 
-    /// Publishes one message with a key or an expiry. Copies it once; never waits.
+    /// Publishes one message with a key, an expiry or a number. Copies it once; never waits.
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let payload = message.payload;
+        let put = || self.put(&head, message.payload);
+        if head.seq == 0 { put() } else { self.numbered(&head, put) }
+    }
+
+    #[inline]
+    fn put(&self, head: &Head, payload: &[u8]) -> Result<Position, PublishError> {
         if payload.len() <= INLINE_MAX {
-            return Ok(self.inner.shared.ring.try_publish(&head, payload)?);
+            return Ok(self.inner.shared.ring.try_publish(head, payload)?);
         }
         let payload = self.inner.shared.payloads.copy_from(payload).ok_or(PublishError::WouldBlock)?;
-        self.inner.shared.ring.try_publish_shared(&head, payload).map_err(|(refused, _)| refused.into())
+        self.inner.shared.ring.try_publish_shared(head, payload).map_err(|(refused, _)| refused.into())
+    }
+
+    /// Publishes a message that brings a number, if that is above the last one given.
+    #[cold]
+    fn numbered(
+        &self,
+        head: &Head,
+        put: impl FnOnce() -> Result<Position, PublishError>,
+    ) -> Result<Position, PublishError> {
+        let &Head { priority, seq, .. } = head;
+        let given = &self.inner.given;
+        let last = given.take(priority, seq).map_err(|last| PublishError::OutOfOrder { seq, last })?;
+        let published = put();
+        if published.is_err() {
+            given.give_back(priority, seq, last);
+        }
+        published
     }
 
     /// Publishes one message, waiting up to `wait` for room.
@@ -256,15 +298,17 @@ impl Topic {
         payload: &[u8],
         wait: Duration,
     ) -> Result<Position, PublishError> {
-        self.publish_message_timeout(&Message { priority, kind, payload, key: None, ttl: None }, wait)
+        self.publish_message_timeout(&Message { priority, kind, payload, ..Message::default() }, wait)
     }
 
-    /// Publishes one message with a key or an expiry, waiting up to `wait` for room.
+    /// Publishes one message with a key, an expiry or a number, waiting up to `wait` for room.
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` once the time is over.
     pub fn publish_message_timeout(&self, message: &Message<'_>, wait: Duration) -> Result<Position, PublishError> {
-        self.put(&self.head(message)?, message.payload, wait)
+        let head = self.head(message)?;
+        let put = || self.put_timeout(&head, message.payload, wait);
+        if head.seq == 0 { put() } else { self.numbered(&head, put) }
     }
 
     /// Publishes bytes by reference: they are kept, not copied, until the last shard has done with them. Small ones are
@@ -371,15 +415,19 @@ impl Topic {
         let Forwarded { priority, kind, payload, key, ttl, time_ns } = *message;
         let head =
             Head { key, ttl_ms: in_ms(ttl), time_ns, flags: FLAG_FORWARDED, ..self.check(priority, kind, payload)? };
-        self.put(&head, payload, wait)
+        self.put_timeout(&head, payload, wait)
     }
 
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
-        let Message { priority, kind, payload, key, ttl } = *message;
-        Ok(Head { key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..self.check(priority, kind, payload)? })
+        let Message { priority, kind, payload, key, ttl, seq } = *message;
+        if let Some(seq) = seq.filter(|seq| !(1..=SEQ_MAX).contains(seq)) {
+            return Err(PublishError::BadSeq { seq });
+        }
+        let head = self.check(priority, kind, payload)?;
+        Ok(Head { seq: seq.unwrap_or(0), key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..head })
     }
 
-    fn put(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, PublishError> {
+    fn put_timeout(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, PublishError> {
         let ring = &self.inner.shared.ring;
         if payload.len() <= INLINE_MAX {
             return Ok(ring.publish_timeout(head, payload, wait)?);

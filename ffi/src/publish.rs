@@ -169,6 +169,7 @@ pub unsafe extern "C" fn fw_publish_message(
             payload: bytes(message.data, message.len)?,
             key: if message.key.is_null() { None } else { Some(text("key", message.key)?) },
             ttl: (message.ttl_ms != 0).then(|| wait_ms(message.ttl_ms)),
+            ..Message::default()
         };
         let at = with_topic(topic, |open| open.host.guarded(|| Ok(open.topic.publish_message(&message)?)))?;
         put(position, at.0);

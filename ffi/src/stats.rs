@@ -171,6 +171,8 @@ pub struct fw_stats {
     pub tls_bytes: u64,
     /// The most that was held so at once.
     pub tls_bytes_max: u64,
+    /// Messages refused: the number that each brought was not above those of its lane before it.
+    pub out_of_order: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

@@ -239,6 +239,8 @@ impl From<TopicError> for Failure {
     fn from(error: TopicError) -> Self {
         let status = match error {
             TopicError::Name(_) | TopicError::Reserved => fw_status::FW_BAD_NAME,
+            // Nothing of this interface names an epoch.
+            TopicError::OtherEpoch(_) | TopicError::NoEpoch(_) => fw_status::FW_BAD_ARGUMENT,
             TopicError::TooMany => fw_status::FW_TOO_MANY,
             TopicError::WouldBlock => fw_status::FW_WOULD_BLOCK,
             TopicError::Stopped => fw_status::FW_STOPPED,

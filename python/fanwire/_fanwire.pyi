@@ -782,6 +782,10 @@ class Stats:
     def tls_bytes_max(self) -> int:
         """The most that was held so at once."""
 
+    @property
+    def out_of_order(self) -> int:
+        """Messages refused: the number that each brought was not above those of its lane before it."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 

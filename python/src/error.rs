@@ -150,6 +150,10 @@ impl From<TopicError> for Failure {
             TopicError::Name(why) => Failure::new(Class::BadName, why.to_string()),
             TopicError::Reserved => Failure::new(Class::BadName, error.to_string()),
             TopicError::TooMany => Failure::new(Class::TooMany, error.to_string()),
+            // Nothing of this interface names an epoch.
+            TopicError::OtherEpoch(_) | TopicError::NoEpoch(_) => {
+                Failure::Python(PyValueError::new_err(error.to_string()))
+            }
             TopicError::WouldBlock => Failure::new(Class::WouldBlock, error.to_string()),
             TopicError::Stopped => stopped(),
         }

@@ -53,7 +53,8 @@ impl Topic {
         if !is_fixed && kind != Kind::Binary && bytes.len() > HELD_BYTES_MAX {
             return self.publish_changing(object.py(), bytes, kind, say);
         }
-        let message = Message { priority: say.priority, kind, payload: bytes, key: say.key, ttl: say.ttl };
+        let message =
+            Message { priority: say.priority, kind, payload: bytes, key: say.key, ttl: say.ttl, ..Message::default() };
         self.publish_message(object.py(), &message, say.patience)
     }
 
@@ -73,7 +74,9 @@ impl Topic {
 
     fn publish_changing(&self, py: Python<'_>, bytes: &[u8], kind: Kind, say: &Say<'_>) -> Outcome<u64> {
         let copy = PyBytes::new(py, bytes);
-        let message = Message { priority: say.priority, kind, payload: copy.as_bytes(), key: say.key, ttl: say.ttl };
+        let payload = copy.as_bytes();
+        let message =
+            Message { priority: say.priority, kind, payload, key: say.key, ttl: say.ttl, ..Message::default() };
         self.publish_message(py, &message, say.patience)
     }
 

@@ -4,7 +4,7 @@
 use std::io;
 
 use fanwire::proto::json::{self, Body, JsonCheck};
-use fanwire::proto::server_message::Gap;
+use fanwire::proto::server_message::{Gap, Missing};
 
 use crate::args::SubArgs;
 use crate::clock;
@@ -104,10 +104,16 @@ impl<'a> Printer<'a> {
 
     /// Reports messages that do not come.
     pub fn report_gap(&mut self, gap: &Gap<'_>) {
-        let lost = gap.to.saturating_sub(gap.from).saturating_add(1);
-        self.stats.on_gap(lost);
         let (from, to, reason) = (gap.from, gap.to, gap.reason.name());
-        tracing::warn!("gap: {lost} messages of {} ({}) were lost: {from} to {to}, {reason}", gap.topic, gap.priority);
+        let numbers = to.saturating_sub(from).saturating_add(1);
+        let (lost, at_most) = match gap.missing {
+            Missing::All => (numbers, ""),
+            Missing::Some(count) => (count, ""),
+            Missing::Unknown => (numbers, "at most "),
+        };
+        self.stats.on_gap(lost);
+        let Gap { topic, priority, .. } = gap;
+        tracing::warn!("gap: {at_most}{lost} messages of {topic} ({priority}) were lost: {from} to {to}, {reason}");
         if self.args.json {
             self.rendered.clear();
             json::gap(&mut self.rendered, gap);

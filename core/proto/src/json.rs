@@ -15,7 +15,7 @@ pub mod server;
 pub use check::{JsonCheck, JsonText};
 
 use super::server_message::{
-    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome,
+    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Missing, Pong, Subscribed, Unsubscribed, Welcome,
 };
 use super::subscribe::{ControlError, Id};
 use crate::{Kind, Priority};
@@ -176,7 +176,16 @@ pub fn gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
     decimal(out, gap.to);
     out.extend_from_slice(br#","reason":""#);
     out.extend_from_slice(gap.reason.name().as_bytes());
-    out.extend_from_slice(br#""}"#);
+    out.push(b'"');
+    match gap.missing {
+        Missing::All => {}
+        Missing::Some(count) => {
+            out.extend_from_slice(br#","count":"#);
+            decimal(out, count);
+        }
+        Missing::Unknown => out.extend_from_slice(br#","count":null"#),
+    }
+    out.push(b'}');
 }
 
 /// Appends an `error` object.

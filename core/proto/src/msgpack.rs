@@ -15,13 +15,16 @@ pub mod server;
 
 use super::json::Body;
 use super::server_message::{
-    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Pong, Subscribed, Unsubscribed, Welcome,
+    Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Missing, Pong, Subscribed, Unsubscribed, Welcome,
 };
 use super::subscribe::{ControlError, Id};
 use crate::Priority;
 
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "fanwire.msgpack.v1";
+
+/// What stands for nothing.
+const NIL: u8 = 0xc0;
 
 /// Largest payload, in bytes: lengths are 32 bits.
 pub const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize;
@@ -109,13 +112,21 @@ pub fn unsubscribed(out: &mut Vec<u8>, unsubscribed: &Unsubscribed<'_>) {
 
 /// Appends a `gap`.
 pub fn gap(out: &mut Vec<u8>, gap: &Gap<'_>) {
-    map(out, 6);
+    map(out, 6 + u8::from(gap.missing != Missing::All));
     pair(out, "type", "gap");
     pair(out, "topic", &gap.topic);
     pair(out, "priority", gap.priority.name());
     unsigned_pair(out, "from", gap.from);
     unsigned_pair(out, "to", gap.to);
     pair(out, "reason", gap.reason.name());
+    match gap.missing {
+        Missing::All => {}
+        Missing::Some(count) => unsigned_pair(out, "count", count),
+        Missing::Unknown => {
+            string(out, "count");
+            out.push(NIL);
+        }
+    }
 }
 
 /// Appends an `error`.

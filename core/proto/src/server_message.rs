@@ -92,7 +92,7 @@ pub struct Message<'a> {
     pub topic: Cow<'a, str>,
     /// The lane.
     pub priority: Priority,
-    /// The number in its lane, beginning with 1.
+    /// Its number: above those of all messages of its lane before it.
     pub seq: u64,
     /// When it was published, microseconds since 1970.
     pub time_us: u64,
@@ -111,8 +111,21 @@ pub struct Gap<'a> {
     pub from: u64,
     /// Last missing sequence number.
     pub to: u64,
+    /// How many messages they are.
+    pub missing: Missing,
     /// Why.
     pub reason: GapReason,
+}
+
+/// How many messages a gap leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// One for each number.
+    All,
+    /// So many: the numbers of their lane jump.
+    Some(u64),
+    /// One for each number at most: nobody can say.
+    Unknown,
 }
 
 /// Why messages are missing.

@@ -64,15 +64,6 @@ impl RecordKind {
     }
 }
 
-/// Numbers that a record brings with it (a durable broker's) instead of being counted by the shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Numbering {
-    /// The epoch in which `seq` counts.
-    pub epoch: u64,
-    /// The sequence number.
-    pub seq: u64,
-}
-
 /// The fixed part of a record: plain data, copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -94,8 +85,9 @@ pub struct Head {
     pub origin: ConnectionId,
     /// Conflation key; 0: none.
     pub key: u64,
-    /// The record's own numbers, if it brings some.
-    pub numbering: Option<Numbering>,
+    /// The sequence number that the message brings with it (a durable broker's); 0: none, the shards count it. In a record that makes
+    /// a topic: the epoch in which its numbers count.
+    pub seq: u64,
 }
 
 impl Head {
@@ -105,7 +97,7 @@ impl Head {
         matches!((self.kind, self.priority), (RecordKind::Message, Priority::Critical))
     }
 
-    /// A message of the host's, without time, key, expiry or numbers of its own.
+    /// A message of the host's, without time, key, expiry or number of its own.
     pub const fn message(topic: TopicId, priority: Priority, payload_kind: Kind) -> Self {
         Self {
             kind: RecordKind::Message,
@@ -117,7 +109,7 @@ impl Head {
             time_ns: 0,
             origin: ConnectionId::HOST,
             key: 0,
-            numbering: None,
+            seq: 0,
         }
     }
 }
@@ -171,15 +163,14 @@ const FORM_INLINE: u64 = 0;
 const FORM_SHARED: u64 = 1 << 24;
 const FORM_PADDING: u64 = 2 << 24;
 const FORM_MASK: u64 = 3 << 24;
-const NUMBERED: u64 = 1 << 26;
 const FLAGS_SHIFT: u32 = 16;
 const PAYLOAD_KIND_SHIFT: u32 = 27;
 const OPERAND_SHIFT: u32 = 32;
 
 /// A head as it lies in the ring: seven little-endian words.
 ///
-/// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, numbered 1, payload kind 4, unused 1, operand 32
-/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, epoch, sequence number. What the probe
+/// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, unused 1, payload kind 4, unused 1, operand 32
+/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, nothing, sequence number. What the probe
 /// [`publish`](crate::usdt::publish) shows (kind, priority, topic, origin) is whole bytes, and it knows where.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -194,23 +185,18 @@ impl Words {
     /// Encodes `head` for a payload that [`Words::with_form`] states afterwards.
     #[inline]
     pub(crate) fn new(head: &Head) -> Self {
-        let (numbered, epoch, seq) = match head.numbering {
-            None => (0, 0, 0),
-            Some(numbering) => (NUMBERED, numbering.epoch, numbering.seq),
-        };
         let first = head.kind as u64
             | (head.priority as u64) << 8
             | (head.payload_kind as u64) << PAYLOAD_KIND_SHIFT
-            | u64::from(head.flags) << FLAGS_SHIFT
-            | numbered;
+            | u64::from(head.flags) << FLAGS_SHIFT;
         Self([
             first.to_le(),
             (u64::from(head.topic.0) | u64::from(head.ttl_ms) << 32).to_le(),
             head.time_ns.to_le(),
             head.origin.to_u64().to_le(),
             head.key.to_le(),
-            epoch.to_le(),
-            seq.to_le(),
+            0,
+            head.seq.to_le(),
         ])
     }
 
@@ -248,7 +234,7 @@ impl Words {
     /// The head again. `None` if the words were never made by [`Words::new`].
     #[inline]
     pub(crate) fn head(&self) -> Option<Head> {
-        let [first, second, time_ns, origin, key, epoch, seq] = self.0.map(u64::from_le);
+        let [first, second, time_ns, origin, key, _, seq] = self.0.map(u64::from_le);
         Some(Head {
             kind: RecordKind::from_u8(first as u8)?,
             priority: Priority::from_u8((first >> 8) as u8)?,
@@ -259,7 +245,7 @@ impl Words {
             time_ns,
             origin: ConnectionId::from_u64(origin),
             key,
-            numbering: (first & NUMBERED != 0).then_some(Numbering { epoch, seq }),
+            seq,
         })
     }
 }

@@ -7,6 +7,6 @@ mod one_shard;
 
 pub use crate::driver::Slot;
 pub use crate::ingest::{Body, Head, Position, Reader, Record, Refused, Ring, RingError};
-pub use crate::log::{BlockPool, Entry, Frame, FramePayload, Log, Place, Referrer};
+pub use crate::log::{BlockPool, Edge, Entry, Frame, FramePayload, Log, Place, Position as LogPosition, Referrer, Seq};
 pub use crate::shard::Wheel;
 pub use one_shard::OneShard;

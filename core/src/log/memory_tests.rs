@@ -1,8 +1,8 @@
 //! What a log holds, charges and gives back: to the byte, at every limit and one past it.
 
 use super::stream::ENTRY_BYTES;
-use super::tests::{BLOCK, BUDGET, ample, at, bytes, frame, push, pushed, read, shared};
-use super::{BlockPool, FramePayload, Log, Place, Referrer};
+use super::tests::{BLOCK, BUDGET, ample, at, bytes, frame, push, pushed, read, shared, skip};
+use super::{BlockPool, Edge, FramePayload, Log, Place, Position, Referrer};
 use crate::ingest::Payload;
 
 #[test]
@@ -10,7 +10,7 @@ fn all_that_a_log_holds_is_charged_until_it_is_forgotten() {
     let (payloads, limit) = ([shared(300), shared(5_000)], usize::MAX);
     let held = payloads.each_ref().map(Payload::held_bytes);
     let mut pool = BlockPool::new(1 << 20).with_referred_limits(0, held[0] + held[1]);
-    let mut log = Log::new(1, limit, Referrer::Derived);
+    let mut log = Log::new(Edge::START, limit, Referrer::Derived);
     assert!(log.append(&frame(1, b"head", FramePayload::Shared(&payloads[0]), b""), &mut pool));
     assert_eq!((log.charged_bytes(), log.referred_bytes()), (BLOCK + 300 + ENTRY_BYTES, held[0]));
     assert!(log.append(&frame(2, b"head", FramePayload::Shared(&payloads[1]), b"tail"), &mut pool));
@@ -18,9 +18,9 @@ fn all_that_a_log_holds_is_charged_until_it_is_forgotten() {
     assert_eq!((pool.lent_bytes(), log.referred_bytes()), (3 * BLOCK, held[0] + held[1]));
     assert!(pool.lacks_references(Referrer::Derived, 1));
 
-    assert_eq!(log.survivor_of_forgetting(), Some(2));
+    assert_eq!(log.survivor_of_forgetting(), Some(Position(2)));
     log.forget_oldest(&mut pool);
-    assert_eq!((log.floor_seq(), log.charged_bytes()), (2, 2 * BLOCK + 5_000 + ENTRY_BYTES));
+    assert_eq!((log.floor().0, log.charged_bytes()), (2, 2 * BLOCK + 5_000 + ENTRY_BYTES));
     assert_eq!((pool.lent_bytes(), log.referred_bytes()), (2 * BLOCK, held[1]));
     assert!(
         !pool.lacks_references(Referrer::Derived, held[0]) && pool.lacks_references(Referrer::Derived, held[0] + 1)
@@ -35,7 +35,7 @@ fn all_that_a_log_holds_is_charged_until_it_is_forgotten() {
 fn an_empty_payload_by_reference_takes_nothing() {
     let empty = shared(0);
     let mut pool = BlockPool::new(1 << 20).with_referred_limits(0, 0);
-    let mut log = Log::new(1, BUDGET, Referrer::Source);
+    let mut log = Log::new(Edge::START, BUDGET, Referrer::Source);
     assert!(log.append(&frame(1, b"he", FramePayload::Shared(&empty), b"ad"), &mut pool));
     assert_eq!((log.charged_bytes(), log.referred_bytes()), (BLOCK + ENTRY_BYTES, 0));
     assert_eq!(log.run(0, 4, 9), b"head");
@@ -46,12 +46,12 @@ fn the_index_allowance_of_what_is_forgotten_is_there_again() {
     let limit_bytes = 64 << 10;
     let entries = BlockPool::index_limit_bytes(limit_bytes) / ENTRY_BYTES;
     let mut pool = BlockPool::new(limit_bytes);
-    let mut log = Log::new(1, usize::MAX, Referrer::Source);
+    let mut log = Log::new(Edge::START, usize::MAX, Referrer::Source);
     let fill = |log: &mut Log, pool: &mut BlockPool| while push(log, pool, 100) {};
     for _ in 0..3 {
         fill(&mut log, &mut pool);
         assert_eq!(log.frames(), entries);
-        let gone = log.survivor_of_forgetting().unwrap() - log.floor_seq();
+        let gone = log.survivor_of_forgetting().unwrap() - log.floor();
         log.forget_oldest(&mut pool);
         assert_eq!(log.frames() as u64, entries as u64 - gone);
         fill(&mut log, &mut pool);
@@ -74,12 +74,12 @@ fn whatever_refuses_a_frame_the_log_stays_as_it_was() {
         ("an index entry", BLOCK, small, held, BlockPool::index_limit_bytes(small) - 2 * ENTRY_BYTES + 1),
     ] {
         let mut pool = BlockPool::new(blocks).with_referred_limits(references, 0);
-        let mut log = Log::new(1, usize::MAX, Referrer::Source);
+        let mut log = Log::new(Edge::START, usize::MAX, Referrer::Source);
         assert!(pool.charge_index(index));
         pushed(&mut log, &mut pool, &[before]);
         let state = |log: &Log, pool: &BlockPool| {
             let sums = (log.charged_bytes(), log.referred_bytes(), pool.lent_bytes());
-            (sums, log.head(), log.next_seq(), log.frames(), log.last())
+            (sums, log.head(), log.next().0, log.frames(), log.last())
         };
         let expected = state(&log, &pool);
         assert!(!log.append(&frame(2, b"head", FramePayload::Shared(&payload), b"tail"), &mut pool), "{what}");
@@ -88,7 +88,7 @@ fn whatever_refuses_a_frame_the_log_stays_as_it_was() {
         assert_eq!(read(&log, 0, log.head()), bytes(1, before), "{what}");
         // It goes on where it was.
         pool.release_index(index);
-        log.skip(2);
+        skip(&mut log, 2);
         if before < BLOCK {
             pushed(&mut log, &mut pool, &[BLOCK - before]);
             assert_eq!(pool.lent_bytes(), BLOCK, "{what}");
@@ -114,7 +114,7 @@ fn a_frame_is_over_the_budget_exactly_if_the_log_is_over_it_afterwards() {
                     let (header, tail) = (&[0; 8][..header], &[0; 8][..tail]);
                     let with_budget = |budget| {
                         let mut pool = BlockPool::new(1 << 20);
-                        let mut log = Log::new(1, budget, Referrer::Source);
+                        let mut log = Log::new(Edge::START, budget, Referrer::Source);
                         if before > 0 {
                             pushed(&mut log, &mut pool, &[before]);
                         }
@@ -151,7 +151,7 @@ fn blocks_grow_with_the_log_up_to_a_quarter_of_its_budget() {
         (0, 0, 4),
     ] {
         let mut pool = BlockPool::new(1 << 20);
-        let mut log = Log::new(1, budget, Referrer::Source);
+        let mut log = Log::new(Edge::START, budget, Referrer::Source);
         if charged > 0 {
             let filling = shared(charged - ENTRY_BYTES);
             assert!(log.append(&frame(1, b"", FramePayload::Shared(&filling), b""), &mut pool));
@@ -168,7 +168,7 @@ fn blocks_grow_with_the_log_up_to_a_quarter_of_its_budget() {
 fn a_smaller_block_will_do_where_the_pool_has_no_larger_one() {
     let filling = shared(64 << 10);
     let mut pool = BlockPool::new(24 << 10);
-    let mut log = Log::new(1, 1 << 20, Referrer::Source);
+    let mut log = Log::new(Edge::START, 1 << 20, Referrer::Source);
     assert!(log.append(&frame(1, b"", FramePayload::Shared(&filling), b""), &mut pool));
     for lent in [16, 20, 24] {
         assert!(push(&mut log, &mut pool, 1));
@@ -210,9 +210,9 @@ fn the_oldest_segment_goes_with_the_frames_that_begin_in_it_and_their_rest() {
         pushed(&mut log, &mut pool, lens);
         let whole: Vec<u8> = (1..).zip(*lens).flat_map(|(seq, &len)| bytes(seq, len)).collect();
         for &(floor, frames, blocks) in *steps {
-            assert_eq!(log.survivor_of_forgetting(), Some(floor), "{lens:?}");
+            assert_eq!(log.survivor_of_forgetting(), Some(Position(floor)), "{lens:?}");
             log.forget_oldest(&mut pool);
-            assert_eq!((log.floor_seq(), log.frames()), (floor, frames), "{lens:?}");
+            assert_eq!((log.floor().0, log.frames()), (floor, frames), "{lens:?}");
             assert_eq!(pool.lent_bytes(), blocks * BLOCK, "{lens:?} at {floor}");
             assert_eq!(log.charged_bytes(), blocks * BLOCK + frames * ENTRY_BYTES, "{lens:?} at {floor}");
             let from = at(&log, floor).offset;
@@ -230,15 +230,15 @@ fn a_cleared_log_goes_on_and_a_restarted_one_begins_anew() {
     let (mut pool, mut log) = ample();
     for is_restarted in [false, true, true] {
         pushed(&mut log, &mut pool, &[5_000, 10, 300]);
-        let next = log.next_seq();
+        let next = log.next().0;
         if is_restarted {
-            log.restart(2, &mut pool);
+            log.restart(Edge::counted(Position(2)), &mut pool);
         } else {
             log.clear(&mut pool);
         }
         let expected = if is_restarted { 2 } else { next };
-        assert_eq!((log.next_seq(), log.floor_seq(), log.frames()), (expected, expected, 0));
+        assert_eq!((log.next().0, log.floor().0, log.frames()), (expected, expected, 0));
         assert_eq!((log.charged_bytes(), pool.lent_bytes()), (0, 0));
-        assert_eq!(log.place(next - 1), Place::End);
+        assert_eq!(log.place(Position(next - 1)), Place::End);
     }
 }

@@ -4,20 +4,22 @@ use std::io::IoSlice;
 
 use arrayvec::ArrayVec;
 
-use super::tests::{BLOCK, ample, at, bytes, frame, pushed, shared};
-use super::{BlockPool, Entry, Frame, FramePayload, Log, Place, Referrer};
+use super::tests::{BLOCK, ample, at, bytes, frame, pushed, shared, skip};
+use super::{BlockPool, Edge, Entry, Frame, FramePayload, Log, Place, Position, Referrer, Seq};
 use crate::ingest::Payload;
 use crate::types::{ConnectionId, Kind};
 
 #[test]
 fn an_empty_log_knows_where_it_goes_on_and_nothing_else() {
-    let log = Log::new(7, 123, Referrer::Derived);
-    assert_eq!((log.next_seq(), log.floor_seq(), log.head(), log.frames()), (7, 7, 0, 0));
+    let log = Log::new(Edge::counted(Position(7)), 123, Referrer::Derived);
+    assert_eq!((log.next().0, log.floor().0, log.head(), log.frames()), (7, 7, 0, 0));
     assert_eq!((log.budget_bytes(), log.charged_bytes(), log.referred_bytes()), (123, 0, 0));
     assert_eq!((log.referrer(), log.last(), log.survivor_of_forgetting()), (Referrer::Derived, None, None));
-    assert_eq!((log.place(7), log.place(0)), (Place::End, Place::End));
-    assert_eq!((log.seq_at_lag(0), log.seq_at_time(0), log.lag_bytes(0), log.copied_bytes(7, 0)), (7, 7, 0, 0));
-    assert_eq!((log.entry_at_offset(0), log.entries_from(0).count()), (None, 0));
+    let (first, seventh) = (Position::FIRST, Position(7));
+    assert_eq!((log.place(seventh), log.place(first)), (Place::End, Place::End));
+    assert_eq!((log.at_lag(0), log.at_time(0)), (seventh, seventh));
+    assert_eq!((log.lag_bytes(first), log.copied_bytes(seventh, 0)), (0, 0));
+    assert_eq!((log.entry_at_offset(0), log.entries_from(first).count()), (None, 0));
     assert!(log.run(0, 1, 1).is_empty());
     assert!(!log.is_over_budget());
 }
@@ -28,7 +30,8 @@ fn an_entry_tells_of_its_frame_what_it_was_appended_with() {
     pushed(&mut log, &mut pool, &[10]);
     let shared = shared(300);
     let given = Frame {
-        seq: 5,
+        position: Position(5),
+        seq: Seq(5),
         count: 3,
         time_ns: 11,
         expiry_ns: 12,
@@ -42,7 +45,7 @@ fn an_entry_tells_of_its_frame_what_it_was_appended_with() {
     };
     assert!(log.append(&given, &mut pool));
     let expected = Entry {
-        seq: 5,
+        position: Position(5),
         offset: 10,
         time_ns: 11,
         expiry_ns: 12,
@@ -55,11 +58,11 @@ fn an_entry_tells_of_its_frame_what_it_was_appended_with() {
         is_sender_excluded: true,
     };
     assert_eq!(log.last(), Some(expected));
-    assert_eq!((expected.end_seq(), log.next_seq(), log.frames(), log.head()), (8, 8, 2, 316));
+    assert_eq!((expected.end().0, log.next().0, log.frames(), log.head()), (8, 8, 2, 316));
 }
 
 #[test]
-fn numbers_left_out_are_before_the_next_frame_and_those_of_a_batch_are_in_it() {
+fn messages_left_out_are_before_the_next_frame_and_those_of_a_batch_are_in_it() {
     let (mut pool, mut log) = ample();
     let mut append = |log: &mut Log, seq, count| {
         let frame = Frame { count, ..frame(seq, b"h", FramePayload::Copied(b"p"), b"") };
@@ -68,14 +71,14 @@ fn numbers_left_out_are_before_the_next_frame_and_those_of_a_batch_are_in_it() {
     // 1, 2 and 3 together; 4; 6 and 7 together; 9. 5 and 10 are skipped, 8 is passed over.
     append(&mut log, 1, 3);
     append(&mut log, 4, 1);
-    log.skip(5);
+    skip(&mut log, 5);
     append(&mut log, 6, 2);
     append(&mut log, 9, 1);
-    log.skip(10);
+    skip(&mut log, 10);
     let found: Vec<_> = (0..12)
-        .map(|seq| match log.place(seq) {
-            Place::At(entry) => (true, entry.seq),
-            Place::Before(entry) => (false, entry.seq),
+        .map(|position| match log.place(Position(position)) {
+            Place::At(entry) => (true, entry.position.0),
+            Place::Before(entry) => (false, entry.position.0),
             Place::End => (false, 0),
         })
         .collect();
@@ -96,40 +99,40 @@ fn numbers_left_out_are_before_the_next_frame_and_those_of_a_batch_are_in_it() {
     ];
     assert_eq!(found, expected);
     for seq in 0..12 {
-        let from: Vec<_> = log.entries_from(seq).map(|e| e.seq).collect();
+        let from: Vec<_> = log.entries_from(Position(seq)).map(|e| e.position.0).collect();
         let expected: Vec<_> = [(1, 4), (4, 5), (6, 8), (9, 10)].iter().filter(|f| f.1 > seq).map(|f| f.0).collect();
         assert_eq!(from, expected, "from {seq}");
     }
-    assert_eq!((log.floor_seq(), log.next_seq()), (1, 11));
+    assert_eq!((log.floor().0, log.next().0), (1, 11));
 }
 
 #[test]
-#[should_panic(expected = "sequence numbers only grow")]
-fn a_number_is_not_appended_twice() {
+#[should_panic(expected = "positions only grow")]
+fn a_position_is_not_appended_twice() {
     let (mut pool, mut log) = ample();
-    log.skip(1);
+    skip(&mut log, 1);
     let _ = log.append(&frame(1, b"", FramePayload::Copied(b"x"), b""), &mut pool);
 }
 
 #[test]
-#[should_panic(expected = "sequence numbers only grow")]
-fn a_number_is_not_skipped_twice() {
+#[should_panic(expected = "positions only grow")]
+fn a_position_is_not_skipped_twice() {
     let (_, mut log) = ample();
-    log.skip(3);
-    log.skip(3);
+    skip(&mut log, 3);
+    skip(&mut log, 3);
 }
 
 #[test]
-fn the_lag_of_a_number_is_what_lies_from_its_frame_to_the_head() {
+fn the_lag_of_a_message_is_what_lies_from_its_frame_to_the_head() {
     let (mut pool, mut log) = ample();
     pushed(&mut log, &mut pool, &[BLOCK, 10, 20]);
-    log.skip(4);
+    skip(&mut log, 4);
     pushed(&mut log, &mut pool, &[30]);
-    let lags = |log: &Log| [0, 1, 2, 3, 4, 5, 6, 7].map(|seq| log.lag_bytes(seq));
+    let lags = |log: &Log| [0, 1, 2, 3, 4, 5, 6, 7].map(|seq| log.lag_bytes(Position(seq)));
     assert_eq!(lags(&log), [4_156, 4_156, 60, 50, 30, 30, 0, 0]);
     log.forget_oldest(&mut pool);
     assert_eq!(lags(&log), [60, 60, 60, 50, 30, 30, 0, 0]);
-    assert_eq!([0, 29, 30, 49, 50, 60, 9_999].map(|lag| log.seq_at_lag(lag)), [5, 5, 5, 5, 3, 2, 2]);
+    assert_eq!([0, 29, 30, 49, 50, 60, 9_999].map(|lag| log.at_lag(lag).0), [5, 5, 5, 5, 3, 2, 2]);
 }
 
 #[test]
@@ -138,14 +141,14 @@ fn a_time_names_the_first_frame_published_then_or_later() {
     for (seq, time_ns) in [(1, 10), (2, 20), (3, 20), (4, 30)] {
         assert!(log.append(&Frame { time_ns, ..frame(seq, b"", FramePayload::Copied(b"x"), b"") }, &mut pool));
     }
-    assert_eq!([0, 10, 11, 20, 21, 30, 31].map(|time| log.seq_at_time(time)), [1, 1, 2, 2, 4, 4, 5]);
+    assert_eq!([0, 10, 11, 20, 21, 30, 31].map(|time| log.at_time(time).0), [1, 1, 2, 2, 4, 4, 5]);
 }
 
 #[test]
 fn an_offset_names_the_frame_it_is_in() {
     let (mut pool, mut log) = ample();
     pushed(&mut log, &mut pool, &[BLOCK, 10, 20]);
-    let entry_at = |log: &Log, offset| log.entry_at_offset(offset).map(|e| e.seq);
+    let entry_at = |log: &Log, offset| log.entry_at_offset(offset).map(|e| e.position.0);
     assert_eq!([0, 4_095, 4_096, 4_105, 4_106, 4_125].map(|o| entry_at(&log, o)), [1, 1, 2, 2, 3, 3].map(Some));
     log.forget_oldest(&mut pool);
     assert_eq!([4_095, 4_096].map(|o| entry_at(&log, o)), [None, Some(2)]);
@@ -215,16 +218,16 @@ fn memory_is_read_piece_by_piece_from_anywhere_to_anywhere() {
     assert_eq!((SEGMENTS[4], pool.lent_bytes()), (log.head(), 3 * BLOCK));
     reads_right_from(&log, &whole, 0);
     log.forget_oldest(&mut pool);
-    assert_eq!((log.floor_seq(), pool.lent_bytes()), (2, 2 * BLOCK));
+    assert_eq!((log.floor().0, pool.lent_bytes()), (2, 2 * BLOCK));
     reads_right_from(&log, &whole, 5_002);
 }
 
 #[test]
 fn what_moving_a_frame_out_would_copy_is_its_rest_but_for_the_payload_by_reference() {
     let (mut pool, mut log, ..) = in_five_segments();
-    log.skip(4);
+    skip(&mut log, 4);
     pushed(&mut log, &mut pool, &[7]);
-    let copied = |seq, partial| log.copied_bytes(seq, partial);
+    let copied = |seq, partial| log.copied_bytes(Position(seq), partial);
     assert_eq!([0, 1, 100, 4_096, 5_001].map(|partial| copied(1, partial)), [5_002, 5_001, 4_902, 906, 1]);
     assert_eq!([0, 1, 2, 150, 302, 303, 304].map(|partial| copied(2, partial)), [5, 4, 3, 3, 3, 2, 1]);
     assert_eq!([copied(3, 2), copied(4, 0), copied(5, 0), copied(6, 0)], [200, 0, 7, 0]);

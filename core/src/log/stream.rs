@@ -1,21 +1,23 @@
 //! One log: a byte stream of finished frames over segments, and an index with one entry a frame.
 //!
 //! A segment is a pool block or, for a large payload, that payload by reference. Frames may cross segments, so blocks are
-//! filled to the last byte. Positions in the stream are `u64` byte offsets that never repeat; frames are found by sequence
-//! number. Everything before [`Log::floor_seq`] is forgotten.
+//! filled to the last byte. Offsets in the stream are `u64` bytes that never repeat; frames are found by the positions of their
+//! messages. Everything before [`Log::floor`] is forgotten.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use super::labels::{LABEL_BYTES, Labels};
 use super::pool::{BLOCK_BYTES, Block, BlockPool, Referrer};
+use super::position::{Edge, Position, Seq};
 use crate::ingest::Payload;
 use crate::types::{ConnectionId, Kind};
 
 /// What the index knows of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Sequence number in the lane (of the first message, if the frame holds several).
-    pub seq: u64,
+    /// Position in the lane (of the first message, if the frame holds several).
+    pub position: Position,
     /// Where the frame begins in the byte stream.
     pub offset: u64,
     /// When it was published: nanoseconds since the Unix epoch.
@@ -26,7 +28,7 @@ pub struct Entry {
     pub key: u64,
     /// Who published it.
     pub origin: ConnectionId,
-    /// Messages in the frame: consecutive sequence numbers from `seq` on.
+    /// Messages in the frame, whose numbers follow each other.
     pub count: u32,
     /// Length of the whole frame, header included.
     pub len: u32,
@@ -39,9 +41,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// One past the last sequence number in the frame.
-    pub fn end_seq(&self) -> u64 {
-        self.seq + u64::from(self.count)
+    /// One past the last message in the frame.
+    #[inline]
+    pub fn end(&self) -> Position {
+        self.position + u64::from(self.count)
     }
 }
 
@@ -51,8 +54,10 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A frame to be appended.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Sequence number (of the first message): above every earlier one.
-    pub seq: u64,
+    /// Position (of the first message): above every earlier one.
+    pub position: Position,
+    /// Its sequence number: above every earlier one, too.
+    pub seq: Seq,
     /// Messages in the frame.
     pub count: u32,
     /// Publication time in nanoseconds since the Unix epoch.
@@ -93,14 +98,14 @@ impl FramePayload<'_> {
     }
 }
 
-/// Where a sequence number stands in a log.
+/// Where a message stands in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The log holds this frame, and the message is in it.
     At(Entry),
     /// The frame is gone (or never was); the next one the log holds is this.
     Before(Entry),
-    /// Nothing at or after this sequence number is in the log.
+    /// Nothing at or after this position is in the log.
     End,
 }
 
@@ -154,13 +159,20 @@ impl Segment {
     }
 }
 
+/// What a log that holds nothing knows of numbers.
+fn labels_at(edge: Edge) -> Option<Box<Labels>> {
+    (!edge.is_counted()).then(|| Box::new(Labels::at(edge)))
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct Log {
     segments: VecDeque<Segment>,
-    index: VecDeque<Entry>,
+    pub(super) index: VecDeque<Entry>,
     head: u64,
-    next_seq: u64,
+    pub(super) next: Position,
+    /// Where numbers are not positions.
+    pub(super) labels: Option<Box<Labels>>,
     charged: usize,
     budget: usize,
     referrer: Referrer,
@@ -168,14 +180,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log whose first frame will have sequence number `next_seq` or more, of at most `budget` bytes
-    /// (a single frame above the budget is kept alone).
-    pub fn new(next_seq: u64, budget: usize, referrer: Referrer) -> Self {
+    /// An empty log that goes on at `edge`, of at most `budget` bytes (a single frame above the budget is kept alone).
+    pub fn new(edge: Edge, budget: usize, referrer: Referrer) -> Self {
         Self {
             segments: VecDeque::new(),
             index: VecDeque::new(),
             head: 0,
-            next_seq,
+            next: edge.next,
+            labels: labels_at(edge),
             charged: 0,
             budget,
             referrer,
@@ -183,15 +195,15 @@ impl Log {
         }
     }
 
-    /// One past the last sequence number appended or skipped.
+    /// One past the last message appended or skipped.
     #[inline]
-    pub fn next_seq(&self) -> u64 {
-        self.next_seq
+    pub fn next(&self) -> Position {
+        self.next
     }
 
-    /// The oldest sequence number still held; [`Log::next_seq`] if none is.
-    pub fn floor_seq(&self) -> u64 {
-        self.index.front().map_or(self.next_seq, |e| e.seq)
+    /// The oldest message still held; [`Log::next`] if none is.
+    pub fn floor(&self) -> Position {
+        self.index.front().map_or(self.next, |e| e.position)
     }
 
     /// Stream offset one past the last byte.
@@ -237,25 +249,24 @@ impl Log {
         self.index.back().copied()
     }
 
-    /// Bytes between the frame `seq` (or the next one held) and the head.
-    pub fn lag_bytes(&self, seq: u64) -> u64 {
-        match self.place(seq) {
+    /// Bytes between the frame at `position` (or the next one held) and the head.
+    pub fn lag_bytes(&self, position: Position) -> u64 {
+        match self.place(position) {
             Place::At(entry) | Place::Before(entry) => self.head - entry.offset,
             Place::End => 0,
         }
     }
 
-    /// Number of frames of which more than `lag` bytes lie between them and the head are below this sequence number:
-    /// the oldest frame at most `lag` bytes behind the head. Never past the newest frame.
-    pub fn seq_at_lag(&self, lag: u64) -> u64 {
+    /// The oldest frame at most `lag` bytes behind the head. Never past the newest frame.
+    pub fn at_lag(&self, lag: u64) -> Position {
         let from = self.head.saturating_sub(lag);
         let i = self.index.partition_point(|e| e.offset < from).min(self.index.len().saturating_sub(1));
-        self.index.get(i).map_or(self.next_seq, |e| e.seq)
+        self.index.get(i).map_or(self.next, |e| e.position)
     }
 
-    /// Bytes of the rest of frame `seq`, from `partial` on, that lie in blocks: what moving it out would copy.
-    pub fn copied_bytes(&self, seq: u64, partial: u32) -> usize {
-        let Place::At(entry) = self.place(seq) else { return 0 };
+    /// Bytes of the rest of the frame at `position`, from `partial` on, that lie in blocks: what moving it out would copy.
+    pub fn copied_bytes(&self, position: Position, partial: u32) -> usize {
+        let Place::At(entry) = self.place(position) else { return 0 };
         let mut copied = 0;
         self.for_each_piece(
             entry.offset + u64::from(partial),
@@ -285,7 +296,7 @@ impl Log {
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
     pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
-        self.charged + self.need(frame) + ENTRY_BYTES > self.budget
+        self.charged + self.need(frame) + self.entry_bytes() > self.budget
     }
 
     /// True if more is charged than the budget allows: a single frame above it was followed by another.
@@ -319,21 +330,22 @@ impl Log {
     /// or [`Log::skip`] it.
     ///
     /// # Panics
-    /// If `frame.seq` is below [`Log::next_seq`] (sequence numbers only grow).
+    /// If `frame.position` is below [`Log::next`] (positions only grow), or its number not above those before it.
     #[must_use]
     pub fn append(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
-        assert!(frame.seq >= self.next_seq, "sequence numbers only grow");
+        assert!(frame.position >= self.next, "positions only grow");
         let offset = self.head;
         let segments_before = self.segments.len();
         let len_before = self.segments.back().map_or(0, |s| s.len);
         let written = self.write_within_block(frame) || self.write_frame(frame, pool);
-        if !written || !pool.charge_index(ENTRY_BYTES) {
+        let is_counted = self.is_counted() && frame.seq.0 == frame.position.0;
+        if !written || !(if is_counted { pool.charge_index(ENTRY_BYTES) } else { self.charge_label(frame, pool) }) {
             self.roll_back(offset, segments_before, len_before, pool);
             return false;
         }
         let len = frame.header.len() + frame.payload.len() + frame.tail.len();
         self.index.push_back(Entry {
-            seq: frame.seq,
+            position: frame.position,
             offset,
             time_ns: frame.time_ns,
             expiry_ns: frame.expiry_ns,
@@ -346,14 +358,50 @@ impl Log {
             is_sender_excluded: frame.is_sender_excluded,
         });
         self.charged += ENTRY_BYTES;
-        self.next_seq = frame.seq + u64::from(frame.count);
+        self.next = frame.position + u64::from(frame.count);
         true
     }
 
-    /// Leaves `seq` out: whoever has not had it will be told that it is lost.
-    pub fn skip(&mut self, seq: u64) {
-        assert!(seq >= self.next_seq, "sequence numbers only grow");
-        self.next_seq = seq + 1;
+    /// Leaves out what lies before `edge`: whoever has not had it will be told that it is lost. Where numbers are not positions,
+    /// the log must be empty.
+    pub fn skip_to(&mut self, edge: Edge) {
+        assert!(edge.next > self.next, "positions only grow");
+        if self.labels.is_some() || !edge.is_counted() {
+            assert!(self.index.is_empty() && edge.last >= self.last_seq(), "numbers only grow");
+            let counted = Edge::counted(self.next);
+            self.labels.get_or_insert_with(|| Box::new(Labels::at(counted))).skip(edge.last);
+        }
+        self.next = edge.next;
+    }
+
+    /// Memory of the index for one frame.
+    #[inline]
+    fn entry_bytes(&self) -> usize {
+        ENTRY_BYTES + if self.labels.is_some() { LABEL_BYTES } else { 0 }
+    }
+
+    /// Charges the index for a frame whose number is not its position, or that follows one of those, and notes the number.
+    #[cold]
+    fn charge_label(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
+        assert!(frame.seq > self.last_seq(), "numbers only grow");
+        if self.labels.is_none() {
+            // Those that were positions so far.
+            let bytes = self.index.len() * LABEL_BYTES;
+            if !pool.charge_index(bytes) {
+                return false;
+            }
+            self.charged += bytes;
+            let firsts = self.index.iter().map(|e| e.position);
+            self.labels = Some(Box::new(Labels::after_counting(self.floor(), self.next, firsts)));
+        }
+        if !pool.charge_index(ENTRY_BYTES + LABEL_BYTES) {
+            return false;
+        }
+        self.charged += LABEL_BYTES;
+        if let Some(labels) = &mut self.labels {
+            labels.push(frame.seq, frame.count);
+        }
+        true
     }
 
     /// Writes a frame that is copied and fits into what is left of the last block, as most do. False: it is not, or does not.
@@ -454,14 +502,14 @@ impl Log {
         }
     }
 
-    /// The first sequence number that would survive [`Log::forget_oldest`], or `None` if that would touch the newest
-    /// frame, which is never forgotten for its budget's sake.
+    /// The first message that would survive [`Log::forget_oldest`], or `None` if that would touch the newest frame, which is never
+    /// forgotten for its budget's sake.
     ///
     /// Cursors inside a frame below it must be served from elsewhere first.
-    pub fn survivor_of_forgetting(&self) -> Option<u64> {
+    pub fn survivor_of_forgetting(&self) -> Option<Position> {
         let end = self.segments.front()?.end();
         let i = self.index.partition_point(|e| e.offset < end);
-        self.index.get(i).map(|e| e.seq)
+        self.index.get(i).map(|e| e.position)
     }
 
     /// Forgets the oldest segment with every frame that begins in it.
@@ -472,10 +520,13 @@ impl Log {
         let Some(segment) = self.segments.pop_front() else { return };
         let end = segment.end();
         self.release(segment, pool);
-        while self.index.front().is_some_and(|e| e.offset < end) {
-            self.index.pop_front();
-            self.charged -= ENTRY_BYTES;
-            pool.release_index(ENTRY_BYTES);
+        let entry_bytes = self.entry_bytes();
+        while let Some(entry) = self.index.pop_front_if(|e| e.offset < end) {
+            self.charged -= entry_bytes;
+            pool.release_index(entry_bytes);
+            if let Some(labels) = &mut self.labels {
+                labels.pop(entry.count);
+            }
         }
         // What follows may be only the rest of a frame that is now forgotten.
         if let Some(first) = self.index.front() {
@@ -486,46 +537,51 @@ impl Log {
         }
     }
 
-    /// Begins anew at `next_seq`, which may be lower than before: for a derived log that is built again.
-    pub fn restart(&mut self, next_seq: u64, pool: &mut BlockPool) {
+    /// Begins anew at `edge`, which may be before what it had: for a derived log that is built again.
+    pub fn restart(&mut self, edge: Edge, pool: &mut BlockPool) {
         self.clear(pool);
-        self.next_seq = next_seq;
+        self.next = edge.next;
+        self.labels = labels_at(edge);
     }
 
     /// The first frame published at `time_ns` or later.
-    pub fn seq_at_time(&self, time_ns: u64) -> u64 {
+    pub fn at_time(&self, time_ns: u64) -> Position {
         let i = self.index.partition_point(|e| e.time_ns < time_ns);
-        self.index.get(i).map_or(self.next_seq, |e| e.seq)
+        self.index.get(i).map_or(self.next, |e| e.position)
     }
 
-    /// Forgets everything; sequence numbers go on.
+    /// Forgets everything; positions and numbers go on.
     pub fn clear(&mut self, pool: &mut BlockPool) {
         while !self.segments.is_empty() {
             self.release_back(pool);
         }
-        pool.release_index(self.index.len() * ENTRY_BYTES);
-        self.charged -= self.index.len() * ENTRY_BYTES;
+        let index_bytes = self.index.len() * self.entry_bytes();
+        pool.release_index(index_bytes);
+        self.charged -= index_bytes;
         self.index.clear();
+        if let Some(labels) = &mut self.labels {
+            labels.clear();
+        }
         debug_assert_eq!(self.charged, 0);
     }
 
-    /// Where `seq` stands.
+    /// Where the message at `position` stands.
     #[inline]
-    pub fn place(&self, seq: u64) -> Place {
+    pub fn place(&self, position: Position) -> Place {
         let Some(first) = self.index.front() else { return Place::End };
-        if seq >= self.next_seq {
+        if position >= self.next {
             return Place::End;
         }
-        // Contiguous numbers of single messages, the usual case, are found without a search.
-        let guess = seq.saturating_sub(first.seq);
+        // Single messages without a hole, the usual case, are found without a search.
+        let guess = position.0.saturating_sub(first.position.0);
         if let Some(entry) = self.index.get(guess as usize)
-            && entry.seq == seq
+            && entry.position == position
         {
             return Place::At(*entry);
         }
-        let i = self.index.partition_point(|e| e.end_seq() <= seq);
+        let i = self.index.partition_point(|e| e.end() <= position);
         match self.index.get(i) {
-            Some(entry) if entry.seq <= seq => Place::At(*entry),
+            Some(entry) if entry.position <= position => Place::At(*entry),
             Some(entry) => Place::Before(*entry),
             None => Place::End,
         }
@@ -537,9 +593,9 @@ impl Log {
         i.checked_sub(1).and_then(|i| self.index.get(i)).copied()
     }
 
-    /// Frames from `seq` on, oldest first.
-    pub fn entries_from(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Entry> {
-        let i = self.index.partition_point(|e| e.end_seq() <= seq);
+    /// Frames from `position` on, oldest first.
+    pub fn entries_from(&self, position: Position) -> impl DoubleEndedIterator<Item = &Entry> {
+        let i = self.index.partition_point(|e| e.end() <= position);
         self.index.range(i..)
     }
 

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use proptest::prelude::*;
 
 use super::stream::ENTRY_BYTES;
-use super::{BlockPool, Entry, Frame, FramePayload, Log, Place, Referrer};
+use super::{BlockPool, Edge, Entry, Frame, FramePayload, Log, Place, Position, Referrer, Seq};
 use crate::ingest::{Payload, PayloadPool};
 use crate::types::{ConnectionId, Kind};
 
@@ -19,7 +19,8 @@ pub(super) fn bytes(seq: u64, len: usize) -> Vec<u8> {
 
 pub(super) fn frame<'a>(seq: u64, header: &'a [u8], payload: FramePayload<'a>, tail: &'a [u8]) -> Frame<'a> {
     Frame {
-        seq,
+        position: Position(seq),
+        seq: Seq(seq),
         count: 1,
         time_ns: seq * 10,
         expiry_ns: 0,
@@ -87,14 +88,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Leaves a message out.
+pub(super) fn skip(log: &mut Log, position: u64) {
+    log.skip_to(Edge::counted(Position(position + 1)));
+}
+
 /// A log that no budget and no pool limits, with smallest blocks as long as it holds little.
 pub(super) fn ample() -> (BlockPool, Log) {
-    (BlockPool::new(16 << 20), Log::new(1, BUDGET - 1, Referrer::Source))
+    (BlockPool::new(16 << 20), Log::new(Edge::START, BUDGET - 1, Referrer::Source))
 }
 
 /// Appends the next frame, whatever the budget says: no header, `len` bytes.
 pub(super) fn push(log: &mut Log, pool: &mut BlockPool, len: usize) -> bool {
-    let seq = log.next_seq();
+    let seq = log.next().0;
     log.append(&frame(seq, b"", FramePayload::Copied(&bytes(seq, len)), b""), pool)
 }
 
@@ -107,7 +113,7 @@ pub(super) fn shared(len: usize) -> Payload {
 }
 
 pub(super) fn at(log: &Log, seq: u64) -> Entry {
-    match log.place(seq) {
+    match log.place(Position(seq)) {
         Place::At(entry) => entry,
         other => panic!("{seq} is at {other:?}"),
     }
@@ -122,7 +128,7 @@ proptest! {
     fn every_held_frame_reads_back_and_every_lost_one_is_known_lost(ops in prop::collection::vec(op(), 1..200)) {
         let payloads = PayloadPool::new(16 << 20);
         let mut pool = BlockPool::new(1 << 20);
-        let mut log = Log::new(1, BUDGET, Referrer::Source);
+        let mut log = Log::new(Edge::START, BUDGET, Referrer::Source);
         let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let mut seq = 1;
         for op in ops {
@@ -141,7 +147,7 @@ proptest! {
                     seq += 1;
                 }
                 Op::Skip => {
-                    log.skip(seq);
+                    skip(&mut log, seq);
                     seq += 1;
                 }
                 Op::Forget => log.forget_oldest(&mut pool),
@@ -150,28 +156,28 @@ proptest! {
                     model.clear();
                 }
             }
-            let floor = log.floor_seq();
+            let floor = log.floor().0;
             model.retain(|(s, _)| *s >= floor);
-            prop_assert_eq!(log.next_seq(), seq);
+            prop_assert_eq!(log.next().0, seq);
             prop_assert_eq!(log.frames(), model.len());
             prop_assert!(log.charged_bytes() <= BUDGET || log.frames() <= 1 || log.survivor_of_forgetting().is_none());
             for (s, frame) in &model {
-                let Place::At(entry) = log.place(*s) else { panic!("frame {s} is held") };
-                prop_assert_eq!(entry.seq, *s);
+                let Place::At(entry) = log.place(Position(*s)) else { panic!("frame {s} is held") };
+                prop_assert_eq!(entry.position.0, *s);
                 let end = entry.offset + u64::from(entry.len);
                 prop_assert_eq!(&read(&log, entry.offset, end), frame);
-                prop_assert_eq!(log.entry_at_offset(entry.offset).unwrap().seq, *s);
-                prop_assert_eq!(log.entry_at_offset(end - 1).unwrap().seq, *s);
+                prop_assert_eq!(log.entry_at_offset(entry.offset).unwrap().position.0, *s);
+                prop_assert_eq!(log.entry_at_offset(end - 1).unwrap().position.0, *s);
             }
             if let Some((first, _)) = model.front() {
-                let Place::At(entry) = log.place(*first) else { panic!() };
+                let Place::At(entry) = log.place(Position(*first)) else { panic!() };
                 let whole: Vec<u8> = model.iter().flat_map(|(_, f)| f.iter().copied()).collect();
                 prop_assert_eq!(read(&log, entry.offset, log.head()), whole);
                 if *first > 1 {
-                    prop_assert!(matches!(log.place(first - 1), Place::Before(e) if e.seq == *first));
+                    prop_assert!(matches!(log.place(Position(first - 1)), Place::Before(e) if e.position.0 == *first));
                 }
             }
-            prop_assert_eq!(log.place(seq), Place::End);
+            prop_assert_eq!(log.place(Position(seq)), Place::End);
         }
         log.clear(&mut pool);
         prop_assert_eq!(pool.lent_bytes(), 0);
@@ -183,11 +189,11 @@ proptest! {
 #[test]
 fn a_dry_pool_leaves_the_log_as_it_was() {
     let mut pool = BlockPool::new(4 << 10);
-    let mut log = Log::new(1, 1 << 20, Referrer::Source);
+    let mut log = Log::new(Edge::START, 1 << 20, Referrer::Source);
     assert!(append(&mut log, &mut pool, 1, b"", FramePayload::Copied(&[1; 4_000]), b""));
     let (head, charged) = (log.head(), log.charged_bytes());
     assert!(!append(&mut log, &mut pool, 2, b"", FramePayload::Copied(&[2; 200]), b""));
-    assert_eq!((log.head(), log.charged_bytes(), log.next_seq()), (head, charged, 2));
+    assert_eq!((log.head(), log.charged_bytes(), log.next().0), (head, charged, 2));
     assert!(append(&mut log, &mut pool, 2, b"", FramePayload::Copied(&[3; 96]), b""));
     assert_eq!(read(&log, head, log.head()), [3; 96]);
 }
@@ -195,7 +201,7 @@ fn a_dry_pool_leaves_the_log_as_it_was() {
 #[test]
 fn the_index_has_an_allowance_of_its_own() {
     let mut pool = BlockPool::new(64 << 10);
-    let mut log = Log::new(1, 1 << 30, Referrer::Source);
+    let mut log = Log::new(Edge::START, 1 << 30, Referrer::Source);
     let mut seq = 1;
     while append(&mut log, &mut pool, seq, b"", FramePayload::Copied(b"x"), b"") {
         seq += 1;
@@ -206,10 +212,10 @@ fn the_index_has_an_allowance_of_its_own() {
 #[test]
 fn the_newest_frame_is_kept_even_above_the_budget() {
     let mut pool = BlockPool::new(1 << 20);
-    let mut log = Log::new(1, 16 << 10, Referrer::Source);
+    let mut log = Log::new(Edge::START, 16 << 10, Referrer::Source);
     for seq in 1..=3 {
         assert!(append(&mut log, &mut pool, seq, b"", FramePayload::Copied(&bytes(seq, 100_000)), b""));
-        assert!(matches!(log.place(seq), Place::At(_)));
+        assert!(matches!(log.place(Position(seq)), Place::At(_)));
         assert_eq!(log.frames(), 1);
     }
 }
@@ -217,12 +223,9 @@ fn the_newest_frame_is_kept_even_above_the_budget() {
 #[test]
 fn a_lag_names_the_oldest_frame_within_it_and_never_passes_the_newest() {
     let mut pool = BlockPool::new(1 << 20);
-    let mut log = Log::new(1, 1 << 20, Referrer::Source);
+    let mut log = Log::new(Edge::START, 1 << 20, Referrer::Source);
     for seq in 1..=10 {
         assert!(append(&mut log, &mut pool, seq, b"", FramePayload::Copied(&[0; 100]), b""));
     }
-    assert_eq!(log.seq_at_lag(1_000), 1);
-    assert_eq!(log.seq_at_lag(999), 2);
-    assert_eq!(log.seq_at_lag(100), 10);
-    assert_eq!(log.seq_at_lag(0), 10);
+    assert_eq!([1_000, 999, 100, 0].map(|lag| log.at_lag(lag).0), [1, 2, 10, 10]);
 }

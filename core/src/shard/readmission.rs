@@ -1,7 +1,7 @@
 //! How a shard comes back that the ring has passed over, and how it lets another one come back.
 //!
 //! The ring's side is described in `fanwire_ring::readers`. What was missed is unknown, but for what another shard takes down at the
-//! place from which both read on: every topic, and the next number of each lane. Whatever was published in between is lost here, and
+//! place from which both read on: every topic, and where each lane goes on. Whatever was published in between is lost here, and
 //! cursors find that out as they find out that a log has forgotten something: `gap`, or 1013 in a critical lane.
 //!
 //! Taking down and catching up go in pieces, and neither shard reads the ring meanwhile: so the place holds. Knows topics and lanes.
@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::lanes::Lanes;
 use super::table::NONE;
-use super::topics::Topics;
+use super::topics::{Topic, Topics};
 use crate::ingest::Standing;
+use crate::log::Edge;
 use crate::types::TopicId;
 
 /// Topics taken down, or compared, in one turn.
@@ -37,10 +38,12 @@ pub struct TopicNotes {
     pub id: TopicId,
     /// How many were made before it.
     pub number: u64,
+    /// The epoch in which its numbers count.
+    pub epoch: u64,
     /// Its name.
     pub name: Arc<str>,
-    /// The next number of each lane; 0: it has had no message.
-    pub next: [u64; 4],
+    /// Where each lane goes on.
+    pub ends: [Edge; 4],
 }
 
 /// Where a shard is on its way back.
@@ -107,8 +110,10 @@ impl Notes {
     /// Takes down the topics whose places are in `range`.
     pub fn take(&mut self, range: std::ops::Range<u32>, topics: &Topics, lanes: &Lanes) {
         for topic in range.filter_map(|index| topics.get(index)) {
-            let next = topic.lanes.map(|lane| if lane == NONE { 0 } else { lanes.source(lane).log.next_seq() });
-            self.topics.push(TopicNotes { id: topic.id, number: topic.number, name: topic.name.clone(), next });
+            let end_of = |lane| if lane == NONE { Edge::START } else { lanes.source(lane).log.end() };
+            let ends = topic.lanes.map(end_of);
+            let Topic { id, number, epoch, ref name, .. } = *topic;
+            self.topics.push(TopicNotes { id, number, epoch, name: name.clone(), ends });
         }
     }
 
@@ -125,6 +130,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::ingest::{PayloadPool, Position};
+    use crate::log::{self, Seq};
     use crate::types::Priority;
 
     const AT: Standing = Standing { main: Position(640), critical: Position(64) };
@@ -137,7 +143,7 @@ mod tests {
             let index = topics.create(TopicId(number), format!("t/{number}").as_bytes(), 7, &config).unwrap();
             if number != 1 {
                 let lane = lanes.create(index, Priority::High, topics.get(index).unwrap().keeps).unwrap();
-                lanes.skip_to(lane, 10 + u64::from(number));
+                lanes.skip_to(lane, Edge { next: log::Position(10 + u64::from(number)), last: Seq(99) });
                 topics.get_mut(index).unwrap().lanes[Priority::High as usize] = lane;
             }
         }
@@ -147,8 +153,8 @@ mod tests {
             let end = topics.places();
             (0..end).step_by(step).for_each(|from| notes.take(from..end.min(from + step as u32), &topics, &lanes));
             let all: Vec<_> =
-                notes.topics.iter().map(|t| (t.id.0, &*t.name, t.next[Priority::High as usize])).collect();
-            assert_eq!(all, [(0, "t/0", 10), (1, "t/1", 0), (4, "t/4", 14)]);
+                notes.topics.iter().map(|t| (t.id.0, &*t.name, t.ends[Priority::High as usize].next.0)).collect();
+            assert_eq!(all, [(0, "t/0", 10), (1, "t/1", 1), (4, "t/4", 14)]);
             assert_eq!((notes.created, notes.topics[2].number), (4, 3));
             for (id, is_there) in [(0, true), (1, true), (2, false), (3, false), (4, true), (5, false)] {
                 assert_eq!(notes.has(TopicId(id)), is_there, "{id}");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::config::MemoryConfig;
 use crate::ingest::Payload;
-use crate::log::{Log, Place};
+use crate::log::{Log, Place, Position};
 
 /// The rest of a half-sent frame, its log memory being needed for something else.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub struct Rest {
     /// Its bytes, in order.
     pub pieces: VecDeque<RestPiece>,
     /// The first message behind the frame.
-    pub behind: u64,
+    pub behind: Position,
 }
 
 /// What half-sent frames may keep: copies in bytes, and payloads that they refer to, each counted once however many connections
@@ -89,13 +89,13 @@ impl RestBudget {
         self.copied
     }
 
-    /// Takes the rest of frame `seq`, of which `sent` bytes are gone, out of `log`. `None`: there is no room for it.
-    pub fn take(&mut self, log: &Log, seq: u64, sent: u32) -> Option<Rest> {
-        let Place::At(entry) = log.place(seq) else {
-            return Some(Rest { pieces: VecDeque::new(), behind: seq + 1 });
+    /// Takes the rest of the frame at `position`, of which `sent` bytes are gone, out of `log`. `None`: there is no room for it.
+    pub fn take(&mut self, log: &Log, position: Position, sent: u32) -> Option<Rest> {
+        let Place::At(entry) = log.place(position) else {
+            return Some(Rest { pieces: VecDeque::new(), behind: position + 1 });
         };
         let (from, to) = (entry.offset + u64::from(sent), entry.offset + u64::from(entry.len));
-        let mut has_room = self.copied + log.copied_bytes(seq, sent) <= self.copied_max;
+        let mut has_room = self.copied + log.copied_bytes(position, sent) <= self.copied_max;
         log.for_each_piece(from, to, |_, shared, _| {
             has_room &= shared.is_none_or(|payload| self.may_refer_to(payload));
         });
@@ -115,7 +115,7 @@ impl RestBudget {
                 }
             });
         });
-        Some(Rest { pieces, behind: entry.end_seq() })
+        Some(Rest { pieces, behind: entry.end() })
     }
 
     /// A piece is sent, or given up.

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use super::budget::Work;
 use super::lanes::{Form, Stream};
-pub use super::subscriptions::Start;
+pub use super::subscriptions::{Lost, Start};
 use super::waiters::Cause;
 use super::{Shard, turn_steps_max};
 use crate::driver::Driver;
-use crate::proto::server_message::GapReason;
+use crate::log::Position;
 use crate::shard::table::NONE;
 use crate::types::{ConnectionId, Priority, TopicId};
 
@@ -25,11 +25,11 @@ const BLOCK_BYTES_MAX: usize = 64 << 10;
 pub struct Linked {
     /// Where it begins.
     pub start: Start,
-    /// The number that the lane's next message will have.
+    /// The position that the lane's next message will have.
     pub head: u64,
-    /// The oldest message that the lane's source still holds.
+    /// That of the oldest message that the lane's source still holds.
     pub log_floor: u64,
-    /// The newest.
+    /// That of the newest.
     pub last: Option<u64>,
     /// Wall clock.
     pub wall_ns: u64,
@@ -44,9 +44,9 @@ pub enum Note {
     Accepted(ConnectionId),
     /// Gave a connection a cursor in a lane.
     Linked(ConnectionId, TopicId, Priority, Linked),
-    /// Accounted for messages that a connection does not get: first, last, why.
-    Lost(ConnectionId, TopicId, Priority, (u64, u64, GapReason)),
-    /// Read a message that expires.
+    /// Accounted for messages that a connection does not get.
+    Lost(ConnectionId, TopicId, Priority, Lost),
+    /// Read a message that expires, at this position.
     ReadExpiring(TopicId, Priority, u64),
 }
 
@@ -61,9 +61,9 @@ pub struct Trace {
 #[derive(Default)]
 pub struct Rendered {
     /// The newest message rendered into each derived log.
-    rendered: HashMap<u32, u64>,
+    rendered: HashMap<u32, Position>,
     /// The newest frame compressed into each derived log.
-    compressed: HashMap<u32, u64>,
+    compressed: HashMap<u32, Position>,
 }
 
 impl Rendered {
@@ -74,22 +74,22 @@ impl Rendered {
     }
 
     /// What comes before `next` stays in a derived log; what comes from there on found no room, and is to be rendered again.
-    pub fn on_paused(&mut self, stream: u32, next: u64) {
+    pub fn on_paused(&mut self, stream: u32, next: Position) {
         for newest in [&mut self.rendered, &mut self.compressed] {
-            newest.entry(stream).and_modify(|seq| *seq = (*seq).min(next.saturating_sub(1)));
+            newest.entry(stream).and_modify(|last| *last = (*last).min(next.back(1)));
         }
     }
 
     /// A message is rendered into a derived log.
-    pub fn on_rendered(&mut self, stream: u32, seq: u64) {
-        let before = self.rendered.insert(stream, seq);
-        assert!(before < Some(seq), "message {seq} is rendered again: {before:?} was rendered already");
+    pub fn on_rendered(&mut self, stream: u32, at: Position) {
+        let before = self.rendered.insert(stream, at);
+        assert!(before < Some(at), "message {at:?} is rendered again: {before:?} was rendered already");
     }
 
     /// A frame is compressed into a derived log.
-    pub fn on_compressed(&mut self, stream: u32, seq: u64) {
-        let before = self.compressed.insert(stream, seq);
-        assert!(before < Some(seq), "frame {seq} is compressed again: {before:?} was compressed already");
+    pub fn on_compressed(&mut self, stream: u32, at: Position) {
+        let before = self.compressed.insert(stream, at);
+        assert!(before < Some(at), "frame {at:?} is compressed again: {before:?} was compressed already");
     }
 }
 
@@ -116,16 +116,16 @@ impl<D: Driver> Shard<D> {
         let log = &self.lanes.source(state.lanes[priority as usize]).log;
         let linked = Linked {
             start,
-            head: log.next_seq(),
-            log_floor: log.floor_seq(),
-            last: log.last().map(|e| e.seq),
+            head: log.next().0,
+            log_floor: log.floor().0,
+            last: log.last().map(|e| e.position.0),
             wall_ns: (self.shared.wall_ns)(),
             is_first,
         };
         Some(Note::Linked(self.clients.id(slot), state.id, priority, linked))
     }
 
-    pub(super) fn trace_lost(&mut self, slot: u32, topic: u32, priority: Priority, lost: (u64, u64, GapReason)) {
+    pub(super) fn trace_lost(&mut self, slot: u32, topic: u32, priority: Priority, lost: Lost) {
         let Some(state) = self.topics.get(topic) else { return };
         self.trace.notes.push(Note::Lost(self.clients.id(slot), state.id, priority, lost));
     }
@@ -161,17 +161,20 @@ impl<D: Driver> Shard<D> {
             }
         }
         for (id, stream) in self.lanes.streams() {
-            let source = self.lanes.source(stream.lane).log.next_seq();
+            let source = self.lanes.source(stream.lane).log.next();
             let is_wanted = !stream.cursors.all.is_empty();
-            let is_current = stream.is_asleep || stream.taken_seq() >= source;
+            let is_current = stream.is_asleep || stream.taken() >= source;
             assert!(!is_wanted || is_current, "stream {id} ({:?}) is behind its source", stream.form);
             for (cursor, &link) in stream.cursors.all.iter().zip(&stream.cursors.links) {
                 let conn = &self.clients[cursor.slot];
                 let is_held_up = conn.flags.is_blocked
                     || !conn.is_live()
                     || self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0);
-                let head = if stream.is_asleep { source } else { stream.log.next_seq() };
-                assert!(is_held_up || cursor.seq >= head, "{cursor:?} is forgotten, the head is {head}: {conn:?}");
+                let head = if stream.is_asleep { source } else { stream.log.next() };
+                assert!(
+                    is_held_up || cursor.position >= head,
+                    "{cursor:?} is forgotten, the head is {head:?}: {conn:?}"
+                );
             }
         }
     }
@@ -182,12 +185,12 @@ impl<D: Driver> Shard<D> {
         if self.lanes.lane(stream.lane).priority != Priority::Critical || stream.form != Form::Raw {
             return;
         }
-        let floor = stream.log.floor_seq();
+        let floor = stream.log.floor();
         for cursor in &stream.cursors.all {
-            let is_lost = cursor.seq < floor && self.clients[cursor.slot].is_live();
+            let is_lost = cursor.position < floor && self.clients[cursor.slot].is_live();
             assert!(
                 !is_lost,
-                "{cursor:?} has lost critical messages, the oldest is {floor}: {:?}",
+                "{cursor:?} has lost critical messages, the oldest is {floor:?}: {:?}",
                 self.clients[cursor.slot]
             );
         }

@@ -348,7 +348,7 @@ impl Client {
                 self.view.on_frame(&m.topic, m.priority, &messages, false, sent, truth);
             }
             ServerMessage::Gap(m) => {
-                self.view.on_gap(&m.topic, m.priority, (m.from, m.to, m.reason), sent, truth);
+                self.view.on_gap(&m.topic, m.priority, (m.from, m.to, m.missing, m.reason), sent, truth);
             }
             ServerMessage::Error(m) => {
                 self.view.was_refused |= m.code.starts_with("too_many_");

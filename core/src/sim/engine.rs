@@ -30,6 +30,8 @@ pub struct Totals {
     pub derived: (u64, u64, u64),
     /// Messages read from the ring by the shard that read the fewest and the most.
     pub messages: (u64, u64),
+    /// Messages refused for their number, likewise.
+    pub out_of_order: (u64, u64),
 }
 
 /// How the host hands over a payload.
@@ -49,8 +51,8 @@ pub trait Engine {
     fn shards(&self) -> usize;
     /// One turn of one shard. True once it has ended.
     fn turn(&self, shard: usize, may_wait: bool) -> bool;
-    /// Publishes; false: no room.
-    fn publish(&self, stamp: &Stamp, way: Way) -> bool;
+    /// Publishes, with a number of its own or (0) without; false: no room.
+    fn publish(&self, stamp: &Stamp, seq: u64, way: Way) -> bool;
     /// Removes a topic; false: no room, or no such topic.
     fn remove(&self, topic: &str) -> bool;
     /// Reads what went through the ring since the last time. Returns the number of records.
@@ -98,6 +100,8 @@ pub struct Scenario {
     pub pings: bool,
     /// Messages published in one burst at most.
     pub burst_max: u64,
+    /// Some topics are a broker's: their messages bring numbers, which jump.
+    pub numbers: bool,
     /// Keys that the host's messages have, in each lane.
     pub keys: u16,
     /// The host makes and uses so many topics more.
@@ -117,6 +121,10 @@ pub struct Summary {
     pub upgraded: usize,
     /// Messages through the ring.
     pub messages: u64,
+    /// Numbers that were left out between two messages.
+    pub jumps: u64,
+    /// Messages refused because their number came too late.
+    pub out_of_order: u64,
     /// Messages received by clients.
     pub deliveries: u64,
     /// Messages announced as lost.
@@ -148,6 +156,8 @@ impl std::ops::AddAssign for Summary {
         self.clients += other.clients;
         self.upgraded += other.upgraded;
         self.messages += other.messages;
+        self.jumps = self.jumps.saturating_add(other.jumps);
+        self.out_of_order += other.out_of_order;
         self.deliveries += other.deliveries;
         self.gaps += other.gaps;
         self.holes += other.holes;

@@ -9,6 +9,8 @@ use crate::event::Protocol;
 pub const TOPICS: [&str; 9] = ["a", "a/b", "a/c", "deep/x/y", "ü/ß q", "late", TINY, "c/0", "c/1"];
 /// Where crowds of laggards are.
 pub const CROWDED: &str = "a";
+/// Topics whose messages bring a broker's numbers, in some runs; on the last one clients publish, too.
+pub const BROKERED: [&str; 4] = ["a", "a/b", "late", "c/0"];
 /// Topics that clients publish on.
 pub const CLIENT_TOPICS: [&str; 2] = ["c/0", "c/1"];
 /// Keys of one lane's messages, in most runs.

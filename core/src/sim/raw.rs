@@ -14,7 +14,7 @@ pub struct RawView {
     pub subscriber: Subscriber,
     /// What the connection subscribed to.
     pub topics: Vec<String>,
-    /// By lane: the number that comes next if none is lost or passed over.
+    /// By lane: the position that comes next if none is lost or passed over.
     next: BTreeMap<Lane, u64>,
     /// Messages to this connection alone.
     direct: u64,
@@ -64,7 +64,7 @@ impl RawView {
     /// The number that comes next in a lane: what was accounted for as lost does not.
     fn next_due(&self, lane: Lane, truth: &Truth) -> Option<u64> {
         let page = truth.ledger.pages(self.subscriber.socket, lane).last()?;
-        let mut next = self.next.get(&lane).copied().unwrap_or(page.linked.start.floor);
+        let mut next = self.next.get(&lane).copied().unwrap_or(page.floor);
         for &(from, to, _) in &page.lost {
             if (from..=to).contains(&next) {
                 next = to + 1;
@@ -81,8 +81,8 @@ impl RawView {
         let linked = &page.linked;
         let next = *self.next.entry(lane).or_insert_with(|| {
             let expected = truth.expected_start(lane, linked, None);
-            assert_eq!((linked.start.seq, linked.start.floor), (expected.seq, expected.floor), "{topic} {priority}");
-            linked.start.floor
+            assert_eq!((page.first, page.floor), (expected.0, expected.1), "{topic} {priority}");
+            page.floor
         });
         assert!(seq >= next, "{topic} {priority}: {seq} comes, and {next} is next");
         let lost = |seq: u64| page.lost.iter().any(|(from, to, _)| (*from..=*to).contains(&seq));
@@ -120,7 +120,7 @@ impl RawView {
                 }
                 let page = truth.ledger.pages(self.subscriber.socket, lane).last();
                 let page = page.unwrap_or_else(|| panic!("{topic} {priority}: there never was a cursor"));
-                let next = self.next.get(&lane).copied().unwrap_or(page.linked.start.floor);
+                let next = self.next.get(&lane).copied().unwrap_or(page.floor);
                 for seq in next..=count {
                     let is_lost = page.lost.iter().any(|(from, to, _)| (*from..=*to).contains(&seq));
                     let wishes = self.subscriber.wishes;
@@ -138,24 +138,26 @@ mod tests {
 
     use super::*;
     use crate::ingest::Head;
+    use crate::log::{Position, Seq};
     use crate::proto::server_message::GapReason;
-    use crate::shard::trace::{Linked, Note, Start};
+    use crate::shard::trace::{Linked, Lost, Note, Start};
     use crate::types::{ConnectionId, TopicId};
 
     #[test]
     fn raw_numbers_only_grow_and_holes_have_an_account() {
         let (id, me) = (TopicId(1), ConnectionId::new(0, 1, 0));
         let mut truth = Truth::new(Vec::new(), 1);
-        truth.on_created(id, "t");
+        truth.on_created(id, "t", 1);
         let stamp = |number| Stamp::new("t", Priority::Low, 0, number, 1, 9);
         for number in 1..=7 {
             truth.on_message(&Head::message(id, Priority::Low, stamp(1).kind()), &stamp(number).render());
         }
-        let start = Start { seq: 3, floor: 3, reason: GapReason::Lag };
+        let start = Start { floor: Position(3), lost: None };
         let linked = Linked { start, head: 4, log_floor: 1, last: Some(3), wall_ns: 0, is_first: false };
-        let lost = Note::Lost(me, id, Priority::Low, (4, 5, GapReason::Lag));
+        let lost = Lost { from: Seq(4), to: Seq(5), count: Some(2), reason: GapReason::Lag };
+        let lost = Note::Lost(me, id, Priority::Low, lost);
         let notes = vec![Note::Accepted(me), Note::Linked(me, id, Priority::Low, linked), lost];
-        truth.ledger.on_notes(0, 1, notes, vec![0]);
+        truth.on_notes(0, 1, notes, vec![0]);
         let mut view = RawView::new(Subscriber::default(), vec!["t".into()]);
         let mut comes = |number: u64, is_text| {
             let payload = stamp(number).render();

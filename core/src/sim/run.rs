@@ -67,6 +67,8 @@ struct Account {
     /// Messages that came, and the last of each lane.
     came: u64,
     last: BTreeMap<(u64, String, Priority), u64>,
+    /// Those of which the numbers are still to be looked at: epoch, topic, lane, number, and how many are missed before it.
+    unseen: Vec<(u64, String, Priority, u64, u64)>,
 }
 
 impl Account {
@@ -81,9 +83,18 @@ impl Account {
                     Stamp::parse_claim(&payload).unwrap_or_else(|error| panic!("corrupt by the outlet: {error}"));
                 assert_eq!((&*stamp.topic, stamp.priority, stamp.kind()), (&*topic, priority, kind), "{stamp:?}");
             }
-            let last = self.last.insert((epoch, topic.to_string(), priority), seq).unwrap_or(0);
-            assert_eq!(seq, last + 1 + missed, "{topic} {priority} comes after {last}, and {missed} are missed");
+            self.unseen.push((epoch, topic.to_string(), priority, seq, missed));
             self.came += 1;
+        }
+    }
+
+    /// Holds numbers and what was missed against what went through the ring.
+    fn check(&mut self, truth: &Truth) {
+        for (epoch, topic, priority, seq, missed) in self.unseen.drain(..) {
+            let id = *truth.epochs.get(&epoch).unwrap_or_else(|| panic!("{epoch} by the outlet is no epoch"));
+            let position = truth.at((id, priority), seq);
+            let last = self.last.insert((epoch, topic.clone(), priority), position).unwrap_or(0);
+            assert_eq!(position, last + 1 + missed, "{topic} {priority} {seq}: after {last}, and {missed} are missed");
         }
     }
 }
@@ -145,7 +156,7 @@ impl Rig {
         assert!(pushed.is_ok(), "the first command");
         self.shared.ring.wake_reader(OUTLET_SHARD);
         let outlet = Outlet::new(outflow, &Arc::default()).expect("the first outlet");
-        self.host.borrow_mut().outlet = Some(Account { outlet, came: 0, last: BTreeMap::new() });
+        self.host.borrow_mut().outlet = Some(Account { outlet, came: 0, last: BTreeMap::new(), unseen: Vec::new() });
     }
 
     /// The host decides on some that it is asked about, in any order, at times twice and of those that are gone.
@@ -212,13 +223,14 @@ impl Engine for Rig {
         }
     }
 
-    fn publish(&self, stamp: &Stamp, way: Way) -> bool {
+    fn publish(&self, stamp: &Stamp, seq: u64, way: Way) -> bool {
         let Shared { ring, payloads, registry, .. } = &*self.shared;
         let time_ns = (self.shared.wall_ns)();
         let opened = registry.open(&stamp.topic, User::Publisher, self.shared.to_ring(), true);
         let Ok(topic) = opened.map(|opened| opened.id) else { return false };
         let key = stamp.key_name().map_or(0, |name| key_number(&name));
-        let head = Head { time_ns, key, ttl_ms: stamp.ttl_ms, ..Head::message(topic, stamp.priority, stamp.kind()) };
+        let ttl_ms = stamp.ttl_ms;
+        let head = Head { time_ns, key, ttl_ms, seq, ..Head::message(topic, stamp.priority, stamp.kind()) };
         let payload = &stamp.render()[..];
         let by_reference = match way {
             Way::Copy if payload.len() <= INLINE_MAX => return ring.try_publish(&head, payload).is_ok(),
@@ -246,13 +258,16 @@ impl Engine for Rig {
                 RecordKind::Message => truth.on_message(&record.head, record.body.bytes()),
                 RecordKind::TopicCreated => {
                     let name = std::str::from_utf8(record.body.bytes()).expect("a topic's name is UTF-8");
-                    truth.on_created(topic, name);
+                    truth.on_created(topic, name, record.head.seq);
                 }
                 RecordKind::TopicRemoved => truth.on_removed(topic),
                 RecordKind::TopicPolicy | RecordKind::Epoch => {}
             }
         }
         auditor.release();
+        if let Some(account) = &mut self.host.borrow_mut().outlet {
+            account.check(truth);
+        }
         records
     }
 
@@ -366,6 +381,10 @@ impl Engine for Rig {
                 stats.iter().map(|s| s.messages).min().unwrap_or(0),
                 stats.iter().map(|s| s.messages).max().unwrap_or(0),
             ),
+            out_of_order: (
+                stats.iter().map(|s| s.out_of_order).min().unwrap_or(0),
+                stats.iter().map(|s| s.out_of_order).max().unwrap_or(0),
+            ),
         }
     }
 }
@@ -393,6 +412,8 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         keys: *rng.pick(&[KEYS_FEW, KEYS_FEW, 300]),
         wide: *rng.pick(&[0, 0, 0, 300]),
         is_crowded: rng.chance(200),
+        // Drawn already, so that no draw of chance is another than before.
+        numbers: config.topics_max == 1_000,
         host_listens: config.events.messages,
         drops_derived: *rng.pick(&[0, 0, 5, 50]),
         pings: !config.limits.ping_every.is_zero(),

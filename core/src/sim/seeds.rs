@@ -61,7 +61,8 @@ fn run_seeds(seeds: Range<u64>, threads: usize) -> Summary {
     println!("seeds {seeds:?}: {sum:?}");
     assert!(failed.is_empty(), "of {} seeds failed: {failed:?}", seeds.end - seeds.start);
     let Summary { gaps, holes, evicted, passed_over, resumed, compressed, batches, rebuilt, .. } = sum;
-    let happenings = [gaps, holes, evicted as u64, passed_over, resumed, compressed, batches, rebuilt];
+    let happenings =
+        [gaps, holes, evicted as u64, passed_over, resumed, compressed, batches, rebuilt, sum.jumps, sum.out_of_order];
     assert!(seeds.end - seeds.start < 100 || !happenings.contains(&0), "the runs are too tame: {sum:?}");
     sum
 }

@@ -17,6 +17,7 @@ mod lag;
 mod lanes;
 mod leaving;
 mod lives;
+mod numbers;
 mod pace;
 mod picks;
 mod proxies;
@@ -51,7 +52,7 @@ use crate::event::{Event, Protocol};
 use crate::failure::FailureRecord;
 use crate::ingest::{Head, INLINE_MAX, PayloadPool, Ring};
 use crate::proto::header::Opcode;
-use crate::proto::server_message::{GapReason, ServerMessage};
+use crate::proto::server_message::{GapReason, Missing, ServerMessage};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
@@ -262,7 +263,8 @@ impl Stage {
     /// What clients have lost since this was asked last: first, last, why.
     pub fn losses(&mut self) -> Vec<(u64, u64, GapReason)> {
         let notes = self.shard.take_notes().into_iter();
-        notes.filter_map(|note| if let Note::Lost(.., lost) = note { Some(lost) } else { None }).collect()
+        let told = notes.filter_map(|note| if let Note::Lost(.., lost) = note { Some(lost) } else { None });
+        told.map(|lost| (lost.from.0, lost.to.0, lost.reason)).collect()
     }
 
     /// How much the kernel holds towards each client from now on. Nothing may be unread.
@@ -420,7 +422,12 @@ fn in_words(said: Said<'_>) -> Option<String> {
         Said::Object(ServerMessage::Welcome(_)) => return None,
         Said::Object(ServerMessage::Message(m)) => format!("{} {}", lane(m.priority), m.seq),
         Said::Object(ServerMessage::Gap(m)) => {
-            format!("{} lost {} to {}: {}", lane(m.priority), m.from, m.to, m.reason.name())
+            let count = match m.missing {
+                Missing::All => String::new(),
+                Missing::Some(count) => format!(", {count} messages"),
+                Missing::Unknown => ", some messages".to_owned(),
+            };
+            format!("{} lost {} to {}{count}: {}", lane(m.priority), m.from, m.to, m.reason.name())
         }
         Said::Object(ServerMessage::Subscribed(m)) => {
             let seqs = Priority::ALL.into_iter().zip(m.seq).filter_map(|(p, seq)| Some(format!(" {p} {}", seq?)));

@@ -1,7 +1,8 @@
 //! What went through the ring, read by an auditor of its own, and what the shards themselves say they did.
 //!
-//! [`Truth`] knows each lane's messages in their order, hence their sequence numbers, and the topics' settings: from these
-//! alone it says which messages a subscriber may be passed over for. The [`Ledger`] holds the shards' notes of where each cursor
+//! [`Truth`] knows each lane's messages in their order, hence their positions and numbers, and the topics' settings: from these
+//! alone it says which messages a subscriber may be passed over for. All accounts here go by positions; numbers are looked up where
+//! they come in. The [`Ledger`] holds the shards' notes of where each cursor
 //! began and what it lost. A broken rule panics: the run's seed is printed by who runs it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,7 +13,7 @@ use super::payload::{Stamp, TINY};
 use crate::config::{Retention, SlowPolicy, TopicConfig};
 use crate::ingest::Head;
 use crate::proto::server_message::GapReason;
-use crate::shard::trace::{Linked, Note, Start};
+use crate::shard::trace::{Linked, Lost, Note};
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
@@ -32,6 +33,8 @@ pub struct Sent {
     pub stamp: Stamp,
     /// All of it.
     pub payload: Rc<[u8]>,
+    /// Its number.
+    pub seq: u64,
     /// When it was published.
     pub time_ns: u64,
     /// When it is worth nothing any more; 0: never.
@@ -65,12 +68,16 @@ pub struct Truth {
     settings_by_id: HashMap<TopicId, TopicConfig>,
     /// The engine's own.
     pub settings: Vec<TopicConfig>,
-    /// Which topic an epoch was told for.
+    /// Which topic has an epoch.
     pub epochs: BTreeMap<u64, TopicId>,
-    /// Which epoch was told for a topic, by whatever shard.
+    /// Which epoch a topic has.
     pub epoch_by_id: BTreeMap<TopicId, u64>,
-    /// Records of messages, topics created and topics removed.
+    /// Messages that have a place in their lane.
     pub messages: u64,
+    /// Messages whose number came too late.
+    pub out_of_order: u64,
+    /// Numbers that no message has, between two that have.
+    pub jumps: u64,
     /// Messages by publisher.
     pub by_publisher: BTreeMap<u32, u64>,
     tiny: u64,
@@ -113,7 +120,9 @@ impl Truth {
     }
 
     /// A topic begins.
-    pub fn on_created(&mut self, id: TopicId, name: &str) {
+    pub fn on_created(&mut self, id: TopicId, name: &str, epoch: u64) {
+        assert_eq!(self.epochs.insert(epoch, id), None, "epoch {epoch} given twice");
+        self.epoch_by_id.insert(id, epoch);
         assert!(self.names.insert(id, name.to_owned()).is_none(), "topic number {id:?} given twice");
         assert!(self.topics.insert(name.to_owned(), id).is_none(), "topic {name} made twice");
         let settings = self.settings.iter().find(|t| matches(&t.pattern, name)).cloned().unwrap_or_default();
@@ -151,8 +160,15 @@ impl Truth {
         assert_eq!((key, stamp.ttl_ms), (head.key, head.ttl_ms), "{stamp:?}: key and time to live");
         let message = (stamp.topic.clone(), stamp.priority, stamp.publisher, stamp.number);
         *self.by_publisher.entry(stamp.publisher).or_default() += 1;
-        self.messages += 1;
         let lane = self.lanes.entry((id, priority)).or_default();
+        let last = lane.last().map_or(0, |sent| sent.seq);
+        let seq = if head.seq == 0 { last + 1 } else { head.seq };
+        if seq <= last {
+            self.out_of_order += 1;
+            return;
+        }
+        self.messages += 1;
+        self.jumps += seq - last - 1;
         let expiry_ns = if head.ttl_ms == 0 { 0 } else { head.time_ns + u64::from(head.ttl_ms) * 1_000_000 };
         let len = payload.len() as u64;
         let header = if len < 126 {
@@ -165,21 +181,58 @@ impl Truth {
         lane.push(Sent {
             stamp,
             payload: payload.into(),
+            seq,
             time_ns: head.time_ns,
             expiry_ns,
             key,
             travels_alone: key != 0 || head.ttl_ms != 0 || head.flags != 0,
             frame_bytes: len + header,
         });
-        let seq = lane.len() as u64;
-        self.newest.insert(((id, priority), key), seq);
-        let before = self.places.insert(message, (id, seq));
+        let position = lane.len() as u64;
+        self.newest.insert(((id, priority), key), position);
+        let before = self.places.insert(message, (id, position));
         assert_eq!(before, None, "a message went through the ring twice");
     }
 
     /// Messages of a lane.
     pub fn count(&self, lane: Lane) -> u64 {
         self.lanes.get(&lane).map_or(0, |lane| lane.len() as u64)
+    }
+
+    /// The first message of a lane behind a number: its position, or that of the next one to come.
+    pub fn behind(&self, lane: Lane, seq: u64) -> u64 {
+        1 + self.lanes.get(&lane).map_or(0, |lane| lane.partition_point(|sent| sent.seq <= seq) as u64)
+    }
+
+    /// The position of the message that has a number.
+    pub fn at(&self, lane: Lane, seq: u64) -> u64 {
+        let position = self.behind(lane, seq) - 1;
+        assert!(position > 0 && self.sent(lane, position).seq == seq, "there is no message {seq} in {lane:?}");
+        position
+    }
+
+    /// The number of the message before a position; 0: there is none.
+    pub fn seq_before(&self, lane: Lane, position: u64) -> u64 {
+        if position > 1 { self.sent(lane, position - 1).seq } else { 0 }
+    }
+
+    /// Which positions lost numbers stand for, both included. The count, if there is one, is true.
+    fn positions_of(&self, lane: Lane, lost: &Lost) -> (u64, u64) {
+        assert!(lost.from <= lost.to, "{lane:?}: {lost:?}");
+        let (from, to) = (self.behind(lane, lost.from.before().0), self.behind(lane, lost.to.0) - 1);
+        assert!(lost.to.0 <= self.seq_before(lane, self.count(lane) + 1), "{lane:?}: {lost:?} is beyond all");
+        match lost.count {
+            Some(count) => assert_eq!(count, to + 1 - from, "{lane:?}: {lost:?}, which are {from} to {to}"),
+            None => assert!(to >= from && lost.to.0 - lost.from.0 >= to - from, "{lane:?}: {lost:?} are none"),
+        }
+        (from, to)
+    }
+
+    /// Notes of one turn of a shard; `sockets` are those accepted in it.
+    pub fn on_notes(&mut self, shard: u8, turn: u64, notes: Vec<Note>, sockets: Vec<usize>) {
+        let mut ledger = std::mem::take(&mut self.ledger);
+        ledger.on_notes(shard, turn, notes, sockets, |lane, lost| self.positions_of(lane, lost));
+        self.ledger = ledger;
     }
 
     /// A topic's name.
@@ -199,10 +252,10 @@ impl Truth {
         &self.settings_by_id[&id]
     }
 
-    /// Message `seq` of a lane.
-    pub fn sent(&self, lane: Lane, seq: u64) -> &Sent {
-        let sent = self.lanes.get(&lane).and_then(|l| l.get((seq as usize).checked_sub(1)?));
-        sent.unwrap_or_else(|| panic!("there is no message {seq} in {lane:?}, only {}", self.count(lane)))
+    /// The message at a position of a lane.
+    pub fn sent(&self, lane: Lane, position: u64) -> &Sent {
+        let sent = self.lanes.get(&lane).and_then(|l| l.get((position as usize).checked_sub(1)?));
+        sent.unwrap_or_else(|| panic!("there is no message at {position} in {lane:?}, only {}", self.count(lane)))
     }
 
     /// Where a message stands.
@@ -244,11 +297,12 @@ impl Truth {
         is_own || is_expired || is_superseded || is_paced
     }
 
-    /// Where a cursor must begin, given what the shard held at that moment. `since`: epoch equal, and the number.
-    pub fn expected_start(&self, lane: Lane, linked: &Linked, since: Option<(bool, u64)>) -> Start {
+    /// Where a cursor must begin, given what the shard held at that moment: the first message that it should get, the first that there
+    /// is, and why those between are lost. `since`: epoch equal, and the number.
+    pub fn expected_start(&self, lane: Lane, linked: &Linked, since: Option<(bool, u64)>) -> (u64, u64, GapReason) {
         let head = linked.head;
         if linked.is_first {
-            return Start { seq: 1, floor: linked.log_floor.max(1), reason: GapReason::Lag };
+            return (1, linked.log_floor.max(1), GapReason::Lag);
         }
         let retention = self.settings_of(lane.0).retention;
         let last_value = match (retention, linked.last) {
@@ -289,11 +343,11 @@ impl Truth {
         };
         match since {
             Some((true, seq)) => {
-                let wanted = seq.saturating_add(1).min(head);
-                Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
+                let wanted = self.behind(lane, seq).min(head);
+                (wanted, floor.max(wanted), GapReason::Retention)
             }
-            Some((false, _)) => Start { seq: 1, floor, reason: GapReason::Epoch },
-            None => Start { seq: last_value, floor: last_value, reason: GapReason::Lag },
+            Some((false, _)) => (1, floor, GapReason::Epoch),
+            None => (last_value, last_value, GapReason::Lag),
         }
     }
 }
@@ -303,7 +357,11 @@ impl Truth {
 pub struct Page {
     /// Where it began.
     pub linked: Linked,
-    /// What it lost, in order.
+    /// The first message that it should get, and the first that there was for it.
+    pub first: u64,
+    /// See above.
+    pub floor: u64,
+    /// What it lost, by positions and in order.
     pub lost: Vec<(u64, u64, GapReason)>,
 }
 
@@ -321,8 +379,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes of one turn of a shard; `sockets` are those accepted in it.
-    pub fn on_notes(&mut self, shard: u8, turn: u64, notes: Vec<Note>, sockets: Vec<usize>) {
+    /// See [`Truth::on_notes`].
+    fn on_notes(
+        &mut self,
+        shard: u8,
+        turn: u64,
+        notes: Vec<Note>,
+        sockets: Vec<usize>,
+        positions_of: impl Fn(Lane, &Lost) -> (u64, u64),
+    ) {
         let accepted = self.accepted.entry(shard).or_default();
         accepted.extend(sockets);
         for note in notes {
@@ -332,14 +397,20 @@ impl Ledger {
                     self.connections.insert(socket, id);
                 }
                 Note::Linked(connection, topic, priority, linked) => {
-                    let page = Page { linked, lost: Vec::new() };
+                    let floor = linked.start.floor.0;
+                    let lost = linked.start.lost.map(|lost| positions_of((topic, priority), &lost));
+                    assert!(lost.is_none_or(|(_, to)| to + 1 == floor), "{linked:?} has lost {lost:?}");
+                    let first = lost.map_or(floor, |(from, _)| from);
+                    let page = Page { linked, first, floor, lost: Vec::new() };
                     self.pages.entry((connection, topic, priority)).or_default().push(page);
                 }
                 Note::Lost(connection, topic, priority, lost) => {
-                    assert!(lost.0 <= lost.1, "{connection} {topic:?} {priority}: lost {lost:?}");
+                    let (from, to) = positions_of((topic, priority), &lost);
+                    let lost = (from, to, lost.reason);
+                    assert!(from <= to, "{connection} {topic:?} {priority}: lost {lost:?}");
                     let pages = self.pages.get_mut(&(connection, topic, priority));
                     let page = pages.and_then(|p| p.last_mut()).expect("who loses something had a cursor");
-                    let after = page.lost.last().map_or(page.linked.start.seq, |(_, to, _)| to + 1);
+                    let after = page.lost.last().map_or(page.first, |(_, to, _)| to + 1);
                     assert!(lost.0 >= after, "{connection} {topic:?} {priority}: {lost:?} is accounted for twice");
                     page.lost.push(lost);
                     if lost.2 == GapReason::Lag {

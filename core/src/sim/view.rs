@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::matches::matches;
 use super::truth::{Lane, Page, Truth, Wishes};
 use crate::config::SlowPolicy;
-use crate::proto::server_message::GapReason;
+use crate::proto::server_message::{GapReason, Missing};
 use crate::types::{Kind, Priority, TopicId};
 
 /// When something was sent to the client: the first byte of its frame.
@@ -37,7 +37,7 @@ pub type Since = (u64, [Option<u64>; 4]);
 
 #[derive(Clone, Debug, Default)]
 struct LaneView {
-    /// The sequence number that comes next, if none is passed over.
+    /// The position of the message that comes next, if none is passed over.
     next: u64,
     /// The page of the ledger that this is, once anything is known of it.
     page: Option<usize>,
@@ -85,9 +85,12 @@ impl View {
     }
 
     /// What it would go on from, should it come back.
-    pub fn legacy(&self) -> BTreeMap<String, Since> {
+    pub fn legacy(&self, truth: &Truth) -> BTreeMap<String, Since> {
+        let last = |view: &TopicView, priority: Priority| {
+            truth.seq_before((view.id, priority), view.lanes[priority as usize].next)
+        };
         let since = |view: &TopicView| {
-            (view.epoch, std::array::from_fn(|p| view.lanes[p].next.checked_sub(1).filter(|seq| *seq > 0)))
+            (view.epoch, Priority::ALL.map(|priority| Some(last(view, priority)).filter(|seq| *seq > 0)))
         };
         self.topics.iter().map(|(name, view)| (name.clone(), since(view))).collect()
     }
@@ -119,15 +122,13 @@ impl View {
             self.asked
         );
         assert_eq!(truth.name(id), Some(topic), "`subscribed` with a wrong topic_id");
-        let told = *truth.epochs.entry(epoch).or_insert(id);
-        assert_eq!(told, id, "{topic}: numbering began anew in the same epoch {epoch}");
-        let told = *truth.epoch_by_id.entry(id).or_insert(epoch);
-        assert_eq!(told, epoch, "{topic}: shards name different epochs");
-        let next: [u64; 4] = std::array::from_fn(|p| seqs[p].unwrap_or(0) + 1);
-        for (priority, next) in Priority::ALL.into_iter().zip(next) {
-            let count = truth.count((id, priority));
-            assert!(next <= count + 1, "{topic} {priority}: `subscribed` tells of seq {} of {count}", next - 1);
+        assert_eq!(truth.epoch_by_id.get(&id), Some(&epoch), "{topic}: another epoch than its record has");
+        let told = Priority::ALL.map(|priority| ((id, priority), seqs[priority as usize].unwrap_or(0)));
+        for (lane, seq) in told {
+            let last = truth.seq_before(lane, truth.count(lane) + 1);
+            assert!(seq <= last, "{topic} {}: `subscribed` tells of seq {seq}, the last is {last}", lane.1);
         }
+        let next = told.map(|(lane, seq)| truth.behind(lane, seq));
         let before = self.topics.remove(topic).filter(|view| view.id == id);
         if let Some(mut view) = before {
             for priority in Priority::ALL {
@@ -136,7 +137,7 @@ impl View {
                 if self.was_refused {
                     // It may be a new subscription.
                     let pages = truth.ledger.pages(self.subscriber.socket, (id, priority));
-                    let page = pages.iter().rposition(|page| page.linked.start.floor == next);
+                    let page = pages.iter().rposition(|page| page.floor == next);
                     if page.is_some() && page != lane.page {
                         *lane = LaneView { next, page, may_overlap: true, ..LaneView::default() };
                     }
@@ -146,7 +147,7 @@ impl View {
                 }
                 if lane.page.is_none() {
                     let pages = truth.ledger.pages(self.subscriber.socket, (id, priority));
-                    lane.page = pages.iter().rposition(|page| page.linked.start.floor == lane.next);
+                    lane.page = pages.iter().rposition(|page| page.floor == lane.next);
                 }
                 // What was passed over may be behind the cursor already.
                 let wishes = self.subscriber.wishes;
@@ -172,7 +173,7 @@ impl View {
             if seqs[priority as usize].is_some() {
                 let pages = truth.ledger.pages(socket, lane);
                 // Earlier subscriptions to this topic have pages of their own, also those that were given up unannounced.
-                let at = pages.iter().rposition(|page| page.linked.start.floor == next);
+                let at = pages.iter().rposition(|page| page.floor == next);
                 let at = at.unwrap_or_else(|| panic!("{topic} {priority}: no cursor ever began at {next}: {pages:?}"));
                 view.page = Some(at);
                 view.owed = self.check_start(topic, lane, epoch, &pages[at], truth);
@@ -196,18 +197,17 @@ impl View {
     ) -> Option<(u64, u64, GapReason)> {
         let said = self.since.get(topic).map(|(e, seqs)| (*e == epoch, seqs[lane.1 as usize].unwrap_or(0)));
         let said = said.or(self.from_oldest.then_some((true, 0)));
-        let start = page.linked.start;
         let expect = |since| {
-            let expected = truth.expected_start(lane, &page.linked, since);
-            ((start.seq, start.floor) == (expected.seq, expected.floor)).then_some(expected.reason)
+            let (first, floor, reason) = truth.expected_start(lane, &page.linked, since);
+            ((page.first, page.floor) == (first, floor)).then_some(reason)
         };
         // Of two requests that bring a topic it may be either that did.
         let reason = expect(said).or_else(|| if self.has_asked_again { expect(None) } else { None });
         let reason = reason
             .unwrap_or_else(|| panic!("{topic} {}: {:?}, since {said:?} (true: the same epoch)", lane.1, page.linked));
-        (start.seq < start.floor).then(|| {
-            assert_eq!(start.reason, reason);
-            (start.seq, start.floor - 1, start.reason)
+        page.linked.start.lost.map(|lost| {
+            assert_eq!(lost.reason, reason);
+            (page.first, page.floor - 1, reason)
         })
     }
 
@@ -234,7 +234,7 @@ impl View {
         for priority in Priority::ALL {
             let lane = &view.lanes[priority as usize];
             let pages = truth.ledger.pages(self.subscriber.socket, (view.id, priority));
-            let page = lane.page.or_else(|| pages.iter().rposition(|page| page.linked.start.floor == lane.next));
+            let page = lane.page.or_else(|| pages.iter().rposition(|page| page.floor == lane.next));
             let Some(page) = page else { continue };
             let lost = &pages[page].lost;
             assert_eq!(lane.told, lost.len(), "{topic} {priority}: of these gaps only so many were told: {lost:?}");
@@ -248,7 +248,7 @@ impl View {
         let lane = &mut view.lanes[priority as usize];
         if lane.page.is_none() {
             let pages = truth.ledger.pages(self.subscriber.socket, (id, priority));
-            lane.page = pages.iter().rposition(|page| page.linked.start.floor == lane.next);
+            lane.page = pages.iter().rposition(|page| page.floor == lane.next);
         }
         ((id, priority), lane)
     }
@@ -263,9 +263,9 @@ impl View {
         sent: Moment,
         truth: &mut Truth,
     ) {
-        let (first, last) = (messages[0].0, messages[messages.len() - 1].0);
         let Subscriber { wishes, shard, socket, is_derived } = self.subscriber;
         let (lane, view) = self.lane(topic, priority, truth);
+        let (first, last) = (truth.at(lane, messages[0].0), truth.at(lane, messages[messages.len() - 1].0));
         assert_eq!(view.owed, None, "{topic} {priority}: a message comes before the gap that it begins with");
         let next = view.next;
         assert!(last >= next, "{topic} {priority}: {first} to {last} come, and {next} is next");
@@ -298,6 +298,7 @@ impl View {
             page.lost.iter().find(|(from, to, _)| (*from..=*to).contains(&seq)).copied()
         };
         for &(seq, kind, time_ns, payload) in messages {
+            let seq = truth.at(lane, seq);
             let sent_as = truth.check_payload(lane, seq, payload);
             let expected = if is_batch { sent_as.stamp.kind() } else { sent_as.stamp.shown_kind() };
             assert_eq!(kind, expected, "{topic} {priority} {seq}: came as another kind");
@@ -319,14 +320,23 @@ impl View {
         &mut self,
         topic: &str,
         priority: Priority,
-        (from, to, reason): (u64, u64, GapReason),
+        (from, to, missing, reason): (u64, u64, Missing, GapReason),
         sent: Moment,
         truth: &mut Truth,
     ) {
         let Subscriber { wishes, socket, .. } = self.subscriber;
         let (lane, view) = self.lane(topic, priority, truth);
-        let count = truth.count(lane);
-        assert!(from <= to && to <= count, "{topic} {priority}: a gap from {from} to {to} of {count}");
+        let last = truth.seq_before(lane, truth.count(lane) + 1);
+        assert!(from <= to && to <= last, "{topic} {priority}: a gap from {from} to {to} of {last}");
+        let numbers = to - from + 1;
+        let (from, to) = (truth.behind(lane, from - 1), truth.behind(lane, to) - 1);
+        let is_true = match missing {
+            Missing::All => to + 1 - from == numbers,
+            Missing::Some(count) => to + 1 - from == count && count < numbers,
+            // What a client says that it has may be long gone.
+            Missing::Unknown => view.owed.is_some() && from <= to,
+        };
+        assert!(is_true, "{topic} {priority}: {missing:?} in a gap of {numbers} numbers, positions {from} to {to}");
         match view.owed.take() {
             Some(owed) => assert_eq!((from, to, reason), owed, "{topic} {priority}: the gap that it begins with"),
             None => {

@@ -3,7 +3,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::config::{Retention, TopicConfig};
 use crate::ingest::Head;
-use crate::shard::trace::{Linked, Note, Start};
+use crate::log::{Position, Seq};
+use crate::shard::trace::{Linked, Lost, Note, Start};
 use crate::sim::payload::Stamp;
 use crate::topic::key_number;
 use crate::types::ConnectionId;
@@ -28,21 +29,21 @@ fn publish(truth: &mut Truth, stamp: &Stamp, time_ns: u64) {
 fn truth(count: u64, policy: SlowPolicy) -> Truth {
     let settings = TopicConfig { pattern: "t".into(), policy, ..TopicConfig::default() };
     let mut truth = Truth::new(vec![settings], 1);
-    truth.on_created(ID, "t");
+    truth.on_created(ID, "t", 1);
     (1..=count).for_each(|number| publish(&mut truth, &stamp(number), number));
     truth
 }
 
 fn note(truth: &mut Truth, note: Note) {
-    truth.ledger.on_notes(0, 1, vec![note], Vec::new());
+    truth.on_notes(0, 1, vec![note], Vec::new());
 }
 
 /// A subscriber whose cursor begins at `next`, the last of `next` messages then.
 fn subscribed(next: u64, count: u64, policy: SlowPolicy) -> (View, Truth) {
     let mut view = View::new(Subscriber { socket: SOCKET, ..Subscriber::default() });
     let mut truth = truth(count, policy);
-    truth.ledger.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
-    let start = Start { seq: next, floor: next, reason: GapReason::Lag };
+    truth.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
+    let start = Start { floor: Position(next), lost: None };
     let linked = Linked { start, head: next + 1, log_floor: 1, last: Some(next), wall_ns: 0, is_first: false };
     note(&mut truth, Note::Linked(ME, ID, Priority::Normal, linked));
     view.asked.insert("*".into());
@@ -51,8 +52,9 @@ fn subscribed(next: u64, count: u64, policy: SlowPolicy) -> (View, Truth) {
 }
 
 fn gets_at(view: &mut View, truth: &mut Truth, seq: u64, now: Moment) {
-    let (payload, time) = (truth.sent(LANE, seq).payload.clone(), truth.sent(LANE, seq).time_ns / 1_000);
-    view.on_frame("t", Priority::Normal, &[(seq, Kind::Text, time, &payload)], false, now, truth);
+    let sent = truth.sent(LANE, seq);
+    let (number, payload, time) = (sent.seq, sent.payload.clone(), sent.time_ns / 1_000);
+    view.on_frame("t", Priority::Normal, &[(number, Kind::Text, time, &payload)], false, now, truth);
 }
 
 fn gets(view: &mut View, truth: &mut Truth, seq: u64) {
@@ -66,11 +68,12 @@ fn gets_batch(view: &mut View, truth: &mut Truth, seqs: std::ops::RangeInclusive
 }
 
 fn loses(truth: &mut Truth, from: u64, to: u64) {
-    note(truth, Note::Lost(ME, ID, Priority::Normal, (from, to, GapReason::Lag)));
+    let lost = Lost { from: Seq(from), to: Seq(to), count: Some(to - from + 1), reason: GapReason::Lag };
+    note(truth, Note::Lost(ME, ID, Priority::Normal, lost));
 }
 
 fn told(view: &mut View, truth: &mut Truth, from: u64, to: u64) {
-    view.on_gap("t", Priority::Normal, (from, to, GapReason::Lag), NOW, truth);
+    view.on_gap("t", Priority::Normal, (from, to, Missing::All, GapReason::Lag), NOW, truth);
 }
 
 fn panics(what: impl FnOnce()) -> bool {
@@ -105,8 +108,8 @@ fn a_subscription_begins_where_the_topic_says() {
     let mut view = View::new(Subscriber::default());
     view.asked.insert("t".into());
     let mut truth = truth(9, SlowPolicy::DropOldest);
-    truth.ledger.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
-    let start = Start { seq: 8, floor: 8, reason: GapReason::Lag };
+    truth.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
+    let start = Start { floor: Position(8), lost: None };
     let linked = Linked { start, head: 10, log_floor: 1, last: Some(9), wall_ns: 0, is_first: false };
     note(&mut truth, Note::Linked(ME, ID, Priority::Normal, linked));
     let mut tells = |seq| panics(|| view.on_subscribed("t", ID.0, 1, [None, None, Some(seq), None], &mut truth));
@@ -118,13 +121,13 @@ fn a_subscription_begins_where_the_topic_says() {
 #[test]
 fn a_resume_begins_right_after_what_the_client_has_or_with_the_gap() {
     let linked = |log_floor| {
-        let start = Start { seq: 0, floor: 0, reason: GapReason::Lag };
+        let start = Start { floor: Position(0), lost: None };
         Linked { start, head: 10, log_floor, last: Some(9), wall_ns: 1_000, is_first: false }
     };
     let mut truth = truth(9, SlowPolicy::DropOldest);
     let at = |truth: &Truth, floor, since| {
-        let start = truth.expected_start(LANE, &linked(floor), since);
-        (start.seq, start.floor)
+        let (first, floor, _) = truth.expected_start(LANE, &linked(floor), since);
+        (first, floor)
     };
     assert_eq!(at(&truth, 1, None), (9, 9));
     assert_eq!(at(&truth, 1, Some((true, 4))), (5, 5));
@@ -133,7 +136,7 @@ fn a_resume_begins_right_after_what_the_client_has_or_with_the_gap() {
     assert_eq!(at(&truth, 7, Some((false, 4))), (1, 7));
     truth.settings[0].retention = Retention::Last { messages: Some(2), bytes: None, age: None };
     truth.on_removed(ID);
-    truth.on_created(TopicId(4), "t");
+    truth.on_created(TopicId(4), "t", 2);
     let settings = truth.settings_of(TopicId(4)).clone();
     assert_eq!(settings.retention, truth.settings[0].retention);
 }
@@ -262,7 +265,7 @@ fn a_topic_stays_while_another_pattern_covers_it() {
 fn a_topic_that_began_anew_has_a_new_epoch() {
     let (mut view, mut truth) = subscribed(1, 5, SlowPolicy::DropOldest);
     truth.on_removed(ID);
-    truth.on_created(TopicId(4), "t");
+    truth.on_created(TopicId(4), "t", 2);
     assert!(panics(|| view.on_subscribed("t", 4, 1, [None; 4], &mut truth)));
     view.on_subscribed("t", 4, 2, [None; 4], &mut truth);
 }
@@ -274,6 +277,59 @@ fn an_incomplete_lane_shows_at_the_end() {
     assert!(panics(|| view.check_complete(&truth, 0)));
     gets(&mut view, &mut truth, 2);
     view.check_complete(&truth, 0);
-    truth.on_created(TopicId(9), "u");
+    truth.on_created(TopicId(9), "u", 2);
     assert!(panics(|| view.check_complete(&truth, 0)), "a topic it should have");
+}
+
+/// Topic `t` whose messages have the numbers 10, 20 and so on.
+fn jumping(count: u64) -> (View, Truth) {
+    let mut view = View::new(Subscriber { socket: SOCKET, ..Subscriber::default() });
+    let mut truth = truth(0, SlowPolicy::DropOldest);
+    for number in 1..=count {
+        let head = Head { seq: 10 * number, time_ns: number, ..Head::message(ID, Priority::Normal, stamp(1).kind()) };
+        truth.on_message(&head, &stamp(number).render());
+    }
+    truth.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
+    let start = Start { floor: Position(1), lost: None };
+    let linked = Linked { start, head: 2, log_floor: 1, last: Some(1), wall_ns: 0, is_first: false };
+    note(&mut truth, Note::Linked(ME, ID, Priority::Normal, linked));
+    view.asked.insert("t".into());
+    view.on_subscribed("t", ID.0, 1, [None, None, Some(0), None], &mut truth);
+    (view, truth)
+}
+
+#[test]
+fn numbers_that_jump_are_no_loss_and_a_gap_counts_messages() {
+    let gap = |view: &mut View, truth: &mut Truth, from, to, missing| {
+        view.on_gap("t", Priority::Normal, (from, to, missing, GapReason::Lag), NOW, truth);
+    };
+    let begin = || {
+        let (mut view, mut truth) = jumping(9);
+        gets(&mut view, &mut truth, 1);
+        gets(&mut view, &mut truth, 2);
+        let lost = Lost { from: Seq(30), to: Seq(50), count: Some(3), reason: GapReason::Lag };
+        note(&mut truth, Note::Lost(ME, ID, Priority::Normal, lost));
+        (view, truth)
+    };
+    let (mut view, mut truth) = begin();
+    gap(&mut view, &mut truth, 30, 50, Missing::Some(3));
+    gets(&mut view, &mut truth, 6);
+    assert_eq!(view.legacy(&truth)["t"].1[Priority::Normal as usize], Some(60));
+    for (from, to, missing) in [
+        (30, 50, Missing::All),
+        (30, 50, Missing::Some(4)),
+        (30, 50, Missing::Unknown),
+        (31, 50, Missing::Some(2)),
+        (30, 60, Missing::Some(4)),
+        (20, 50, Missing::Some(4)),
+    ] {
+        let (mut view, mut truth) = begin();
+        assert!(panics(|| gap(&mut view, &mut truth, from, to, missing)), "{from} to {to}, {missing:?}");
+    }
+    let (mut view, mut truth) = begin();
+    assert!(panics(|| gets(&mut view, &mut truth, 6)), "before its gap");
+    assert_eq!((truth.jumps, truth.out_of_order), (9 * 9, 0));
+    let head = Head { seq: 90, ..Head::message(ID, Priority::Normal, stamp(1).kind()) };
+    truth.on_message(&head, &stamp(10).render());
+    assert_eq!((truth.count(LANE), truth.out_of_order), (9, 1));
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::client::{Client, Outcome};
 use super::engine::{Engine, Scenario, Summary, Way};
-use super::nature::{CLIENT_TOPICS, CROWDED, Fate, Nature, TOPICS, WIDE, laggard, random_nature};
+use super::nature::{BROKERED, CLIENT_TOPICS, CROWDED, Fate, Nature, TOPICS, WIDE, laggard, random_nature};
 use super::payload::{Stamp, TINY};
 use super::settings::{HANDSHAKE_NS, wall_of};
 use super::truth::Truth;
@@ -37,6 +37,8 @@ struct State {
     truth: Truth,
     records: u64,
     numbers: BTreeMap<(String, Priority), u64>,
+    /// The last number that the broker gave in each of its lanes.
+    brokered: BTreeMap<(String, Priority), u64>,
     peers: u32,
     leapt: bool,
     /// What clients whose connection is over would go on from.
@@ -71,6 +73,7 @@ impl World {
                 truth,
                 records: 0,
                 numbers: BTreeMap::new(),
+                brokered: BTreeMap::new(),
                 peers: 0,
                 leapt: false,
                 legacies: Vec::new(),
@@ -179,7 +182,7 @@ impl World {
         let notes = self.engine.take_notes(shard);
         let totals = self.engine.totals();
         let truth = &mut self.state.borrow_mut().truth;
-        truth.ledger.on_notes(shard as u8, self.net.turns(shard), notes, self.net.take_accepted(shard));
+        truth.on_notes(shard as u8, self.net.turns(shard), notes, self.net.take_accepted(shard));
         truth.memory_ran_out |= totals.unlogged > 0;
         truth.rebuilt[shard] = totals.derived.2;
     }
@@ -244,7 +247,7 @@ impl World {
                 let was_alive = client.is_alive();
                 client.act(now, truth);
                 if was_alive && !client.is_alive() && client.upgraded && !client.nature.is_raw() {
-                    legacies.push(client.view.legacy());
+                    legacies.push(client.view.legacy(truth));
                 }
             }
         }
@@ -252,7 +255,7 @@ impl World {
 
     fn host_publishes(&self) {
         let mut state = self.state.borrow_mut();
-        let State { rng, numbers, .. } = &mut *state;
+        let State { rng, numbers, brokered, .. } = &mut *state;
         let mut topic = *rng.pick(&TOPICS);
         let mut priority = *rng.pick(&Priority::ALL);
         if self.scenario.is_crowded && rng.chance(400) {
@@ -287,7 +290,13 @@ impl World {
                 stamp.is_broken = stamp.kind == 2 && rng.chance(50);
             }
             let way = *rng.pick(&[Way::Copy, Way::Copy, Way::Claim, Way::Reference]);
-            if !self.engine.publish(&stamp, way) {
+            let is_brokered = self.scenario.numbers && BROKERED.contains(&topic);
+            let seq = if is_brokered {
+                next_of_broker(brokered.entry((topic.to_owned(), priority)).or_default(), rng)
+            } else {
+                0
+            };
+            if !self.engine.publish(&stamp, seq, way) {
                 break;
             }
             *number += 1;
@@ -465,6 +474,8 @@ impl World {
         let totals = self.engine.totals();
         let messages = truth.messages;
         assert_eq!(totals.messages, (messages, messages), "messages read by the shards");
+        let late = truth.out_of_order;
+        assert_eq!(totals.out_of_order, (late, late), "messages whose number came too late");
         let by_outlet = self.engine.by_outlet();
         assert!(by_outlet.is_none_or(|count| count == messages), "{by_outlet:?} of {messages} by the outlet");
         assert_eq!(truth.ledger.lost, totals.dropped, "messages lost: in notes, and in the counters");
@@ -631,6 +642,8 @@ impl World {
             clients: state.clients.len(),
             upgraded: state.clients.iter().filter(|c| c.upgraded).count(),
             messages: truth.messages,
+            jumps: truth.jumps,
+            out_of_order: truth.out_of_order,
             deliveries: truth.deliveries,
             gaps: truth.announced.iter().sum(),
             holes: truth.raw_holes.iter().sum(),
@@ -645,6 +658,18 @@ impl World {
             over: self.engine.steps().1,
         }
     }
+}
+
+/// The number that a broker gives the next message of a lane: mostly the next one, at times a later one, seldom one that it gave before.
+fn next_of_broker(last: &mut u64, rng: &mut Rng) -> u64 {
+    let step = match rng.below(20) {
+        0 => return (*last).max(1) - rng.below((*last).max(1)),
+        1..5 => 1 + rng.skewed(50),
+        5 => 1 + rng.skewed(1 << 40),
+        _ => 1,
+    };
+    *last += step;
+    *last
 }
 
 /// What a client may send as `since` besides the truth.

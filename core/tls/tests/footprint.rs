@@ -16,7 +16,9 @@ const N: usize = 50;
 const IDLE_BYTES_MAX: i64 = 1_000;
 const KEY_BYTES_MAX: i64 = 600;
 
-fn main() {
+/// One test, because the counter is the whole process's.
+#[test]
+fn an_idle_connection_holds_little_and_a_forgotten_key_nothing() {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let identity = Identity { chain_pem: cert.pem().into(), key_pem: signing_key.serialize_pem().into() };

@@ -89,7 +89,14 @@ impl Bench {
     pub fn take_over(&self, listen: SocketAddrV4, clients: usize, more: &[(&str, String)]) -> Result<Server> {
         let mut arguments = self.arguments(clients, more);
         arguments.push("--takeover".into());
-        let spec = ServerSpec { binary: self.binary.clone(), arguments, listen, tls: None, within: Vec::new() };
+        let spec = ServerSpec {
+            binary: self.binary.clone(),
+            arguments,
+            listen,
+            tls: None,
+            tls_listeners: 0,
+            within: Vec::new(),
+        };
         Server::start(&spec)
     }
 

@@ -22,10 +22,13 @@ impl Server<'_> {
         control: Option<BorrowedFd<'_>>,
     ) -> Result<(), Failure> {
         let mut taker = takeover::offer(stream, (version, window), self.engine, control, self.stop)?;
+        taker.let_go()?;
         if !self.stop.ask_for_handover() {
-            return Err(Failure::message(Exit::Unavailable, "the server ends already"));
+            return Err(Failure::message(
+                Exit::Unavailable,
+                "the server ends already: the new process has its sockets",
+            ));
         }
-        taker.let_go();
         tracing::info!("process {} takes over", taker.pid);
         let _ = self.taker.set(taker);
         Ok(())

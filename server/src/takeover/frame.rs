@@ -89,7 +89,7 @@ mod tests {
             (Priority::Low, Kind::Text, b""),
             (Priority::Normal, Kind::Binary, &[7; 100_000]),
         ] {
-            let message = Message { priority, kind, payload, key: Some("k"), ttl };
+            let message = Message { priority, kind, payload, key: Some("k"), ttl, ..Message::default() };
             topic.publish_message_timeout(&message, Duration::from_secs(60)).unwrap();
             let got = outlet.wait(Duration::from_secs(60)).unwrap();
             let mut bytes = Vec::new();

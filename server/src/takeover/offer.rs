@@ -17,6 +17,8 @@ use crate::exit::{Exit, Failure, OrExit};
 use crate::signals::StopRequests;
 use crate::systemd;
 
+const HAS_ENDED: &str = "the new process has ended before it served; everything stays as it was";
+
 /// The process that takes over.
 pub struct Taker {
     /// Its number.
@@ -51,24 +53,28 @@ pub fn offer(
         }
     };
     let until = clock::after(clock::now(), START_PATIENCE);
-    let has_ended = || "the new process has ended before it served; everything stays as it was".to_owned();
+    let has_ended = || HAS_ENDED.to_owned();
     wait_for(&stream, stop, until).or_exit(Exit::Unavailable, has_ended)?;
     let Ready { sockets } = line::read(&mut stream, PATIENCE).or_exit(Exit::Unavailable, has_ended)?;
     let peer = sockopt::socket_peercred(&stream).or_exit(Exit::Unavailable, has_ended)?;
     let pid = peer.pid.as_raw_nonzero().get();
-    // Before it says a word itself: what is no main process is not heard.
-    systemd::tell_main_pid(pid.unsigned_abs());
     let has_control = sockets.iter().any(|name| name == CONTROL);
     Ok(Taker { pid, sockets, has_control, window, link: Link { stream, outlet } })
 }
 
 impl Taker {
     /// Says that the sockets are the other's from now on: this process accepts no more.
-    pub fn let_go(&mut self) {
-        // One that has gone in this moment leaves nobody who listens; there is no way back from here.
-        if let Err(error) = line::write(&mut self.link.stream, &Answer::done(Said::HandedOver {}), PATIENCE) {
-            tracing::error!("the new process does not take the sockets: {error}");
+    ///
+    /// # Errors
+    /// 69: it has gone in this moment. Everything stays as it was.
+    pub fn let_go(&mut self) -> Result<(), Failure> {
+        // Before it says a word itself: what is no main process is not heard.
+        systemd::tell_main_pid(self.pid.unsigned_abs());
+        let told = line::write(&mut self.link.stream, &Answer::done(Said::HandedOver {}), PATIENCE);
+        if told.is_err() {
+            systemd::tell_main_pid(std::process::id());
         }
+        told.or_exit(Exit::Unavailable, || HAS_ENDED.to_owned())
     }
 }
 

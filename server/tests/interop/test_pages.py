@@ -81,7 +81,9 @@ class Publisher:
 
     def __init__(self, address: tuple[str, int], topic: str) -> None:
         host, port = address
-        self._socket = connect(f"ws://{host}:{port}/", subprotocols=["fanwire.json.v1"], compression=None, proxy=None)
+        self._socket = connect(
+            f"ws://{host}:{port}/", subprotocols=["fanwire.json.v1"], compression=None, proxy=None, legacy=True
+        )
         self._done = threading.Event()
         self._object = json.dumps({"type": "publish", "topic": topic, "data": {"text": "x" * 2000}})
         self._thread = threading.Thread(target=self._publish, daemon=True)

@@ -6,8 +6,8 @@
 use super::reader::{JsonError, JsonString, Reader, ValueType};
 use crate::Priority;
 use crate::server_message::{
-    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed,
-    Unsubscribed, Welcome,
+    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Missing, Pong, ServerMessage,
+    Subscribed, Unsubscribed, Welcome,
 };
 use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -46,6 +46,7 @@ pub fn parse(text: &str) -> Parsed<ServerMessage<'_>> {
             priority: fields.priority()?,
             from: fields.unsigned("from")?,
             to: fields.unsigned("to")?,
+            missing: fields.missing()?,
             reason: GapReason::from_name(&fields.text("reason")?).ok_or(ServerMessageError::Field("reason"))?,
         }),
         "subscribed" => ServerMessage::Subscribed(Subscribed {
@@ -83,7 +84,7 @@ pub fn parse(text: &str) -> Parsed<ServerMessage<'_>> {
 }
 
 /// The names that any object of the protocol has; one place each in [`Fields`].
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "type",
     "topic",
     "priority",
@@ -106,6 +107,7 @@ const NAMES: [&str; 22] = [
     "after_ms",
     "url",
     "expires_in_ms",
+    "count",
 ];
 
 /// The known fields of one object, as they are written.
@@ -154,6 +156,15 @@ impl<'a> Fields<'a> {
 
     fn id(&self) -> Parsed<Option<Id<'a>>> {
         self.find("id").map(|raw| Id::from_json(raw).ok_or(ServerMessageError::Field("id"))).transpose()
+    }
+
+    /// Here `null` is a value.
+    fn missing(&self) -> Parsed<Missing> {
+        Ok(match self.raw("count") {
+            None => Missing::All,
+            Some("null") => Missing::Unknown,
+            Some(raw) => Missing::Some(unsigned(raw, "count")?),
+        })
     }
 
     fn content(&self) -> Parsed<Content<'a>> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::server_message::{GapReason, Limits, Message, ServerMessage};
+use crate::server_message::{GapReason, Limits, Message, Missing, ServerMessage};
 use crate::subscribe::Content;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -108,11 +108,18 @@ fn control_objects_have_these_exact_forms() {
         r#"{"type":"unsubscribed","id":-1.50e3,"topic":"a/*/**"}"#
     );
     for reason in GapReason::ALL {
-        let lost = Gap { topic: "t".into(), priority: Priority::Low, from: 10, to: 99, reason };
-        assert_eq!(
-            rendered(|out| gap(out, &lost)),
-            format!(r#"{{"type":"gap","topic":"t","priority":"low","from":10,"to":99,"reason":"{}"}}"#, reason.name())
-        );
+        for (missing, count) in
+            [(Missing::All, ""), (Missing::Some(7), r#","count":7"#), (Missing::Unknown, r#","count":null"#)]
+        {
+            let lost = Gap { topic: "t".into(), priority: Priority::Low, from: 10, to: 99, missing, reason };
+            assert_eq!(
+                rendered(|out| gap(out, &lost)),
+                format!(
+                    r#"{{"type":"gap","topic":"t","priority":"low","from":10,"to":99,"reason":"{}"{count}}}"#,
+                    reason.name()
+                )
+            );
+        }
     }
     assert_eq!(
         rendered(|out| error(out, &ErrorMessage { code: "bad_topic".into(), message: "a \"b\"".into(), id: number })),
@@ -170,9 +177,11 @@ fn a_client_reads_back_every_object() {
     assert_eq!(server::parse(&text), Ok(ServerMessage::Error(refused)));
 
     for reason in GapReason::ALL {
-        let lost = Gap { topic: "t".into(), priority: Priority::Critical, from: 1, to: u64::MAX, reason };
-        let text = rendered(|out| gap(out, &lost));
-        assert_eq!(server::parse(&text), Ok(ServerMessage::Gap(lost)));
+        for missing in [Missing::All, Missing::Some(0), Missing::Some(u64::MAX), Missing::Unknown] {
+            let lost = Gap { topic: "t".into(), priority: Priority::Critical, from: 1, to: u64::MAX, missing, reason };
+            let text = rendered(|out| gap(out, &lost));
+            assert_eq!(server::parse(&text), Ok(ServerMessage::Gap(lost)));
+        }
     }
     for id in [None, id] {
         let text = rendered(|out| pong(out, &Pong { id }));

@@ -3,12 +3,13 @@
 //! Knows the same objects as the writing half and checks what it reads. Unknown keys are ignored, unknown types give
 //! [`ServerMessage::Unknown`]. Allocates nothing.
 
+use super::NIL;
 use super::reader::{MsgpackError, Reader, Value};
 use crate::Priority;
 use crate::json::reader::JsonString;
 use crate::server_message::{
-    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Pong, ServerMessage, Subscribed,
-    Unsubscribed, Welcome,
+    Authorized, ErrorMessage, Gap, GapReason, LaneSeqs, Limits, Message, Migrate, Missing, Pong, ServerMessage,
+    Subscribed, Unsubscribed, Welcome,
 };
 use crate::subscribe::{Content, Id};
 use std::borrow::Cow;
@@ -49,6 +50,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<ServerMessage<'_>> {
             priority: map.priority()?,
             from: map.unsigned("from")?,
             to: map.unsigned("to")?,
+            missing: map.missing()?,
             reason: GapReason::from_name(map.text("reason")?).ok_or(ServerMessageError::Field("reason"))?,
         }),
         "subscribed" => ServerMessage::Subscribed(Subscribed {
@@ -96,11 +98,16 @@ struct Map<'a>(&'a [u8]);
 impl<'a> Map<'a> {
     /// The bytes of the last value with this key, if there is one and it is not nil.
     fn find(self, wanted: &str) -> Parsed<Option<&'a [u8]>> {
+        Ok(self.raw(wanted)?.filter(|raw| *raw != [NIL]))
+    }
+
+    /// The same, where nil is a value.
+    fn raw(self, wanted: &str) -> Parsed<Option<&'a [u8]>> {
         let mut found = None;
         Reader::new(self.0).map(|key, reader| {
             let raw = reader.raw_value()?;
             if key == wanted {
-                found = Some(raw).filter(|raw| *raw != [0xc0]);
+                found = Some(raw);
             }
             Ok::<_, MsgpackError>(())
         })?;
@@ -177,6 +184,14 @@ impl<'a> Map<'a> {
             limits.subscriptions_max = map.small("subscriptions_max")?;
         }
         Ok(limits)
+    }
+
+    fn missing(self) -> Parsed<Missing> {
+        Ok(match self.raw("count")? {
+            None => Missing::All,
+            Some([NIL]) => Missing::Unknown,
+            Some(_) => Missing::Some(self.unsigned("count")?),
+        })
     }
 
     fn content(self) -> Parsed<Content<'a>> {

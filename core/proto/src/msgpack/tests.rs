@@ -1,7 +1,7 @@
 use super::reader::{Fault, MsgpackError, Reader, Value as Packed};
 use super::*;
 use crate::json::{self, JsonCheck, reader::JsonString};
-use crate::server_message::{GapReason, Limits, Message, ServerMessage};
+use crate::server_message::{GapReason, Limits, Message, Missing, ServerMessage};
 use crate::subscribe::{
     ClientMessage, Content, ID_BYTES_MAX, KEY_BYTES_MAX, Publish, REQUEST_BYTES_MAX, TOPICS_MAX, code,
 };
@@ -186,8 +186,10 @@ fn control_objects_are_those_of_json() {
         ServerMessage::Unsubscribed(ended.clone()),
     );
     for reason in GapReason::ALL {
-        let lost = Gap { topic: "t".into(), priority: Priority::High, from: 1, to: u64::MAX, reason };
-        same(|out| gap(out, &lost), |out| json::gap(out, &lost), ServerMessage::Gap(lost.clone()));
+        for missing in [Missing::All, Missing::Some(0), Missing::Some(u64::MAX), Missing::Unknown] {
+            let lost = Gap { topic: "t".into(), priority: Priority::High, from: 1, to: u64::MAX, missing, reason };
+            same(|out| gap(out, &lost), |out| json::gap(out, &lost), ServerMessage::Gap(lost.clone()));
+        }
     }
     let long = "x".repeat(300);
     let refused = ErrorMessage { code: "bad_topic".into(), message: long.as_str().into(), id: None };

@@ -110,7 +110,7 @@ fn every_head_comes_back_from_the_critical_area_and_no_two_positions_are_the_sam
         ttl_ms: u32::MAX,
         time_ns: u64::MAX - 1,
         key: u64::MAX - 2,
-        numbering: Some(crate::record::Numbering { epoch: 3, seq: u64::MAX }),
+        seq: u64::MAX,
         ..critical(u32::MAX)
     };
     let first = ring.try_publish(&head(1), b"main").unwrap();

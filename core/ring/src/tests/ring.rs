@@ -1,6 +1,5 @@
 //! Limits, layout and life-cycle of the ring, one thread.
 
-use crate::record::Numbering;
 use crate::ring::READERS_MAX;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,7 @@ fn a_record_comes_out_as_it_went_in() {
         time_ns: u64::MAX - 1,
         origin: ConnectionId::new(255, 0xff_ffff, u32::MAX - 1),
         key: u64::MAX - 2,
-        numbering: Some(Numbering { epoch: u64::MAX - 3, seq: u64::MAX }),
+        seq: u64::MAX - 3,
     };
     let first = ring.try_publish(&full, b"hello").unwrap();
     let second = ring.try_publish_shared(&head(4), pool.copy_from(&[1; 1000]).unwrap()).unwrap();

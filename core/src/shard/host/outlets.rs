@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ingest::{Body, Head, PayloadPool};
+use crate::log::Position;
 use crate::outlet::{FLAG_FORWARDED, OUTLETS_MAX, Outflow, OutletMessage};
 use crate::proto::topic::Pattern;
+use crate::shard::lanes::Appended;
 use crate::types::{Priority, TopicId};
 
 /// An outlet that the host has asked for.
@@ -23,7 +25,7 @@ struct Open {
     wanted: Wanted,
     /// Of topics that had a message: of each lane that had one, the last that was handed over; `None` where it is not for
     /// this outlet.
-    topics: HashMap<TopicId, Option<[Option<u64>; Priority::ALL.len()]>>,
+    topics: HashMap<TopicId, Option<[Option<Position>; Priority::ALL.len()]>>,
     rang: bool,
 }
 
@@ -61,7 +63,7 @@ impl Outlets {
     pub fn hand_over(
         &mut self,
         topic: Named<'_>,
-        seq: u64,
+        appended: Appended,
         head: &Head,
         body: &Body<'_>,
         payloads: &PayloadPool,
@@ -76,7 +78,8 @@ impl Outlets {
             let Some(lasts) = lasts else { continue };
             let last = &mut lasts[head.priority as usize];
             // The first that this outlet sees of the lane: what was before it is not missing.
-            let before = *last.get_or_insert(seq - 1);
+            let previous = appended.position.back(1);
+            let before = *last.get_or_insert(previous);
             let bytes = body.bytes();
             let payload = match body {
                 _ if !wanted.outflow.has_room(bytes.len()) => None,
@@ -91,8 +94,8 @@ impl Outlets {
                 topic: topic.name.clone(),
                 epoch: topic.epoch,
                 priority: head.priority,
-                seq,
-                missed: seq - 1 - before,
+                seq: appended.seq.0,
+                missed: previous - before,
                 kind: head.payload_kind,
                 time_ns: head.time_ns,
                 key: head.key,
@@ -100,7 +103,7 @@ impl Outlets {
                 is_forwarded: head.flags & FLAG_FORWARDED != 0,
                 payload,
             });
-            *last = Some(seq);
+            *last = Some(appended.position);
             *rang = true;
         }
         looks
@@ -125,6 +128,7 @@ impl Outlets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Seq;
     use crate::outlet::Outlet;
     use crate::types::Kind;
 
@@ -148,9 +152,22 @@ mod tests {
         }
 
         fn says(&mut self, id: u32, name: &str, priority: Priority, seq: u64, bytes: usize) {
+            self.says_numbered(id, name, priority, (seq, seq), bytes);
+        }
+
+        /// The message at a position, with a number of its own.
+        fn says_numbered(
+            &mut self,
+            id: u32,
+            name: &str,
+            priority: Priority,
+            (position, seq): (u64, u64),
+            bytes: usize,
+        ) {
             let head = Head::message(TopicId(id), priority, Kind::Text);
+            let appended = Appended { position: Position(position), seq: Seq(seq) };
             let named = Named { name: &name.into(), epoch: 5 };
-            self.outlets.hand_over(named, seq, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
+            self.outlets.hand_over(named, appended, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
         }
 
         /// Number, and how many are missing before it.
@@ -174,6 +191,17 @@ mod tests {
         assert_eq!(rig.heard(), [(12, 3), (15, 2)]);
         rig.says(1, "a/b", Priority::High, 2, 10);
         assert_eq!(rig.heard(), [(2, 1)]);
+    }
+
+    #[test]
+    fn what_is_missed_are_messages_and_not_numbers() {
+        let mut rig = Rig::new(&["a"], 2, 1_000);
+        for (position, seq) in [(1, 100), (2, 200), (3, 201), (4, 7_000)] {
+            rig.says_numbered(1, "a", Priority::Normal, (position, seq), 10);
+        }
+        assert_eq!(rig.heard(), [(100, 0), (200, 0)]);
+        rig.says_numbered(1, "a", Priority::Normal, (5, 7_001), 10);
+        assert_eq!(rig.heard(), [(7_001, 2)]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Shared {
 
     /// The ring and the time, for records about topics.
     pub fn to_ring(&self) -> To<'_> {
-        To { ring: &self.ring, time_ns: (self.wall_ns)() }
+        To { ring: &self.ring, time_ns: (self.wall_ns)(), epochs: self.epochs }
     }
 
     /// Whether connections of this listener begin with the PROXY protocol.

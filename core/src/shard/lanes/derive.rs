@@ -8,7 +8,7 @@ use super::form::{Encoding, FORMS, Form, Packing};
 use super::stream::{Cursor, OpenBatch, Stream};
 use super::{Effect, Lanes, NONE};
 use crate::ingest::Payload;
-use crate::log::{Entry, Frame, FramePayload, Log, Place, Referrer};
+use crate::log::{Edge, Entry, Frame, FramePayload, Log, Place, Position, Referrer, Seq};
 use crate::proto::batch::{BatchEncoder, BatchHead, BatchLimits};
 use crate::proto::compress::Compressed;
 use crate::proto::encoder;
@@ -79,8 +79,8 @@ impl Lanes {
             return Some(known);
         }
         let source = self.source(lane);
-        let first = source.log.last().map_or(source.log.next_seq(), |e| e.seq);
-        let log = Log::new(first, source.log.budget_bytes(), Referrer::Derived);
+        let first = source.log.last().map_or(source.log.next(), |e| e.position);
+        let log = Log::new(source.log.edge_before(first), source.log.budget_bytes(), Referrer::Derived);
         let id = self.streams.insert(Stream::new(log, lane, form, self.compression_threshold))?;
         self.lanes[lane].streams[form as usize] = id;
         #[cfg(any(test, fuzzing))]
@@ -89,22 +89,22 @@ impl Lanes {
         Some(id)
     }
 
-    /// Puts a cursor into a stream, before message `seq`, where the hot pass leaves it alone. Returns its place.
-    pub fn add_cursor(&mut self, id: u32, link: u32, slot: u32, seq: u64) -> u32 {
+    /// Puts a cursor into a stream, before the message at `position`, where the hot pass leaves it alone. Returns its place.
+    pub fn add_cursor(&mut self, id: u32, link: u32, slot: u32, position: Position) -> u32 {
         let cursors = &mut self.streams[id].cursors;
-        cursors.all.push(Cursor::new(slot, seq, true));
+        cursors.all.push(Cursor::new(slot, position, true));
         cursors.links.push(link);
         cursors.all.len() as u32 - 1
     }
 
-    /// Sees to it that a derived log covers the messages from `seq` on, as far as its source does: by building it again, if it
+    /// Sees to it that a derived log covers the messages from `position` on, as far as its source does: by building it again, if it
     /// was begun later. What it had and has forgotten for its budget's sake is not brought back.
-    pub fn cover(&mut self, id: u32, seq: u64) {
-        if self.streams[id].form == Form::Raw || seq >= self.streams[id].built_from {
+    pub fn cover(&mut self, id: u32, position: Position) {
+        if self.streams[id].form == Form::Raw || position >= self.streams[id].built_from {
             return;
         }
         let lane = self.streams[id].lane;
-        let floor = self.source(lane).log.floor_seq();
+        let floor = self.source(lane).log.floor();
         if floor < self.streams[id].built_from {
             self.rebuild(id);
         }
@@ -113,7 +113,7 @@ impl Lanes {
     /// Begins a derived log anew at its source's floor.
     pub fn rebuild(&mut self, id: u32) {
         let lane = self.streams[id].lane;
-        let floor = self.source(lane).log.floor_seq();
+        let floor = self.source(lane).log.floor();
         self.begin_anew(id, floor);
         self.note_grown(lane);
     }
@@ -124,19 +124,19 @@ impl Lanes {
         self.note_asleep(id);
         let stream = &self.streams[id];
         let source = &self.source(stream.lane).log;
-        let (floor, end) = (source.floor_seq(), source.next_seq());
+        let (floor, end) = (source.floor(), source.next());
         // Who comes wants the newest message; but what is in a batch comes to all once more.
         let is_batch = stream.form.encoding() == Encoding::Batch;
-        let newest = source.last().filter(|_| !is_batch).map_or(end, |entry| entry.seq);
+        let newest = source.last().filter(|_| !is_batch).map_or(end, |entry| entry.position);
         let first = stream.cursors.all.iter().fold(newest, |first, cursor| first.min(stream.next_boundary(cursor)));
-        self.begin_anew(id, first.max(floor).min(stream.log.next_seq()));
+        self.begin_anew(id, first.max(floor).min(stream.log.next()));
         self.rank.derived.remove(id);
     }
 
     /// Nobody works on a derived log until its source grows or a cursor wants more than there is: those that do are told to look.
     fn note_asleep(&mut self, id: u32) {
         let stream = &self.streams[id];
-        let end = self.source(stream.lane).log.next_seq();
+        let end = self.source(stream.lane).log.next();
         let behind = stream.cursors.all.iter().filter(|cursor| stream.next_boundary(cursor) < end);
         self.effects.extend(behind.map(|cursor| Effect::Asleep { slot: cursor.slot }));
         self.streams[id].is_asleep = true;
@@ -153,7 +153,7 @@ impl Lanes {
             // What there is goes out first.
             self.note_asleep(id);
             #[cfg(any(test, fuzzing))]
-            self.trace.on_paused(id, self.streams[id].log.next_seq());
+            self.trace.on_paused(id, self.streams[id].log.next());
             return true;
         }
         let is_alone = self.rank.first_derived().is_none_or(|other| other == id);
@@ -164,11 +164,13 @@ impl Lanes {
         true
     }
 
-    fn begin_anew(&mut self, id: u32, first: u64) {
-        self.move_rests_out(id, u64::MAX);
+    fn begin_anew(&mut self, id: u32, first: Position) {
+        self.move_rests_out(id, Position::END);
+        self.remember_numbers(id, Position::END);
+        let edge = Edge { next: first, last: self.seq_before(id, first) };
         let stream = &mut self.streams[id];
         stream.open = None;
-        stream.log.restart(first, &mut self.pool);
+        stream.log.restart(edge, &mut self.pool);
         stream.built_from = first;
         self.rank(id);
         self.counts.rebuilt += 1;
@@ -187,7 +189,7 @@ impl Lanes {
     #[cold]
     fn wake_for(&mut self, id: u32, index: usize) {
         let stream = &self.streams[id];
-        if stream.cursors.all[index].seq < self.source(stream.lane).log.next_seq() {
+        if stream.cursors.all[index].position < self.source(stream.lane).log.next() {
             self.note_grown(stream.lane);
         }
     }
@@ -196,7 +198,7 @@ impl Lanes {
     fn derive(&mut self, id: u32, topics: &Topics, clock: Clock, budget: &mut Budget) -> bool {
         let lane = self.streams[id].lane;
         let source = self.lanes[lane].streams[Form::Raw as usize];
-        let target = self.streams[source].log.next_seq();
+        let target = self.streams[source].log.next();
         let Some(topic) = topics.get(self.lanes[lane].topic) else { return true };
         self.streams[id].is_woken |= std::mem::take(&mut self.streams[id].is_asleep);
         let is_empty = self.streams[id].is_woken && self.streams[id].log.segments() == 0;
@@ -205,24 +207,24 @@ impl Lanes {
         }
         self.streams[id].filled_ns = clock.now_ns;
         let mut scratch = std::mem::take(&mut self.encoder.scratch);
-        while self.streams[id].taken_seq() < target && !self.streams[id].is_asleep && !budget.is_spent() {
-            let next = self.streams[id].taken_seq();
+        while self.streams[id].taken() < target && !self.streams[id].is_asleep && !budget.is_spent() {
+            let next = self.streams[id].taken();
             let Some(entry) = self.streams[source].log.entries_from(next).next().copied() else {
                 // The source has lost the rest; so has this log.
                 self.close_batch(id, &mut scratch);
-                self.lose_until(id, target);
+                self.lose_until(id, self.streams[source].log.end());
                 break;
             };
             budget.spend(2 + entry.len / self.streams[id].form.bytes_a_step());
             self.counts.encoded += 1;
             #[cfg(any(test, fuzzing))]
-            self.trace.on_rendered(id, entry.seq);
+            self.trace.on_rendered(id, entry.position);
             match self.streams[id].form.encoding() {
                 Encoding::Batch => self.add_to_batch(id, topic, &entry, clock, &mut scratch),
                 _ => self.derive_one(id, topic, &entry, &mut scratch),
             }
         }
-        let is_done = self.streams[id].taken_seq() >= target;
+        let is_done = self.streams[id].taken() >= target;
         if is_done && self.streams[id].open.is_some() {
             let window = topic.keeps.batch_window_ns;
             let is_urgent = self.lanes[lane].priority == Priority::Critical || window == 0 || clock.is_ending;
@@ -240,9 +242,9 @@ impl Lanes {
     fn note_caught_up(&mut self, id: u32) {
         let stream = &self.streams[id];
         if stream.is_woken && !stream.is_asleep {
-            let end = self.source(stream.lane).log.next_seq();
+            let end = self.source(stream.lane).log.next();
             let stream = &mut self.streams[id];
-            stream.is_woken = stream.log.next_seq() < end;
+            stream.is_woken = stream.log.next() < end;
             stream.tries = if stream.is_woken { stream.tries } else { 0 };
         }
     }
@@ -253,7 +255,9 @@ impl Lanes {
         let lane = &self.lanes[self.streams[id].lane];
         let (priority, source) = (lane.priority, lane.streams[Form::Raw as usize]);
         let form = self.streams[id].form;
-        let (bytes, shared) = self.streams[source].log.payload(entry, pieces);
+        let log = &self.streams[source].log;
+        let seq = log.seq_of(entry.position).unwrap_or_default();
+        let (bytes, shared) = log.payload(entry, pieces);
         // Room for the frame's header, which depends on what is rendered behind it.
         rendered.clear();
         rendered.resize(HEADER_BYTES_MAX, 0);
@@ -267,7 +271,7 @@ impl Lanes {
             }
             Encoding::Json => {
                 let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
-                json::message_prefix(rendered, topic.escaped(), priority, entry.seq, entry.time_ns / 1_000);
+                json::message_prefix(rendered, topic.escaped(), priority, seq.0, entry.time_ns / 1_000);
                 match (&body, shared) {
                     // A large JSON payload stands in the envelope as it is: keep it by reference.
                     (json::Body::Json(_), Some(payload)) if keeps_reference => {
@@ -283,7 +287,7 @@ impl Lanes {
             }
             Encoding::Msgpack | Encoding::Batch => {
                 let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
-                msgpack::message_prefix(rendered, &topic.name, priority, entry.seq, entry.time_ns / 1_000, &body);
+                msgpack::message_prefix(rendered, &topic.name, priority, seq.0, entry.time_ns / 1_000, &body);
                 match shared {
                     Some(payload) if keeps_reference => by_reference = Some(payload.clone()),
                     _ => rendered.extend_from_slice(bytes),
@@ -291,7 +295,7 @@ impl Lanes {
                 Opcode::Binary
             }
         };
-        let meta = Meta { seq: entry.seq, count: 1, entry: *entry };
+        let meta = Meta { seq, count: 1, entry: *entry };
         match by_reference {
             Some(payload) => {
                 let len = rendered.len() - HEADER_BYTES_MAX + payload.len() + tail.len();
@@ -315,7 +319,7 @@ impl Lanes {
             let result = self.encoder.deflater.compress(body, effort, WINDOW_BITS, packed);
             self.counts.compressed += 1;
             #[cfg(any(test, fuzzing))]
-            self.trace.on_compressed(id, meta.seq);
+            self.trace.on_compressed(id, meta.entry.position);
             self.streams[id].advisor.record(body.len(), result);
             if let Compressed::Deflated(_) = result {
                 let len = packed.len() - HEADER_BYTES_MAX;
@@ -356,7 +360,8 @@ impl Lanes {
         }
         let lane = &self.lanes[self.streams[id].lane];
         let source = lane.streams[Form::Raw as usize];
-        let head = BatchHead { topic_id: topic.id, priority: lane.priority, kind: entry.kind, first_seq: entry.seq };
+        let seq = self.streams[source].log.seq_of(entry.position).unwrap_or_default();
+        let head = BatchHead { topic_id: topic.id, priority: lane.priority, kind: entry.kind, first_seq: seq.0 };
         let due_ns = clock.now_ns + topic.keeps.batch_window_ns;
         let mut pieces = std::mem::take(&mut scratch.payload);
         for _ in 0..2 {
@@ -364,7 +369,7 @@ impl Lanes {
                 // There was no room for the batch that was just closed: this message waits with it.
                 break;
             }
-            if !matches!(self.streams[source].log.place(entry.seq), Place::At(now) if now == *entry) {
+            if !matches!(self.streams[source].log.place(entry.position), Place::At(now) if now == *entry) {
                 // The room for the batch that was just closed was taken from the source: this message is lost.
                 break;
             }
@@ -372,13 +377,13 @@ impl Lanes {
                 let mut bytes = self.batches.open(id, due_ns);
                 let encoder = BatchEncoder::begin(&mut bytes, head, BatchLimits::default());
                 self.streams[id].open =
-                    Some(Box::new(OpenBatch { encoder, bytes, first_seq: entry.seq, first: *entry, due_ns }));
+                    Some(Box::new(OpenBatch { encoder, bytes, first_seq: seq, first: *entry, due_ns }));
             }
             let mut open = self.streams[id].open.take();
             let (payload, _) = self.streams[source].log.payload(entry, &mut pieces);
             let joined = open.as_mut().map(|open| {
                 let OpenBatch { encoder, bytes, .. } = &mut **open;
-                encoder.push(bytes, entry.seq, entry.kind, entry.time_ns, payload).map(|()| encoder.is_full(bytes))
+                encoder.push(bytes, seq.0, entry.kind, entry.time_ns, payload).map(|()| encoder.is_full(bytes))
             });
             self.streams[id].open = open;
             match joined {
@@ -448,15 +453,16 @@ impl Lanes {
 
 /// What a derived frame's index entry takes over.
 struct Meta {
-    seq: u64,
+    seq: Seq,
     count: u32,
     entry: Entry,
 }
 
 impl Meta {
     fn frame<'a>(&self, header: &'a [u8], payload: FramePayload<'a>, tail: &'a [u8]) -> Frame<'a> {
-        let Entry { time_ns, expiry_ns, key, origin, kind, is_sender_excluded, .. } = self.entry;
+        let Entry { position, time_ns, expiry_ns, key, origin, kind, is_sender_excluded, .. } = self.entry;
         Frame {
+            position,
             seq: self.seq,
             count: self.count,
             time_ns,

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::form::FORMS;
+use super::numbers::Remembered;
 use crate::config::SlowPolicy;
-use crate::log::Log;
+use crate::log::{Log, Position};
 use crate::shard::table::NONE;
 use crate::types::Priority;
 
@@ -25,6 +26,8 @@ pub struct Lane {
     pub is_lossless: bool,
     /// Which message is the newest of its key, where the topic's policy is to keep only that.
     pub keys: Keys,
+    /// Numbers at which cursors stand below the logs, where numbers are not positions.
+    pub(super) remembered: Remembered,
 }
 
 impl Lane {
@@ -38,6 +41,7 @@ impl Lane {
             is_picky: false,
             is_lossless: priority == Priority::Critical || policy == SlowPolicy::Disconnect,
             keys: Keys::default(),
+            remembered: Remembered::default(),
         }
     }
 }
@@ -45,9 +49,9 @@ impl Lane {
 /// The newest message of each key that the source log holds.
 #[derive(Debug, Default)]
 pub struct Keys {
-    newest: HashMap<u64, u64>,
-    /// The highest sequence number that was the newest of its key when the log forgot it; 0: none was.
-    forgotten: u64,
+    newest: HashMap<u64, Position>,
+    /// The last message that was the newest of its key when the log forgot it; 0: none was.
+    forgotten: Position,
 }
 
 /// Messages looked at, of one lane and cursor, to find out whether the newest of some key is lost.
@@ -55,37 +59,37 @@ const LOOKS_MAX: usize = 256;
 
 impl Keys {
     /// A message arrives.
-    pub fn note(&mut self, key: u64, seq: u64) {
-        self.newest.insert(key, seq);
+    pub fn note(&mut self, key: u64, position: Position) {
+        self.newest.insert(key, position);
     }
 
     /// The log forgets a message, or never had room for it.
-    pub fn forget(&mut self, key: u64, seq: u64) {
-        if self.newest.get(&key) == Some(&seq) {
+    pub fn forget(&mut self, key: u64, position: Position) {
+        if self.newest.get(&key) == Some(&position) {
             self.newest.remove(&key);
-            self.forgotten = self.forgotten.max(seq);
+            self.forgotten = self.forgotten.max(position);
         }
     }
 
     /// Messages before `next` are missing, whatever their keys.
-    pub fn skip_to(&mut self, next: u64) {
-        self.forgotten = self.forgotten.max(next - 1);
+    pub fn skip_to(&mut self, next: Position) {
+        self.forgotten = self.forgotten.max(next.back(1));
     }
 
     /// True if a newer message has the same key.
-    pub fn is_superseded(&self, key: u64, seq: u64) -> bool {
-        self.newest.get(&key).is_some_and(|&newest| newest > seq)
+    pub fn is_superseded(&self, key: u64, position: Position) -> bool {
+        self.newest.get(&key).is_some_and(|&newest| newest > position)
     }
 
-    /// Whether the newest message of some key is among those from `seq` to before `next`, which a log does not have any more. `source`:
+    /// Whether the newest message of some key is among those from `from` to before `next`, which a log does not have any more. `source`:
     /// the lane's source log, which may still have them. A range that is too long to be looked through counts as a loss.
-    pub fn has_lost(&self, source: &Log, seq: u64, next: u64) -> bool {
-        if self.forgotten >= seq {
+    pub fn has_lost(&self, source: &Log, from: Position, next: Position) -> bool {
+        if self.forgotten >= from {
             return true;
         }
-        let held = source.entries_from(seq).take_while(|e| e.seq < next);
+        let held = source.entries_from(from).take_while(|e| e.position < next);
         for (looks, entry) in held.enumerate() {
-            if looks >= LOOKS_MAX || self.newest.get(&entry.key) == Some(&entry.seq) {
+            if looks >= LOOKS_MAX || self.newest.get(&entry.key) == Some(&entry.position) {
                 return true;
             }
         }
@@ -108,12 +112,13 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{BlockPool, Entry, Frame, FramePayload, Referrer};
+    use crate::log::{BlockPool, Edge, Entry, Frame, FramePayload, Referrer};
     use crate::types::{ConnectionId, Kind};
 
     fn push(log: &mut Log, pool: &mut BlockPool, keys: &mut Keys, key: u64) {
         let frame = Frame {
-            seq: log.next_seq(),
+            position: log.next(),
+            seq: log.last_seq().next(),
             count: 1,
             time_ns: 0,
             expiry_ns: 0,
@@ -125,35 +130,37 @@ mod tests {
             payload: FramePayload::Copied(&[7; 1_000]),
             tail: &[],
         };
-        keys.note(key, frame.seq);
+        keys.note(key, frame.position);
         assert!(log.append(&frame, pool));
     }
 
     #[test]
     fn only_the_newest_of_a_key_is_missed() {
-        let (mut log, mut pool) = (Log::new(1, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
+        let (mut log, mut pool) = (Log::new(Edge::START, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
         let mut keys = Keys::default();
         for key in [1, 2, 1, 2, 3] {
             push(&mut log, &mut pool, &mut keys, key);
         }
-        assert!(keys.is_superseded(1, 1) && !keys.is_superseded(1, 3) && !keys.is_superseded(9, 1));
-        assert!(!keys.has_lost(&log, 1, 3), "1 and 2 have newer ones of their keys");
-        assert!(keys.has_lost(&log, 1, 4), "3 is the newest of key 1");
-        assert!(!keys.has_lost(&log, 6, 6));
+        let at = Position;
+        assert!(keys.is_superseded(1, at(1)) && !keys.is_superseded(1, at(3)) && !keys.is_superseded(9, at(1)));
+        assert!(!keys.has_lost(&log, at(1), at(3)), "1 and 2 have newer ones of their keys");
+        assert!(keys.has_lost(&log, at(1), at(4)), "3 is the newest of key 1");
+        assert!(!keys.has_lost(&log, at(6), at(6)));
     }
 
     #[test]
     fn what_the_log_forgets_is_remembered_as_lost_only_if_it_was_the_newest() {
-        let (mut log, mut pool) = (Log::new(1, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
+        let (mut log, mut pool) = (Log::new(Edge::START, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
         let mut keys = Keys::default();
         for key in [1, 2, 1] {
             push(&mut log, &mut pool, &mut keys, key);
         }
-        let entries: Vec<Entry> = log.entries_from(1).copied().collect();
-        keys.forget(entries[0].key, entries[0].seq);
-        assert!(!keys.has_lost(&log, 1, 2));
-        keys.forget(entries[1].key, entries[1].seq);
-        assert!(keys.has_lost(&log, 1, 2) && keys.has_lost(&log, 2, 3) && !keys.has_lost(&log, 3, 3));
+        let entries: Vec<Entry> = log.entries_from(Position::FIRST).copied().collect();
+        keys.forget(entries[0].key, entries[0].position);
+        let has_lost = |keys: &Keys, from, next| keys.has_lost(&log, Position(from), Position(next));
+        assert!(!has_lost(&keys, 1, 2));
+        keys.forget(entries[1].key, entries[1].position);
+        assert!(has_lost(&keys, 1, 2) && has_lost(&keys, 2, 3) && !has_lost(&keys, 3, 3));
         assert_eq!(keys.len(), 1, "no more keys than messages");
     }
 }

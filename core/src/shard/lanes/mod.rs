@@ -9,6 +9,7 @@ mod derive;
 mod encoder;
 mod form;
 mod lane;
+mod numbers;
 mod ranking;
 mod room;
 mod stream;
@@ -29,7 +30,7 @@ use super::table::{Boxes, NONE};
 use super::topics::Keeps;
 use crate::config::{Config, SlowPolicy};
 use crate::ingest::{Body, Head, PayloadPool};
-use crate::log::{BlockPool, Frame, FramePayload, Log, Referrer};
+use crate::log::{BlockPool, Edge, Frame, FramePayload, Log, Position, Referrer, Seq};
 use crate::proto::encoder::header;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
 use crate::types::{Kind, Priority};
@@ -71,6 +72,15 @@ pub enum Effect {
         /// How many.
         messages: u32,
     },
+}
+
+/// What a message became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position.
+    pub position: Position,
+    /// Its number.
+    pub seq: Seq,
 }
 
 /// What is counted here.
@@ -217,7 +227,7 @@ impl Lanes {
     /// Makes a lane with its source. `None`: there is no number left for it.
     pub fn create(&mut self, topic: u32, priority: Priority, keeps: Keeps) -> Option<u32> {
         let lane = self.lanes.insert(Lane::new(topic, priority, keeps.policy))?;
-        let log = Log::new(1, keeps.lane_bytes, Referrer::Source);
+        let log = Log::new(Edge::START, keeps.lane_bytes, Referrer::Source);
         let source = self.streams.insert(Stream::new(log, lane, Form::Raw, self.compression_threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
         Some(lane)
@@ -249,21 +259,27 @@ impl Lanes {
         self.streams.remove(id);
     }
 
-    /// Appends a message of the ring to its lane's source. Returns its number.
+    /// Appends a message of the ring to its lane's source. `None`: it brings a number that is not above those before it.
     #[inline(always)]
-    pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, head: &Head, body: &Body<'_>) -> u64 {
+    pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, head: &Head, body: &Body<'_>) -> Option<Appended> {
         let opcode = if head.payload_kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
         let mut bytes = [0; HEADER_BYTES_MAX];
         let header_len = header(&mut bytes, opcode, body.bytes().len() as u64, false);
         let record = &mut self.lanes[lane];
         let source = record.streams[Form::Raw as usize];
-        let seq = self.streams[source].log.next_seq();
+        let log = &self.streams[source].log;
+        let (position, last) = (log.next(), log.last_seq());
+        let seq = if head.seq == 0 { last.next() } else { Seq(head.seq) };
+        if seq <= last {
+            return None;
+        }
         let is_latest = policy == SlowPolicy::Latest;
         record.is_picky |= head.ttl_ms != 0 || is_latest;
         if is_latest {
-            record.keys.note(head.key, seq);
+            record.keys.note(head.key, position);
         }
         let frame = Frame {
+            position,
             seq,
             count: 1,
             time_ns: head.time_ns,
@@ -286,7 +302,7 @@ impl Lanes {
         self.append(source, &frame);
         self.note_grown(lane);
         self.activate(source);
-        seq
+        Some(Appended { position, seq })
     }
 
     /// A lane's derived logs may be behind from now on.
@@ -319,8 +335,8 @@ impl Lanes {
         }
         let cursors = &mut self.streams[id].cursors;
         // Keeps the count of half-sent frames where nothing was moved out.
-        let seq = cursors.all[index].seq;
-        cursors.place(index, seq, 0);
+        let position = cursors.all[index].position;
+        cursors.place(index, position, 0);
         cursors.all.swap_remove(index);
         cursors.links.swap_remove(index);
         let moved = cursors.links.get(index).copied();
@@ -333,13 +349,13 @@ impl Lanes {
     }
 
     /// Moves the unsent rests of half-sent frames before message `end` to their connections.
-    fn move_rests_out(&mut self, id: u32, end: u64) {
+    fn move_rests_out(&mut self, id: u32, end: Position) {
         if self.streams[id].cursors.half_sent == 0 {
             return;
         }
         for index in 0..self.streams[id].cursors.all.len() {
             let cursor = self.streams[id].cursors.all[index];
-            if cursor.seq < end && cursor.sent_bytes() != 0 {
+            if cursor.position < end && cursor.sent_bytes() != 0 {
                 self.move_rest_out(id, index);
             }
         }
@@ -349,15 +365,15 @@ impl Lanes {
     /// rest, the connection has to go.
     fn move_rest_out(&mut self, id: u32, index: usize) {
         let Stream { log, cursors, .. } = &mut self.streams[id];
-        let Cursor { seq, slot, .. } = cursors.all[index];
+        let Cursor { position, slot, .. } = cursors.all[index];
         let sent = cursors.all[index].sent_bytes();
-        let effect = match self.rests.take(log, seq, sent) {
+        let effect = match self.rests.take(log, position, sent) {
             Some(rest) => {
                 cursors.place(index, rest.behind, 0);
                 Effect::Rest { slot, rest }
             }
             None => {
-                cursors.place(index, seq + 1, 0);
+                cursors.place(index, position + 1, 0);
                 Effect::Cut { slot }
             }
         };

@@ -2,7 +2,7 @@
 
 use super::derive::TRIES_MAX;
 use super::{Cursors, Effect, Form, Lanes, NONE, Rank, Stream};
-use crate::log::{Frame, FramePayload, Referrer};
+use crate::log::{Edge, Frame, FramePayload, Position, Referrer, Seq};
 use crate::types::Priority;
 
 /// Derived logs looked at for one to give up, at most: all that one lane may have, and some more.
@@ -21,10 +21,11 @@ impl Lanes {
     /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
     /// copied instead. If there is no memory at all, the frame is left out, and who has not had it is told so.
     pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
-        if frame.seq != self.streams[id].log.next_seq() {
+        if frame.position != self.streams[id].log.next() {
             // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
             // without looking at numbers.
             self.forget_all(id);
+            self.streams[id].log.skip_to(Edge { next: frame.position, last: frame.seq.before() });
         }
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
         let copied;
@@ -50,9 +51,10 @@ impl Lanes {
                 }
                 self.forget_all(id);
                 let stream = &mut self.streams[id];
-                stream.log.skip(frame.seq + u64::from(frame.count) - 1);
+                let messages = u64::from(frame.count);
+                stream.log.skip_to(Edge { next: frame.position + messages, last: Seq(frame.seq.0 + messages - 1) });
                 if stream.form == Form::Raw {
-                    self.lanes[stream.lane].keys.forget(frame.key, frame.seq);
+                    self.lanes[stream.lane].keys.forget(frame.key, frame.position);
                 }
                 self.name_who_lost(id);
                 self.counts.unlogged += 1;
@@ -129,13 +131,13 @@ impl Lanes {
     fn is_needed(&self, id: u32) -> bool {
         let stream = &self.streams[id];
         let Some(survivor) = stream.log.survivor_of_forgetting() else { return false };
-        let is_behind = |stream: &Stream| stream.cursors.all.iter().take(ASKED_MAX).any(|c| c.seq < survivor);
+        let is_behind = |stream: &Stream| stream.cursors.all.iter().take(ASKED_MAX).any(|c| c.position < survivor);
         if stream.form != Form::Raw || is_behind(stream) {
             return is_behind(stream);
         }
         // A derived log that has them already does without.
         let forms = self.lanes[stream.lane].streams.iter().skip(1).filter(|&&form| form != NONE);
-        forms.map(|&form| &self.streams[form]).any(|form| form.taken_seq() < survivor && is_behind(form))
+        forms.map(|&form| &self.streams[form]).any(|form| form.taken() < survivor && is_behind(form))
     }
 
     /// Gives up a derived log of another lane than that of stream `id`, one that is idle or any, if one is soon found.
@@ -182,11 +184,13 @@ impl Lanes {
     pub(super) fn forget_oldest(&mut self, id: u32) -> bool {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
         self.move_rests_out(id, survivor);
+        self.remember_numbers(id, survivor);
         let Self { streams, lanes, pool, effects, .. } = self;
         let Stream { log, form, lane, .. } = &mut streams[id];
         let lane = &mut lanes[*lane];
         if *form == Form::Raw && !lane.keys.is_empty() {
-            log.entries_from(0).take_while(|e| e.seq < survivor).for_each(|e| lane.keys.forget(e.key, e.seq));
+            let gone = log.entries_from(Position::FIRST).take_while(|e| e.position < survivor);
+            gone.for_each(|e| lane.keys.forget(e.key, e.position));
         }
         log.forget_oldest(pool);
         if lane.is_lossless {
@@ -194,7 +198,7 @@ impl Lanes {
             if streams[id].form == Form::Raw {
                 // A derived log that has not taken them cannot be made of them any more.
                 let derived = lane.streams.iter().skip(1).filter(|&&form| form != NONE).map(|&form| &streams[form]);
-                derived.filter(|log| log.taken_seq() < survivor).for_each(|log| name_laggards(log, survivor, effects));
+                derived.filter(|log| log.taken() < survivor).for_each(|log| name_laggards(log, survivor, effects));
             }
         }
         self.rank(id);
@@ -204,11 +208,12 @@ impl Lanes {
     /// Forgets all that a log holds, so that a frame may be missing after it.
     pub(super) fn forget_all(&mut self, id: u32) {
         while self.forget_oldest(id) {}
-        self.move_rests_out(id, u64::MAX);
+        self.move_rests_out(id, Position::END);
+        self.remember_numbers(id, Position::END);
         let Self { streams, lanes, pool, .. } = self;
         let Stream { log, form, lane, .. } = &mut streams[id];
         if *form == Form::Raw {
-            log.entries_from(0).for_each(|e| lanes[*lane].keys.forget(e.key, e.seq));
+            log.entries_from(Position::FIRST).for_each(|e| lanes[*lane].keys.forget(e.key, e.position));
         }
         log.clear(pool);
         self.rank(id);
@@ -221,34 +226,34 @@ impl Lanes {
         let Self { streams, lanes, effects, .. } = self;
         let stream = &streams[id];
         if stream.form == Form::Raw && lanes[stream.lane].is_lossless {
-            name_laggards(stream, stream.log.next_seq(), effects);
+            name_laggards(stream, stream.log.next(), effects);
         }
     }
 
-    /// Gives up what a lane was to have before message `next`, which this shard has not read.
-    pub fn skip_to(&mut self, lane: u32, next: u64) {
+    /// Gives up what a lane was to have before `edge`, which this shard has not read.
+    pub fn skip_to(&mut self, lane: u32, edge: Edge) {
         let source = self.lanes[lane].streams[Form::Raw as usize];
-        if self.streams[source].log.next_seq() >= next {
+        if self.streams[source].log.next() >= edge.next {
             return;
         }
-        self.lose_until(source, next);
-        self.lanes[lane].keys.skip_to(next);
+        self.lose_until(source, edge);
+        self.lanes[lane].keys.skip_to(edge.next);
         self.note_grown(lane);
         self.activate(source);
     }
 
-    /// Gives up what a derived log could have had between its head and `target`.
-    pub(super) fn lose_until(&mut self, id: u32, target: u64) {
+    /// Gives up what a log could have had between its head and `edge`.
+    pub(super) fn lose_until(&mut self, id: u32, edge: Edge) {
         self.forget_all(id);
-        self.streams[id].log.skip(target - 1);
+        self.streams[id].log.skip_to(edge);
         self.name_who_lost(id);
     }
 }
 
 /// Names those who stand before message `first`, where what was there is lost to them.
-fn name_laggards(stream: &Stream, first: u64, effects: &mut Vec<Effect>) {
+fn name_laggards(stream: &Stream, first: Position, effects: &mut Vec<Effect>) {
     let Cursors { all, links, .. } = &stream.cursors;
-    let lost = all.iter().zip(links).filter(|(cursor, _)| cursor.seq < first);
+    let lost = all.iter().zip(links).filter(|(cursor, _)| cursor.position < first);
     effects.extend(lost.map(|(cursor, &link)| Effect::Lost { slot: cursor.slot, link }));
 }
 

@@ -1,7 +1,7 @@
 //! A *stream*: one log (the source, or one derived from it) with the dense array of the cursors that stand in it.
 
 use super::form::Form;
-use crate::log::{Entry, Log, Place};
+use crate::log::{Entry, Log, Place, Position, Seq};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
 use crate::shard::table::NONE;
@@ -9,11 +9,11 @@ use crate::shard::table::NONE;
 /// A cursor: where one connection stands in one stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
-    /// The next sequence number to be sent (or being sent).
-    pub seq: u64,
+    /// The next message to be sent (or being sent).
+    pub position: Position,
     /// The connection.
     pub slot: u32,
-    /// Bytes of frame `seq` already sent (28 bits), and [`Cursor::GATHERED`]. Zero is the hot pass's only question.
+    /// Bytes of its frame already sent (28 bits), and [`Cursor::GATHERED`]. Zero is the hot pass's only question.
     bits: u32,
 }
 
@@ -21,9 +21,9 @@ impl Cursor {
     /// Set where the hot pass must leave the cursor alone: its connection has several cursors, or something unusual pending.
     const GATHERED: u32 = 1 << 31;
 
-    /// A cursor that stands before frame `seq`.
-    pub fn new(slot: u32, seq: u64, gathered: bool) -> Self {
-        Self { seq, slot, bits: if gathered { Self::GATHERED } else { 0 } }
+    /// A cursor that stands before the frame at `position`.
+    pub fn new(slot: u32, position: Position, gathered: bool) -> Self {
+        Self { position, slot, bits: if gathered { Self::GATHERED } else { 0 } }
     }
 
     /// True where the hot pass may send for this cursor without looking at its connection.
@@ -32,7 +32,7 @@ impl Cursor {
         self.bits == 0
     }
 
-    /// Bytes of frame `seq` already sent.
+    /// Bytes of its frame already sent.
     pub fn sent_bytes(&self) -> u32 {
         self.bits & !Self::GATHERED
     }
@@ -60,26 +60,26 @@ pub struct Cursors {
 
 impl Cursors {
     /// Moves the cursor at `index`, keeping count of those inside a frame.
-    pub fn place(&mut self, index: usize, seq: u64, sent: u32) {
+    pub fn place(&mut self, index: usize, position: Position, sent: u32) {
         let cursor = &mut self.all[index];
         match (cursor.sent_bytes() != 0, sent != 0) {
             (false, true) => self.half_sent += 1,
             (true, false) => self.half_sent -= 1,
             _ => {}
         }
-        cursor.seq = seq;
+        cursor.position = position;
         cursor.set_sent(sent);
     }
 
-    /// Moves the cursor at `index` to offset `offset` of `log`; returns the number of frames completed.
+    /// Moves the cursor at `index` to offset `offset` of `log`; returns the number of messages that it is past by that.
     pub fn place_at(&mut self, log: &Log, index: usize, offset: u64) -> u64 {
-        let before = self.all[index].seq;
+        let before = self.all[index].position;
         if offset == log.head() {
-            self.place(index, log.next_seq(), 0);
+            self.place(index, log.next(), 0);
         } else if let Some(entry) = log.entry_at_offset(offset) {
-            self.place(index, entry.seq, (offset - entry.offset) as u32);
+            self.place(index, entry.position, (offset - entry.offset) as u32);
         }
-        self.all[index].seq.saturating_sub(before)
+        self.all[index].position.0.saturating_sub(before.0)
     }
 }
 
@@ -99,8 +99,8 @@ pub struct Stream {
     pub form: Form,
     /// Already on the list of streams with news.
     pub is_active: bool,
-    /// The sequence number from which a derived log was built: what lies before was never in it.
-    pub built_from: u64,
+    /// The message from which a derived log was built: what lies before was never in it.
+    pub built_from: Position,
     /// A derived log that nobody works on, for want of room or because it is new: it is built from where it stands when its source
     /// grows, or a cursor wants something of it.
     pub is_asleep: bool,
@@ -130,7 +130,7 @@ pub struct OpenBatch {
     /// The frame's payload so far.
     pub bytes: Vec<u8>,
     /// The first message's number.
-    pub first_seq: u64,
+    pub first_seq: Seq,
     /// What the source's index says of the first message.
     pub first: Entry,
     /// When it is to be closed, in the driver's time.
@@ -146,7 +146,7 @@ impl Stream {
     /// An empty stream.
     pub fn new(log: Log, lane: u32, form: Form, compression_threshold: usize) -> Self {
         Self {
-            built_from: log.next_seq(),
+            built_from: log.next(),
             log,
             cursors: Cursors::default(),
             lane,
@@ -175,21 +175,21 @@ impl Stream {
     }
 
     /// One past the last message taken from the source: in the log, or in the open batch.
-    pub fn taken_seq(&self) -> u64 {
-        self.open.as_ref().map_or(self.log.next_seq(), |open| open.first_seq + u64::from(open.encoder.messages()))
+    pub fn taken(&self) -> Position {
+        self.open.as_ref().map_or(self.log.next(), |open| open.first.position + u64::from(open.encoder.messages()))
     }
 
     /// Whether all cursors have all that is in the log; too many to be asked are taken to have not.
     pub fn is_read(&self) -> bool {
         let all = &self.cursors.all;
-        all.len() <= ASKED_MAX && all.iter().all(|cursor| cursor.seq >= self.log.next_seq())
+        all.len() <= ASKED_MAX && all.iter().all(|cursor| cursor.position >= self.log.next())
     }
 
     /// The first message behind what a cursor is in the middle of.
-    pub fn next_boundary(&self, cursor: &Cursor) -> u64 {
-        match self.log.place(cursor.seq) {
-            Place::At(entry) if cursor.sent_bytes() != 0 => entry.end_seq(),
-            _ => cursor.seq,
+    pub fn next_boundary(&self, cursor: &Cursor) -> Position {
+        match self.log.place(cursor.position) {
+            Place::At(entry) if cursor.sent_bytes() != 0 => entry.end(),
+            _ => cursor.position,
         }
     }
 
@@ -204,15 +204,17 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{BlockPool, Frame, FramePayload, Referrer};
+    use crate::log::{BlockPool, Edge, Frame, FramePayload, Referrer};
     use crate::types::{ConnectionId, Kind, Priority, TopicId};
 
-    /// A log from number 5 on of frames of so many bytes, each of so many messages.
+    /// A log from message 5 on of frames of so many bytes, each of so many messages.
     fn log(frames: &[(usize, u32)]) -> (Log, BlockPool) {
-        let (mut log, mut pool) = (Log::new(5, 64 << 10, Referrer::Derived), BlockPool::new(64 << 10));
+        let (mut log, mut pool) =
+            (Log::new(Edge::counted(Position(5)), 64 << 10, Referrer::Derived), BlockPool::new(64 << 10));
         for &(len, count) in frames {
             let frame = Frame {
-                seq: log.next_seq(),
+                position: log.next(),
+                seq: log.last_seq().next(),
                 count,
                 time_ns: 0,
                 expiry_ns: 0,
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_plain_at_a_frame_s_beginning_unless_it_is_set_gathered() {
-        let mut sub = Cursor::new(3, 9, false);
+        let mut sub = Cursor::new(3, Position(9), false);
         assert!(sub.is_plain() && sub.sent_bytes() == 0);
         sub.set_sent(70_000);
         assert!(!sub.is_plain() && sub.sent_bytes() == 70_000);
@@ -249,14 +251,17 @@ mod tests {
         sub.set_gathered(false);
         sub.set_sent(0);
         assert!(sub.is_plain());
-        let gathered = Cursor::new(3, 9, true);
-        assert!(!gathered.is_plain() && gathered.sent_bytes() == 0 && (gathered.slot, gathered.seq) == (3, 9));
+        let gathered = Cursor::new(3, Position(9), true);
+        assert!(!gathered.is_plain() && gathered.sent_bytes() == 0);
+        assert_eq!((gathered.slot, gathered.position), (3, Position(9)));
     }
 
     #[test]
     fn cursors_inside_a_frame_are_counted() {
-        let mut cursors = cursors(&[Cursor::new(0, 5, false), Cursor::new(1, 5, true), Cursor::new(2, 5, false)]);
-        for (index, seq, sent, half_sent) in [
+        let mut cursors = cursors(
+            &[(0, false), (1, true), (2, false)].map(|(slot, gathered)| Cursor::new(slot, Position(5), gathered)),
+        );
+        for (index, position, sent, half_sent) in [
             (0, 6, 10, 1),
             (1, 6, 1, 2),
             (1, 6, 2, 2),
@@ -266,25 +271,25 @@ mod tests {
             (2, 9, 0, 1),
             (1, 7, 0, 0),
         ] {
-            cursors.place(index, seq, sent);
+            cursors.place(index, Position(position), sent);
             let sub = cursors.all[index];
-            assert_eq!((sub.seq, sub.sent_bytes(), cursors.half_sent), (seq, sent, half_sent));
+            assert_eq!((sub.position.0, sub.sent_bytes(), cursors.half_sent), (position, sent, half_sent));
         }
         assert!(!cursors.all[1].is_plain(), "gathered as before");
     }
 
     #[test]
     fn a_cursor_at_an_offset_is_in_the_frame_that_holds_it() {
-        // Numbers 5, 6 to 8, 9.
+        // Messages 5, 6 to 8, 9.
         let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
-        for (offset, seq, sent) in
+        for (offset, position, sent) in
             [(0, 5, 0), (1, 5, 1), (9, 5, 9), (10, 6, 0), (29, 6, 19), (30, 9, 0), (34, 9, 4), (35, 10, 0)]
         {
-            let mut cursors = cursors(&[Cursor::new(0, 5, false)]);
-            assert_eq!(cursors.place_at(&log, 0, offset), seq - 5, "messages that it is past, at {offset}");
-            assert_eq!((cursors.all[0].seq, cursors.all[0].sent_bytes()), (seq, sent), "at {offset}");
+            let mut cursors = cursors(&[Cursor::new(0, Position(5), false)]);
+            assert_eq!(cursors.place_at(&log, 0, offset), position - 5, "messages that it is past, at {offset}");
+            assert_eq!((cursors.all[0].position.0, cursors.all[0].sent_bytes()), (position, sent), "at {offset}");
         }
-        let mut cursors = cursors(&[Cursor::new(0, 7, false)]);
+        let mut cursors = cursors(&[Cursor::new(0, Position(7), false)]);
         assert_eq!(cursors.place_at(&log, 0, 12), 0, "it had messages 5 and 6 and gets them again");
         assert_eq!(cursors.place_at(&log, 0, 35), 4);
     }
@@ -293,14 +298,14 @@ mod tests {
     fn behind_what_a_cursor_is_in_the_middle_of_is_behind_the_whole_frame() {
         let (log, _pool) = log(&[(10, 1), (20, 3), (5, 1)]);
         let mut stream = Stream::new(log, 2, Form::Batch, 100);
-        for (seq, sent, next) in [(5, 0, 5), (5, 3, 6), (6, 0, 6), (6, 7, 9), (7, 0, 7), (9, 1, 10), (10, 0, 10)] {
-            let mut sub = Cursor::new(0, seq, true);
+        for (position, sent, next) in [(5, 0, 5), (5, 3, 6), (6, 0, 6), (6, 7, 9), (7, 0, 7), (9, 1, 10), (10, 0, 10)] {
+            let mut sub = Cursor::new(0, Position(position), true);
             sub.set_sent(sent);
-            assert_eq!(stream.next_boundary(&sub), next);
+            assert_eq!(stream.next_boundary(&sub), Position(next));
         }
-        assert_eq!((stream.taken_seq(), stream.built_from, stream.is_in_use()), (10, 10, true));
+        assert_eq!((stream.taken(), stream.built_from, stream.is_in_use()), (Position(10), Position(10), true));
         let mut bytes = Vec::new();
-        let entry = stream.log.last().unwrap();
+        let first = Entry { position: Position(10), ..stream.log.last().unwrap() };
         let head = crate::proto::batch::BatchHead {
             topic_id: TopicId(1),
             priority: Priority::Normal,
@@ -311,8 +316,8 @@ mod tests {
         for seq in [10, 11] {
             encoder.push(&mut bytes, seq, Kind::Binary, 0, b"message").unwrap();
         }
-        stream.open = Some(Box::new(OpenBatch { encoder, bytes, first_seq: 10, first: entry, due_ns: 0 }));
-        assert_eq!(stream.taken_seq(), 12, "with those that are in the open batch");
+        stream.open = Some(Box::new(OpenBatch { encoder, bytes, first_seq: Seq(10), first, due_ns: 0 }));
+        assert_eq!(stream.taken(), Position(12), "with those that are in the open batch");
         stream.is_active = true;
         stream.retire();
         assert!(!stream.is_in_use() && !stream.is_active && stream.open.is_none());

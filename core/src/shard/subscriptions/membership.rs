@@ -1,6 +1,6 @@
 //! Records that tie a connection to a topic and to its cursors.
 
-use crate::proto::server_message::GapReason;
+use super::start::Lost;
 use crate::shard::table::NONE;
 
 /// A connection's subscription to one topic, by its name, by patterns, or both.
@@ -70,8 +70,8 @@ pub struct Link {
 /// What only some cursors have: a gap notice that is owed, or an option of their subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// A gap notice that is owed before anything is sent: first and last message lost, and why.
-    pub owed: Option<(u64, u64, GapReason)>,
+    /// A gap notice that is owed before anything is sent.
+    pub owed: Option<Lost>,
     /// At least so long between two messages, in nanoseconds; 0: no limit.
     pub interval_ns: u64,
     /// When the next message may be sent, in the driver's time.
@@ -92,16 +92,13 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Seq;
+    use crate::proto::server_message::GapReason;
 
     #[test]
     fn a_debt_alone_makes_no_cursor_look_at_each_frame() {
-        let owing = Terms {
-            owed: Some((1, 2, GapReason::Retention)),
-            interval_ns: 0,
-            next_ns: 0,
-            queued_ns: 0,
-            skips_own: false,
-        };
+        let owed = Lost { from: Seq(1), to: Seq(2), count: Some(2), reason: GapReason::Retention };
+        let owing = Terms { owed: Some(owed), interval_ns: 0, next_ns: 0, queued_ns: 0, skips_own: false };
         assert!(!owing.is_picking());
         assert!(Terms { interval_ns: 1, ..owing }.is_picking());
         assert!(Terms { skips_own: true, ..owing }.is_picking());

@@ -18,7 +18,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 pub use asked::{Asked, List};
 pub use membership::{Link, Membership, Terms};
 pub use spread::{Spread, SpreadTo};
-pub use start::{Has, Start, start};
+pub use start::{Has, Lost, Start, start};
 pub use walk::AskedFor;
 
 use self::pairs::{LISTED_MAX, Pairs};
@@ -366,9 +366,9 @@ impl Subscriptions {
         // Critical messages are neither paced nor passed over.
         let is_picking = options.is_any() && priority != Priority::Critical;
         let mut terms = NONE;
-        if is_picking || start.seq < start.floor {
+        if is_picking || start.lost.is_some() {
             let record = Terms {
-                owed: (start.seq < start.floor).then(|| (start.seq, start.floor - 1, start.reason)),
+                owed: start.lost,
                 interval_ns: if is_picking { u64::from(options.interval_us) * 1_000 } else { 0 },
                 next_ns: 0,
                 queued_ns: 0,

@@ -1,17 +1,28 @@
 //! Where a new cursor begins.
 
 use crate::config::{Retention, nanoseconds};
-use crate::log::Log;
+use crate::log::{Log, Position, Seq};
 use crate::proto::server_message::GapReason;
 
 /// See the module's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The first message that it should get.
-    pub seq: u64,
-    /// The first that there is for it: what lies between is announced as lost.
-    pub floor: u64,
-    /// Why it is lost.
+    /// The first message that there is for it.
+    pub floor: Position,
+    /// What it should get before that and cannot: to be announced.
+    pub lost: Option<Lost>,
+}
+
+/// Messages that a cursor does not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The first number that does not come.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+    /// How many messages they are; `None`: they were given up before anybody asked, and their numbers have holes.
+    pub count: Option<u64>,
+    /// Why they do not come.
     pub reason: GapReason,
 }
 
@@ -28,52 +39,60 @@ pub enum Has {
 
 /// Where a cursor begins in a lane whose source is `log`.
 pub fn start(log: &Log, retention: Retention, epoch: u64, has: Has, wall_ns: impl Fn() -> u64) -> Start {
-    let head = log.next_seq();
+    let head = log.next();
     if has == Has::BeforeFirst {
-        return Start { seq: 1, floor: log.floor_seq().max(1), reason: GapReason::Lag };
+        return behind(log, Seq::NONE, log.floor(), GapReason::Lag);
     }
     let last_value = match (retention, log.last()) {
         (Retention::None, _) | (_, None) => head,
-        (_, Some(last)) => last.seq,
+        (_, Some(last)) => last.position,
     };
     let floor = match retention {
         Retention::None => head,
-        Retention::LastValue => log.floor_seq(),
+        Retention::LastValue => log.floor(),
         Retention::Last { messages, bytes, age } => {
-            let by_count = messages.map_or(0, |n| head.saturating_sub(n));
-            let by_bytes = bytes.map_or(0, |n| log.seq_at_lag(n));
-            let by_age = age.map_or(0, |age| log.seq_at_time(wall_ns().saturating_sub(nanoseconds(age))));
-            log.floor_seq().max(by_count).max(by_bytes).max(by_age).min(head)
+            let floor = log.floor();
+            let by_count = messages.map_or(floor, |n| head.back(n));
+            let by_bytes = bytes.map_or(floor, |n| log.at_lag(n));
+            let by_age = age.map_or(floor, |age| log.at_time(wall_ns().saturating_sub(nanoseconds(age))));
+            floor.max(by_count).max(by_bytes).max(by_age).min(head)
         }
     };
     match has {
         // It knows the topic, but had nothing of this lane yet: everything is news to it.
-        Has::Since(of, seq) if of == epoch => {
-            let wanted = seq.unwrap_or(0).saturating_add(1).min(head);
-            Start { seq: wanted, floor: floor.max(wanted), reason: GapReason::Retention }
-        }
+        Has::Since(of, seq) if of == epoch => behind(log, Seq(seq.unwrap_or(0)), floor, GapReason::Retention),
         // Numbering began anew: what it had says nothing about what there is.
-        Has::Since(..) => Start { seq: 1, floor, reason: GapReason::Epoch },
-        Has::Unknown | Has::BeforeFirst => Start { seq: last_value, floor: last_value, reason: GapReason::Lag },
+        Has::Since(..) => behind(log, Seq::NONE, floor, GapReason::Epoch),
+        Has::Unknown | Has::BeforeFirst => Start { floor: last_value, lost: None },
     }
+}
+
+/// It has what comes up to number `seq`, and gets what is kept from `floor` on.
+fn behind(log: &Log, seq: Seq, floor: Position, reason: GapReason) -> Start {
+    let first = log.behind(seq);
+    let floor = first.map_or(floor, |first| first.max(floor));
+    let count = first.map(|first| floor - first);
+    let lost = Lost { from: seq.next(), to: log.edge_before(floor).last, count, reason };
+    Start { floor, lost: (count != Some(0)).then_some(lost) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{BlockPool, Frame, FramePayload, Referrer};
+    use crate::log::{BlockPool, Edge, Frame, FramePayload, Referrer};
     use crate::types::{ConnectionId, Kind};
     use std::time::Duration;
 
-    /// Messages 1 to 10, of 100 bytes, one a second; the last five are left if `forgets`.
-    fn log(forgets: bool) -> Log {
-        let (mut log, mut pool) = (Log::new(1, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
+    /// Messages 1 to 10, of 100 bytes, one a second, with numbers that are `step` apart; the last five are left if `forgets`.
+    fn log(forgets: bool, step: u64) -> Log {
+        let (mut log, mut pool) = (Log::new(Edge::START, 1 << 20, Referrer::Source), BlockPool::new(1 << 20));
         for n in 1..=10 {
             if forgets && n == 6 {
                 log.clear(&mut pool);
             }
             let frame = Frame {
-                seq: n,
+                position: Position(n),
+                seq: Seq(n * step),
                 count: 1,
                 time_ns: n * 1_000_000_000,
                 expiry_ns: 0,
@@ -110,8 +129,38 @@ mod tests {
             (Retention::None, false, Has::BeforeFirst, 1, 1, Lag),
             (Retention::None, true, Has::BeforeFirst, 1, 6, Lag),
         ] {
-            let found = start(&log(forgets), retention, 7, has, || 12_000_000_000);
-            assert_eq!(found, Start { seq, floor, reason }, "{retention:?} {forgets} {has:?}");
+            let found = start(&log(forgets, 1), retention, 7, has, || 12_000_000_000);
+            let lost = Lost { from: Seq(seq), to: Seq(floor - 1), count: Some(floor - seq), reason };
+            let expected = Start { floor: Position(floor), lost: (seq < floor).then_some(lost) };
+            assert_eq!(found, expected, "{retention:?} {forgets} {has:?}");
+        }
+    }
+
+    #[test]
+    fn a_resume_over_numbers_that_jump_counts_messages_and_says_where_it_cannot() {
+        let last = Retention::Last { messages: Some(3), bytes: None, age: None };
+        use GapReason::{Epoch, Lag, Retention as Kept};
+        // Numbers 10, 20, … 100; of those to 50 it is forgotten how many they were, but not that they were five in all.
+        for (retention, forgets, has, floor, lost) in [
+            (Retention::LastValue, false, Has::Since(7, Some(40)), 5, None),
+            (Retention::LastValue, false, Has::Since(7, Some(45)), 5, None),
+            (Retention::LastValue, false, Has::Since(7, Some(100)), 11, None),
+            (Retention::LastValue, false, Has::Since(7, Some(999)), 11, None),
+            (Retention::LastValue, true, Has::Since(7, Some(50)), 6, None),
+            (Retention::LastValue, true, Has::Since(7, Some(59)), 6, None),
+            (Retention::LastValue, true, Has::Since(7, Some(60)), 7, None),
+            (Retention::LastValue, true, Has::Since(7, Some(49)), 6, Some((50, 50, None, Kept))),
+            (Retention::LastValue, true, Has::Since(7, Some(20)), 6, Some((21, 50, None, Kept))),
+            (Retention::LastValue, true, Has::Since(7, None), 6, Some((1, 50, Some(5), Kept))),
+            (Retention::LastValue, true, Has::Since(8, Some(70)), 6, Some((1, 50, Some(5), Epoch))),
+            (last, false, Has::Since(7, Some(30)), 8, Some((31, 70, Some(4), Kept))),
+            (last, true, Has::Since(7, Some(60)), 8, Some((61, 70, Some(1), Kept))),
+            (Retention::LastValue, true, Has::BeforeFirst, 6, Some((1, 50, Some(5), Lag))),
+            (Retention::LastValue, true, Has::Unknown, 10, None),
+        ] {
+            let found = start(&log(forgets, 10), retention, 7, has, || 12_000_000_000);
+            let lost = lost.map(|(from, to, count, reason)| Lost { from: Seq(from), to: Seq(to), count, reason });
+            assert_eq!(found, Start { floor: Position(floor), lost }, "{retention:?} {forgets} {has:?}");
         }
     }
 }

@@ -33,7 +33,8 @@ impl<D: Driver> Shard<D> {
             // before this announcement.
             let stream = self.lanes.stream(link.stream);
             let next = stream.next_boundary(&stream.cursors.all[link.index as usize]);
-            seq[self.lanes.lane(stream.lane).priority as usize] = Some(next.saturating_sub(1));
+            let last = self.lanes.seq_before(link.stream, next);
+            seq[self.lanes.lane(stream.lane).priority as usize] = Some(last.0);
         }
         let Some(topic) = self.topics.get(m.topic) else { return };
         let (name, topic_id, epoch) = (topic.name.clone(), topic.id.0, topic.epoch);

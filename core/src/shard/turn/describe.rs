@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::driver::{Driver, Slot, SocketState};
+use crate::log::Seq;
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
@@ -26,8 +27,8 @@ const DROPS_AT: f64 = 0.9;
 /// One lane that a client is behind in.
 struct Lag {
     used: u32,
-    /// First and last message that its log has forgotten: lost, though nobody has looked at a client that takes nothing.
-    lost: Option<(u64, u64)>,
+    /// First and last message that its log has forgotten, and how many: lost, though nobody has looked at a client that takes nothing.
+    lost: Option<(Seq, Seq, u64)>,
     messages: u64,
     bytes: u64,
     topic: Arc<str>,
@@ -128,7 +129,8 @@ impl<D: Driver> Shard<D> {
     fn write_losses(&self, text: &mut String, slot: u32, lags: &[Lag]) {
         let told = self.census.losses.of(self.clients.id(slot), LOSSES_TOLD);
         let told = told.map(|loss| (&loss.topic, loss.priority, loss.from, loss.to));
-        let untold = lags.iter().filter_map(|lag| lag.lost.map(|(from, to)| (&lag.topic, lag.priority, from, to)));
+        let untold =
+            lags.iter().filter_map(|lag| lag.lost.map(|(from, to, _)| (&lag.topic, lag.priority, from.0, to.0)));
         text.push_str("],\"lost\":[");
         for (place, (topic, priority, from, to)) in untold.chain(told).take(LOSSES_TOLD).enumerate() {
             let _ = write!(
@@ -138,7 +140,7 @@ impl<D: Driver> Shard<D> {
                 Quoted(topic),
             );
         }
-        let untold: u64 = lags.iter().filter_map(|lag| lag.lost).map(|(from, to)| to - from + 1).sum();
+        let untold: u64 = lags.iter().filter_map(|lag| lag.lost).map(|(_, _, count)| count).sum();
         let _ = write!(text, "],\"lost_total\":{}}}", self.census.losses.total(slot) + untold);
     }
 
@@ -148,21 +150,26 @@ impl<D: Driver> Shard<D> {
         let mut lags: Vec<Lag> = Vec::new();
         for link in links.take(LINKS_MAX) {
             budget.spend(1);
-            let stream = self.lanes.stream(self.subscriptions.link(link).stream);
+            let id = self.subscriptions.link(link).stream;
+            let stream = self.lanes.stream(id);
             let cursor = stream.cursors.all[self.subscriptions.link(link).index as usize];
             let lane = self.lanes.lane(stream.lane);
-            if cursor.seq >= stream.log.next_seq() {
+            if cursor.position >= stream.log.next() {
                 continue;
             }
             let Some(topic) = self.topics.get(lane.topic) else { continue };
             debug_assert!(TopicName::check(&topic.name).is_ok());
-            let bytes = stream.log.lag_bytes(cursor.seq).saturating_sub(cursor.sent_bytes().into());
-            let floor = stream.log.floor_seq();
+            let bytes = stream.log.lag_bytes(cursor.position).saturating_sub(cursor.sent_bytes().into());
+            let floor = stream.log.floor();
+            let forgotten = || {
+                let (from, to) = (self.lanes.seq_at(id, cursor.position), self.lanes.seq_before(id, floor));
+                (from, to, floor - cursor.position)
+            };
             let capacity = (stream.log.budget_bytes() as u64).max(1);
             lags.push(Lag {
                 used: (bytes.saturating_mul(FULL) / capacity).min(FULL) as u32,
-                lost: (cursor.seq < floor && cursor.sent_bytes() == 0).then(|| (cursor.seq, floor - 1)),
-                messages: stream.log.next_seq() - cursor.seq.max(floor),
+                lost: (cursor.position < floor && cursor.sent_bytes() == 0).then(forgotten),
+                messages: stream.log.next() - cursor.position.max(floor),
                 bytes,
                 topic: topic.name.clone(),
                 priority: lane.priority,

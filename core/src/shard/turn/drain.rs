@@ -150,7 +150,7 @@ impl<D: Driver> Shard<D> {
         self.subscriptions.memberships_of(slot).flat_map(|m| self.subscriptions.links_of(m)).all(|link| {
             let link = self.subscriptions.link(link);
             let stream = self.lanes.stream(link.stream);
-            stream.cursors.all[link.index as usize].seq >= self.lanes.source(stream.lane).log.next_seq()
+            stream.cursors.all[link.index as usize].position >= self.lanes.source(stream.lane).log.next()
         })
     }
 

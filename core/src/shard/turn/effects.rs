@@ -70,9 +70,10 @@ impl<D: Driver> Shard<D> {
         let &Link { stream: id, index, .. } = self.subscriptions.link(link);
         let stream = self.lanes.stream(id);
         let is_critical = self.lanes.lane(stream.lane).priority == Priority::Critical;
-        let (from, end) = (stream.cursors.all[index as usize].seq, stream.log.next_seq());
+        let (from, end) = (stream.cursors.all[index as usize].position, stream.log.next());
         if from < end && self.clients[slot].is_live() {
-            self.note_loss(slot, id, from, end - 1, EVICTED);
+            let (first, last) = (self.lanes.seq_at(id, from), self.lanes.seq_before(id, end));
+            self.note_loss(slot, id, first.0, last.0, EVICTED);
         }
         self.evict(slot, if is_critical { "too slow for critical messages" } else { "too slow" });
     }

@@ -2,16 +2,26 @@
 
 use crate::driver::Driver;
 use crate::event::Protocol;
-use crate::proto::server_message::{Gap, GapReason, ServerMessage};
+use crate::log::Position;
+use crate::proto::server_message::{Gap, GapReason, Missing, ServerMessage};
 use crate::shard::Shard;
+use crate::shard::subscriptions::Lost;
 use crate::telemetry::{PatternNumber, Reason};
 use crate::types::Priority;
 use crate::usdt::{self, DropReason};
 
 impl<D: Driver> Shard<D> {
+    /// As [`Shard::announce_gap`], of the messages from the cursor's on to before `next`, which its logs do not have any more.
+    pub(super) fn announce_lag(&mut self, slot: u32, stream: u32, from: Position, next: Position) -> bool {
+        let (first, last) = (self.lanes.seq_at(stream, from), self.lanes.seq_before(stream, next));
+        let lost = Lost { from: first, to: last, count: Some(next - from), reason: GapReason::Lag };
+        self.announce_gap(slot, stream, &lost)
+    }
+
     /// Accounts for messages that a cursor has lost, and tells its client where the protocol can. False: no room to tell it
     /// now, so the cursor must stay where it is.
-    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, from: u64, to: u64, reason: GapReason) -> bool {
+    pub(super) fn announce_gap(&mut self, slot: u32, stream: u32, lost: &Lost) -> bool {
+        let &Lost { from, to, count, reason } = lost;
         let lane = self.lanes.lane_of(stream);
         let (topic, priority) = (lane.topic, lane.priority);
         if self.clients[slot].protocol != Protocol::Raw {
@@ -20,27 +30,33 @@ impl<D: Driver> Shard<D> {
             }
             let Some(state) = self.topics.get(topic) else { return true };
             let name = state.name.clone();
-            let gap = Gap { topic: name.as_ref().into(), priority, from, to, reason };
+            let missing = match count {
+                None => Missing::Unknown,
+                Some(count) if count == to.0 - from.0 + 1 => Missing::All,
+                Some(count) => Missing::Some(count),
+            };
+            let gap = Gap { topic: name.as_ref().into(), priority, from: from.0, to: to.0, missing, reason };
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
-        self.note_loss(slot, stream, from, to, reason.name());
-        self.note_drop(slot, stream, to - from + 1, drop_reason(reason));
+        // At most so many, where nobody knows.
+        let lost_count = count.unwrap_or(to.0 - from.0 + 1);
+        self.note_loss(slot, stream, from.0, to.0, reason.name());
+        self.note_drop(slot, stream, lost_count, drop_reason(reason));
         #[cfg(any(test, fuzzing))]
-        self.trace_lost(slot, topic, priority, (from, to, reason));
+        self.trace_lost(slot, topic, priority, *lost);
         if reason != GapReason::Lag {
             // Lost before this cursor was there.
             return true;
         }
-        let lost = to - from + 1;
         if let Some(state) = self.topics.get_mut(topic) {
-            state.dropped[priority as usize] += lost;
+            state.dropped[priority as usize] += lost_count;
         }
         match priority {
-            Priority::Critical => self.stats.dropped_critical += lost,
-            Priority::High => self.stats.dropped_high += lost,
-            Priority::Normal => self.stats.dropped_normal += lost,
-            Priority::Low => self.stats.dropped_low += lost,
+            Priority::Critical => self.stats.dropped_critical += lost_count,
+            Priority::High => self.stats.dropped_high += lost_count,
+            Priority::Normal => self.stats.dropped_normal += lost_count,
+            Priority::Low => self.stats.dropped_low += lost_count,
         }
         true
     }

@@ -5,6 +5,7 @@ use crate::ingest::{Body, Head, Record, RecordKind};
 use crate::shard::Shard;
 use crate::shard::budget::{RECORDS_LEAST, RECORDS_UNTIL_NS};
 use crate::shard::host::outlets::Named;
+use crate::shard::lanes::Appended;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
 use crate::shard::topics::NO_LANES;
@@ -39,7 +40,7 @@ impl<D: Driver> Shard<D> {
     fn on_topic_record(&mut self, record: &Record<'_>) {
         self.pace.work.records.spend(20);
         match record.head.kind {
-            RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes()),
+            RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes(), record.head.seq),
             _ => self.on_topic_removed(record.head.topic),
         }
     }
@@ -66,24 +67,28 @@ impl<D: Driver> Shard<D> {
             };
             lane = made;
         }
+        let Some(appended) = self.lanes.append_message(lane, policy, head, body) else {
+            self.stats.out_of_order += 1;
+            return;
+        };
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
-        let seq = self.lanes.append_message(lane, policy, head, body);
         if !self.host.outlets.is_empty() {
-            self.hand_to_outlets(seq, head, body);
+            self.hand_to_outlets(appended, head, body);
         }
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
-            self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, seq));
+            let position = appended.position.0;
+            self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, position));
         }
         self.apply_effects();
     }
 
     #[cold]
-    fn hand_to_outlets(&mut self, seq: u64, head: &Head, body: &Body<'_>) {
+    fn hand_to_outlets(&mut self, appended: Appended, head: &Head, body: &Body<'_>) {
         let Some(topic) = self.topics.by_id(head.topic) else { return };
         let named = Named { name: &topic.name, epoch: topic.epoch };
-        let looks = self.host.outlets.hand_over(named, seq, head, body, &self.shared.payloads);
+        let looks = self.host.outlets.hand_over(named, appended, head, body, &self.shared.payloads);
         self.pace.work.records.spend(2 + looks as u32 / 8);
     }
 
@@ -102,10 +107,9 @@ impl<D: Driver> Shard<D> {
         Some(lane)
     }
 
-    pub(super) fn on_topic_created(&mut self, id: TopicId, name: &[u8]) {
+    pub(super) fn on_topic_created(&mut self, id: TopicId, name: &[u8], epoch: u64) {
         // The host may have changed them since this turn began, and then made the topic.
         self.look_at_rules();
-        let epoch = self.shared.epochs.of(self.topics.created());
         let Some(index) = self.topics.create(id, name, epoch, &self.rules) else { return };
         let Some(topic) = self.topics.get_mut(index) else { return };
         if let Some(matching) = self.rules.topics.get(usize::from(topic.keeps.row)) {

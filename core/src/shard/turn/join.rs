@@ -139,7 +139,7 @@ impl<D: Driver> Shard<D> {
         }
         #[cfg(any(test, fuzzing))]
         self.trace.notes.extend(note);
-        if begins.seq < self.lanes.source(lane).log.next_seq() {
+        if begins.lost.is_some() || begins.floor < self.lanes.source(lane).log.next() {
             self.sender.look_at_all(&mut self.clients[slot], slot);
             self.clients.mark_dirty(slot);
         }

@@ -21,7 +21,10 @@ impl From<TopicError> for SubscribeError {
             TopicError::WouldBlock => SubscribeError::Busy,
             TopicError::TooMany => SubscribeError::TooManyTopics,
             TopicError::Stopped => SubscribeError::Stopped,
-            TopicError::Name(_) | TopicError::Reserved => SubscribeError::Malformed,
+            // No client asks for an epoch.
+            TopicError::Name(_) | TopicError::Reserved | TopicError::OtherEpoch(_) | TopicError::NoEpoch(_) => {
+                SubscribeError::Malformed
+            }
         }
     }
 }

@@ -9,8 +9,7 @@ use std::cmp::Reverse;
 use crate::config::SlowPolicy;
 use crate::driver::Driver;
 use crate::event::Event;
-use crate::log::{Entry, Place};
-use crate::proto::server_message::GapReason;
+use crate::log::{Entry, Place, Position};
 use crate::shard::Shard;
 use crate::shard::clients::Phase;
 use crate::shard::sender::{Item, Plan};
@@ -100,7 +99,7 @@ impl<D: Driver> Shard<D> {
                 break;
             }
             let is_superseded =
-                policy == SlowPolicy::Latest && entry.count == 1 && lane.keys.is_superseded(entry.key, entry.seq);
+                policy == SlowPolicy::Latest && entry.count == 1 && lane.keys.is_superseded(entry.key, entry.position);
             let is_own = skips_own && entry.origin == me && entry.is_sender_excluded;
             let is_expired = entry.expiry_ns != 0 && entry.expiry_ns <= wall_ns;
             if is_superseded || is_own || is_expired {
@@ -108,7 +107,7 @@ impl<D: Driver> Shard<D> {
                     since += entry.count;
                 } else {
                     before += u64::from(entry.count);
-                    next = entry.end_seq();
+                    next = entry.end();
                 }
                 continue;
             }
@@ -168,20 +167,21 @@ impl<D: Driver> Shard<D> {
             !(skips_own && e.origin == me && e.is_sender_excluded) && (e.expiry_ns == 0 || e.expiry_ns > wall_ns)
         };
         // The newest is nearly always wanted.
-        let from = stream.log.entries_from(cursor.seq);
+        let from = stream.log.entries_from(cursor.position);
         let newest = from.rev().take(PACED_LOOKS_MAX).find(is_wanted).copied();
         let Some(entry) = newest else {
-            let head = stream.log.next_seq();
-            self.note_passed_over(slot, id, head - cursor.seq);
+            let head = stream.log.next();
+            self.note_passed_over(slot, id, head - cursor.position);
             self.lanes.stream_mut(id).cursors.place(index, head, 0);
             return true;
         };
         if *room == 0 || plan.items.is_full() {
             return false;
         }
-        self.note_passed_over(slot, id, entry.seq.saturating_sub(cursor.seq));
+        let first = entry.position.max(cursor.position);
+        self.note_passed_over(slot, id, first - cursor.position);
         // A batch may hold messages that the client has.
-        self.lanes.stream_mut(id).cursors.place(index, entry.seq.max(cursor.seq), 0);
+        self.lanes.stream_mut(id).cursors.place(index, first, 0);
         let len = u64::from(entry.len).min(*room as u64);
         plan.items.push(Item::Run { link, skips: 0, from: entry.offset, to: entry.offset + len });
         *room -= len as usize;
@@ -209,29 +209,29 @@ impl<D: Driver> Shard<D> {
         }
         let stream = self.lanes.stream(id);
         let cursor = stream.cursors.all[index];
-        let next = match stream.log.place(cursor.seq) {
+        let next = match stream.log.place(cursor.position) {
             Place::At(entry) => return Next::At(entry.offset),
-            Place::Before(entry) => entry.seq,
-            Place::End if cursor.seq < stream.log.next_seq() => stream.log.next_seq(),
+            Place::Before(entry) => entry.position,
+            Place::End if cursor.position < stream.log.next() => stream.log.next(),
             Place::End => return Next::AtHead,
         };
-        if self.has_lost_latest(link, cursor.seq, next) {
-            if !self.announce_gap(slot, id, cursor.seq, next - 1, GapReason::Lag) {
+        if self.has_lost_latest(link, cursor.position, next) {
+            if !self.announce_lag(slot, id, cursor.position, next) {
                 return Next::Waits;
             }
         } else {
-            self.note_passed_over(slot, id, next - cursor.seq);
+            self.note_passed_over(slot, id, next - cursor.position);
         }
         self.move_forward(id, index, next)
     }
 
     /// Whether the log has forgotten the newest message of some key between a cursor and `next`: nobody asked for that to be
     /// passed over. (Who gets only the newest message of all asked for just that.)
-    fn has_lost_latest(&self, link: u32, seq: u64, next: u64) -> bool {
+    fn has_lost_latest(&self, link: u32, from: Position, next: Position) -> bool {
         if self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0) {
             return false;
         }
         let lane = self.lanes.stream(self.subscriptions.link(link).stream).lane;
-        self.lanes.lane(lane).keys.has_lost(&self.lanes.source(lane).log, seq, next)
+        self.lanes.lane(lane).keys.has_lost(&self.lanes.source(lane).log, from, next)
     }
 }

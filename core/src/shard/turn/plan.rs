@@ -3,8 +3,7 @@
 
 use crate::config::SlowPolicy;
 use crate::driver::Driver;
-use crate::log::Place;
-use crate::proto::server_message::GapReason;
+use crate::log::{Place, Position};
 use crate::shard::Shard;
 use crate::shard::clients::{HalfSent, Phase};
 use crate::shard::sender::{Item, LOOKS_PER_TURN, Looks, Plan, SEND_BYTES_MAX};
@@ -100,7 +99,7 @@ impl<D: Driver> Shard<D> {
         let link = self.subscriptions.link(link);
         let stream = self.lanes.stream(link.stream);
         let cursor = stream.cursors.all[link.index as usize];
-        match stream.log.place(cursor.seq) {
+        match stream.log.place(cursor.position) {
             Place::At(entry) => {
                 Some((entry.offset + u64::from(cursor.sent_bytes()), entry.offset + u64::from(entry.len)))
             }
@@ -261,7 +260,7 @@ impl<D: Driver> Shard<D> {
         let cursor = stream.cursors.all[index];
         if cursor.sent_bytes() != 0 {
             // Its rest leads the plan; losses behind it are looked at when it is out.
-            return match log.place(cursor.seq) {
+            return match log.place(cursor.position) {
                 Place::At(entry) if entry.offset + u64::from(entry.len) < log.head() => {
                     Next::At(entry.offset + u64::from(entry.len))
                 }
@@ -272,30 +271,30 @@ impl<D: Driver> Shard<D> {
             return Next::Waits;
         }
         let log = &self.lanes.stream(id).log;
-        if cursor.seq >= log.next_seq() {
+        if cursor.position >= log.next() {
             return Next::AtHead;
         }
         let high = log.budget_bytes() as u64 * LAG_HIGH_PERCENT / 100;
         let low = log.budget_bytes() as u64 * LAG_LOW_PERCENT / 100;
-        let lag = log.lag_bytes(cursor.seq);
+        let lag = log.lag_bytes(cursor.position);
         self.note_lag(slot, link, lag);
         let log = &self.lanes.stream(id).log;
-        let next = match log.place(cursor.seq) {
+        let next = match log.place(cursor.position) {
             Place::At(entry) if lag <= high => return Next::At(entry.offset),
             Place::At(entry) => {
-                let next = log.seq_at_lag(low).max(entry.seq);
-                if next == entry.seq {
+                let next = log.at_lag(low).max(entry.position);
+                if next == entry.position {
                     return Next::At(entry.offset);
                 }
                 next
             }
-            Place::Before(entry) => log.seq_at_lag(low).max(entry.seq),
-            Place::End => log.next_seq(),
+            Place::Before(entry) => log.at_lag(low).max(entry.position),
+            Place::End => log.next(),
         };
         if self.lanes.lane_of(id).is_lossless {
             return Next::Lost;
         }
-        if !self.announce_gap(slot, id, cursor.seq, next - 1, GapReason::Lag) {
+        if !self.announce_lag(slot, id, cursor.position, next) {
             return Next::Waits;
         }
         self.move_forward(id, index, next)
@@ -303,9 +302,9 @@ impl<D: Driver> Shard<D> {
 
     /// The gap notice that a cursor owes. False: there is no room for it now.
     pub(super) fn tell_owed(&mut self, slot: u32, link: u32) -> bool {
-        let Some((from, to, reason)) = self.subscriptions.terms(link).and_then(|terms| terms.owed) else { return true };
+        let Some(owed) = self.subscriptions.terms(link).and_then(|terms| terms.owed) else { return true };
         let stream = self.subscriptions.link(link).stream;
-        if !self.announce_gap(slot, stream, from, to, reason) {
+        if !self.announce_gap(slot, stream, &owed) {
             return false;
         }
         self.subscriptions.clear_owed(link);
@@ -313,10 +312,10 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Moves a cursor past what it does not get.
-    pub(super) fn move_forward(&mut self, stream: u32, index: usize, seq: u64) -> Next {
+    pub(super) fn move_forward(&mut self, stream: u32, index: usize, position: Position) -> Next {
         let stream = self.lanes.stream_mut(stream);
-        stream.cursors.place(index, seq, 0);
-        match stream.log.place(seq) {
+        stream.cursors.place(index, position, 0);
+        match stream.log.place(position) {
             Place::At(entry) => Next::At(entry.offset),
             _ => Next::AtHead,
         }

@@ -1,6 +1,7 @@
 //! Topics of those that are busiest, found and written down.
 
 use crate::driver::Driver;
+use crate::log::Position;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::census::{Busy, LaneRow, Stage, TopicRow};
@@ -24,7 +25,7 @@ impl<D: Driver> Shard<D> {
             let (mut published, mut bytes) = (0, 0);
             for &lane in topic.lanes.iter().filter(|&&lane| lane != NONE) {
                 let log = &self.lanes.source(lane).log;
-                published += log.next_seq() - 1;
+                published += log.next() - Position::FIRST;
                 bytes += log.head();
             }
             let (messages, bytes) = self.census.count_topic(place, topic.id, published, bytes);
@@ -64,8 +65,8 @@ impl<D: Driver> Shard<D> {
         let behind = streams.iter().filter(|&&id| id != NONE).map(|&id| self.lanes.stream(id).behind);
         debug_assert!(streams[Form::Raw as usize] != NONE);
         LaneRow {
-            messages: log.next_seq() - log.floor_seq(),
-            bytes: log.lag_bytes(log.floor_seq()),
+            messages: log.next() - log.floor(),
+            bytes: log.lag_bytes(log.floor()),
             capacity: log.budget_bytes() as u64,
             behind: behind.max().unwrap_or(0),
         }

@@ -2,6 +2,7 @@
 
 use crate::driver::Driver;
 use crate::ingest::Reader;
+use crate::log::Edge;
 use crate::shard::readmission::{ASK_AGAIN_NS, Absence, Notes, TOPICS_PER_TURN, TopicNotes};
 use crate::shard::table::NONE;
 use crate::shard::{Command, Shard};
@@ -120,26 +121,25 @@ impl<D: Driver> Shard<D> {
     /// Brings one topic to where it is: makes it, if it is new, and gives up what was published on it meanwhile.
     fn learn(&mut self, noted: &TopicNotes) {
         if self.topics.find(noted.id).is_none() {
-            // Its epoch follows from its number.
             self.topics.set_created(noted.number);
-            self.on_topic_created(noted.id, noted.name.as_bytes());
+            self.on_topic_created(noted.id, noted.name.as_bytes(), noted.epoch);
         }
         for priority in Priority::ALL {
-            let next = noted.next[priority as usize];
-            if next > 1 {
-                self.skip_to(noted.id, priority, next);
+            let end = noted.ends[priority as usize];
+            if end != Edge::START {
+                self.skip_to(noted.id, priority, end);
             }
         }
     }
 
-    fn skip_to(&mut self, id: TopicId, priority: Priority, next: u64) {
+    fn skip_to(&mut self, id: TopicId, priority: Priority, end: Edge) {
         let Some(topic) = self.topics.by_id(id) else { return };
         let mut lane = topic.lanes[priority as usize];
         if lane == NONE {
             let Some(made) = self.make_lane(id, priority) else { return };
             lane = made;
         }
-        self.lanes.skip_to(lane, next);
+        self.lanes.skip_to(lane, end);
         self.apply_effects();
     }
 }
@@ -149,7 +149,7 @@ impl<D: Driver> Shard<D> {
     /// The last number of a lane.
     pub fn last_number(&self, topic: &str, priority: Priority) -> u64 {
         let topic = self.topics.names().find(topic).and_then(|index| self.topics.get(index)).expect("a topic");
-        self.lanes.source(topic.lanes[priority as usize]).log.next_seq() - 1
+        self.lanes.source(topic.lanes[priority as usize]).log.last_seq().0
     }
 
     /// How many topics there are.

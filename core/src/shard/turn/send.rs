@@ -10,7 +10,7 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 
 use crate::driver::{Driver, SEND_BATCH_OPS, SEND_BATCH_PARTS, SEND_PARTS_MAX, SendBatch, Sent, Slot};
-use crate::log::{Log, Place};
+use crate::log::{Log, Place, Position};
 use crate::proto::close::CloseCode;
 use crate::shard::budget::SENDS_UNTIL_NS;
 use crate::shard::clients::{Clients, HalfSent};
@@ -90,17 +90,18 @@ impl<D: Driver> Shard<D> {
         let batches = &shared.mailboxes[*number as usize].instruments.batch_sends;
         let Ears { driver, .. } = ears;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
-        let (head, head_seq) = (log.head(), log.next_seq());
+        let (head, next) = (log.head(), log.next());
         let (mut batch, mut sent) = (SendBatch::new(), ArrayVec::<Offer, SEND_BATCH_OPS>::new());
         // Nearly all cursors stand at the same place: look it up once.
-        let mut known = News { seq: u64::MAX, from: 0, run: None };
+        let mut known = News { position: Position::END, from: 0, run: None };
         let mut most = SEND_BATCH_OPS;
         let end = range.end;
         for i in range {
             let cursor = cursors.all[i];
             // A derived log that is being built again may be behind its cursors.
-            if cursor.seq < head_seq {
-                if cursor.is_plain() && (cursor.seq == known.seq || known.look_up(log, cursor.seq, head, &mut most)) {
+            if cursor.position < next {
+                let is_known = cursor.position == known.position;
+                if cursor.is_plain() && (is_known || known.look_up(log, cursor.position, head, &mut most)) {
                     let offered = match known.run {
                         Some(run) => {
                             batch.push_one(Slot(cursor.slot), run);
@@ -133,7 +134,7 @@ impl<D: Driver> Shard<D> {
                         census.tallies.note(slot, 8 + (n >> 10) as u32, n);
                     }
                     let messages = if from + n as u64 == head {
-                        head_seq - std::mem::replace(&mut cursors.all[index].seq, head_seq)
+                        next - std::mem::replace(&mut cursors.all[index].position, next)
                     } else {
                         // Short, or more than one send's worth: out of the hot pass until it has caught up.
                         let messages = cursors.place_at(log, index, from + n as u64);
@@ -159,7 +160,7 @@ impl<D: Driver> Shard<D> {
 /// What is new for cursors in one place.
 struct News<'a> {
     /// Where they stand: the message, …
-    seq: u64,
+    position: Position,
     /// …and its offset.
     from: u64,
     /// The memory from there to the head, where it is one piece.
@@ -168,12 +169,12 @@ struct News<'a> {
 
 impl<'a> News<'a> {
     /// Finds them, and how many sends of them make a batch. False: nothing can be sent from there by the hot pass.
-    fn look_up(&mut self, log: &'a Log, seq: u64, head: u64, most: &mut usize) -> bool {
-        let Place::At(entry) = log.place(seq) else { return false };
+    fn look_up(&mut self, log: &'a Log, position: Position, head: u64, most: &mut usize) -> bool {
+        let Place::At(entry) = log.place(position) else { return false };
         let from = entry.offset;
         let run = log.run(from, head, SEND_BYTES_MAX);
         let is_whole = from + run.len() as u64 == head || run.len() == SEND_BYTES_MAX;
-        *self = News { seq, from, run: is_whole.then_some(run) };
+        *self = News { position, from, run: is_whole.then_some(run) };
         *most = (BATCH_BYTES / (head - from) as usize).clamp(SENDS_LEAST, SEND_BATCH_OPS);
         true
     }

@@ -113,23 +113,23 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let (log, cursors) = (&stream.log, &stream.cursors);
-        let (floor, head_seq, capacity) = (log.floor_seq(), log.next_seq(), (log.budget_bytes() as u64).max(1));
+        let (floor, next, capacity) = (log.floor(), log.next(), (log.budget_bytes() as u64).max(1));
         let to = cursors.all.len().min(from + CURSORS_A_PIECE);
         budget.spend(to.saturating_sub(from) as u32 / 8);
         for index in from..to {
             let cursor = &cursors.all[index];
             // Who asked for less is not behind for that.
-            if cursor.seq >= head_seq
+            if cursor.position >= next
                 || self.subscriptions.terms(cursors.links[index]).is_some_and(|terms| terms.interval_ns > 0)
             {
                 continue;
             }
             budget.spend(2);
-            let bytes = log.lag_bytes(cursor.seq).saturating_sub(cursor.sent_bytes().into());
+            let bytes = log.lag_bytes(cursor.position).saturating_sub(cursor.sent_bytes().into());
             let used = (bytes.saturating_mul(FULL) / capacity).min(FULL) as u32;
             fullest = fullest.max(used);
             // Behind is behind, however little that is of the budget.
-            self.census.tallies.note_lag(cursor.slot, head_seq - cursor.seq.max(floor), bytes, used.max(1));
+            self.census.tallies.note_lag(cursor.slot, next - cursor.position.max(floor), bytes, used.max(1));
         }
         if to < cursors.all.len() {
             self.census.round.stage = Stage::Cursors(id, to, fullest);

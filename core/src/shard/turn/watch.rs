@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::driver::Driver;
-use crate::log::Place;
+use crate::log::{Place, Position};
 use crate::registry::topic_index;
 use crate::shard::Shard;
 use crate::shard::host::gauges::{FULL, Gauges};
@@ -79,8 +79,8 @@ impl<D: Driver> Shard<D> {
         for &id in lanes.flat_map(|&lane| &self.lanes.lane(lane).streams).filter(|&&id| id != NONE) {
             let stream = self.lanes.stream(id);
             looked_at += stream.cursors.all.len() as u64;
-            let Some(seq) = self.last_of(stream) else { continue };
-            if let Place::At(entry) | Place::Before(entry) = stream.log.place(seq) {
+            let Some(position) = self.last_of(stream) else { continue };
+            if let Place::At(entry) | Place::Before(entry) = stream.log.place(position) {
                 let lag = stream.log.head() - entry.offset;
                 fullest = fullest.max(lag.saturating_mul(FULL) / (stream.log.budget_bytes() as u64).max(1));
                 oldest_ns = oldest_ns.min(entry.time_ns);
@@ -96,13 +96,13 @@ impl<D: Driver> Shard<D> {
     }
 
     /// The place of the cursor that is furthest behind, of those that are not behind because they asked for less.
-    fn last_of(&self, stream: &Stream) -> Option<u64> {
-        let mut last = stream.log.next_seq();
+    fn last_of(&self, stream: &Stream) -> Option<Position> {
+        let mut last = stream.log.next();
         for (cursor, &link) in stream.cursors.all.iter().zip(&stream.cursors.links) {
-            if cursor.seq < last && self.subscriptions.terms(link).is_none_or(|terms| terms.interval_ns == 0) {
-                last = cursor.seq;
+            if cursor.position < last && self.subscriptions.terms(link).is_none_or(|terms| terms.interval_ns == 0) {
+                last = cursor.position;
             }
         }
-        (last < stream.log.next_seq()).then_some(last)
+        (last < stream.log.next()).then_some(last)
     }
 }

@@ -15,7 +15,7 @@ const HIGH: usize = BUDGET * 90 / 100;
 /// …so that it lags no more than this.
 const LOW: usize = BUDGET / 2;
 
-fn config(policy: SlowPolicy) -> Config {
+pub(super) fn config(policy: SlowPolicy) -> Config {
     Config {
         topics: vec![TopicConfig { policy, lane_bytes: Some(BUDGET), ..TopicConfig::default() }],
         events: EventsConfig { capacity: 1_000, messages: false },

@@ -40,13 +40,7 @@ export class Detail {
     );
     $('detail-no-lanes').hidden = (known.lanes ?? []).length > 0;
     const lost = known.lost ?? [];
-    keepRows(
-      $('detail-lost'),
-      lost,
-      ({ topic, priority, from }) => `${topic} ${priority} ${from}`,
-      lostRow,
-      () => {},
-    );
+    keepRows($('detail-lost'), lost, ({ topic, priority, from }) => `${topic} ${priority} ${from}`, lostRow, showLost);
     $('detail-no-lost').hidden = lost.length > 0;
     const rest = (known.lost_total ?? 0) - lost.reduce((sum, { from, to }) => sum + to - from + 1, 0);
     setText($('detail-more-lost'), lost.length > 0 && rest > 0 ? `and ${count(rest)} messages before these` : '');
@@ -88,13 +82,21 @@ function showLane(row, { topic, priority, behind_messages: messages, behind_byte
   setText(row.text, `${percent(used ?? 0)} · ${count(messages ?? 0)} messages · ${bytes(size ?? 0)}`);
 }
 
-function lostRow({ topic, priority, from, to }) {
-  return element(
-    'li',
-    { class: 'lost-row' },
-    element('span', { class: `chip ${priority}` }, priority),
-    element('span', { class: 'mono' }, topic),
-    element('span', { class: 'mono' }, `${from}–${to}`),
-    element('b', { class: 'is-lost' }, `−${count(to - from + 1)}`),
-  );
+function lostRow() {
+  const row = element('li', { class: 'lost-row' });
+  row.chip = element('span', { class: 'chip' });
+  row.topic = element('span', { class: 'mono' });
+  row.range = element('span', { class: 'mono' });
+  row.count = element('b', { class: 'is-lost' });
+  row.append(row.chip, row.topic, row.range, row.count);
+  return row;
+}
+
+/** A range grows as long as its client cannot be told of it. */
+function showLost(row, { topic, priority, from, to }) {
+  row.chip.className = `chip ${priority}`;
+  setText(row.chip, priority);
+  setText(row.topic, topic);
+  setText(row.range, `${from}–${to}`);
+  setText(row.count, `−${count(to - from + 1)}`);
 }

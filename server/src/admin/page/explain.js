@@ -4,7 +4,7 @@
 export const EXPLAIN = {
   connections: 'Connections that are open now, handshakes included.',
   behind: 'Clients that have something still to get. Short bursts are usual; who stays here is slow.',
-  lost: 'Messages a second that slow clients lose. Each loss is told to its client, with the exact numbers.',
+  lost: 'Messages a second that slow clients were told they have lost. What one that reads nothing loses is in its row.',
   deliveries: 'Messages a second that were sent to clients: one for each message and subscriber.',
   sent: 'Bytes a second given to the kernel, with all that stands around payloads.',
   latency:
@@ -25,7 +25,7 @@ export const EXPLAIN = {
   lanes:
     'How far the slowest subscriber of each lane is behind. At 70 % it counts as lagging, at 90 % the oldest are dropped.',
   kept: 'What the lane keeps for subscribers that lag or come back. Near its capacity is usual.',
-  gaps: 'Messages lost by clients, by the priority of their lane. The list has the latest losses one by one.',
+  gaps: 'Messages that clients were told they have lost, by the priority of their lane; below it the latest one by one.',
   topics: 'The busiest topics. A branch sums up what is below it.',
   rate: 'Messages a second published.',
   subscribers: 'Connections that get this topic.',
