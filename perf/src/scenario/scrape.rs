@@ -15,7 +15,7 @@ use crate::table::Outcome;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "scrape",
-    about: "1,000 scrapes of /metrics a second beside 200 Hz to 1,000 subscribers: the shards' CPU per delivery, with by without",
+    about: "a scraper that wants 1,000 scrapes of /metrics a second beside 200 Hz to 1,000 subscribers: the shards' CPU per delivery, with by without",
     parameters: &[
         ("n", "1000", "subscribers"),
         ("rate", "200", "messages a second"),

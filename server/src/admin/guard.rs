@@ -14,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::answer::Refused;
 use super::state::Shared;
+use crate::clock;
 
 /// Longest body of a request.
 pub const BODY_BYTES_MAX: usize = 16 << 10;
@@ -43,9 +44,15 @@ pub async fn guard(Of(state): Of<Shared>, request: Request, next: Next) -> Respo
         Ok(()) if parts.headers.contains_key(TRANSFER_ENCODING) => {
             closing(Refused::new(StatusCode::LENGTH_REQUIRED, "a body has to have a length"))
         }
-        Ok(()) => match tokio::time::timeout(ANSWER_TIMEOUT, next.run(Request::from_parts(parts, body))).await {
-            Ok(answer) => answer,
-            Err(_) => closing(Refused::new(StatusCode::REQUEST_TIMEOUT, "this took too long")),
+        Ok(()) => match state.pace.wait(parts.uri.path(), clock::now()) {
+            None => Refused::new(StatusCode::TOO_MANY_REQUESTS, "too much is asked: come back later").into_response(),
+            Some(wait) => {
+                // A timer's least is a millisecond.
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                answer(Request::from_parts(parts, body), next).await
+            }
         },
         Err(denied) => {
             state.refused.note(denied.why);
@@ -58,6 +65,13 @@ pub async fn guard(Of(state): Of<Shared>, request: Request, next: Next) -> Respo
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     answer
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => closing(Refused::new(StatusCode::REQUEST_TIMEOUT, "this took too long")),
+    }
 }
 
 fn closing(refused: Refused) -> Response {

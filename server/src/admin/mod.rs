@@ -15,6 +15,7 @@ mod hosts;
 mod listen;
 mod metrics;
 mod observers;
+mod pace;
 mod page;
 mod process;
 mod routes;

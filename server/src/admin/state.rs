@@ -15,6 +15,7 @@ use super::hosts::Hosts;
 use super::listen::Bound;
 use super::metrics::Metrics;
 use super::observers::Observers;
+use super::pace::Pace;
 use crate::clock;
 use crate::signals::StopRequests;
 
@@ -28,6 +29,7 @@ pub type Shared = Arc<State>;
 pub struct State {
     pub access: Access,
     pub refused: RefusedCount,
+    pub pace: Pace,
     /// `None`: nobody can look into topics.
     pub observers: Option<Observers>,
     pub tunnels: Arc<Semaphore>,
@@ -53,6 +55,7 @@ impl State {
         Arc::new(State {
             access,
             refused: RefusedCount::default(),
+            pace: Pace::default(),
             benchmark: Benchmark::new(measuring, observers.as_ref().map(Observers::path)),
             observers,
             tunnels: Arc::new(Semaphore::new(TUNNELS_MAX)),

@@ -64,11 +64,11 @@ fn figures_are_what_clients_have_seen() {
 }
 
 #[test]
-fn whoever_asks_a_thousand_times_gets_the_same_text_for_a_while() {
+fn whoever_asks_without_end_gets_the_same_text_for_a_while() {
     let site = Site::start(&[]);
     let began = std::time::Instant::now();
     let mut texts = BTreeSet::new();
-    for _ in 0..1_000 {
+    for _ in 0..60 {
         texts.insert(site.get("/metrics").body);
     }
     // Ten a second, and one.
