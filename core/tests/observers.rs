@@ -17,7 +17,7 @@ fn observe(path: &Path) -> WebSocket<UnixStream> {
     request.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().expect("a value"));
     request.headers_mut().insert("Origin", "http://elsewhere.example".parse().expect("a value"));
     let stream = UnixStream::connect(path).expect("somebody listens");
-    stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a time-out");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
     tungstenite::client(request, stream).expect("it is let in").0
 }
 
@@ -27,7 +27,6 @@ fn ask(client: &mut WebSocket<UnixStream>, object: &str, kind: &str) -> serde_js
     loop {
         let Message::Text(text) = client.read().expect("a message") else { continue };
         let heard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        eprintln!("{heard}");
         if heard["type"] == kind {
             return heard;
         }

@@ -82,7 +82,9 @@ impl Benchmark {
             measure(server, &path)
         });
         let measured: Result<Measured, Failure> = measuring.await?;
-        let report = self.history().take(measured?, clock::unix_us() / 1_000);
+        let measured = measured
+            .map_err(|failure| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("{:#}", failure.error)))?;
+        let report = self.history().take(measured, clock::unix_us() / 1_000);
         let (p99, usual) = (report.measured.latency_us.p99, report.usual_p99_us.unwrap_or_default());
         let (delivered, expected) = (report.measured.delivered, report.measured.expected);
         match report.is_regression {
