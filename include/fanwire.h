@@ -655,7 +655,7 @@ typedef struct fw_stats {
     uint64_t tls_bytes;
     /// The most that was held so at once.
     uint64_t tls_bytes_max;
-    /// Messages refused: the number that each brought was not above those of its lane before it.
+    /// Messages refused: their number was not above those before it in its lane.
     uint64_t out_of_order;
 } fw_stats;
 

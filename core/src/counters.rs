@@ -157,7 +157,7 @@ counters! { ($)
     Gauge cursors in "cursors",
     /// Messages read from the ring.
     Total messages in "messages",
-    /// Messages refused: the number that each brought was not above those of its lane before it.
+    /// Messages refused: their number was not above those before it in its lane.
     Total out_of_order in "messages",
     /// Payload bytes read from the ring.
     Total message_bytes in "bytes",

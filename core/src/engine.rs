@@ -30,7 +30,7 @@ use crate::outlet::{
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
 use crate::rules::{Reconfigured, Rules};
-use crate::shard::{Addresses, Command, Mailbox, ShardStats, Shared, Subjects, Wanted};
+use crate::shard::{Command, Counted, Mailbox, ShardStats, Shared, Wanted};
 use crate::shard_thread::ShardThread;
 use crate::sys::wake::EventFd;
 use crate::sys::{clock, cpu, memory, random, signal};
@@ -327,8 +327,7 @@ impl Engine {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..shards).map(|_| CachePadded::new(Mailbox::new(COMMANDS, events))).collect(),
             open: AtomicU32::new(0),
-            addresses: Addresses::of(&config, shards as u32),
-            subjects: Subjects::of(&config, shards as u32),
+            counted: Counted::of(&config, shards as u32),
             tls,
             wall_ns: Box::new(clock::realtime_ns),
             bell: Box::new(move || ringer.signal()),

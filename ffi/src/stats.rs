@@ -171,7 +171,7 @@ pub struct fw_stats {
     pub tls_bytes: u64,
     /// The most that was held so at once.
     pub tls_bytes_max: u64,
-    /// Messages refused: the number that each brought was not above those of its lane before it.
+    /// Messages refused: their number was not above those before it in its lane.
     pub out_of_order: u64,
 }
 

@@ -563,6 +563,10 @@ class Stats:
         """Messages read from the ring."""
 
     @property
+    def out_of_order(self) -> int:
+        """Messages refused: their number was not above those before it in its lane."""
+
+    @property
     def message_bytes(self) -> int:
         """Their bytes."""
 
@@ -781,10 +785,6 @@ class Stats:
     @property
     def tls_bytes_max(self) -> int:
         """The most that was held so at once."""
-
-    @property
-    def out_of_order(self) -> int:
-        """Messages refused: the number that each brought was not above those of its lane before it."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""

@@ -13,7 +13,7 @@ use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
-use crate::shard::{Addresses, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned};
+use crate::shard::{Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::telemetry::Telemetry;
 use crate::topic::Topic;
 
@@ -47,8 +47,7 @@ impl OneShard {
             registry: Registry::new(config.topics_max),
             mailboxes: vec![Mailbox::new(64, config.events.capacity).into()],
             open: AtomicU32::new(0),
-            addresses: Addresses::of(&config, 1),
-            subjects: Subjects::of(&config, 1),
+            counted: Counted::of(&config, 1),
             tls: None,
             telemetry: Telemetry::new(&config, 0),
             failure: FailureRecord::default(),

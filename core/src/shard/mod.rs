@@ -41,10 +41,10 @@ pub use host::{Command, Mailbox, ShardStats, Shared};
 
 #[cfg(test)]
 pub use self::admission::What;
-pub use self::admission::{
-    Addresses, COUNTED_BYTES, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES, Subjects,
-};
 use self::admission::{Admission, PENDING_BYTES};
+pub use self::admission::{
+    COUNTED_BYTES, Counted, LIFETIME_BYTES, QUESTION_BYTES, REMEMBERED_MAX, SENDER_BYTES, SUBJECT_BYTES,
+};
 use self::budget::Work;
 use self::census::{Census, LOSER_BYTES, TALLY_BYTES};
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};

@@ -29,7 +29,7 @@ use crate::proto::topic::Pattern;
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
-use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects, Turned, Wanted};
+use crate::shard::{Command, Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
 use crate::telemetry::Telemetry;
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Priority};
@@ -341,7 +341,7 @@ impl Engine for Rig {
             let remainders = stats.remainder_bytes as usize;
             assert!(remainders <= memory.remainder_bytes / shards, "{remainders} bytes of half-sent frames");
         }
-        let addresses = self.shared.addresses.len();
+        let addresses = self.shared.counted.addresses.len();
         assert!(addresses <= 2, "{addresses} addresses, where clients come from two");
         for mailbox in &self.shared.mailboxes {
             // What may still be said: of each connection its opening, its end, and what one request brought it.
@@ -434,8 +434,7 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
         registry: Registry::new(config.topics_max),
         mailboxes: (0..shards).map(|_| Mailbox::new(64, config.events.capacity).into()).collect(),
         open: AtomicU32::new(0),
-        addresses: Addresses::of(&config, shards as u32),
-        subjects: Subjects::of(&config, shards as u32),
+        counted: Counted::of(&config, shards as u32),
         tls: None,
         telemetry: Telemetry::new(&config, 0),
         failure: FailureRecord::default(),
@@ -487,8 +486,12 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     *world.borrow_mut() = Rc::downgrade(&whole);
     let summary = whole.run();
     drop(whole);
-    assert_eq!(shared.addresses.connected(), 0, "connections are counted for an address that has none any more");
-    assert_eq!(shared.subjects.len(), 0, "connections are counted for a subject that has none any more");
+    assert_eq!(
+        shared.counted.addresses.connected(),
+        0,
+        "connections are counted for an address that has none any more"
+    );
+    assert_eq!(shared.counted.subjects.len(), 0, "connections are counted for a subject that has none any more");
     let payloads = shared.payloads.clone();
     drop(shared);
     payloads.reclaim();

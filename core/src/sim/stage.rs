@@ -56,7 +56,7 @@ use crate::proto::server_message::{GapReason, Missing, ServerMessage};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
 use crate::shard::trace::Note;
-use crate::shard::{Addresses, Command, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Subjects};
+use crate::shard::{Command, Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared};
 use crate::telemetry::Telemetry;
 use crate::topic::key_number;
 use crate::types::{ConnectionId, Kind, Priority, TopicId};
@@ -130,8 +130,7 @@ impl Stage {
             registry: Registry::new(config.topics_max),
             mailboxes: (0..count).map(|_| Mailbox::new(256, config.events.capacity).into()).collect(),
             open: AtomicU32::new(0),
-            addresses: Addresses::of(&config, count as u32),
-            subjects: Subjects::of(&config, count as u32),
+            counted: Counted::of(&config, count as u32),
             tls: None,
             telemetry: Telemetry::new(&config, 0),
             failure: FailureRecord::default(),

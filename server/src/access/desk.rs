@@ -76,7 +76,10 @@ impl Desk {
                 })
             }
             Ok(Cost::Little) => Some(self.judge(question, live, now)),
-            Err(decided) => Some(Made { connection: question.connection, what: question.what, decided }),
+            Err(decided) => {
+                let Question { connection, what, .. } = question;
+                Some(Made { connection, what, decided: *decided })
+            }
         }
     }
 

@@ -181,9 +181,9 @@ impl Door {
     ///
     /// # Errors
     /// What is decided already: the token is refused.
-    pub fn examine(&self, token: &str, now: u64) -> Result<Cost, Decided> {
-        let Some(verifier) = &self.verifier else { return Err(self.without_verifier()) };
-        verifier.examine(token, now).map_err(|refusal| Decided::unauthorized(refusal.name()))
+    pub fn examine(&self, token: &str, now: u64) -> Result<Cost, Box<Decided>> {
+        let Some(verifier) = &self.verifier else { return Err(Box::new(self.without_verifier())) };
+        verifier.examine(token, now).map_err(|refusal| Box::new(Decided::unauthorized(refusal.name())))
     }
 
     /// The decision on a token that an open connection brings, which came in by another one.

@@ -60,6 +60,7 @@ fn unpack(bytes: &mut &[u8]) -> Value {
     let first = take(bytes, 1)[0];
     match first {
         0..=0x7f => json!(first),
+        0xc0 => Value::Null,
         0x80..=0x8f => Value::Object(
             (0..first & 15)
                 .map(|_| {

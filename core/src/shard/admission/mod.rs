@@ -29,7 +29,22 @@ pub use subjects::{Subjects, What};
 pub const SUBJECT_BYTES: usize = seated::SEATED_BYTES + subjects::SUBJECT_BYTES;
 
 use self::seated::SeatedBySlot;
-use crate::config::LimitsConfig;
+use crate::config::{Config, LimitsConfig};
+
+/// What all shards count together.
+pub struct Counted {
+    /// Connections of each address.
+    pub addresses: Addresses,
+    /// What each subject has.
+    pub subjects: Subjects,
+}
+
+impl Counted {
+    /// Nobody is there.
+    pub fn of(config: &Config, shards: u32) -> Self {
+        Self { addresses: Addresses::of(config, shards), subjects: Subjects::of(config, shards) }
+    }
+}
 
 /// See the module's head.
 #[derive(Debug)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ingest::{Body, Head, PayloadPool};
-use crate::log::Position;
+use crate::log::{Position, Seq};
 use crate::outlet::{FLAG_FORWARDED, OUTLETS_MAX, Outflow, OutletMessage};
 use crate::proto::topic::Pattern;
-use crate::shard::lanes::Appended;
 use crate::types::{Priority, TopicId};
 
 /// An outlet that the host has asked for.
@@ -63,7 +62,7 @@ impl Outlets {
     pub fn hand_over(
         &mut self,
         topic: Named<'_>,
-        appended: Appended,
+        (position, seq): (Position, Seq),
         head: &Head,
         body: &Body<'_>,
         payloads: &PayloadPool,
@@ -78,7 +77,7 @@ impl Outlets {
             let Some(lasts) = lasts else { continue };
             let last = &mut lasts[head.priority as usize];
             // The first that this outlet sees of the lane: what was before it is not missing.
-            let previous = appended.position.back(1);
+            let previous = position.back(1);
             let before = *last.get_or_insert(previous);
             let bytes = body.bytes();
             let payload = match body {
@@ -94,7 +93,7 @@ impl Outlets {
                 topic: topic.name.clone(),
                 epoch: topic.epoch,
                 priority: head.priority,
-                seq: appended.seq.0,
+                seq: seq.0,
                 missed: previous - before,
                 kind: head.payload_kind,
                 time_ns: head.time_ns,
@@ -103,7 +102,7 @@ impl Outlets {
                 is_forwarded: head.flags & FLAG_FORWARDED != 0,
                 payload,
             });
-            *last = Some(appended.position);
+            *last = Some(position);
             *rang = true;
         }
         looks
@@ -165,9 +164,9 @@ mod tests {
             bytes: usize,
         ) {
             let head = Head::message(TopicId(id), priority, Kind::Text);
-            let appended = Appended { position: Position(position), seq: Seq(seq) };
+            let at = (Position(position), Seq(seq));
             let named = Named { name: &name.into(), epoch: 5 };
-            self.outlets.hand_over(named, appended, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
+            self.outlets.hand_over(named, at, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
         }
 
         /// Number, and how many are missing before it.

@@ -18,7 +18,7 @@ use crate::ingest::{Payload, PayloadPool, Ring};
 use crate::listen::{Listener, Place};
 use crate::registry::{Registry, To};
 use crate::rules::Rules;
-use crate::shard::admission::{Addresses, Subjects};
+use crate::shard::admission::Counted;
 use crate::shard::census::Found;
 use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
@@ -46,10 +46,8 @@ pub struct Shared {
     pub mailboxes: Vec<CachePadded<Mailbox>>,
     /// Connections open on all shards.
     pub open: AtomicU32,
-    /// Connections of each address.
-    pub addresses: Addresses,
-    /// What each subject has.
-    pub subjects: Subjects,
+    /// What each address and each subject has.
+    pub counted: Counted,
     /// What TLS handshakes are done with, where any listener speaks TLS.
     pub tls: Option<Arc<Acceptors>>,
     /// What the engine knows of itself.

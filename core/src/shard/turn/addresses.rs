@@ -13,7 +13,7 @@ impl<D: Driver> Shard<D> {
     /// # Errors
     /// The address has all that it may have: the answer.
     pub(super) fn count_address(&mut self, slot: u32, site: Site) -> Result<(), Refusal> {
-        match self.shared.addresses.enter(site, self.pace.now_ns) {
+        match self.shared.counted.addresses.enter(site, self.pace.now_ns) {
             Ok(place) => {
                 self.admission.keep_place(slot, place);
                 Ok(())
@@ -35,7 +35,7 @@ impl<D: Driver> Shard<D> {
 
     /// A connection is counted for its address no more.
     pub(super) fn uncount_address(&mut self, slot: u32) {
-        self.shared.addresses.leave(self.admission.take_place(slot), self.pace.now_ns);
+        self.shared.counted.addresses.leave(self.admission.take_place(slot), self.pace.now_ns);
     }
 
     /// Answers an upgrade request with a refusal and closes. Where the client is to blame, its address has failed once more.
@@ -49,7 +49,7 @@ impl<D: Driver> Shard<D> {
 
     /// A client did not bring its upgrade about.
     pub(super) fn note_failed_upgrade(&mut self, slot: u32) {
-        if self.shared.addresses.on_failure(self.admission.place(slot), self.pace.now_ns) {
+        if self.shared.counted.addresses.on_failure(self.admission.place(slot), self.pace.now_ns) {
             self.stats.addresses_failing += 1;
         }
     }

@@ -208,7 +208,7 @@ impl<D: Driver> Shard<D> {
         let (code, was_announced) = (self.clients[slot].close_code, self.clients[slot].flags.was_announced);
         self.admission.leave(slot);
         self.admission.senders.leave(slot);
-        self.admission.seated.leave(slot, &self.shared.subjects);
+        self.admission.seated.leave(slot, &self.shared.counted.subjects);
         self.uncount_address(slot);
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);

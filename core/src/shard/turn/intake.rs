@@ -88,7 +88,8 @@ impl<D: Driver> Shard<D> {
     fn hand_to_outlets(&mut self, appended: Appended, head: &Head, body: &Body<'_>) {
         let Some(topic) = self.topics.by_id(head.topic) else { return };
         let named = Named { name: &topic.name, epoch: topic.epoch };
-        let looks = self.host.outlets.hand_over(named, appended, head, body, &self.shared.payloads);
+        let looks =
+            self.host.outlets.hand_over(named, (appended.position, appended.seq), head, body, &self.shared.payloads);
         self.pace.work.records.spend(2 + looks as u32 / 8);
     }
 

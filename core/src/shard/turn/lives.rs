@@ -43,7 +43,7 @@ impl<D: Driver> Shard<D> {
             self.shared.registry.open(name, User::Publisher, self.shared.to_ring(), false)?;
         }
         let made_max = self.rules.limits.topics_per_connection_max;
-        let has_taken = self.admission.seated.take(slot, What::Topics, &self.shared.subjects);
+        let has_taken = self.admission.seated.take(slot, What::Topics, &self.shared.counted.subjects);
         let may_make = match has_taken && self.subscriptions.of(slot).made < made_max {
             false => MayMake::Nothing,
             true if will_publish => MayMake::Any,
@@ -52,7 +52,7 @@ impl<D: Driver> Shard<D> {
         let user = User::Shard { number: self.number, may_make };
         let opened = self.shared.registry.open(name, user, self.shared.to_ring(), false);
         if has_taken && !matches!(opened, Ok(Opened { is_new: true, .. })) {
-            self.admission.seated.give_back(slot, What::Topics, &self.shared.subjects);
+            self.admission.seated.give_back(slot, What::Topics, &self.shared.counted.subjects);
         } else if !has_taken && opened.is_err() {
             self.stats.refused_for_subject += 1;
         }
@@ -90,7 +90,7 @@ impl<D: Driver> Shard<D> {
             let subscriber = self.subscriptions.of_mut(slot);
             debug_assert!(subscriber.made > 0, "{maker} made it");
             subscriber.made = subscriber.made.saturating_sub(1);
-            self.admission.seated.give_back(slot, What::Topics, &self.shared.subjects);
+            self.admission.seated.give_back(slot, What::Topics, &self.shared.counted.subjects);
         }
     }
 

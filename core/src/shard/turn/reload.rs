@@ -24,8 +24,8 @@ impl<D: Driver> Shard<D> {
         }
         self.admission.senders.take_rules(new);
         // All shards say the same.
-        self.shared.addresses.take_rules(new);
-        self.shared.subjects.take_rules(new);
+        self.shared.counted.addresses.take_rules(new);
+        self.shared.counted.subjects.take_rules(new);
         if is_other_silence {
             for slot in 0..self.clients.slots() {
                 let conn = &self.clients[slot];

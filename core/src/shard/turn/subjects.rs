@@ -18,7 +18,7 @@ impl<D: Driver> Shard<D> {
     /// The subject has as many as it may have.
     pub(super) fn enter_subject(&mut self, slot: u32, grants: Option<&Grants>) -> Result<(), Verdict> {
         let Some(subject) = grants.and_then(|grants| grants.subject.as_deref()) else { return Ok(()) };
-        if self.admission.seated.enter(slot, subject, &self.shared.subjects) {
+        if self.admission.seated.enter(slot, subject, &self.shared.counted.subjects) {
             return Ok(());
         }
         self.stats.refused_for_subject += 1;
@@ -30,7 +30,7 @@ impl<D: Driver> Shard<D> {
     /// # Errors
     /// The subject has as many as it may have.
     pub(super) fn take_of_subject(&mut self, slot: u32, what: What) -> Result<(), SubscribeError> {
-        if self.admission.seated.take(slot, what, &self.shared.subjects) {
+        if self.admission.seated.take(slot, what, &self.shared.counted.subjects) {
             return Ok(());
         }
         self.stats.refused_for_subject += 1;
@@ -40,19 +40,19 @@ impl<D: Driver> Shard<D> {
     /// What was taken and did not come about, or is not there any more, goes back.
     pub(super) fn settle_subject(&mut self, slot: u32) {
         let counted = self.subscriptions.of(slot).asked.counted;
-        self.admission.seated.settle(slot, What::Subscriptions, counted, &self.shared.subjects);
+        self.admission.seated.settle(slot, What::Subscriptions, counted, &self.shared.counted.subjects);
     }
 
     /// Opens a topic for a message of a client, whose subject may make so many. A topic that is published to stays, so it counts for
     /// as long as its subject has connections.
     pub(super) fn open_within_subject(&mut self, slot: u32, name: &str) -> Result<Opened, SubscribeError> {
         let to = self.shared.to_ring();
-        if !self.shared.subjects.limits(What::Topics) {
+        if !self.shared.counted.subjects.limits(What::Topics) {
             return Ok(self.shared.registry.open(name, User::Publisher, to, false)?);
         }
         // It was counted when this connection made it by subscribing.
         let own = self.topic_made_for(slot, name);
-        let has_taken = own.is_none() && self.admission.seated.take(slot, What::Topics, &self.shared.subjects);
+        let has_taken = own.is_none() && self.admission.seated.take(slot, What::Topics, &self.shared.counted.subjects);
         let user = if has_taken || own.is_some() { User::Publisher } else { User::NextPublisher };
         let opened = self.shared.registry.open(name, user, to, false).map_err(SubscribeError::from);
         match &opened {
@@ -64,7 +64,7 @@ impl<D: Driver> Shard<D> {
                     subscriber.made = subscriber.made.saturating_sub(1);
                 }
             }
-            _ if has_taken => self.admission.seated.give_back(slot, What::Topics, &self.shared.subjects),
+            _ if has_taken => self.admission.seated.give_back(slot, What::Topics, &self.shared.counted.subjects),
             Err(SubscribeError::TooManyTopics) => self.stats.refused_for_subject += 1,
             _ => {}
         }

@@ -207,7 +207,7 @@ impl<D: Driver> Shard<D> {
         let added = self.subscriptions.asked.insert(&mut list, slot, pattern, before_number, id, asking.options);
         self.subscriptions.of_mut(slot).asked = list;
         let Some(subscription) = added else {
-            self.admission.seated.give_back(slot, What::Patterns, &self.shared.subjects);
+            self.admission.seated.give_back(slot, What::Patterns, &self.shared.counted.subjects);
             return Err(SubscribeError::TooMany);
         };
         Ok(Scan { after: None, before_number, subscription, is_again: false })
@@ -237,7 +237,7 @@ impl<D: Driver> Shard<D> {
                     let next = self.subscriptions.asked.close(&mut list, subscription);
                     self.subscriptions.spread.on_removed(subscription, next);
                     self.subscriptions.of_mut(slot).asked = list;
-                    self.admission.seated.give_back(slot, What::Patterns, &self.shared.subjects);
+                    self.admission.seated.give_back(slot, What::Patterns, &self.shared.counted.subjects);
                     *scan = Some(Scan { after: None, before_number, subscription, is_again: false });
                 }
             }

@@ -174,7 +174,7 @@ impl<D: Driver> Shard<D> {
         self.subscriptions.of_mut(slot).made = made;
         self.note_opened(slot);
         self.stats.upgraded += 1;
-        self.shared.addresses.on_success(self.admission.place(slot));
+        self.shared.counted.addresses.on_success(self.admission.place(slot));
         if self.rules.events.capacity > 0 {
             self.clients[slot].flags.was_announced = true;
             let connection = self.clients.id(slot);

@@ -119,7 +119,7 @@ fn two_clients_behind_one_proxy_have_two_shares_by_x_forwarded_for() {
     }
     kept.iter_mut().for_each(Wire::reset);
     (0..8).for_each(|_| _ = stage.turn_of(&mut []));
-    assert_eq!((stage.stats().connections, stage.shared.addresses.len()), (0, 0));
+    assert_eq!((stage.stats().connections, stage.shared.counted.addresses.len()), (0, 0));
 }
 
 #[test]

@@ -276,5 +276,5 @@ fn those_that_are_refused_for_their_address_take_no_place_from_others() {
     assert!(stage.stats().refused >= 58);
     kept.iter_mut().for_each(Wire::reset);
     (0..8).for_each(|_| both_turn(&mut stage, &mut other));
-    assert_eq!((stage.stats().connections, stage.shared.addresses.len()), (0, 0));
+    assert_eq!((stage.stats().connections, stage.shared.counted.addresses.len()), (0, 0));
 }

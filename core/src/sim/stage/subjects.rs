@@ -61,7 +61,7 @@ fn publish(topic: &str) -> Value {
 }
 
 fn has(stage: &Stage, what: What) -> u32 {
-    stage.shared.subjects.has("u1", what)
+    stage.shared.counted.subjects.has("u1", what)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_subject_has_so_many_connections_and_one_more_is_told_429() {
         goes(&mut stage, players.remove(0));
         players.push(client(&mut stage, "u1"));
         players.into_iter().for_each(|player| goes(&mut stage, player));
-        assert_eq!((has(&stage, What::Connections), stage.shared.subjects.len()), (0, 0));
+        assert_eq!((has(&stage, What::Connections), stage.shared.counted.subjects.len()), (0, 0));
     }
 }
 
@@ -180,7 +180,7 @@ fn a_topic_that_one_subscribes_to_and_then_publishes_on_is_one_and_is_not_had_ba
     raw.says("1");
     let heard = stage.plays(4, &mut raw);
     assert!(!heard.iter().any(|said| said.starts_with("Close")), "{heard:?}");
-    assert_eq!(stage.shared.subjects.has("u3", What::Topics), 1);
+    assert_eq!(stage.shared.counted.subjects.has("u3", What::Topics), 1);
     assert_eq!(comes(&mut stage, Some("u3"), "/t/other", Protocol::Raw).1, 503);
 }
 
@@ -189,5 +189,5 @@ fn nothing_is_kept_where_nothing_is_limited() {
     let mut stage = stage(|_| {});
     let mut player = client(&mut stage, "u1");
     assert_eq!(code(&mut stage, &mut player, &topics(&["a", "b/*"])), "");
-    assert_eq!((stage.shared.subjects.len(), stage.stats().refused_for_subject), (0, 0));
+    assert_eq!((stage.shared.counted.subjects.len(), stage.stats().refused_for_subject), (0, 0));
 }
