@@ -157,8 +157,6 @@ counters! { ($)
     Gauge cursors in "cursors",
     /// Messages read from the ring.
     Total messages in "messages",
-    /// Messages refused: their number was not above those before it in its lane.
-    Total out_of_order in "messages",
     /// Payload bytes read from the ring.
     Total message_bytes in "bytes",
     /// Messages received from clients.
@@ -269,4 +267,6 @@ counters! { ($)
     Gauge tls_bytes in "bytes",
     /// The most that was held so at once.
     Peak tls_bytes_max in "bytes",
+    /// Messages refused: their number was not above those before it in its lane.
+    Total out_of_order in "messages",
 }

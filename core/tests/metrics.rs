@@ -66,7 +66,6 @@ const TABLE: &[(&str, By)] = &[
     ("topics", Play(NEWS)),
     ("cursors", Play(NEWS)),
     ("messages", Play(NEWS)),
-    ("out_of_order", Test("core/src/sim/world.rs", "totals.out_of_order")),
     ("message_bytes", Play(NEWS)),
     ("received", Play(NEWS)),
     ("deliveries", Play(NEWS)),
@@ -122,6 +121,7 @@ const TABLE: &[(&str, By)] = &[
     ("tls_failed", Test("core/src/driver/tls/tests/limits.rs", "tls_failed")),
     ("tls_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes")),
     ("tls_max_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
+    ("out_of_order", Test("core/src/sim/world.rs", "totals.out_of_order")),
 ];
 
 /// The samples of a text: names with labels, and values.

@@ -563,10 +563,6 @@ class Stats:
         """Messages read from the ring."""
 
     @property
-    def out_of_order(self) -> int:
-        """Messages refused: their number was not above those before it in its lane."""
-
-    @property
     def message_bytes(self) -> int:
         """Their bytes."""
 
@@ -785,6 +781,10 @@ class Stats:
     @property
     def tls_bytes_max(self) -> int:
         """The most that was held so at once."""
+
+    @property
+    def out_of_order(self) -> int:
+        """Messages refused: their number was not above those before it in its lane."""
 
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
