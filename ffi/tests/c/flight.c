@@ -25,8 +25,9 @@ int main(int argc, char **argv) {
     config.shards = 2;
     config.connections_max = 256;
     config.cursors_max = 1 << 16;
-    config.ring_bytes = 1 << 20;
     config.lane_bytes = strtoull(argv[2], NULL, 10);
+    /* Beside large budgets room for the whole recording: a shard that gets no time for a moment is not passed over. */
+    config.ring_bytes = config.lane_bytes >= 64 << 20 ? 64 << 20 : 1 << 20;
     config.pool_bytes = 32 * config.lane_bytes > (64 << 20) ? 32 * config.lane_bytes : 64 << 20;
     config.events_capacity = 0;
     config.events_messages = 0;
