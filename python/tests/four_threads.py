@@ -44,7 +44,14 @@ def publish(count: int, clients: int, shards: int, driver: str) -> dict[str, Any
 
     # All that is published stays until the last client has it: a frame and its index entry, in two forms.
     lane_bytes = max(16 << 20, PUBLISHERS * count * 160)
-    settings: dict[str, Any] = {"lane_bytes": lane_bytes, "pool_bytes": lane_bytes * 4 * shards, "shards": shards}
+    # A ring that never fills: a shard that gets no time for a moment is not passed over.
+    ring_bytes = min(1 << lane_bytes.bit_length(), 1 << 30)
+    settings: dict[str, Any] = {
+        "ring_bytes": ring_bytes,
+        "lane_bytes": lane_bytes,
+        "pool_bytes": lane_bytes * 4 * shards,
+        "shards": shards,
+    }
     with fanwire.Engine(listen="127.0.0.1:0", driver=driver, **settings) as engine:
         topic = engine.topic("flood")
         with crowd_process(engine.url, "--count", str(count), "--clients", str(clients)) as crowd:
