@@ -34,8 +34,9 @@ def test_publishing_goes_on_while_connections_move():
             moves = threading.Thread(target=lambda: old.hand_over([], window=3600.0, deadline=3601.0))
             moves.start()
             topic.publish(b"first", timeout=PATIENCE)
-            while old.listening_sockets():
-                pass
+            while held := old.listening_sockets():
+                for _, mine in held:
+                    mine.close()
             topic.publish(b"meanwhile", timeout=PATIENCE)
             assert [reader.recv(timeout=PATIENCE) for _ in range(2)] == [b"first", b"meanwhile"]
         # Nobody is left.
