@@ -447,3 +447,16 @@ fn a_listener_that_is_wanted_no_more_is_closed_when_those_who_wait_there_are_ser
     assert!(TcpStream::connect(given_up).is_err());
     assert!(upgrade(kept, REQUEST).is_ok());
 }
+
+#[test]
+fn an_admin_port_whose_place_another_program_keeps_delays_no_end() {
+    let site = Site::new();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let mut old = site.start("--shards 1 --admin-listen none");
+    let new = site.takes_over(old.address(), &format!("--shards 1 --admin-listen {taken} --takeover-within 1ms"));
+    has_ended(&mut old);
+    new.signal(Signal::TERM);
+    let (code, _, log) = new.finish();
+    assert_eq!(code, 0, "{log}");
+}

@@ -75,12 +75,12 @@ impl Admin {
     pub fn start(self, stop: &StopRequests) -> Result<(Running, Desks), Failure> {
         let cannot = || "cannot start the admin port".to_owned();
         let runtime = Builder::new_current_thread().enable_all().build().or_exit(Exit::Software, cannot)?;
-        let (end, ended) = watch::channel(false);
+        let (end, mut ended) = watch::channel(false);
         let (desk, questions) = Desk::new(desk::QUESTIONS_MAX);
         let (measuring, measurements) = Desk::new(1);
         let Admin { config, mut bound, observers } = self;
         let state = State::new(&config, &mut bound, observers, (desk, measuring), stop.clone());
-        let every = config.benchmark_every;
+        let (every, wanted) = (config.benchmark_every, config.wanted);
         tracing::info!("{}", connections::memory());
         let thread = std::thread::Builder::new().name("admin".into());
         let served = thread.spawn(move || {
@@ -89,7 +89,11 @@ impl Admin {
                 let Bound { listener, address, acceptor, .. } = bound;
                 let listener = match listener {
                     Some(listener) => listener,
-                    None => listen::when_free(address).await?,
+                    // Whoever has the place may have it for ever, and be no predecessor.
+                    None => tokio::select! {
+                        free = listen::when_free(address) => free?,
+                        _ = ended.wait_for(|ended| *ended) => return Ok(()),
+                    },
                 };
                 let address = listener.local_addr()?;
                 tracing::info!(event = "admin.listening", "admin: {scheme}://{address}");
@@ -102,8 +106,14 @@ impl Admin {
                 Door { listener, acceptor, app }.attend(ended).await;
                 io::Result::Ok(())
             });
-            if let Err(error) = served {
-                tracing::error!(event = "admin.failed", "admin: there is no admin port: {error}");
+            match served {
+                Err(error) if wanted == Wanted::ByDefault && error.kind() == io::ErrorKind::AddrInUse => {
+                    tracing::info!(event = "admin.taken", "admin: its place is taken, so there is no admin port");
+                }
+                Err(error) => {
+                    tracing::error!(event = "admin.failed", "admin: there is no admin port: {error}");
+                }
+                Ok(()) => {}
             }
             // Who still reads an answer is cut off.
             runtime.shutdown_background();

@@ -10,10 +10,13 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 
 PTRACE_CONT, PTRACE_GETREGS, PTRACE_SETREGS, PTRACE_SINGLESTEP, PTRACE_ATTACH, PTRACE_DETACH = 7, 12, 13, 9, 16, 17
 WALL = 0x40000000
 DUP2 = 33
+# epoll_wait, epoll_pwait, epoll_pwait2.
+EPOLL_WAITS = ("232", "281", "441")
 NAMES = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
 MAY_NOT = 77
 
@@ -56,9 +59,17 @@ print(ready, end="", flush=True)
 port = int(ready.rpartition(":")[2])
 proc = f"/proc/{server.pid}"
 shard = next(int(t) for t in os.listdir(f"{proc}/task") if open(f"{proc}/task/{t}/comm").read().strip() == "fw-shard-0")
-epoll = next(int(f) for f in os.listdir(f"{proc}/fd") if "eventpoll" in os.readlink(f"{proc}/fd/{f}"))
 # Once a client says so: whoever started this connects first.
 sys.stdin.readline()
+# What the shard waits for: other threads have epoll descriptors, too.
+try:
+    while (waits := open(f"{proc}/task/{shard}/syscall").read().split())[0] not in EPOLL_WAITS:
+        time.sleep(0.001)
+except PermissionError as error:
+    print(error, file=sys.stderr)
+    server.kill()
+    sys.exit(MAY_NOT)
+epoll = int(waits[1], 16)
 replace_in(shard, epoll, 0)
 # The shard looks at its descriptor again when it wakes.
 try:
