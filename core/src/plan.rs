@@ -9,6 +9,7 @@ use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
 use crate::proto::subscribe::TOKEN_BYTES_MAX;
+use crate::registry;
 use crate::shard;
 use crate::tls;
 
@@ -212,11 +213,18 @@ impl Config {
                     shards_u64 * u64::from(RECV_BUFFERS) * u64::from(RECV_BYTES + crate::driver::RECV_HEADROOM as u32),
                     "shards",
                 ),
+                line("long messages that are inflated", shards_u64 * shard::LONG_BYTES as u64, "shards"),
                 line("connections", slots * shard::CONNECTION_BYTES as u64, "connections_max"),
                 line(
                     "upgrade requests that are not whole",
                     handshakes * (self.limits.request_bytes_max + RECV_BYTES as usize + shard::HANDSHAKE_BYTES) as u64,
                     "limits.handshakes_max",
+                ),
+                line(
+                    "topics",
+                    u64::from(self.topics_max)
+                        * (shards_u64 * shard::TOPIC_BYTES as u64 + registry::ENTRY_BYTES as u64),
+                    "topics_max",
                 ),
                 line("cursors", u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64, "cursors_max"),
             ],

@@ -1,6 +1,7 @@
 //! A *stream*: one log (the source, or one derived from it) with the dense array of the cursors that stand in it.
 
 use super::form::Form;
+use super::rendering::Rendering;
 use crate::log::{Entry, Log, Place, Position, Seq};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
@@ -112,6 +113,8 @@ pub struct Stream {
     pub filled_ns: u64,
     /// Whether compression pays, for a derived log that is packed.
     pub advisor: Advisor,
+    /// The large message that is being rendered for a derived log.
+    pub rendering: Option<Box<Rendering>>,
     /// The batch that is being filled, of a derived log of batches.
     pub open: Option<Box<OpenBatch>>,
     /// Where the hot pass goes on, if a turn's budget did not reach round.
@@ -157,6 +160,7 @@ impl Stream {
             tries: 0,
             filled_ns: 0,
             advisor: Advisor::new(threshold(compression_threshold)),
+            rendering: None,
             open: None,
             walk_from: 0,
             ranked_segments: 0,
@@ -196,6 +200,7 @@ impl Stream {
     /// Marks the stream as gone.
     pub fn retire(&mut self) {
         self.open = None;
+        self.rendering = None;
         self.lane = NONE;
         self.is_active = false;
     }
