@@ -231,18 +231,7 @@ impl Config {
             shards,
             available,
         };
-        if let Some(field) = self.limits.counts_addresses() {
-            let remembered = if self.limits.remembers_addresses() { u64::from(shard::REMEMBERED_MAX) } else { 0 };
-            let bytes = (slots + remembered) * shard::COUNTED_BYTES as u64;
-            plan.lines.push(line("connections by address", bytes, field));
-        }
-        if let Some(field) = self.limits.counts_subjects() {
-            plan.lines.push(line("what subjects have", slots * shard::SUBJECT_BYTES as u64, field));
-        }
-        if !self.limits.connection_lifetime.is_zero() {
-            let bytes = slots * shard::LIFETIME_BYTES as u64;
-            plan.lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
-        }
+        plan.lines.extend(self.counted(slots));
         if self.sys.top > 0 {
             let topics = shards_u64 * u64::from(self.topics_max) * shard::WATCHED_TOPIC_BYTES as u64;
             plan.lines.push(line("what $sys topics tell", slots * shard::WATCHED_BYTES as u64 + topics, "sys.top"));
@@ -275,6 +264,25 @@ impl Config {
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
         }
         plan
+    }
+
+    /// What is kept of connections where a limit asks for it.
+    fn counted(&self, slots: u64) -> Vec<PlanLine> {
+        let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
+        let mut lines = Vec::new();
+        if let Some(field) = self.limits.counts_addresses() {
+            let remembered = if self.limits.remembers_addresses() { u64::from(shard::REMEMBERED_MAX) } else { 0 };
+            let bytes = (slots + remembered) * shard::COUNTED_BYTES as u64;
+            lines.push(line("connections by address", bytes, field));
+        }
+        if let Some(field) = self.limits.counts_subjects() {
+            lines.push(line("what subjects have", slots * shard::SUBJECT_BYTES as u64, field));
+        }
+        if !self.limits.connection_lifetime.is_zero() {
+            let bytes = slots * shard::LIFETIME_BYTES as u64;
+            lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
+        }
+        lines
     }
 }
 

@@ -66,7 +66,6 @@ const TABLE: &[(&str, By)] = &[
     ("topics", Play(NEWS)),
     ("cursors", Play(NEWS)),
     ("messages", Play(NEWS)),
-    ("out_of_order", Test("core/src/sim/world.rs", "totals.out_of_order")),
     ("message_bytes", Play(NEWS)),
     ("received", Play(NEWS)),
     ("deliveries", Play(NEWS)),

@@ -566,10 +566,6 @@ class Stats:
         """Messages read from the ring."""
 
     @property
-    def out_of_order(self) -> int:
-        """Messages refused: their number was not above those before it in its lane."""
-
-    @property
     def message_bytes(self) -> int:
         """Their bytes."""
 

@@ -130,7 +130,7 @@ impl Lanes {
     /// one of its cursors has not had, or the newest.
     pub fn put_to_sleep(&mut self, id: u32) {
         self.note_asleep(id);
-        self.room_steps += 4 + self.streams[id].cursors.all.len() as u32 / CURSORS_A_STEP;
+        self.rank.steps += 4 + self.streams[id].cursors.all.len() as u32 / CURSORS_A_STEP;
         let stream = &self.streams[id];
         let source = &self.source(stream.lane).log;
         let (floor, end) = (source.floor(), source.next());
@@ -154,10 +154,10 @@ impl Lanes {
     /// Finds no room for more of a derived log that was asleep: it waits. False: there is nothing to wait for.
     pub(super) fn wait_for_room(&mut self, id: u32) -> bool {
         let stream = &mut self.streams[id];
-        if !stream.is_woken || stream.tries >= TRIES_MAX {
-            return false;
+        match &mut stream.woken {
+            Some(tries) if *tries < TRIES_MAX => *tries += 1,
+            _ => return false,
         }
-        stream.tries += 1;
         if stream.log.segments() > 0 && !stream.is_read() {
             // What there is goes out first.
             self.note_asleep(id);
@@ -210,8 +210,11 @@ impl Lanes {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let target = self.streams[source].log.next();
         let Some(topic) = topics.get(self.lanes[lane].topic) else { return true };
-        self.streams[id].is_woken |= std::mem::take(&mut self.streams[id].is_asleep);
-        let is_empty = self.streams[id].is_woken && self.streams[id].log.segments() == 0;
+        let stream = &mut self.streams[id];
+        if std::mem::take(&mut stream.is_asleep) {
+            stream.woken.get_or_insert(0);
+        }
+        let is_empty = stream.woken.is_some() && stream.log.segments() == 0;
         if is_empty && self.pool.is_dry() && !self.make_room_for(id) && self.wait_for_room(id) {
             return true;
         }
@@ -261,11 +264,8 @@ impl Lanes {
     /// A derived log that was asleep is like any other once it has caught up.
     fn note_caught_up(&mut self, id: u32) {
         let stream = &self.streams[id];
-        if stream.is_woken && !stream.is_asleep {
-            let end = self.source(stream.lane).log.next();
-            let stream = &mut self.streams[id];
-            stream.is_woken = stream.log.next() < end;
-            stream.tries = if stream.is_woken { stream.tries } else { 0 };
+        if stream.woken.is_some() && !stream.is_asleep && stream.log.next() >= self.source(stream.lane).log.next() {
+            self.streams[id].woken = None;
         }
     }
 

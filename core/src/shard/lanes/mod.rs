@@ -117,8 +117,6 @@ pub struct Lanes {
     grown: VecDeque<u32>,
     /// Streams with news, by priority; also such as had some and are gone: see [`Lanes::has_news`].
     pub active: [Vec<u32>; 4],
-    /// Steps of making room since they were asked for.
-    room_steps: u32,
     encoder: Encoder,
     batches: Batches,
     effects: Vec<Effect>,
@@ -137,6 +135,8 @@ struct Rank {
     /// Derived logs that hold something, as they came to do so.
     derived: Ranking,
     referred: [Ranking; 2],
+    /// Steps of making room since they were asked for.
+    steps: u32,
 }
 
 impl Lanes {
@@ -154,7 +154,6 @@ impl Lanes {
             rank: Rank::default(),
             grown: VecDeque::new(),
             active: Default::default(),
-            room_steps: 0,
             encoder: Encoder::default(),
             batches: Batches::default(),
             effects: Vec::new(),
@@ -349,7 +348,7 @@ impl Lanes {
     /// Steps of making room since this was asked last.
     #[inline]
     pub fn take_room_steps(&mut self) -> u32 {
-        std::mem::take(&mut self.room_steps)
+        std::mem::take(&mut self.rank.steps)
     }
 
     /// True while derived logs have to catch up.

@@ -102,7 +102,7 @@ impl Lanes {
         }
         let own = self.lane_of(id).priority;
         let stream = &self.streams[id];
-        let is_modest = stream.is_woken && stream.tries < TRIES_MAX && own != Priority::Critical;
+        let is_modest = stream.woken.is_some_and(|tries| tries < TRIES_MAX) && own != Priority::Critical;
         if is_modest && self.pool.lent_to(Referrer::Derived) >= self.pool.limit_bytes() / WOKEN_PART {
             return false;
         }
@@ -131,7 +131,7 @@ impl Lanes {
     fn is_needed(&mut self, id: u32) -> bool {
         let forms = self.lanes[self.streams[id].lane].streams.iter().filter(|&&form| form != NONE);
         let asked: usize = forms.map(|&form| self.streams[form].cursors.all.len().min(ASKED_MAX)).sum();
-        self.room_steps += 1 + asked as u32 / CURSORS_A_STEP;
+        self.rank.steps += 1 + asked as u32 / CURSORS_A_STEP;
         let stream = &self.streams[id];
         let Some(survivor) = stream.log.survivor_of_forgetting() else { return false };
         let is_behind = |stream: &Stream| stream.cursors.all.iter().take(ASKED_MAX).any(|c| c.position < survivor);
@@ -149,7 +149,7 @@ impl Lanes {
         for _ in 0..LOOKS_FOR_DERIVED {
             let Some(victim) = self.rank.first_derived() else { return false };
             let stream = &self.streams[victim];
-            self.room_steps += 1 + stream.cursors.all.len().min(ASKED_MAX) as u32 / CURSORS_A_STEP;
+            self.rank.steps += 1 + stream.cursors.all.len().min(ASKED_MAX) as u32 / CURSORS_A_STEP;
             let is_idle =
                 stream.open.is_none() && (self.now_ns.saturating_sub(stream.filled_ns) >= IDLE_NS || stream.is_read());
             if stream.lane != own_lane && (is_idle || !must_be_idle) {
@@ -189,9 +189,9 @@ impl Lanes {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
         let cursors = &self.streams[id].cursors;
         if cursors.half_sent > 0 {
-            self.room_steps += cursors.all.len() as u32 / CURSORS_A_STEP;
+            self.rank.steps += cursors.all.len() as u32 / CURSORS_A_STEP;
         }
-        self.room_steps += 1;
+        self.rank.steps += 1;
         self.move_rests_out(id, survivor);
         self.remember_numbers(id, survivor);
         let Self { streams, lanes, pool, effects, .. } = self;

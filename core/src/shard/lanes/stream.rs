@@ -105,10 +105,8 @@ pub struct Stream {
     /// A derived log that nobody works on, for want of room or because it is new: it is built from where it stands when its source
     /// grows, or a cursor wants something of it.
     pub is_asleep: bool,
-    /// It was asleep, and has not caught up since: it takes little from others.
-    pub is_woken: bool,
-    /// How often it found no room since then.
-    pub tries: u8,
+    /// It was asleep, and has not caught up since: it takes little from others. How often it found no room since then.
+    pub woken: Option<u8>,
     /// When something was added to a derived log, in the driver's time.
     pub filled_ns: u64,
     /// Whether compression pays, for a derived log that is packed.
@@ -156,8 +154,7 @@ impl Stream {
             form,
             is_active: false,
             is_asleep: form != Form::Raw,
-            is_woken: false,
-            tries: 0,
+            woken: None,
             filled_ns: 0,
             advisor: Advisor::new(threshold(compression_threshold)),
             rendering: None,
