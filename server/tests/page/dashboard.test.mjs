@@ -71,6 +71,15 @@ test("rates are differences by the server's time; another run begins anew", () =
   assert.equal(model.rates, null);
 });
 
+test('what cannot be told yet to who takes nothing is counted once for each client', () => {
+  const model = new Model();
+  assert.equal(model.lostUntold, 0);
+  const slow = { ...client(1), lost_untold: 700 };
+  const by_work = [slow, client(2)];
+  model.take('$sys/clients', { at_ms: START, total: 3, behind: 2, by_lag: [slow, { ...client(3), lost_untold: 5 }], by_work });
+  assert.equal(model.lostUntold, 705);
+});
+
 test('what is not as it should be is passed over', () => {
   const model = new Model();
   for (const said of [null, 7, 'x', {}, { at_ms: 'x' }, { at_ms: 1 }])
@@ -245,7 +254,8 @@ test('what is shown of the link is true, and says why where the server has said 
   const refused = of('waiting', { ageMs: null, said: { refused: 'set admin.token_file' } });
   assert.equal(refused.name, 'refused');
   assert.match(refused.what, /does not let this page in: set admin\.token_file/);
-  assert.match(of('waiting', { said: { isDraining: true } }).what, /has been drained, and has ended/);
+  assert.match(of('waiting', { said: { isDraining: true } }).what, /The server drains/);
+  assert.match(of('waiting', { said: { isDraining: true, hasEnded: true } }).what, /has been drained, and has ended/);
   assert.match(of('open', { refusal: 'not granted' }).what, /not granted/);
   assert.match(of('refused').next, /would not help/);
 });

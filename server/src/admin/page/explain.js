@@ -4,7 +4,7 @@
 export const EXPLAIN = {
   connections: 'Connections that are open now, handshakes included.',
   behind: 'Clients that have something still to get. Short bursts are usual; who stays here is slow.',
-  lost: 'Messages a second that slow clients were told they have lost. What one that reads nothing loses is in its row.',
+  lost: 'Messages a second that slow clients were told they have lost. One that reads nothing cannot be told yet: its row has it.',
   deliveries: 'Messages a second that were sent to clients: one for each message and subscriber.',
   sent: 'Bytes a second given to the kernel, with all that stands around payloads.',
   latency:

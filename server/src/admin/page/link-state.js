@@ -31,7 +31,7 @@ const BY_HAND = {
  * @param {number} known.forMs for how long it is so
  * @param {number|null} known.ageMs how old what is shown is; `null`: nothing has come yet
  * @param {string} known.refusal why the server does not grant its topics
- * @param {{isDraining?: boolean, refused?: string}} known.said what the server has said of itself
+ * @param {{isDraining?: boolean, hasEnded?: boolean, refused?: string}} known.said what the server has said of itself
  * @returns {{name: string, what: string|null, next: string}} `what` is `null` where all is well
  */
 export function described({ state, forMs, ageMs, refusal, said }) {
@@ -42,8 +42,8 @@ export function described({ state, forMs, ageMs, refusal, said }) {
       what: `The server does not grant its $sys topics here: ${refusal}`,
       next: 'docs/how-to/watch.md says what is needed',
     };
-  if (name === 'open' && said.isDraining)
-    return { name: 'stale', what: 'The server drains: it sends its clients away, and ends', next: '' };
+  const drains = 'The server drains: it sends its clients away, and ends';
+  if (name === 'open' && said.isDraining) return { name: 'stale', what: drains, next: '' };
   if (name === 'open' && (ageMs ?? forMs) > STALE_MS)
     return { name: 'stale', what: 'No figures come, though the server answers', next: '' };
   if (name === 'open' || (name === 'connecting' && ageMs === null)) return { name, what: null, next: '' };
@@ -51,15 +51,16 @@ export function described({ state, forMs, ageMs, refusal, said }) {
   const again = { waiting: `trying again in ${left.toFixed(1)} s`, connecting: 'trying again now', ...BY_HAND };
   const next = again[name] ?? '';
   if (said.refused) return { name: 'refused', what: `The admin port does not let this page in: ${said.refused}`, next };
-  if (said.isDraining) return { name, what: 'The server has been drained, and has ended', next };
+  if (said.isDraining)
+    return { name, what: said.hasEnded ? 'The server has been drained, and has ended' : drains, next };
   const word = NAMES[name];
   return { name, what: `${word[0].toUpperCase()}${word.slice(1)}: ${text}${code ? ` (${code})` : ''}`, next };
 }
 
 /** What the admin port says where its WebSocket cannot be had: a browser does not tell a page why. */
-async function asked() {
+async function reason() {
   const answer = await fetch('/ws', { cache: 'no-store' });
-  if (![401, 403, 421].includes(answer.status)) return {};
+  if (![401, 403, 421].includes(answer.status)) return health();
   const { error } = await answer.json();
   return { refused: String(error ?? answer.status).slice(0, 200) };
 }
@@ -113,7 +114,8 @@ export class LinkState {
       const said = await how();
       if (this.at === at) this.said = { ...this.said, ...said };
     } catch {
-      // Nobody answers: what is known stays.
+      // Nobody answers.
+      if (this.said.isDraining) this.said = { ...this.said, hasEnded: true };
     }
   }
 
@@ -123,7 +125,7 @@ export class LinkState {
     const { state, refusal, said } = this;
     const { name, what, next } = described({ state, forMs, ageMs, refusal, said });
     if (name === 'stale') this.ask(health);
-    if (state.name === 'waiting') this.ask(asked);
+    if (state.name === 'waiting') this.ask(reason);
     $('link').dataset.state = name;
     setText($('link-state'), said.isDraining && name === 'stale' ? 'draining' : NAMES[name]);
     $('banner').hidden = what === null;

@@ -142,6 +142,12 @@ export class Model {
     return DROPPED.reduce((sum, priority) => sum + number(this.shards?.total?.[`dropped_${priority}`]), 0);
   }
 
+  /** Lost by those who take nothing, so that they could not be told yet: of the clients that are told of. */
+  get lostUntold() {
+    const clients = new Map([...this.clientsBy('work'), ...this.clientsBy('lag')].map((client) => [client.id, client]));
+    return [...clients.values()].reduce((sum, client) => sum + number(client.lost_untold), 0);
+  }
+
   /** What is held, for a test of a day. */
   get held() {
     return { bytes: this.series.bytes, gaps: this.gaps.length, trails: this.clientTrails.size + this.topicTrails.size };

@@ -25,9 +25,9 @@ const TILES = {
   lost: (model) => ({
     value: rate(model.lostPerSecond),
     unit: 'messages/s',
-    note: `${short(model.lostTotal)} since the start`,
+    note: [`${short(model.lostTotal)} since the start`, ...untold(model)].join(' · '),
     series: 'dropped_normal',
-    isBad: model.lostPerSecond > 0,
+    isBad: model.lostPerSecond > 0 || model.lostUntold > 0,
   }),
   deliveries: ({ rates }) => ({
     value: short(Math.round(rates?.deliveries ?? 0)),
@@ -50,6 +50,8 @@ const TILES = {
     };
   },
 };
+
+const untold = ({ lostUntold }) => (lostUntold > 0 ? [`${short(lostUntold)} not told yet`] : []);
 
 function split(text) {
   const [value, unit = ''] = text.split(' ');
