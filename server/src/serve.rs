@@ -12,7 +12,7 @@ use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Attendant, Door, Opened, Revocations};
-use crate::admin::{Admin, Closing, Desk, Desks, Running};
+use crate::admin::{Admin, Closing, Desk, Desks, Keeper, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -113,7 +113,7 @@ fn settle(
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    (control, admin): (Control, Option<(Running, Desks)>),
+    (control, admin): (Control, Option<(Running, Desks, Keeper)>),
     (args, loaded): (&ServeArgs, &Loaded),
     door: Option<((Opened, Revocations), Events)>,
     before: Option<Link>,
@@ -130,14 +130,17 @@ fn attend(
             Some(bridge)
         };
         let before = carry(before, BEFORE);
-        let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
+        let (admin, desks, keeper) = match admin {
+            Some((running, desks, keeper)) => (Some(running), Some(desks), Some(keeper)),
+            None => (None, None, None),
+        };
+        let server = Server::new(engine, stop, args, loaded, (door.is_some().then_some(attendant), keeper));
         if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
             server.keys_moved(moved);
             let is_over = &is_over;
             scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
             scope.spawn(move || access::keep(&moves, &orders, stop));
         }
-        let (admin, desks) = admin.unzip();
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         // Who goes on has the admin port, too. Where nobody does, the end is seen there.
         let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
