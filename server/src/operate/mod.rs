@@ -91,8 +91,8 @@ impl<'a> Server<'a> {
     }
 
     /// Whether it ends.
-    pub fn is_ending(&self) -> bool {
-        self.stop.is_asked()
+    pub fn is_over(&self) -> bool {
+        self.stop.is_over()
     }
 
     /// The engine.

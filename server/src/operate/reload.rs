@@ -65,7 +65,9 @@ impl Server<'_> {
         let mut own = self.own();
         let loaded = config::load_checked(self.args)?;
         let door = match &self.attendant {
-            Some(attendant) if loaded.door().is_wanted() => Some((attendant, open_anew(loaded.door(), &own)?)),
+            Some(attendant) if loaded.door().is_wanted() => {
+                Some((attendant, open_anew(loaded.door(), &own, || self.stop.is_over())?))
+            }
             _ => None,
         };
         let admin = self.keeper.as_ref().map(|keeper| Ok((keeper, keeper.read_anew()?))).transpose()?;
@@ -117,9 +119,9 @@ impl Server<'_> {
 
 /// Keys as the settings say now. Where their URL is the one that it was and cannot be read, that stands in nobody's way: the keys that
 /// are there stay.
-fn open_anew(config: DoorConfig, own: &Own) -> Result<Opened, Failure> {
+fn open_anew(config: DoorConfig, own: &Own, is_over: impl Fn() -> bool) -> Result<Opened, Failure> {
     let is_new = config.source().is_some_and(|source| !own.has_jwks_url(&source.url.to_string()));
-    let opened = Door::open(config)?;
+    let opened = Door::open(config, is_over)?;
     match &opened.said {
         Err(problem) if is_new => {
             let what = format!("keys cannot be read from {problem}");
