@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::driver::{Driver, Slot, SocketState};
-use crate::log::Seq;
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::census::{Chosen, FULL, Ranked, Stage};
 use crate::shard::lanes::Form;
+use crate::shard::subscriptions::Lost;
 use crate::telemetry::json::{OrNull, Quoted, Tenths};
 use crate::types::Priority;
 
@@ -27,8 +27,8 @@ const DROPS_AT: f64 = 0.9;
 /// One lane that a client is behind in.
 struct Lag {
     used: u32,
-    /// First and last message that its log has forgotten, and how many: lost, though nobody has looked at a client that takes nothing.
-    lost: Option<(Seq, Seq, u64)>,
+    /// What its log has forgotten: lost, though nobody has looked at a client that takes nothing.
+    lost: Option<Lost>,
     messages: u64,
     bytes: u64,
     topic: Arc<str>,
@@ -130,7 +130,7 @@ impl<D: Driver> Shard<D> {
         let told = self.census.losses.of(self.clients.id(slot), LOSSES_TOLD);
         let told = told.map(|loss| (&loss.topic, loss.priority, loss.from, loss.to));
         let untold =
-            lags.iter().filter_map(|lag| lag.lost.map(|(from, to, _)| (&lag.topic, lag.priority, from.0, to.0)));
+            lags.iter().filter_map(|lag| lag.lost.map(|lost| (&lag.topic, lag.priority, lost.from.0, lost.to.0)));
         text.push_str("],\"lost\":[");
         for (place, (topic, priority, from, to)) in untold.chain(told).take(LOSSES_TOLD).enumerate() {
             let _ = write!(
@@ -140,7 +140,7 @@ impl<D: Driver> Shard<D> {
                 Quoted(topic),
             );
         }
-        let untold: u64 = lags.iter().filter_map(|lag| lag.lost).map(|(_, _, count)| count).sum();
+        let untold: u64 = lags.iter().filter_map(|lag| lag.lost).map(|lost| lost.count_at_most()).sum();
         let _ = write!(text, "],\"lost_total\":{}}}", self.census.losses.total(slot) + untold);
     }
 
@@ -161,14 +161,11 @@ impl<D: Driver> Shard<D> {
             debug_assert!(TopicName::check(&topic.name).is_ok());
             let bytes = stream.log.lag_bytes(cursor.position).saturating_sub(cursor.sent_bytes().into());
             let floor = stream.log.floor();
-            let forgotten = || {
-                let (from, to) = (self.lanes.seq_at(id, cursor.position), self.lanes.seq_before(id, floor));
-                (from, to, floor - cursor.position)
-            };
+            let has_lost = cursor.position < floor && cursor.sent_bytes() == 0;
             let capacity = (stream.log.budget_bytes() as u64).max(1);
             lags.push(Lag {
                 used: (bytes.saturating_mul(FULL) / capacity).min(FULL) as u32,
-                lost: (cursor.position < floor && cursor.sent_bytes() == 0).then(forgotten),
+                lost: has_lost.then(|| self.lost_by_lag(id, cursor.position, floor)),
                 messages: stream.log.next() - cursor.position.max(floor),
                 bytes,
                 topic: topic.name.clone(),
