@@ -474,6 +474,7 @@ impl Meta {
             header,
             payload,
             tail,
+            attributes: &[],
         }
     }
 }

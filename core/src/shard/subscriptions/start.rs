@@ -110,6 +110,7 @@ mod tests {
                 header: &[],
                 payload: FramePayload::Copied(&[0; 100]),
                 tail: &[],
+                attributes: &[],
             };
             assert!(log.append(&frame, &mut pool));
         }
