@@ -203,6 +203,9 @@ pub struct LimitsConfig {
     pub inbound_messages_per_second_max: u32,
     /// The same for the bytes of an upgraded connection. 0 (the default): no limit.
     pub inbound_bytes_per_second_max: usize,
+    /// Time from the first byte of a client's message to its last; who takes longer is closed with 1008, for an unfinished message
+    /// takes memory. The clock stands while nothing is read of the client. Zero: as long as it likes.
+    pub message_timeout: Duration,
     /// Age at which an upgraded connection is closed with 1012, so that it comes back (elsewhere, or with a new token);
     /// each has up to a tenth more, drawn evenly, so that not all come back at once. Zero: never.
     pub connection_lifetime: Duration,
@@ -250,6 +253,7 @@ impl Default for LimitsConfig {
             failures_per_address_per_minute_max: 0,
             inbound_messages_per_second_max: 0,
             inbound_bytes_per_second_max: 0,
+            message_timeout: Duration::from_secs(120),
             connection_lifetime: Duration::ZERO,
             connections_per_subject_max: 0,
             subscriptions_per_subject_max: 0,

@@ -9,6 +9,7 @@ use crate::ingest::Ring;
 use crate::log::BlockPool;
 use crate::origin;
 use crate::proto::subscribe::TOKEN_BYTES_MAX;
+use crate::registry;
 use crate::shard;
 use crate::tls;
 
@@ -212,29 +213,25 @@ impl Config {
                     shards_u64 * u64::from(RECV_BUFFERS) * u64::from(RECV_BYTES + crate::driver::RECV_HEADROOM as u32),
                     "shards",
                 ),
+                line("long messages that are inflated", shards_u64 * shard::LONG_BYTES as u64, "shards"),
                 line("connections", slots * shard::CONNECTION_BYTES as u64, "connections_max"),
                 line(
                     "upgrade requests that are not whole",
                     handshakes * (self.limits.request_bytes_max + RECV_BYTES as usize + shard::HANDSHAKE_BYTES) as u64,
                     "limits.handshakes_max",
                 ),
+                line(
+                    "topics",
+                    u64::from(self.topics_max)
+                        * (shards_u64 * shard::TOPIC_BYTES as u64 + registry::ENTRY_BYTES as u64),
+                    "topics_max",
+                ),
                 line("cursors", u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64, "cursors_max"),
             ],
             shards,
             available,
         };
-        if let Some(field) = self.limits.counts_addresses() {
-            let remembered = if self.limits.remembers_addresses() { u64::from(shard::REMEMBERED_MAX) } else { 0 };
-            let bytes = (slots + remembered) * shard::COUNTED_BYTES as u64;
-            plan.lines.push(line("connections by address", bytes, field));
-        }
-        if let Some(field) = self.limits.counts_subjects() {
-            plan.lines.push(line("what subjects have", slots * shard::SUBJECT_BYTES as u64, field));
-        }
-        if !self.limits.connection_lifetime.is_zero() {
-            let bytes = slots * shard::LIFETIME_BYTES as u64;
-            plan.lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
-        }
+        plan.lines.extend(self.counted(slots));
         if self.sys.top > 0 {
             let topics = shards_u64 * u64::from(self.topics_max) * shard::WATCHED_TOPIC_BYTES as u64;
             plan.lines.push(line("what $sys topics tell", slots * shard::WATCHED_BYTES as u64 + topics, "sys.top"));
@@ -267,6 +264,25 @@ impl Config {
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
         }
         plan
+    }
+
+    /// What is kept of connections where a limit asks for it.
+    fn counted(&self, slots: u64) -> Vec<PlanLine> {
+        let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
+        let mut lines = Vec::new();
+        if let Some(field) = self.limits.counts_addresses() {
+            let remembered = if self.limits.remembers_addresses() { u64::from(shard::REMEMBERED_MAX) } else { 0 };
+            let bytes = (slots + remembered) * shard::COUNTED_BYTES as u64;
+            lines.push(line("connections by address", bytes, field));
+        }
+        if let Some(field) = self.limits.counts_subjects() {
+            lines.push(line("what subjects have", slots * shard::SUBJECT_BYTES as u64, field));
+        }
+        if !self.limits.connection_lifetime.is_zero() {
+            let bytes = slots * shard::LIFETIME_BYTES as u64;
+            lines.push(line("how long each connection is open", bytes, "limits.connection_lifetime"));
+        }
+        lines
     }
 }
 

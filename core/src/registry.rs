@@ -9,16 +9,22 @@
 use std::collections::{HashMap, VecDeque};
 #[allow(clippy::disallowed_types, reason = "the one place: names, off the hot path; shards use try_lock")]
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use crate::epoch::Epochs;
 use crate::ingest::{Head, RecordKind, Refused, Ring};
 use crate::numbering::Given;
-use crate::proto::topic::{TopicName, TopicNameError};
+use crate::proto::topic::{NAME_BYTES_MAX, TopicName, TopicNameError};
 use crate::shard::Gauges;
 use crate::types::{Kind, Priority, TopicId};
 pub use crate::types::{TOPIC_INDEX_BITS, topic_index};
+
+/// What a topic costs here: its name is as long as one may be, in a map that may be half empty, and it may wait to be given back.
+pub const ENTRY_BYTES: usize =
+    2 * NAME_BYTES_MAX + 2 * size_of::<(Box<str>, Entry)>() + size_of::<Retired>() + FLAG_BYTES;
+/// The flag, and what stands for the gauges of a topic that nobody watches.
+const FLAG_BYTES: usize = 2 * (2 * size_of::<usize>() + 16);
 
 /// Why there is no such topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +169,8 @@ pub struct Registry {
     topics_max: u32,
     /// [`Names::idle`] is not empty.
     has_idle: AtomicBool,
+    /// Topics that are gone, and whose subscribers some shard is still taking down: meanwhile no index is used again.
+    laying_down: AtomicU32,
 }
 
 /// The ring and the time of a record.
@@ -179,7 +187,12 @@ pub struct To<'a> {
 impl Registry {
     /// An empty registry for at most `topics_max` topics.
     pub fn new(topics_max: u32) -> Self {
-        Self { names: Default::default(), topics_max: topics_max.min(INDEXES_MAX), has_idle: AtomicBool::new(false) }
+        Self {
+            names: Default::default(),
+            topics_max: topics_max.min(INDEXES_MAX),
+            has_idle: AtomicBool::new(false),
+            laying_down: AtomicU32::new(0),
+        }
     }
 
     /// The topic called `name`, made if need be, for `user`. Shards do not wait for the lock; nobody waits for the ring.
@@ -227,7 +240,7 @@ impl Registry {
         if names.by_name.len() >= most as usize {
             return Err(TopicError::TooMany);
         }
-        let (id, is_spotless, is_reused) = names.next_number(self.topics_max, to.ring)?;
+        let (id, is_spotless, is_reused) = names.next_number(self.topics_max, to.ring, &self.laying_down)?;
         // Under the lock, hence in the order of the records: shards count the same.
         let number = names.created;
         let epoch = epoch.unwrap_or_else(|| to.epochs.of(number));
@@ -285,6 +298,16 @@ impl Registry {
         if let Ok(mut names) = self.try_lock() {
             self.look_at_idle(&mut names, to);
         }
+    }
+
+    /// A shard begins to take down the subscribers of a topic that is gone. To be called before it has read past the topic's end.
+    pub fn begins_laying_down(&self) {
+        self.laying_down.fetch_add(1, Relaxed);
+    }
+
+    /// It has done so.
+    pub fn has_laid_down(&self) {
+        self.laying_down.fetch_sub(1, Relaxed);
     }
 
     /// Forgets a topic: its logs go, its subscribers get no more, publishing to it does nothing. `Ok(false)`: no such topic.
@@ -349,8 +372,15 @@ impl Registry {
 
 impl Names {
     /// The number of the next topic, whether nobody can hold an earlier one of its index, and whether it is the first of the retired.
-    fn next_number(&self, topics_max: u32, ring: &Ring) -> Result<(TopicId, bool, bool), TopicError> {
-        if let Some(retired) = self.retired.front().filter(|retired| ring.slowest_reader().0 > retired.position) {
+    fn next_number(
+        &self,
+        topics_max: u32,
+        ring: &Ring,
+        laying_down: &AtomicU32,
+    ) -> Result<(TopicId, bool, bool), TopicError> {
+        // In this order: a shard says that it lays down before it says how far it has read.
+        let is_read = |retired: &&Retired| ring.slowest_reader().0 > retired.position && laying_down.load(Relaxed) == 0;
+        if let Some(retired) = self.retired.front().filter(is_read) {
             return Ok((TopicId(retired.id.0.wrapping_add(1 << TOPIC_INDEX_BITS)), retired.is_spotless, true));
         }
         if self.used < topics_max.saturating_add(self.worn_out).min(INDEXES_MAX) {

@@ -377,11 +377,14 @@ fn limits_are_the_engine_s_own() {
         ("topics in one request", subscribe::TOPICS_MAX),
         ("subscribe or unsubscribe, bytes (what bounds the topics in since)", subscribe::REQUEST_BYTES_MAX),
         ("subscriptions of one connection", config.limits.subscriptions_per_connection_max as usize),
+        ("topics that are there for one connection alone", config.limits.topics_per_connection_max as usize),
         ("topic name or pattern, bytes", topic::NAME_BYTES_MAX),
         ("topics in the request target", target::TOPICS_MAX),
         ("id, bytes as written", subscribe::ID_BYTES_MAX),
         ("key, bytes", subscribe::KEY_BYTES_MAX),
+        ("from a message's first byte to its last, seconds", config.limits.message_timeout.as_secs() as usize),
         ("nesting of a JSON payload", json::check::PAYLOAD_DEPTH_MAX as usize),
+        ("a number in JSON, characters", json::reader::NUMBER_BYTES_MAX),
         ("upgrade request, bytes", config.limits.request_bytes_max),
         ("upgrade request, headers", request.headers_max),
         ("messages in a batch", batch.messages_max as usize),
@@ -610,7 +613,9 @@ fn step(engine: &Engine, client: &mut Client, line: &str) {
             let mut expected = without_chance(what);
             let came = without_chance(&came);
             if expected["type"] == "welcome" {
-                expected["limits"]["subscriptions_max"] = came["limits"]["subscriptions_max"].clone();
+                for limit in ["subscriptions_max", "topics_per_connection_max"] {
+                    expected["limits"][limit] = came["limits"][limit].clone();
+                }
             }
             assert_eq!(came, expected);
         }

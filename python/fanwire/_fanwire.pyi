@@ -58,6 +58,7 @@ class Engine:
         failures_per_address_per_minute_max: int | None = None,
         inbound_messages_per_second_max: int | None = None,
         inbound_bytes_per_second_max: int | None = None,
+        message_timeout: float | None = None,
         connection_lifetime: float | None = None,
         connections_per_subject_max: int | None = None,
         subscriptions_per_subject_max: int | None = None,
@@ -119,6 +120,8 @@ class Engine:
         failures_per_address_per_minute_max: upgrades of one address that may fail in a minute. 0, the default: no limit.
         inbound_messages_per_second_max: messages and pings that a client may send in a second. 0, the default: no limit.
         inbound_bytes_per_second_max: bytes that a client may send in a second. 0, the default: no limit.
+        message_timeout: seconds from the first byte of a client's message to its last; who takes longer is closed with
+            1008; 0: no limit. Default: 120.
         connection_lifetime: age at which a connection is closed with 1012, and up to a tenth more. 0, the default: never.
         connections_per_subject_max: connections of one subject. 0, the default: no limit.
         subscriptions_per_subject_max: topics and patterns that one subject may subscribe to. 0, the default: no limit.

@@ -165,6 +165,7 @@ pub struct Settings {
     pub failures_per_address_per_minute_max: Option<u32>,
     pub inbound_messages_per_second_max: Option<u32>,
     pub inbound_bytes_per_second_max: Option<usize>,
+    pub message_timeout: Option<f64>,
     pub connection_lifetime: Option<f64>,
     pub connections_per_subject_max: Option<u32>,
     pub subscriptions_per_subject_max: Option<u32>,
@@ -239,6 +240,7 @@ impl Settings {
         put(&mut limits.request_bytes_max, self.request_bytes_max);
         put(&mut limits.unsent_bytes_max, self.unsent_bytes_max);
         put(&mut limits.handshake_timeout, seconds("handshake_timeout", self.handshake_timeout)?);
+        put(&mut limits.message_timeout, seconds("message_timeout", self.message_timeout)?);
         put(&mut limits.connection_lifetime, seconds("connection_lifetime", self.connection_lifetime)?);
         put(&mut limits.ping_every, seconds("ping_every", self.ping_every)?);
         put(&mut limits.idle_timeout, seconds("idle_timeout", self.idle_timeout)?);

@@ -176,3 +176,10 @@ fn a_signal_gives_the_terminal_back_as_well() {
         "{ended}"
     );
 }
+
+#[test]
+fn it_ends_where_its_terminal_goes_and_no_signal_says_so() {
+    let (address, _orders) = server(Plays::Figures);
+    let ended = in_terminal(address, &json!([{"until":"0.17.1"},{"gone":true}]));
+    assert_eq!(ended["code"], 74, "{ended}");
+}

@@ -44,6 +44,19 @@ const FLAG_LZ4: u8 = 1;
 const KIND_SHIFT: u8 = 1;
 const FLAGS_KNOWN: u8 = 0b111;
 
+/// Appends the frame of a message that is alone in its batch, up to its payload, which must follow as it is and has at most
+/// [`PAYLOAD_BYTES_MAX`] bytes.
+pub fn alone(out: &mut Vec<u8>, head: BatchHead, timestamp_ns: u64, payload_bytes: usize) {
+    let start = out.len();
+    let priority = head.priority as u8;
+    let encoder = BatchEncoder::begin(out, head, BatchLimits::default());
+    out.extend_from_slice(&timestamp_ns.to_le_bytes());
+    out.push(priority);
+    out.extend_from_slice(&(payload_bytes as u32).to_le_bytes());
+    let block = (BLOCK_HEAD_BYTES + RECORD_HEAD_BYTES + payload_bytes) as u32;
+    BatchEncoder { messages: 1, ..encoder }.write_sizes(&mut out[start..], block);
+}
+
 /// When a batch is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -178,7 +191,11 @@ impl BatchEncoder {
         }
         // The first message's size was checked and all others fit `block_bytes_max`, so this is below 2^32.
         let block = self.block_bytes(out) as u32;
-        let sizes = &mut out[self.start + 16..self.start + HEAD_BYTES + BLOCK_HEAD_BYTES];
+        self.write_sizes(&mut out[self.start..], block);
+    }
+
+    fn write_sizes(&self, frame: &mut [u8], block: u32) {
+        let sizes = &mut frame[16..HEAD_BYTES + BLOCK_HEAD_BYTES];
         sizes[..4].copy_from_slice(&block.to_le_bytes());
         sizes[8..12].copy_from_slice(&self.messages.to_le_bytes());
         sizes[12..].copy_from_slice(&(block - BLOCK_HEAD_BYTES as u32).to_le_bytes());
@@ -237,13 +254,24 @@ pub fn control_finish(out: &mut [u8], start: usize) {
 /// # Errors
 /// What is wrong with the frame.
 pub fn control_of(frame: &[u8]) -> Result<Option<&str>, BatchError> {
+    match control_bytes_of(frame)? {
+        Some(object) => std::str::from_utf8(object).map(Some).map_err(|_| BatchError::Control),
+        None => Ok(None),
+    }
+}
+
+/// The same, but the object is not known to be UTF-8.
+///
+/// # Errors
+/// As [`control_of`].
+pub fn control_bytes_of(frame: &[u8]) -> Result<Option<&[u8]>, BatchError> {
     if frame.len() >= HEAD_BYTES && frame[0] == VERSION && frame[1] == KIND_CONTROL && frame[2] & FLAG_LZ4 == 0 {
         let object = &frame[HEAD_BYTES..];
         let declared = Cursor(&frame[16..]).u32();
         if declared.is_none_or(|size| size as usize != object.len()) {
             return Err(BatchError::Sizes);
         }
-        return std::str::from_utf8(object).map(Some).map_err(|_| BatchError::Control);
+        return Ok(Some(object));
     }
     match frame {
         [VERSION, KIND_DATA | KIND_CONTROL, ..] => Err(BatchError::Control),

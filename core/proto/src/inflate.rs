@@ -4,6 +4,8 @@
 //! client really sends, never with what it declares, and stops one byte past the maximum. Never knows frames or
 //! negotiation; whether the output is UTF-8 is its caller's question.
 
+use std::borrow::Cow;
+
 use super::close::{CloseCode, Violation};
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -14,7 +16,7 @@ const END: [u8; 5] = [0x01, 0x00, 0x00, 0xFF, 0xFF];
 /// Output is made in pieces of at most this many bytes.
 const CHUNK: usize = 16 << 10;
 /// What a match may reach back.
-const WINDOW: usize = 32 << 10;
+pub const WINDOW: usize = 32 << 10;
 /// Final blocks in a message that cost nothing but themselves; beyond, one in [`FINAL_BLOCK_BYTES`].
 const FINAL_BLOCKS_FREE: usize = 64;
 /// Each final block costs a copy of the window. This many bytes of input have to come for each.
@@ -60,12 +62,37 @@ struct Message {
     start: usize,
     /// Its maximum length.
     max_out: usize,
+    /// Bytes that have come out so far.
+    bytes_out: usize,
     /// Compressed bytes that were read so far.
     bytes_in: usize,
     /// Blocks with BFINAL set so far.
     final_blocks: usize,
     /// Such a block ended with the last byte read: the stream goes on in a new one, if there is more.
     has_ended: bool,
+}
+
+impl Message {
+    /// Bytes that may come out, and one more, so that too much can be told from just enough.
+    fn left(&self) -> usize {
+        self.max_out.saturating_add(1) - self.bytes_out
+    }
+
+    /// Compressed bytes that may go in.
+    fn left_in(&self) -> usize {
+        self.max_out.saturating_mul(2).saturating_add(COMPRESSED_EXTRA).saturating_sub(self.bytes_in)
+    }
+}
+
+/// What one [`Inflater::step`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of the input that were read.
+    pub read: usize,
+    /// Bytes that came out.
+    pub written: usize,
+    /// Nothing more comes out before more is put in.
+    pub is_hungry: bool,
 }
 
 impl Default for Inflater {
@@ -87,7 +114,7 @@ impl Inflater {
     pub fn inflate(&mut self, compressed: &[u8], max_out: usize, out: &mut Vec<u8>) -> Result<usize, InflateError> {
         self.begin(max_out, out);
         self.feed(compressed, out)?;
-        self.finish(out)
+        self.finish()
     }
 
     /// Starts a message of at most `max_out` bytes, to be appended to `out`. A message in progress is forgotten.
@@ -104,67 +131,111 @@ impl Inflater {
     /// As soon as the maximum is passed or the data cannot be continued to a valid message. Nothing but
     /// [`Inflater::begin`] makes sense then. What was inflated before the fault is left in `out`.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), InflateError> {
-        let compressed_max = self.message.max_out.saturating_mul(2).saturating_add(COMPRESSED_EXTRA);
-        let allowed = &piece[..piece.len().min(compressed_max.saturating_sub(self.message.bytes_in))];
-        self.advance(allowed, out)?;
+        let allowed = &piece[..piece.len().min(self.message.left_in())];
+        let mut input = allowed;
+        loop {
+            let before = out.len();
+            let left = self.message.left();
+            let room = left.min(CHUNK).min(input.len().saturating_mul(4).max(512));
+            grow(out, room, left);
+            let (done, fresh) = out.split_at_mut(before);
+            let window = done.get(self.message.start..).unwrap_or_default();
+            let bytes_out = self.message.bytes_out;
+            let stepped = self.advance(input, fresh, || window.into());
+            out.truncate(before + self.message.bytes_out - bytes_out);
+            let step = stepped?;
+            input = input.get(step.read..).unwrap_or_default();
+            if input.is_empty() && step.is_hungry {
+                break;
+            }
+        }
         if allowed.len() < piece.len() { Err(InflateError::TooBig) } else { Ok(()) }
     }
 
-    /// Ends the message and returns its length.
+    /// Inflates as much of `input` as fits in `out`, where its output stands in several places: the bounded form of
+    /// [`Inflater::feed`]. `window` gives the last 32 KiB that have come out of this message, or all, if that is less.
     ///
     /// # Errors
-    /// When the message lacks its end, and as [`Inflater::feed`].
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<usize, InflateError> {
-        let len = out.len() - self.message.start;
+    /// As [`Inflater::feed`].
+    pub fn step<'w>(
+        &mut self,
+        input: &[u8],
+        out: &mut [u8],
+        window: impl FnOnce() -> Cow<'w, [u8]>,
+    ) -> Result<Step, InflateError> {
+        let allowed = &input[..input.len().min(self.message.left_in())];
+        if allowed.is_empty() && !input.is_empty() {
+            return Err(InflateError::TooBig);
+        }
+        let room = out.len().min(self.message.left());
+        self.advance(allowed, &mut out[..room], window)
+    }
+
+    /// Ends the message, whose last piece was put in to the end, and returns its length.
+    ///
+    /// # Errors
+    /// When the message lacks its end.
+    pub fn finish(&mut self) -> Result<usize, InflateError> {
+        let len = self.message.bytes_out;
         // No data at all is what some senders make of an empty message that follows an empty message.
         if self.message.bytes_in == 0 {
             return Ok(0);
         }
-        self.advance(&TAIL, out)?;
-        self.advance(&END, out)?;
-        // What came out of these was not theirs to give: they fell into a block that is not whole.
-        let is_whole = self.message.has_ended && out.len() - self.message.start == len;
-        if is_whole { Ok(len) } else { Err(InflateError::Invalid) }
-    }
-
-    fn advance(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), InflateError> {
-        loop {
-            if self.message.has_ended {
-                if input.is_empty() {
-                    return Ok(());
+        // What comes out of these was not theirs to give: they fell into a block that is not whole.
+        let mut spill = [0; 512];
+        let mut is_spilt = false;
+        for mut input in [&TAIL[..], &END[..]] {
+            loop {
+                let room = spill.len().min(self.message.left());
+                let step = self.advance(input, &mut spill[..room], || Cow::Borrowed(&[]))?;
+                is_spilt |= step.written > 0;
+                input = input.get(step.read..).unwrap_or_default();
+                if input.is_empty() && step.is_hungry {
+                    break;
                 }
-                self.continue_after_final_block(out)?;
-            }
-            let before = out.len();
-            // One byte more than allowed, so that too much can be told from just enough.
-            let left = self.message.max_out.saturating_add(1) - (before - self.message.start);
-            let room = left.min(CHUNK).min(input.len().saturating_mul(4).max(512));
-            grow(out, room, left);
-            let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress(input, &mut out[before..], FlushDecompress::None);
-            let read = (self.stream.total_in() - read) as usize;
-            let written = (self.stream.total_out() - written) as usize;
-            out.truncate(before + written);
-            if written == left {
-                return Err(InflateError::TooBig);
-            }
-            let status = status.map_err(|_| InflateError::Invalid)?;
-            self.message.bytes_in += read;
-            input = input.get(read..).unwrap_or_default();
-            match status {
-                Status::StreamEnd => self.message.has_ended = true,
-                // A full buffer: there may be more to come out though nothing is left to go in.
-                _ if written == room => {}
-                _ if input.is_empty() => return Ok(()),
-                _ if read == 0 && written == 0 => return Err(InflateError::Invalid),
-                _ => {}
             }
         }
+        if self.message.has_ended && !is_spilt { Ok(len) } else { Err(InflateError::Invalid) }
+    }
+
+    fn advance<'w>(
+        &mut self,
+        input: &[u8],
+        out: &mut [u8],
+        window: impl FnOnce() -> Cow<'w, [u8]>,
+    ) -> Result<Step, InflateError> {
+        if self.message.has_ended {
+            if input.is_empty() {
+                return Ok(Step { read: 0, written: 0, is_hungry: true });
+            }
+            self.continue_after_final_block(&window())?;
+        }
+        let left = self.message.left();
+        let (read, written) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(input, out, FlushDecompress::None);
+        let read = (self.stream.total_in() - read) as usize;
+        let written = (self.stream.total_out() - written) as usize;
+        self.message.bytes_out += written;
+        if written == left {
+            return Err(InflateError::TooBig);
+        }
+        let status = status.map_err(|_| InflateError::Invalid)?;
+        self.message.bytes_in += read;
+        let is_all_read = read == input.len();
+        // A full buffer: there may be more to come out though nothing is left to go in.
+        let is_full = written == out.len();
+        match status {
+            Status::StreamEnd => self.message.has_ended = true,
+            _ if is_full || is_all_read => {}
+            _ if read == 0 && written == 0 => return Err(InflateError::Invalid),
+            _ => {}
+        }
+        Ok(Step { read, written, is_hungry: is_all_read && (!is_full || self.message.has_ended) })
     }
 
     /// A block with BFINAL set is padded to a byte, and more blocks may follow (RFC 7692 section 7.2.1), in the same window.
     #[cold]
-    fn continue_after_final_block(&mut self, out: &[u8]) -> Result<(), InflateError> {
+    fn continue_after_final_block(&mut self, sent: &[u8]) -> Result<(), InflateError> {
         let message = &mut self.message;
         message.has_ended = false;
         message.final_blocks += 1;
@@ -172,7 +243,6 @@ impl Inflater {
             return Err(InflateError::Invalid);
         }
         self.stream.reset(false);
-        let sent = &out[message.start..];
         self.stream
             .set_dictionary(&sent[sent.len().saturating_sub(WINDOW)..])
             .map(|_| ())

@@ -205,10 +205,7 @@ fn in_pieces<'a>(
 ) -> Result<Vec<u8>, InflateError> {
     let mut out = b"before".to_vec();
     inflater.begin(max, &out);
-    let len = pieces
-        .into_iter()
-        .try_for_each(|piece| inflater.feed(piece, &mut out))
-        .and_then(|()| inflater.finish(&mut out));
+    let len = pieces.into_iter().try_for_each(|piece| inflater.feed(piece, &mut out)).and_then(|()| inflater.finish());
     assert!(out.len() <= 6 + max + 1 && out.starts_with(b"before"));
     assert_eq!(len.unwrap_or(out.len() - 6), out.len() - 6);
     len.map(|_| out.split_off(6))
@@ -236,6 +233,38 @@ fn a_message_cut_anywhere_gets_the_same_verdict() {
     }
 }
 
+/// A step at a time, into so many bytes each.
+fn in_steps(inflater: &mut Inflater, message: &[u8], room: usize, max: usize) -> Result<Vec<u8>, InflateError> {
+    let (mut out, mut input) = (Vec::new(), message);
+    inflater.begin(max, &[]);
+    loop {
+        let mut fresh = vec![0; room];
+        let window = || Cow::Borrowed(&out[out.len().saturating_sub(WINDOW)..]);
+        let step = inflater.step(input, &mut fresh, window)?;
+        assert!(step.read > 0 || step.written > 0 || step.is_hungry, "no way forward");
+        out.extend_from_slice(&fresh[..step.written]);
+        input = &input[step.read..];
+        if input.is_empty() && step.is_hungry {
+            break;
+        }
+    }
+    assert_eq!(inflater.finish()?, out.len());
+    Ok(out)
+}
+
+#[test]
+fn a_message_in_steps_gets_the_same_verdict() {
+    let mut inflater = Inflater::new();
+    for (name, message, expected) in table() {
+        for room in [1, 2, 3, 100, 4_096] {
+            assert!(in_steps(&mut inflater, &message, room, MAX) == expected, "{name}, {room} bytes at a time");
+        }
+    }
+    let mut whole = Vec::new();
+    assert_eq!(inflater.inflate(&bomb(), 1 << 20, &mut whole), Err(TooBig));
+    assert_eq!(in_steps(&mut inflater, &bomb(), 65_536, 1 << 20), Err(TooBig));
+}
+
 #[test]
 fn the_faults_are_1009_and_1007() {
     assert_eq!(TooBig.violation().code, CloseCode::TOO_BIG);
@@ -259,7 +288,7 @@ fn nothing_of_an_earlier_message_can_be_reached() {
         inflater.begin(1 << 20, &out);
         inflater.feed(&stored[..cut], &mut out).unwrap();
         if cut == stored.len() {
-            assert_eq!(inflater.finish(&mut out), Ok(50_000));
+            assert_eq!(inflater.finish(), Ok(50_000));
             assert!(out == secret);
         }
         assert_eq!(inflater.inflate(&probe, MAX, &mut Vec::new()), Err(Invalid), "after {cut} bytes");

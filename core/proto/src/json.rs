@@ -11,8 +11,10 @@ pub mod check;
 pub mod reader;
 pub(crate) mod request;
 pub mod server;
+pub(crate) mod skip;
+pub(crate) mod unescape;
 
-pub use check::{JsonCheck, JsonText};
+pub use check::{JsonCheck, JsonPieces, JsonText};
 
 use super::server_message::{
     Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Missing, Pong, Subscribed, Unsubscribed, Welcome,
@@ -82,8 +84,27 @@ impl<'a> Body<'a> {
 
 /// Appends the beginning of a `message` object, up to the payload. `topic_escaped` is what [`escape_topic`] gave.
 pub fn message_prefix(out: &mut Vec<u8>, topic_escaped: &[u8], priority: Priority, seq: u64, time_us: u64) {
+    prefix(out, |out| out.extend_from_slice(topic_escaped), priority, seq, time_us);
+}
+
+/// The same for a topic's name as it is. `is_plain`: it needs no escape.
+pub fn message_prefix_of(
+    out: &mut Vec<u8>,
+    (topic, is_plain): (&str, bool),
+    priority: Priority,
+    seq: u64,
+    time_us: u64,
+) {
+    match is_plain {
+        true => message_prefix(out, topic.as_bytes(), priority, seq, time_us),
+        false => prefix(out, |out| escape(out, topic), priority, seq, time_us),
+    }
+}
+
+#[inline(always)]
+fn prefix(out: &mut Vec<u8>, topic: impl FnOnce(&mut Vec<u8>), priority: Priority, seq: u64, time_us: u64) {
     out.extend_from_slice(br#"{"type":"message","topic":""#);
-    out.extend_from_slice(topic_escaped);
+    topic(out);
     out.extend_from_slice(br#"","priority":""#);
     out.extend_from_slice(priority.name().as_bytes());
     out.extend_from_slice(br#"","seq":"#);
@@ -139,6 +160,8 @@ pub fn welcome(out: &mut Vec<u8>, welcome: &Welcome<'_>) {
     decimal(out, welcome.limits.topics_max.into());
     out.extend_from_slice(br#","subscriptions_max":"#);
     decimal(out, welcome.limits.subscriptions_max.into());
+    out.extend_from_slice(br#","topics_per_connection_max":"#);
+    decimal(out, welcome.limits.topics_per_connection_max.into());
     out.extend_from_slice(b"}}");
 }
 
@@ -275,17 +298,19 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
 
 fn base64_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
-    // The space is exact, so this cannot fail.
-    let _ = STANDARD.encode_slice(bytes, &mut out[start..]);
+    base64_piece(out, bytes);
     out.push(b'"');
 }
 
-/// Appends `text` as it stands between quotes: runs that need no escape are copied whole.
+/// Appends `text` as it stands between quotes.
 fn escape(out: &mut Vec<u8>, text: &str) {
+    escape_piece(out, text.as_bytes());
+}
+
+/// Appends a piece of a text, cut anywhere, as it stands between quotes: runs that need no escape are copied whole.
+pub fn escape_piece(out: &mut Vec<u8>, piece: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = text.as_bytes();
+    let mut rest = piece;
     loop {
         let (plain, more) = rest.split_at(plain_bytes(rest));
         out.extend_from_slice(plain);
@@ -309,6 +334,24 @@ fn escape(out: &mut Vec<u8>, text: &str) {
         }
         rest = more;
     }
+}
+
+/// How many bytes [`escape_piece`] appends.
+pub fn escaped_len(piece: &[u8]) -> usize {
+    let escaped = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    piece.iter().map(escaped).sum()
+}
+
+/// Appends a piece of bytes in base64. All but the last have a multiple of three bytes.
+pub fn base64_piece(out: &mut Vec<u8>, piece: &[u8]) {
+    let start = out.len();
+    out.resize(start + piece.len().div_ceil(3) * 4, b'=');
+    // The space is exact, so this cannot fail.
+    let _ = STANDARD.encode_slice(piece, &mut out[start..]);
 }
 
 /// How many bytes at the start of `bytes` may stand in a JSON string as they are.

@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod header;
 pub mod inflate;
 pub mod json;
+pub mod long;
 pub mod lz4;
 pub mod mask;
 pub mod msgpack;

@@ -12,13 +12,14 @@
 pub mod reader;
 pub mod request;
 pub mod server;
+pub(crate) mod skip;
 
 use super::json::Body;
 use super::server_message::{
     Authorized, ErrorMessage, Gap, LaneSeqs, Migrate, Missing, Pong, Subscribed, Unsubscribed, Welcome,
 };
 use super::subscribe::{ControlError, Id};
-use crate::Priority;
+use crate::{Kind, Priority};
 
 /// The subprotocol's name.
 pub const PROTOCOL: &str = "fanwire.msgpack.v1";
@@ -31,7 +32,19 @@ pub const PAYLOAD_BYTES_MAX: usize = u32::MAX as usize;
 
 /// Appends a `message` up to its payload, which must follow as it is and has at most [`PAYLOAD_BYTES_MAX`] bytes.
 pub fn message_prefix(out: &mut Vec<u8>, topic: &str, priority: Priority, seq: u64, time_us: u64, body: &Body<'_>) {
-    prefix(out, |out| string(out, topic), priority, seq, time_us, body);
+    prefix(out, |out| string(out, topic), priority, seq, time_us, (body.kind(), body.payload().len()));
+}
+
+/// The same for a payload of so many bytes that is known to be of that kind.
+pub fn message_prefix_of(
+    out: &mut Vec<u8>,
+    topic: &str,
+    priority: Priority,
+    seq: u64,
+    time_us: u64,
+    payload: (Kind, usize),
+) {
+    prefix(out, |out| string(out, topic), priority, seq, time_us, payload);
 }
 
 #[inline(always)]
@@ -41,9 +54,9 @@ fn prefix(
     priority: Priority,
     seq: u64,
     time_us: u64,
-    body: &Body<'_>,
+    (kind, bytes): (Kind, usize),
 ) {
-    let text = matches!(body, Body::Text(_));
+    let text = kind == Kind::Text;
     map(out, if text { 7 } else { 6 });
     pair(out, "type", "message");
     string(out, "topic");
@@ -55,16 +68,16 @@ fn prefix(
         pair(out, "encoding", "text");
     }
     string(out, "data");
-    match body {
-        Body::Json(json) => string_head(out, json.as_str().len()),
-        Body::Text(text) => string_head(out, text.len()),
-        Body::Binary(bytes) => binary_head(out, bytes.len()),
+    match kind {
+        Kind::Json | Kind::Text => string_head(out, bytes),
+        Kind::Binary => binary_head(out, bytes),
     }
 }
 
 /// Appends a whole `message`. `topic_packed` is what [`pack_topic`] gave.
 pub fn message(out: &mut Vec<u8>, topic_packed: &[u8], priority: Priority, seq: u64, time_us: u64, body: &Body<'_>) {
-    prefix(out, |out| out.extend_from_slice(topic_packed), priority, seq, time_us, body);
+    let payload = (body.kind(), body.payload().len());
+    prefix(out, |out| out.extend_from_slice(topic_packed), priority, seq, time_us, payload);
     out.extend_from_slice(body.payload());
 }
 
@@ -82,10 +95,11 @@ pub fn welcome(out: &mut Vec<u8>, welcome: &Welcome<'_>) {
     pair(out, "protocol", &welcome.protocol);
     unsigned_pair(out, "time_us", welcome.time_us);
     string(out, "limits");
-    map(out, 3);
+    map(out, 4);
     unsigned_pair(out, "message_bytes_max", welcome.limits.message_bytes_max);
     unsigned_pair(out, "topics_max", welcome.limits.topics_max.into());
     unsigned_pair(out, "subscriptions_max", welcome.limits.subscriptions_max.into());
+    unsigned_pair(out, "topics_per_connection_max", welcome.limits.topics_per_connection_max.into());
 }
 
 /// Appends a `subscribed`.

@@ -56,6 +56,8 @@ pub struct Limits {
     pub topics_max: u32,
     /// Most subscriptions of one connection.
     pub subscriptions_max: u32,
+    /// Most topics that are there for one connection alone.
+    pub topics_per_connection_max: u32,
 }
 
 /// Sequence numbers by priority; `None` for a lane that does not exist.

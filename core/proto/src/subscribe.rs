@@ -11,7 +11,7 @@ pub(crate) mod fields;
 mod since;
 
 pub use super::json::request::parse;
-pub use since::{Beginning, Since, SinceList};
+pub use since::{Beginning, LaneSince, Since, SinceList};
 
 use super::json::reader::{JsonString, Reader, ValueType};
 use crate::{Kind, Priority};
@@ -141,7 +141,7 @@ pub enum ClientMessage<'a> {
         /// Names and patterns, each checked; at least one, at most [`TOPICS_MAX`], repeats included.
         topics: Vec<Cow<'a, str>>,
         /// Where to go on, and where topics begin of which it says nothing.
-        since: SinceList<'a>,
+        since: SinceList,
         /// At most so many messages a second and lane.
         max_hz: Option<f64>,
         /// Whether the client's own messages come back to it.
@@ -207,7 +207,7 @@ pub enum Content<'a> {
 #[error("`data` is not base64")]
 pub struct NotBase64;
 
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -275,7 +275,7 @@ pub struct ControlError<'a> {
 }
 
 impl<'a> ControlError<'a> {
-    pub(super) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         ControlError { code, message: message.into(), id: None }
     }
 

@@ -16,6 +16,10 @@ impl Inlet {
     const PAUSED: u8 = 4;
     /// The end was reported: nothing more ever will be.
     const ENDED: u8 = 8;
+    /// The peer hung up while the shard wants no more: perhaps nothing is left to be read.
+    const PROBE: u8 = 16;
+    /// The connection is over both ways: what was not read is nobody's any more.
+    const BROKEN: u8 = 32;
 
     fn set(&mut self, bit: u8, on: bool) {
         self.0 = if on { self.0 | bit } else { self.0 & !bit };
@@ -30,6 +34,26 @@ impl Inlet {
         self.set(Self::READABLE, true);
         self.set(Self::HANGUP, self.has(Self::HANGUP) || hangup);
         self.wants_read()
+    }
+
+    /// The peer hung up; `is_broken`: the connection is over both ways. True if it is to be found out what that leaves, though the
+    /// shard wants no more.
+    pub fn on_hangup(&mut self, is_broken: bool) -> bool {
+        self.set(Self::BROKEN, self.has(Self::BROKEN) || is_broken);
+        let is_held = self.has(Self::PAUSED) && !self.has(Self::ENDED);
+        self.set(Self::PROBE, is_held);
+        is_held
+    }
+
+    /// What is to be tried next; an attempt to find out what a hangup leaves is made once.
+    pub fn next_read(&mut self) -> NextRead {
+        let is_probe = self.has(Self::PROBE) && self.has(Self::PAUSED) && !self.has(Self::ENDED);
+        self.set(Self::PROBE, false);
+        match (self.wants_read(), is_probe) {
+            (true, _) => NextRead::Bytes,
+            (false, true) => NextRead::Peek { is_broken: self.has(Self::BROKEN) },
+            (false, false) => NextRead::Nothing,
+        }
     }
 
     /// True if a read should be tried.
@@ -81,9 +105,51 @@ impl Inlet {
     }
 }
 
+/// See [`Inlet::next_read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextRead {
+    /// Bytes.
+    Bytes,
+    /// A look at whether there are any, which leaves them where they are.
+    Peek {
+        /// Whatever there is: the connection is over.
+        is_broken: bool,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// What a look at a paused connection whose peer hung up has shown: its end, with the error if it failed, or none yet.
+pub fn end_seen(seen: Result<usize, i32>, is_broken: bool) -> Option<Option<i32>> {
+    match seen {
+        Ok(0) if !is_broken => Some(None),
+        Ok(_) if is_broken => Some(Some(libc::ECONNRESET)),
+        Ok(_) => None,
+        Err(libc::EAGAIN | libc::EINTR) => is_broken.then_some(Some(libc::ECONNRESET)),
+        Err(errno) => Some(Some(errno)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hangup_while_paused_is_looked_at_once_and_an_end_is_told_once() {
+        let mut inlet = Inlet::default();
+        assert!(!inlet.on_hangup(false), "not paused: the reading finds it");
+        inlet.pause();
+        assert!(!inlet.on_ready(true) && inlet.on_hangup(false));
+        assert_eq!(inlet.next_read(), NextRead::Peek { is_broken: false });
+        assert_eq!(inlet.next_read(), NextRead::Nothing);
+        assert!(inlet.on_hangup(true));
+        assert_eq!(inlet.next_read(), NextRead::Peek { is_broken: true });
+        assert!(inlet.on_hangup(false) && inlet.resume());
+        assert_eq!(inlet.next_read(), NextRead::Bytes, "its bytes come first");
+        inlet.pause();
+        assert!(inlet.on_end() && !inlet.on_hangup(true));
+        assert_eq!(inlet.next_read(), NextRead::Nothing);
+    }
 
     #[test]
     fn an_edge_during_a_read_is_not_lost() {

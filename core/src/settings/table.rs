@@ -272,6 +272,12 @@ pub(super) static TABLE: &[Setting] = &[
         count!(limits.handshakes_max, 0, CONNECTIONS_MAX),
         "Connections before their upgrade; beyond, the oldest of the address with most gets 503; 0: an eighth of all",
     )),
+    reloadable(by_name(row(
+        "limits.message_timeout",
+        "message_timeout",
+        time!(limits.message_timeout, above_zero: false),
+        "Time from the first byte of a client's message to its last; who takes longer is closed with 1008; 0: no limit",
+    ))),
     sized(by_name(row(
         "limits.connections_per_address_max",
         "connections_per_address_max",

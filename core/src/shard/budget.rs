@@ -6,7 +6,8 @@
 
 /// How much a turn may do of each kind of work.
 pub mod limit {
-    /// Input of clients: one step a control frame, eight a message, one for each 32 bytes.
+    /// Input of clients: one step a control frame, eight a message, one for each 32 bytes; of long messages, one for each 128 bytes that
+    /// are inflated, read past or decoded, for 8 compressed, for a KiB that is copied, and three a topic of a `since`.
     pub const INPUT: u32 = 4_096;
     /// What requests of clients ask for: two steps a topic looked at, five a topic joined, three a topic left.
     pub const REQUESTS: u32 = 3_000;
@@ -41,21 +42,25 @@ pub const RECORDS_LEAST: u32 = 64;
 #[cfg(any(test, fuzzing))]
 pub mod overshoot {
     /// What those who wait and what is new may have beyond a budget that others have spent: a share for each queue of waiters, one
-    /// for new input, and what a receive buffer holds more.
-    pub const INPUT: u32 = super::limit::INPUT + 5 * super::INPUT_SHARE + 1_024;
-    /// The last topic of a request.
-    pub const REQUESTS: u32 = 64;
+    /// for new input, and what the last of each takes more.
+    pub const INPUT: u32 = super::limit::INPUT + 5 * (super::INPUT_SHARE + LAST_INPUT);
+    /// What a receive buffer holds, a piece of a long message, or what stands for a request of 512 KiB.
+    const LAST_INPUT: u32 = 1_024 + 4_096;
+    /// The last topic of a request, and topics that have ended, which its connection leaves first.
+    pub const REQUESTS: u32 = 64 + 6 * 64;
     /// The last subscriber of a new topic.
     pub const NEW_TOPICS: u32 = 64;
-    /// The last topic of a connection that is gone.
-    pub const LEAVING: u32 = 64;
+    /// The last topic of a connection that is gone; or a million cursors of a topic that ends, looked at for half-sent frames.
+    pub const LEAVING: u32 = 64 + 16_384;
     /// A group of gathered sends of 128 KiB, each with the cursors that it looks at.
     pub const SENDS: u32 = 32 << 10;
     /// The last client that is described, with 256 cursors; losses that are told; a message that is copied whole.
     pub const CENSUS: u32 = 6 << 10;
-    /// The largest message, by bytes a step: inflated, read from the ring, and compressed.
+    /// The largest message, by bytes a step: read from the ring (by reference, above 16 KiB: its length alone is counted), and, up to
+    /// [`LARGE_BYTES`](super::super::lanes::LARGE_BYTES), rendered and compressed at once.
     pub const fn message(bytes_max: usize) -> u64 {
-        (bytes_max / 256 + bytes_max / 1_024 + bytes_max / 4) as u64
+        let at_once = if bytes_max < 256 << 10 { bytes_max } else { 256 << 10 };
+        (bytes_max / 1_024 + at_once / 4) as u64
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::event::Protocol;
 use crate::proto::header::Opcode;
+use crate::proto::long::Encoding;
 use crate::proto::server_message::ServerMessage;
 use crate::proto::subscribe::{self, ClientMessage, ControlError, Id};
 use crate::proto::{batch, json, msgpack};
@@ -50,8 +51,6 @@ pub fn render(out: &mut Vec<u8>, protocol: Protocol, object: &ServerMessage<'_>)
 
 /// Reads a request as `protocol` has it.
 pub fn parse(protocol: Protocol, kind: Kind, bytes: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
-    let wrong =
-        |message: &'static str| ControlError { code: subscribe::code::BAD_MESSAGE, message: message.into(), id: None };
     match (protocol, kind) {
         (Protocol::MsgpackV1, Kind::Binary) => msgpack::request::parse(bytes),
         (Protocol::MsgpackV1, _) => Err(wrong("fanwire.msgpack.v1 speaks binary messages")),
@@ -67,6 +66,33 @@ pub fn parse(protocol: Protocol, kind: Kind, bytes: &[u8]) -> Result<ClientMessa
         },
         (_, Kind::Binary) => Err(wrong("fanwire.json.v1 speaks text messages")),
     }
+}
+
+/// How a long request of `protocol` is written, where it begins in its message, and whether that is known to be UTF-8. `None`: it is
+/// to be ignored.
+///
+/// # Errors
+/// What to answer the client.
+pub fn long(
+    protocol: Protocol,
+    kind: Kind,
+    bytes: &[u8],
+) -> Result<Option<(Encoding, usize, bool)>, ControlError<'static>> {
+    match (protocol, kind) {
+        (Protocol::MsgpackV1, Kind::Binary) => Ok(Some((Encoding::Msgpack, 0, false))),
+        (Protocol::MsgpackV1, _) => Err(wrong("fanwire.msgpack.v1 speaks binary messages")),
+        (_, Kind::Text | Kind::Json) => Ok(Some((Encoding::Json, 0, true))),
+        (Protocol::BatchV1 | Protocol::BatchV1Lz4, Kind::Binary) => match batch::control_bytes_of(bytes) {
+            Ok(Some(text)) => Ok(Some((Encoding::Json, bytes.len() - text.len(), false))),
+            Ok(None) => Ok(None),
+            Err(_) => Err(wrong("not a control frame of fanwire.batch.v1")),
+        },
+        (_, Kind::Binary) => Err(wrong("fanwire.json.v1 speaks text messages")),
+    }
+}
+
+fn wrong(message: &'static str) -> ControlError<'static> {
+    ControlError { code: subscribe::code::BAD_MESSAGE, message: message.into(), id: None }
 }
 
 /// An id as it was written, for an answer of `protocol`.

@@ -15,6 +15,7 @@ mod dialect;
 mod footprint;
 mod host;
 mod lanes;
+mod message;
 mod options;
 mod readmission;
 mod request;
@@ -51,6 +52,7 @@ use self::clients::{Clients, Conn, Extra, NODE_BYTES};
 use self::closes::Closes;
 use self::host::Host;
 use self::lanes::{Clock, Cursor, Lanes};
+use self::message::{INFLATING_BYTES, INFLATING_MAX};
 use self::readmission::Readmission;
 use self::sender::Sender;
 #[cfg(test)]
@@ -71,6 +73,10 @@ pub const REFUSAL_SLOTS: u32 = 64;
 pub const CONNECTION_BYTES: usize = size_of::<Conn>() + SUBSCRIBER_BYTES + NODE_BYTES + 64;
 /// What one connection before its upgrade costs on top, apart from its request's bytes.
 pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
+/// What inflating long messages takes of a shard, at most.
+pub const LONG_BYTES: usize = INFLATING_MAX * INFLATING_BYTES;
+/// What one topic costs a shard.
+pub const TOPIC_BYTES: usize = topics::TOPIC_BYTES + size_of::<subscriptions::Members>();
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
 
@@ -155,6 +161,10 @@ struct Pace {
 struct Desk {
     inflater: Inflater,
     inflated: Vec<u8>,
+    /// Pieces of long messages.
+    piece: Vec<u8>,
+    /// Who inflates a long message has a clone of it.
+    seats: Arc<()>,
     payload: Vec<u8>,
     answer: Vec<u8>,
 }

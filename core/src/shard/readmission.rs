@@ -109,7 +109,7 @@ impl Notes {
 
     /// Takes down the topics whose places are in `range`.
     pub fn take(&mut self, range: std::ops::Range<u32>, topics: &Topics, lanes: &Lanes) {
-        for topic in range.filter_map(|index| topics.get(index)) {
+        for topic in range.filter_map(|index| topics.get(index)).filter(|topic| !topic.is_gone()) {
             let end_of = |lane| if lane == NONE { Edge::START } else { lanes.source(lane).log.end() };
             let ends = topic.lanes.map(end_of);
             let Topic { id, number, epoch, ref name, .. } = *topic;
@@ -147,7 +147,8 @@ mod tests {
                 topics.get_mut(index).unwrap().lanes[Priority::High as usize] = lane;
             }
         }
-        assert!(topics.remove(2).is_some());
+        topics.end(2);
+        assert!(topics.remove().is_some());
         for step in [1, 2, 100] {
             let mut notes = Notes::new(AT, topics.created());
             let end = topics.places();

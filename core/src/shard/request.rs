@@ -1,10 +1,13 @@
 //! What a client asked for and did not get at once. It was parsed when it came, and is not parsed again.
 
-use std::borrow::Cow;
+mod long;
 
+pub use long::{Decoding, Long, Parsed, Resuming, Stage};
+
+use super::message::Arrived;
 use super::options::Options;
 use crate::ingest::Payload;
-use crate::proto::subscribe::{Id, Since, SinceList};
+use crate::proto::subscribe::SinceList;
 use crate::types::{Kind, Priority, TopicId};
 
 /// What a client may say of a message beyond its priority.
@@ -48,6 +51,10 @@ pub enum Held {
         /// The message.
         payload: Payload,
     },
+    /// A message that is not whole yet: it is inflated, or put together.
+    Arrived(Box<Arrived>),
+    /// A request that is parsed in part.
+    Long(Box<Long>),
     /// A message that has no room in the ring.
     Publish(Publication, Payload),
     /// A message for a topic that could not be made yet.
@@ -67,6 +74,8 @@ impl Held {
             }
             Held::Request(request) => 1 + request.next,
             Held::Sweep(sweep) => 1 + sweep.steps,
+            Held::Arrived(arrived) => 1 + arrived.done(),
+            Held::Long(long) => 1 + long.mark(),
         }
     }
 
@@ -76,7 +85,8 @@ impl Held {
             Held::Request(request) => request.bytes,
             Held::Open(topic, ..) => topic.name.len() + topic.id.as_ref().map_or(0, |id| id.len()),
             Held::Sweep(sweep) => sweep.bytes(),
-            Held::Message { .. } | Held::Publish(..) => 0,
+            Held::Long(long) => long.held_bytes(),
+            Held::Message { .. } | Held::Publish(..) | Held::Arrived(_) => 0,
         }
     }
 }
@@ -89,7 +99,7 @@ pub enum Action {
         /// Beyond the messages.
         options: Options,
         /// What the client has already.
-        since: SinceList<'static>,
+        since: SinceList,
     },
     /// End its subscription.
     Unsubscribe,
@@ -150,13 +160,9 @@ pub struct Scan {
 
 impl Request {
     /// From what was parsed.
-    pub fn new(id: Option<&Id<'_>>, action: Action, topics: &[Cow<'_, str>]) -> Self {
-        let id: Option<Box<[u8]>> = id.map(|id| id.as_bytes().into());
-        let topics: Vec<Box<str>> = topics.iter().map(|t| t.as_ref().into()).collect();
+    pub fn new(id: Option<Box<[u8]>>, action: Action, topics: Vec<Box<str>>) -> Self {
         let since = match &action {
-            Action::Subscribe { since, .. } => {
-                since.as_slice().iter().map(|s| size_of::<Since<'_>>() + s.topic.len()).sum()
-            }
+            Action::Subscribe { since, .. } => since.held_bytes(),
             Action::Unsubscribe => 0,
         };
         let bytes = size_of::<Self>()

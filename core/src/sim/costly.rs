@@ -14,12 +14,14 @@ const OVERLAPPING: [&str; 6] = ["**", "*/*", "d/*", "d/**", "*/1", "*/x"];
 impl Client {
     /// One thing that costs much for the bytes that it takes to say it.
     pub(super) fn cost_most(&mut self) {
-        match self.rng.below(6) {
+        match self.rng.below(8) {
             0 => self.give_back_what_it_never_had(),
             1 => self.ask_for_many_patterns(),
             2 => self.ask_for_everything_and_leave(),
             3 => self.flood_with_pings(),
             4 => self.flood_with_said_pings(),
+            5 => self.say_much_of_nothing(),
+            6 => self.go_on_from_much(),
             _ => self.ask_for_many_names(),
         }
     }
@@ -67,6 +69,21 @@ impl Client {
             let id = self.next_id();
             self.request(&json!({"type": "unsubscribe", "id": id, "topics": [&pattern]}));
             self.unsubscribing.push_back(pattern);
+        }
+    }
+
+    /// A request that is long, and ignored; often it is sent compressed, and short.
+    fn say_much_of_nothing(&mut self) {
+        let text = self.rng.pick(&["x", "é\n", " ", "[{"]).repeat(self.rng.skewed(40_000) as usize);
+        self.request(&json!({"type": "dance", "much": [text]}));
+    }
+
+    /// Thousands of topics to go on from, none of which is there.
+    fn go_on_from_much(&mut self) {
+        if self.unsubscribing.is_empty() && !self.view.from_oldest {
+            let since = (0..self.rng.skewed(4_000)).map(|n| (format!("{NEVER_HAD}{n}"), (1, Default::default())));
+            let pattern = (*self.rng.pick(&OVERLAPPING)).to_owned();
+            self.subscribe(&[pattern], &since.collect());
         }
     }
 

@@ -194,6 +194,13 @@ impl Wire {
         encode_frame(&mut self.out, opcode, fin, false, key, payload);
     }
 
+    /// Queues a message that was compressed elsewhere.
+    #[cfg(test)]
+    pub fn send_compressed(&mut self, opcode: Opcode, compressed: &[u8], rng: &mut Rng) {
+        let key = (rng.next_u64() as u32).to_le_bytes();
+        encode_frame(&mut self.out, opcode, true, true, key, compressed);
+    }
+
     /// Queues any bytes.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);

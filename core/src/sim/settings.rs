@@ -13,6 +13,8 @@ use crate::driver::sim::Rng;
 
 /// Time from accept to a complete upgrade request.
 pub const HANDSHAKE_NS: u64 = 10_000_000_000;
+/// And for a message.
+pub const MESSAGE_NS: u64 = 120_000_000_000;
 /// How long the host has to decide who comes in.
 const ASK_NS: u64 = 5_000_000_000;
 
@@ -47,6 +49,7 @@ pub fn random_config(rng: &mut Rng, shards: usize) -> Config {
             idle_timeout: Duration::ZERO,
             subscriptions_per_connection_max: *rng.pick(&[3, 64, 1_024, 1_024, 1_024, 1_024]),
             handshake_timeout: Duration::from_nanos(HANDSHAKE_NS),
+            message_timeout: Duration::from_nanos(MESSAGE_NS),
             // A client here may take its time over the upgrade, and is not to be cut off for another one.
             handshakes_max: connections_max,
             ..LimitsConfig::default()

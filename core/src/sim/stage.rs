@@ -10,6 +10,7 @@ mod cuts;
 mod deadlines;
 mod derived;
 mod drain;
+mod ends;
 mod events;
 mod gauges;
 mod handover;
@@ -17,6 +18,7 @@ mod lag;
 mod lanes;
 mod leaving;
 mod lives;
+mod long;
 mod numbers;
 mod pace;
 mod picks;
@@ -198,9 +200,20 @@ impl Stage {
 
     /// The same from another address.
     pub fn knocks_from(&mut self, peer: SocketAddr, target: &str, protocol: Protocol) -> Player {
+        self.knocks_with(peer, target, protocol, &[])
+    }
+
+    /// The same with more headers.
+    pub fn knocks_with(
+        &mut self,
+        peer: SocketAddr,
+        target: &str,
+        protocol: Protocol,
+        headers: &[(&str, &str)],
+    ) -> Player {
         let mut rng = Rng::new(5);
         let protocols: Vec<_> = Some(protocol.name()).filter(|name| !name.is_empty()).into_iter().collect();
-        let wire = Wire::new(self.net.connect_from(0, peer), target, &protocols, &[], &mut rng);
+        let wire = Wire::new(self.net.connect_from(0, peer), target, &protocols, headers, &mut rng);
         let mut player = Player { wire, connection: ConnectionId::HOST, protocol, rng };
         self.shard.take_notes();
         self.turns(4, &mut player);

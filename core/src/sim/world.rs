@@ -12,7 +12,7 @@ use super::client::{Client, Outcome};
 use super::engine::{Engine, Scenario, Summary, Way};
 use super::nature::{BROKERED, CLIENT_TOPICS, CROWDED, Fate, Nature, TOPICS, WIDE, laggard, random_nature};
 use super::payload::{Stamp, TINY};
-use super::settings::{HANDSHAKE_NS, wall_of};
+use super::settings::{HANDSHAKE_NS, MESSAGE_NS, wall_of};
 use super::truth::Truth;
 use super::vandal::Vandal;
 use super::view::Since;
@@ -555,6 +555,9 @@ impl World {
             Outcome::Closed { code: 1013, by_server: true } => {}
             Outcome::Closed { code: 1011, by_server: true } if self.scenario.pings => {}
             Outcome::Closed { code: 1008, by_server: true } if state.truth.limits_senders => {}
+            // Time has leapt while it was sending a message, or its link is as slow as that.
+            Outcome::Closed { code: 1008, by_server: true }
+                if state.leapt || client.lived_ns.1 - client.lived_ns.0 >= MESSAGE_NS => {}
             Outcome::Closed { code: 4321, by_server: true } => {}
             Outcome::Closed { code: 1008, by_server: true }
                 if client.nature.is_raw() && client.handed > 0 && !client.nature.topics.is_empty() => {}

@@ -9,10 +9,11 @@ use super::{
 };
 
 /// From the lowest to the highest: each names only those before it. The turn, and the shard itself, name all.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "table",
     "budget",
     "options",
+    "message",
     "request",
     "dialect",
     "rest",
@@ -31,7 +32,7 @@ const ORDER: [&str; 19] = [
     "turn",
 ];
 /// Words that several parts share, and no parts.
-const WORDS: [&str; 6] = ["table", "budget", "options", "request", "dialect", "rest"];
+const WORDS: [&str; 7] = ["table", "budget", "options", "message", "request", "dialect", "rest"];
 /// What only tests have.
 const FOR_TESTS: [&str; 1] = ["trace"];
 /// Other parts that one may name.

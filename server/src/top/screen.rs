@@ -2,6 +2,7 @@
 //! Knows: raw mode, the alternate screen. Must never know: what is drawn.
 
 use std::io::{self, Stdout, Write as _};
+use std::mem::ManuallyDrop;
 use std::panic;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The terminal while it is ours.
 pub struct Screen {
-    pub terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Not dropped: it would complain on a stderr that may be gone with the terminal, and panic.
+    pub terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
 }
 
 impl Screen {
@@ -27,7 +30,7 @@ impl Screen {
         // From here on it is given back whatever happens.
         let screen = execute!(io::stdout(), EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())))
-            .map(|terminal| Screen { terminal })
+            .map(|terminal| Screen { terminal: ManuallyDrop::new(terminal) })
             .inspect_err(|_| restore())?;
         // What a panic says is to be read where it stays, not on the screen that goes away.
         let say = panic::take_hook();
@@ -57,10 +60,10 @@ fn restore() {
 /// Keys that were pressed, without waiting. A changed size is nothing: the next drawing asks for it.
 ///
 /// # Errors
-/// Where the terminal cannot be read.
+/// Where the terminal cannot be read, or is gone.
 pub fn pressed() -> io::Result<Vec<KeyEvent>> {
     let mut keys = Vec::new();
-    while event::poll(Duration::ZERO)? {
+    while is_there()? && event::poll(Duration::ZERO)? {
         if let Event::Key(key) = event::read()?
             && key.kind != KeyEventKind::Release
         {
@@ -68,4 +71,15 @@ pub fn pressed() -> io::Result<Vec<KeyEvent>> {
         }
     }
     Ok(keys)
+}
+
+/// `event::poll` would read a terminal that is gone for ever: to it, an end is nothing.
+fn is_there() -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut asked = [PollFd::new(&stdin, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))?;
+    match asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is gone")),
+        false => Ok(true),
+    }
 }

@@ -1,6 +1,7 @@
 """Runs a command in a terminal of 80 x 24 and says how that went: `terminal.py SCRIPT COMMAND…`.
 
-SCRIPT is JSON: steps `{"until": TEXT}` (the screen's output has it), `{"keys": TEXT}`, `{"signal": NUMBER}`. Prints JSON:
+SCRIPT is JSON: steps `{"until": TEXT}` (the screen's output has it), `{"keys": TEXT}`, `{"signal": NUMBER}`, and, as the last one,
+`{"gone": true}`: the terminal is closed, of which no signal tells. Prints JSON, after that step without what needs a terminal:
 `code` (negative: a signal), `restored` (the terminal is set as it was), `left` (the alternate screen was left), `output`."""
 
 import fcntl
@@ -8,6 +9,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import termios
@@ -22,6 +24,8 @@ before = termios.tcgetattr(theirs)
 child = os.fork()
 if child == 0:
     os.close(ours)
+    if any("gone" in step for step in steps):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.login_tty(theirs)
     os.execv(command[0], command)
 
@@ -44,15 +48,27 @@ for step in steps:
             read(0.2)
     elif "keys" in step:
         os.write(ours, step["keys"].encode())
+    elif "gone" in step:
+        os.close(ours)
+        os.close(theirs)
+        ours = None
     else:
         os.kill(child, step["signal"])
 
 while True:
     pid, status = os.waitpid(child, os.WNOHANG)
-    read(0.05)
+    if ours is None:
+        time.sleep(0.02)
+    else:
+        read(0.05)
     if pid:
         break
-    assert time.monotonic() < deadline, "it does not end"
+    if time.monotonic() > deadline:
+        os.kill(child, signal.SIGKILL)
+        raise AssertionError("it does not end")
+if ours is None:
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status)}))
+    sys.exit()
 for _ in range(20):
     read(0.02)
 print(

@@ -330,3 +330,18 @@ proptest! {
         let _ = decode(&frame, 1 << 16, &mut Vec::new(), grow);
     }
 }
+
+#[test]
+fn a_message_alone_is_the_batch_that_holds_nothing_else() {
+    for payload in [&b""[..], b"x", &[7; 300]] {
+        let head = BatchHead { topic_id: TopicId(9), priority: Priority::High, kind: Kind::Text, first_seq: 5 };
+        let mut whole = b"before".to_vec();
+        let mut encoder = BatchEncoder::begin(&mut whole, head, BatchLimits::default());
+        encoder.push(&mut whole, 5, Kind::Text, 77, payload).expect("the first one joins");
+        encoder.finish(&mut whole);
+        let mut apart = b"before".to_vec();
+        alone(&mut apart, head, 77, payload.len());
+        apart.extend_from_slice(payload);
+        assert_eq!(apart, whole);
+    }
+}

@@ -96,9 +96,9 @@ fn assert_twins(json: &ClientMessage<'_>, packed: &ClientMessage<'_>) {
             ClientMessage::Subscribe { id, topics, since, max_hz, echo },
         ) => {
             assert_eq!((j_id.is_some(), j_topics, j_hz, j_echo), (id.is_some(), topics, max_hz, echo));
-            assert_eq!((j_since.as_slice().len(), j_since.unnamed()), (since.as_slice().len(), since.unnamed()));
-            for (j, m) in j_since.as_slice().iter().zip(since.as_slice()) {
-                assert_eq!((&j.topic, j.epoch), (&m.topic, m.epoch));
+            assert_eq!((j_since.len(), j_since.unnamed()), (since.len(), since.unnamed()));
+            for (topic, j) in j_since.iter() {
+                assert_eq!(since.find(topic).map(|m| m.epoch), Some(j.epoch), "{topic}");
             }
         }
         (ClientMessage::Unsubscribe { id: j_id, topics: j_topics }, ClientMessage::Unsubscribe { id, topics }) => {

@@ -7,6 +7,7 @@
 //! refuses integers beyond 64 bits, so its no is not.
 
 use super::reader::{DEPTH_MAX, Reader};
+use super::skip::Whole;
 use simd_json::{Buffers, Tape};
 
 /// Payloads up to this size go to simd-json. Its tables take up to 31 bytes per byte of payload, so this bounds a
@@ -69,6 +70,37 @@ impl JsonCheck {
         let taken = simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape).is_ok();
         self.tape = tape.reset();
         taken
+    }
+}
+
+/// The same for a text that is too long to be judged at once, and known to be UTF-8: in pieces, without memory.
+#[derive(Clone, Debug)]
+pub struct JsonPieces(Whole);
+
+impl JsonPieces {
+    /// At the start of a payload.
+    pub fn new() -> Self {
+        JsonPieces(Whole::new(DEPTH_MAX - PAYLOAD_DEPTH_MAX))
+    }
+
+    /// How far it has come, in bytes.
+    pub fn at(&self) -> usize {
+        self.0.at()
+    }
+
+    /// Goes on for about so many bytes of `payload`, which is the same each time; `None`: it is not decided yet.
+    pub fn advance(&mut self, payload: &[u8], piece: usize) -> Option<bool> {
+        match self.0.advance(payload, self.0.at().saturating_add(piece)) {
+            Ok(false) => None,
+            Ok(true) => Some(true),
+            Err(_) => Some(false),
+        }
+    }
+}
+
+impl Default for JsonPieces {
+    fn default() -> Self {
+        JsonPieces::new()
     }
 }
 

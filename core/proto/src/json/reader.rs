@@ -7,12 +7,15 @@
 //! message which other parsers must be able to read as a whole: nesting is at most [`DEPTH_MAX`] levels, a surrogate
 //! escape (`\ud83d`) needs its other half, and a number must not overflow a double (`1e999`). `serde_json` decides
 //! all three the same way, other parsers turn them into errors, infinities or replacement characters. Names in an object may repeat.
+//! A number has at most [`NUMBER_BYTES_MAX`] characters.
 
 use std::borrow::Cow;
 use thiserror::Error;
 
 /// Deepest nesting of arrays and objects in one text, what most parsers stand by default.
 pub const DEPTH_MAX: u32 = 127;
+/// Longest number, in characters: a number is looked at as a whole.
+pub const NUMBER_BYTES_MAX: usize = 64 << 10;
 
 /// Why a text is not JSON, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -166,6 +169,34 @@ impl<'a> Reader<'a> {
     /// A reader of a text that is to stand `levels` deep inside another one, and so may nest that much less.
     pub fn new_inside(text: &'a str, levels: u32) -> Self {
         Reader { text, at: 0, depth: levels }
+    }
+
+    /// A reader inside a text that was checked, so many levels deep in it.
+    pub(crate) fn new_at(text: &'a str, at: usize, depth: u32) -> Self {
+        Reader { text, at, depth }
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Enters the object ahead. False: there is none.
+    pub(crate) fn enter_object(&mut self) -> bool {
+        self.peek() == Some(ValueType::Object) && self.enter(ValueType::Object).is_ok()
+    }
+
+    /// The name of the next member of an object that was checked, whose value is ahead then. `None`: there is no other.
+    pub(crate) fn next_name(&mut self) -> Result<Option<JsonString<'a>>, JsonError> {
+        match self.next_byte() {
+            Some(b'}') => {
+                self.leave();
+                return Ok(None);
+            }
+            Some(b',') => self.at += 1,
+            _ => {}
+        }
+        self.name().map(Some)
     }
 
     /// The type of the value ahead, if a value can start here.
@@ -340,7 +371,7 @@ impl<'a> Reader<'a> {
 // Below, a cursor is passed and returned by value: it stays in a register, which makes skipping half as dear.
 
 /// The first byte from `at` on that is not white space, and where it is.
-fn next_at(bytes: &[u8], mut at: usize) -> (Option<u8>, usize) {
+pub(super) fn next_at(bytes: &[u8], mut at: usize) -> (Option<u8>, usize) {
     loop {
         match bytes.get(at) {
             Some(b' ' | b'\t' | b'\n' | b'\r') => at += 1,
@@ -349,7 +380,7 @@ fn next_at(bytes: &[u8], mut at: usize) -> (Option<u8>, usize) {
     }
 }
 
-fn unexpected_at(bytes: &[u8], at: usize) -> JsonError {
+pub(super) fn unexpected_at(bytes: &[u8], at: usize) -> JsonError {
     JsonError { at, fault: if at >= bytes.len() { Fault::End } else { Fault::Unexpected } }
 }
 
@@ -483,7 +514,7 @@ const SHORT_ESCAPES: [u8; 256] = {
 
 /// The character of the escape of two bytes at `at`, if there is one.
 #[inline]
-fn short_escape(bytes: &[u8], at: usize) -> Option<u8> {
+pub(super) fn short_escape(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 2) {
         Some(&[b'\\', byte]) => Some(SHORT_ESCAPES[usize::from(byte)]).filter(|&c| c != 0),
         _ => None,
@@ -491,7 +522,9 @@ fn short_escape(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 /// A number, from its first byte (RFC 8259 section 6); where it ends.
-fn skip_number(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
+pub(super) fn skip_number(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
+    // One character more, so that too long can be told from just long enough.
+    let bytes = bytes.get(..start + NUMBER_BYTES_MAX + 1).unwrap_or(bytes);
     let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
     let mut long = false;
     match bytes.get(at) {
@@ -511,7 +544,7 @@ fn skip_number(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
         at = skip_digits(bytes, at)?;
         long = true;
     }
-    if long && is_infinite(&bytes[start..at]) {
+    if at - start > NUMBER_BYTES_MAX || (long && is_infinite(&bytes[start..at])) {
         return Err(JsonError { at: start, fault: Fault::Range });
     }
     Ok(at)
@@ -532,7 +565,7 @@ fn skip_digits(bytes: &[u8], start: usize) -> Result<usize, JsonError> {
     if at == start { Err(unexpected_at(bytes, at)) } else { Ok(at) }
 }
 
-fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonError> {
+pub(super) fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonError> {
     match bytes.get(at..at + word.len()) {
         Some(found) if found == word => Ok(at + word.len()),
         _ => Err(JsonError { at, fault: Fault::Unexpected }),
@@ -540,7 +573,7 @@ fn skip_word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonError> {
 }
 
 /// Decodes the escape at the start of `bytes`: the character, and how many bytes the escape takes.
-fn decode_escape(bytes: &[u8]) -> Result<(char, usize), Fault> {
+pub(super) fn decode_escape(bytes: &[u8]) -> Result<(char, usize), Fault> {
     if let Some(c) = short_escape(bytes, 0) {
         return Ok((char::from(c), 2));
     }

@@ -19,6 +19,11 @@ impl From<JsonError> for ControlError<'_> {
 /// # Errors
 /// What to answer the client.
 pub fn parse(text: &str) -> Result<ClientMessage<'_>, ControlError<'_>> {
+    parse_of(text, text.len())
+}
+
+/// The same of what stands for a request of so many bytes.
+pub(crate) fn parse_of(text: &str, bytes: usize) -> Result<ClientMessage<'_>, ControlError<'_>> {
     let mut fields = Fields::default();
     let mut reader = Reader::new(text);
     if reader.peek().is_some_and(|found| found != ValueType::Object) {
@@ -32,7 +37,7 @@ pub fn parse(text: &str) -> Result<ClientMessage<'_>, ControlError<'_>> {
         Ok::<_, JsonError>(())
     })?;
     reader.finish()?;
-    fields.message(text.len())
+    fields.message(bytes)
 }
 
 impl<'a> RawValue<'a> for &'a str {
@@ -94,5 +99,21 @@ impl<'a> ValueReader<'a> for Reader<'a> {
             self.object(member)?;
         }
         Ok(is_object)
+    }
+
+    fn resume(raw: &'a str, at: usize) -> Self {
+        Reader::new_at(raw, at, 1)
+    }
+
+    fn at(&self) -> usize {
+        self.position()
+    }
+
+    fn enter(&mut self) -> Option<u32> {
+        self.enter_object().then_some(u32::MAX)
+    }
+
+    fn next_member(&mut self, _left: &mut u32) -> Parsed<'a, Option<JsonString<'a>>> {
+        Ok(self.next_name()?)
     }
 }

@@ -206,6 +206,8 @@ fn limits(raw: &str) -> Parsed<Limits> {
             limits.topics_max = small(value)?;
         } else if name.is("subscriptions_max") {
             limits.subscriptions_max = small(value)?;
+        } else if name.is("topics_per_connection_max") {
+            limits.topics_per_connection_max = small(value)?;
         }
         Ok::<_, ServerMessageError>(())
     })?;

@@ -72,7 +72,12 @@ fn control_objects_have_these_exact_forms() {
     let id = Id::from_json(r#""r-\u00e9 1""#);
     assert!(id.is_some());
     let number = Id::from_json("-1.50e3");
-    let limits = Limits { message_bytes_max: 67_108_864, topics_max: 1024, subscriptions_max: 256 };
+    let limits = Limits {
+        message_bytes_max: 67_108_864,
+        topics_max: 1024,
+        subscriptions_max: 256,
+        topics_per_connection_max: 7,
+    };
     let hello = Welcome {
         session: "0.1.2".into(),
         server: "fan\"wire/0.1".into(),
@@ -82,7 +87,7 @@ fn control_objects_have_these_exact_forms() {
     };
     assert_eq!(
         rendered(|out| welcome(out, &hello)),
-        r#"{"type":"welcome","session":"0.1.2","server":"fan\"wire/0.1","protocol":"fanwire.json.v1","time_us":1732000000000000,"limits":{"message_bytes_max":67108864,"topics_max":1024,"subscriptions_max":256}}"#
+        r#"{"type":"welcome","session":"0.1.2","server":"fan\"wire/0.1","protocol":"fanwire.json.v1","time_us":1732000000000000,"limits":{"message_bytes_max":67108864,"topics_max":1024,"subscriptions_max":256,"topics_per_connection_max":7}}"#
     );
     let mut state = Subscribed {
         id,
@@ -146,7 +151,12 @@ fn an_id_of_another_encoding_is_left_out() {
 #[test]
 fn a_client_reads_back_every_object() {
     let nasty: String = (0..=0x2ff).filter_map(char::from_u32).chain(['"', '\\', '\u{10ffff}']).collect();
-    let limits = Limits { message_bytes_max: u64::MAX, topics_max: u32::MAX, subscriptions_max: 0 };
+    let limits = Limits {
+        message_bytes_max: u64::MAX,
+        topics_max: u32::MAX,
+        subscriptions_max: 0,
+        topics_per_connection_max: u32::MAX,
+    };
     let hello = Welcome {
         session: nasty.as_str().into(),
         server: nasty.as_str().into(),
@@ -358,5 +368,22 @@ proptest! {
     #[test]
     fn no_text_makes_a_client_panic(text in "\\PC{0,60}|[{}\\[\\]\",:a0 ]{0,30}") {
         let _ = server::parse(&text);
+    }
+}
+
+#[test]
+fn in_pieces_a_text_and_bytes_are_written_as_at_once() {
+    let text = "plain \" \\ \n\r\t\u{8}\u{c}\u{1}\u{1f} é😀 and more of it";
+    let mut whole = Vec::new();
+    escape(&mut whole, text);
+    assert_eq!(escaped_len(text.as_bytes()), whole.len());
+    for piece in 1..20 {
+        let mut pieces = Vec::new();
+        text.as_bytes().chunks(piece).for_each(|piece| escape_piece(&mut pieces, piece));
+        assert_eq!(pieces, whole);
+        let (mut at_once, mut in_pieces) = (Vec::new(), Vec::new());
+        base64_string(&mut at_once, text.as_bytes());
+        text.as_bytes().chunks(3 * piece).for_each(|piece| base64_piece(&mut in_pieces, piece));
+        assert_eq!(in_pieces, at_once[1..at_once.len() - 1]);
     }
 }

@@ -5,6 +5,7 @@
 //! stand. Longer forms of integers and lengths than needed are taken, as the specification permits.
 
 use super::super::json::reader::DEPTH_MAX;
+use std::ops::Range;
 use thiserror::Error;
 
 /// Why bytes are not MessagePack, and where.
@@ -78,6 +79,16 @@ impl<'a> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
+    /// A reader that stands at a value inside of `bytes`.
+    pub(crate) fn new_at(bytes: &'a [u8], at: usize) -> Self {
+        Reader { bytes, at }
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Reads the next value; of an array or a map only its head.
     ///
     /// # Errors
@@ -104,13 +115,45 @@ impl<'a> Reader<'a> {
             return Err(MsgpackError { at: start, fault: Fault::Type }.into());
         };
         for _ in 0..pairs {
-            let key_at = self.at;
-            let Value::Str(key) = self.value()? else {
-                return Err(MsgpackError { at: key_at, fault: Fault::Type }.into());
-            };
+            let key = self.key()?;
             pair(key, self)?;
         }
         Ok(())
+    }
+
+    /// Reads a map's key.
+    ///
+    /// # Errors
+    /// [`Fault::Type`] if it is no string; what is wrong with it.
+    pub(crate) fn key(&mut self) -> Result<&'a str, MsgpackError> {
+        let at = self.at;
+        match self.value()? {
+            Value::Str(key) => Ok(key),
+            _ => Err(MsgpackError { at, fault: Fault::Type }),
+        }
+    }
+
+    /// Reads the head of a string or of `bin` that may be long, and passes over what it holds: where that stands, and whether
+    /// it is a string, which is not checked to be UTF-8. `None`: another value is ahead.
+    pub(crate) fn long(&mut self) -> Result<Option<(Range<usize>, bool)>, MsgpackError> {
+        let start = self.at;
+        let read = (|| {
+            let [first] = self.array()?;
+            let length = match first {
+                0xa0..=0xbf => u32::from(first & 0x1f),
+                0xc4 | 0xd9 => self.length::<1>()?,
+                0xc5 | 0xda => self.length::<2>()?,
+                0xc6 | 0xdb => self.length::<4>()?,
+                _ => return Ok(None),
+            };
+            let from = self.at;
+            self.take(length as usize)?;
+            Ok(Some((from..self.at, !matches!(first, 0xc4..=0xc6))))
+        })();
+        if !matches!(read, Ok(Some(_))) {
+            self.at = start;
+        }
+        read.map_err(|fault| MsgpackError { at: start, fault })
     }
 
     /// Reads on with a reader whose errors count their bytes from here.
@@ -258,7 +301,7 @@ impl<'a> Reader<'a> {
 }
 
 /// How many values follow a value's head as its contents.
-fn children(value: Value<'_>) -> u64 {
+pub(super) fn children(value: Value<'_>) -> u64 {
     match value {
         Value::Array(items) => items.into(),
         Value::Map(pairs) => u64::from(pairs) * 2,

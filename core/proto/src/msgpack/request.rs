@@ -22,6 +22,11 @@ impl From<MsgpackError> for ControlError<'_> {
 /// # Errors
 /// What to answer the client.
 pub fn parse(bytes: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
+    parse_of(bytes, bytes.len())
+}
+
+/// The same of what stands for a request of so many bytes.
+pub(crate) fn parse_of(bytes: &[u8], sent_bytes: usize) -> Result<ClientMessage<'_>, ControlError<'_>> {
     let mut whole = Reader::new(bytes);
     whole.raw_value()?;
     whole.finish()?;
@@ -33,7 +38,7 @@ pub fn parse(bytes: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
         fields.note(name, reader.raw_value()?);
         Ok::<_, MsgpackError>(())
     })?;
-    fields.message(bytes.len())
+    fields.message(sent_bytes)
 }
 
 impl<'a> RawValue<'a> for &'a [u8] {
@@ -119,6 +124,27 @@ impl<'a> ValueReader<'a> for Reader<'a> {
             Ok(true)
         })
     }
+
+    fn resume(raw: &'a [u8], at: usize) -> Self {
+        Reader::new_at(raw, at)
+    }
+
+    fn at(&self) -> usize {
+        self.position()
+    }
+
+    fn enter(&mut self) -> Option<u32> {
+        match self.value().ok()? {
+            Value::Map(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    fn next_member(&mut self, left: &mut u32) -> Parsed<'a, Option<JsonString<'a>>> {
+        let Some(others) = left.checked_sub(1) else { return Ok(None) };
+        *left = others;
+        Ok(Some(JsonString::plain(self.key()?)))
+    }
 }
 
 impl<'a> Id<'a> {
@@ -132,7 +158,7 @@ impl<'a> Id<'a> {
     }
 }
 
-fn not_json<'a>(error: JsonError) -> ControlError<'a> {
+pub(crate) fn not_json<'a>(error: JsonError) -> ControlError<'a> {
     ControlError::new(code::BAD_DATA, format!("a `data` string without `encoding` must be JSON: {error}"))
 }
 

@@ -183,6 +183,9 @@ impl<'a> Map<'a> {
         if map.find("subscriptions_max")?.is_some() {
             limits.subscriptions_max = map.small("subscriptions_max")?;
         }
+        if map.find("topics_per_connection_max")?.is_some() {
+            limits.topics_per_connection_max = map.small("topics_per_connection_max")?;
+        }
         Ok(limits)
     }
 

@@ -163,7 +163,12 @@ fn control_objects_are_those_of_json() {
         assert_eq!(unpacked(&bytes), serde_json::from_slice::<Value>(&rendered(json)).expect("JSON"));
         assert_eq!(server::parse(&bytes), Ok(object));
     }
-    let limits = Limits { message_bytes_max: 1 << 26, topics_max: 1024, subscriptions_max: u32::MAX };
+    let limits = Limits {
+        message_bytes_max: 1 << 26,
+        topics_max: 1024,
+        subscriptions_max: u32::MAX,
+        topics_per_connection_max: 7,
+    };
     let hello = Welcome {
         session: "0.1".into(),
         server: "é\0\"".into(),

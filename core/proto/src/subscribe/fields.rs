@@ -4,7 +4,7 @@
 //! [`ValueReader`], which each encoding gives. All calls are static.
 
 use super::{
-    Beginning, ClientMessage, Content, ControlError, Id, KEY_BYTES_MAX, Parsed, Publish, RATE_HZ_MAX,
+    Beginning, ClientMessage, Content, ControlError, Id, KEY_BYTES_MAX, LaneSince, Parsed, Publish, RATE_HZ_MAX,
     REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code,
 };
 use crate::Priority;
@@ -52,6 +52,15 @@ pub(crate) trait ValueReader<'a>: Sized {
     fn each_item(&mut self, item: impl FnMut(&mut Self) -> Parsed<'a, ()>) -> Parsed<'a, bool>;
     /// Calls `member` in front of each value of an object; it must read exactly one. False if the value ahead is none.
     fn each_member(&mut self, member: impl FnMut(JsonString<'a>, &mut Self) -> Parsed<'a, ()>) -> Parsed<'a, bool>;
+
+    /// A reader inside `raw`, an object, where [`ValueReader::at`] was.
+    fn resume(raw: Self::Raw, at: usize) -> Self;
+    /// Where it stands.
+    fn at(&self) -> usize;
+    /// Enters an object: how many members are left in it, as far as that can be said. `None` if the value ahead is none.
+    fn enter(&mut self) -> Option<u32>;
+    /// The name of the object's next member, whose value is to be read next. `None`: there is no other.
+    fn next_member(&mut self, left: &mut u32) -> Parsed<'a, Option<JsonString<'a>>>;
 }
 
 /// The fields of a request as they are written; which of them count depends on `type`.
@@ -97,7 +106,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
         *field = Some(value);
     }
 
-    /// The request that these are the fields of, and that has so many bytes.
+    /// The request that these are the fields of, and that has so many bytes as it was sent.
     pub(crate) fn message(&self, bytes: usize) -> Parsed<'a, ClientMessage<'a>> {
         let id = present(self.id).map(|raw| raw.id().ok_or_else(bad_id)).transpose()?;
         self.message_of_type(id, bytes).map_err(|error| error.with_id(id))
@@ -129,7 +138,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
     }
 
     fn publish(&self, id: Option<Id<'a>>) -> Parsed<'a, Publish<'a>> {
-        let topic = text(required(self.topic, "topic")?, "topic")?.text();
+        let topic = name(text(required(self.topic, "topic")?, "topic")?);
         check_publish_topic(&topic)?;
         Ok(Publish {
             id,
@@ -140,7 +149,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
                 None => Priority::default(),
             },
             key: match present(self.key) {
-                Some(raw) => Some(check_key(text(raw, "key")?.text())?),
+                Some(raw) => Some(check_key(name(text(raw, "key")?))?),
                 None => None,
             },
             ttl_ms: present(self.ttl_ms).map(|raw| unsigned(raw, "ttl_ms")).transpose()?,
@@ -169,7 +178,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
         let wrong = || wrong_type("topics", "an array of strings");
         let mut topics = Vec::new();
         let is_array = required(self.topics, "topics")?.reader().each_item(|reader| {
-            let topic = reader.text().ok_or_else(wrong)?.text();
+            let topic = name(reader.text().ok_or_else(wrong)?);
             check_subscribe_topic(&topic)?;
             check_topic_count(topics.len())?;
             topics.push(topic);
@@ -182,45 +191,54 @@ impl<'a, V: RawValue<'a>> Fields<V> {
         }
     }
 
-    fn since(&self) -> Parsed<'a, SinceList<'a>> {
+    fn since(&self) -> Parsed<'a, SinceList> {
         let unnamed = match present(self.from) {
             Some(raw) => beginning(&text(raw, "from")?.text())?,
             None => Beginning::default(),
         };
-        let mut entries = Vec::new();
+        let mut list = SinceList::new(unnamed);
         if let Some(raw) = present(self.since) {
             each_member(&mut raw.reader(), "since", "by topic", |topic, reader| {
-                let topic = topic.text();
-                check_since_topic(&topic)?;
-                entries.push(since_entry(topic, reader)?);
-                Ok(())
+                add_since(&mut list, &topic, reader.raw()?)
             })?;
         }
-        Ok(SinceList::new(entries, unnamed))
+        Ok(list)
     }
 }
 
+/// One member of a `since`: what the client says of a topic; of one that is null, nothing.
+pub(crate) fn add_since<'a, V: RawValue<'a>>(list: &mut SinceList, topic: &JsonString<'a>, entry: V) -> Parsed<'a, ()> {
+    let topic = name(*topic);
+    check_since_topic(&topic)?;
+    list.set(&topic, present(Some(entry)).map(since_entry).transpose()?);
+    Ok(())
+}
+
 /// `{epoch, seq: {PRIORITY: n}}`; lanes of unknown priorities are ignored like unknown keys.
-fn since_entry<'a, R: ValueReader<'a>>(topic: Cow<'a, str>, reader: &mut R) -> Parsed<'a, Since<'a>> {
+fn since_entry<'a, V: RawValue<'a>>(entry: V) -> Parsed<'a, Since> {
     let (mut epoch, mut seq) = (None, [None; Priority::ALL.len()]);
-    each_member(reader, "since", "with `epoch` and `seq` for each topic", |name, reader| {
+    each_member(&mut entry.reader(), "since", "with `epoch` and `seq` for each topic", |name, reader| {
+        let raw = present(Some(reader.raw()?));
         if name.is("epoch") {
-            epoch = Some(unsigned(reader.raw()?, "epoch")?);
+            epoch = raw.map(|raw| unsigned(raw, "epoch")).transpose()?;
         } else if name.is("seq") {
-            each_member(reader, "seq", "by priority", |lane, reader| {
-                let raw = reader.raw()?;
-                if let Some(priority) = Priority::from_name(&lane.text()) {
-                    seq[priority as usize] = Some(unsigned(raw, "seq")?);
-                }
-                Ok(())
-            })?;
-        } else {
-            reader.raw()?;
+            seq = raw.map_or(Ok(LaneSince::default()), lane_numbers)?;
         }
         Ok(())
     })?;
-    let epoch = epoch.ok_or_else(|| missing("epoch"))?;
-    Ok(Since { topic, epoch, seq })
+    Ok(Since { epoch: epoch.ok_or_else(|| missing("epoch"))?, seq })
+}
+
+fn lane_numbers<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, LaneSince> {
+    let mut seq = LaneSince::default();
+    each_member(&mut raw.reader(), "seq", "by priority", |lane, reader| {
+        let raw = present(Some(reader.raw()?));
+        if let Some(priority) = Priority::from_name(&lane.text()) {
+            seq[priority as usize] = raw.map(|raw| unsigned(raw, "seq")).transpose()?;
+        }
+        Ok(())
+    })?;
+    Ok(seq)
 }
 
 /// An optional field: absent if it is not there or null.
@@ -234,6 +252,16 @@ fn required<'a, V: RawValue<'a>>(field: Option<V>, name: &str) -> Parsed<'a, V> 
 
 fn text<'a, V: RawValue<'a>>(raw: V, field: &str) -> Parsed<'a, JsonString<'a>> {
     raw.reader().text().ok_or_else(|| wrong_type(field, "a string"))
+}
+
+/// A string that has 255 bytes at most; one that is far longer is not decoded, and stays too long.
+fn name(string: JsonString<'_>) -> Cow<'_, str> {
+    /// Escapes of six bytes each.
+    const WRITTEN_BYTES_MAX: usize = 6 * NAME_BYTES_MAX;
+    match string.bytes_max() <= WRITTEN_BYTES_MAX {
+        true => string.text(),
+        false => Cow::Owned("x".repeat(NAME_BYTES_MAX + 1)),
+    }
 }
 
 fn boolean<'a, V: RawValue<'a>>(raw: V, field: &str) -> Parsed<'a, bool> {

@@ -250,6 +250,7 @@ macro_rules! prove {
             a_wake_is_never_lost,
             a_wait_ends_at_its_deadline_and_not_before,
             pausing_loses_nothing,
+            a_peer_that_goes_is_noticed_though_it_is_not_read,
             after_the_peers_fin_we_can_still_send,
             after_our_fin_we_still_receive,
             a_reset_is_reported_once,

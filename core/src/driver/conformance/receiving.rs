@@ -87,6 +87,37 @@ pub fn pausing_loses_nothing<M: Make>() {
     drop(writer.join().unwrap());
 }
 
+pub fn a_peer_that_goes_is_noticed_though_it_is_not_read<M: Make>() {
+    let mut rig = Rig::new::<M>(&limits(4));
+    // Everything was read: its FIN is its end.
+    let (mut client, slot) = rig.connect();
+    client.write_all(b"read").unwrap();
+    rig.turn_until("bytes", |rig| rig.received[slot.0 as usize] == b"read");
+    rig.driver.pause_recv(slot);
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.turn_until("end", |rig| !rig.ended.is_empty());
+    assert_eq!(rig.ended, [(slot, None)]);
+    rig.driver.resume_recv(slot);
+    rig.settle();
+    assert_eq!(rig.ended, [(slot, None)], "once");
+    rig.driver.close(slot);
+    rig.ended.clear();
+    // Something was not: its FIN comes behind that.
+    let (mut client, slot) = rig.connect();
+    rig.driver.pause_recv(slot);
+    let before = rig.received[slot.0 as usize].len();
+    client.write_all(b"unread").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.settle();
+    assert!(rig.ended.is_empty() && rig.received[slot.0 as usize].len() == before, "paused means paused");
+    // But it goes altogether: with bytes of ours unread, its kernel resets the connection.
+    rig.send_all(slot, b"never read");
+    drop(client);
+    rig.turn_until("a broken connection", |rig| !rig.ended.is_empty());
+    assert!(matches!(rig.ended[..], [(ended, Some(_))] if ended == slot), "{:?}", rig.ended);
+    assert_eq!(rig.received[slot.0 as usize].len(), before);
+}
+
 pub fn after_the_peers_fin_we_can_still_send<M: Make>() {
     let mut rig = Rig::new::<M>(&limits(4));
     let (mut client, slot) = rig.connect();

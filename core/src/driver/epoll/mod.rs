@@ -17,7 +17,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFla
 use super::buffers::RecvBuffers;
 use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, AcceptTrouble, Gate};
-use super::inlet::Inlet;
+use super::inlet::{Inlet, NextRead, end_seen};
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{
@@ -162,7 +162,9 @@ impl EpollDriver {
                 return;
             }
             let hangup = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-            if (hangup || flags.contains(EventFlags::IN)) && connection.inlet.on_ready(hangup) {
+            let is_broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            let is_ready = (hangup || flags.contains(EventFlags::IN)) && connection.inlet.on_ready(hangup);
+            if is_ready || (hangup && connection.inlet.on_hangup(is_broken)) {
                 self.readable.push(slot);
             }
             let writable = flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
@@ -264,12 +266,26 @@ impl EpollDriver {
             let Some(slot) = self.readable.pop() else { return };
             let room = buf.bytes.len() - buf.start;
             let connection = &mut self.connections[slot as usize];
-            let Some(fd) = connection.fd.as_ref().filter(|_| connection.inlet.wants_read()) else {
+            let next = connection.inlet.next_read();
+            let Some(fd) = connection.fd.as_ref().filter(|_| next != NextRead::Nothing) else {
                 self.buffers.put(buf);
                 continue;
             };
-            connection.inlet.on_read_begin();
             reads -= 1;
+            if let NextRead::Peek { is_broken } = next {
+                self.counters.syscalls += 1;
+                let seen = rustix::net::recv(fd, &mut buf.bytes[..1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
+                let seen = seen.map(|(_, count)| count).map_err(Errno::raw_os_error);
+                self.buffers.put(buf);
+                if let Some(error) = end_seen(seen, is_broken)
+                    && connection.inlet.on_end()
+                {
+                    events.push(Event::End { slot: Slot(slot), error });
+                    left -= 1;
+                }
+                continue;
+            }
+            connection.inlet.on_read_begin();
             self.counters.syscalls += 1;
             let slot_id = Slot(slot);
             match rustix::net::recv(fd, &mut buf.bytes[buf.start..], RecvFlags::DONTWAIT) {

@@ -229,7 +229,7 @@ impl NetState {
     fn connect(&mut self, shard: usize, peer: SocketAddr) -> usize {
         let peer = if self.rng.chance(self.options.peer_unknown) { None } else { Some(peer) };
         let due = delayed(self.now_ns, &mut self.rng, &self.options);
-        let ends_while_paused = self.rng.chance(500);
+        let ends_while_paused = self.rng.chance(self.options.ends_while_paused);
         let mut conn = Conn::new(peer, due, ends_while_paused);
         let side = &mut self.shards[shard];
         let index = self.conns.len();

@@ -46,6 +46,8 @@ pub struct SimOptions {
     pub slot_reuse: u32,
     /// The kernel cannot tell the peer's address.
     pub peer_unknown: u32,
+    /// Of a connection: its end is told while it is paused.
+    pub ends_while_paused: u32,
     /// Time that passes within a turn from one look at the clock to the next.
     pub look_ns: u64,
 }
@@ -74,6 +76,7 @@ impl SimOptions {
             accept_one: 0,
             slot_reuse: 1000,
             peer_unknown: 0,
+            ends_while_paused: 500,
             look_ns: 0,
         }
     }

@@ -97,6 +97,8 @@ pub struct Tls<D> {
 struct Counts {
     handshakes: u64,
     failed: u64,
+    /// What opening has cost in one turn, at most.
+    opened_most: usize,
 }
 
 impl<D: Driver> Tls<D> {
@@ -138,21 +140,25 @@ impl<D: Driver> Tls<D> {
 
     /// Looks at what the driver has said, as far as the budgets go.
     fn look(&mut self, events: &mut Vec<Event>) {
-        let mut left = OPENING_PER_TURN;
+        let (mut left, mut opened) = (OPENING_PER_TURN, 0);
         // One event of the driver becomes three at most.
         while left > 0 && events.len() + 3 <= self.events_per_turn {
-            let Some(event) = self.inbox.pop_front() else { return };
+            let Some(event) = self.inbox.pop_front() else { break };
             match event {
                 Event::Accepted { listener, slot, .. } => {
                     self.on_accepted(slot, listener);
                     events.push(event);
                 }
-                Event::Received { slot, buf } => left = left.saturating_sub(self.on_received(slot, buf, events)),
+                Event::Received { slot, buf } => {
+                    let cost = self.on_received(slot, buf, events);
+                    (left, opened) = (left.saturating_sub(cost), opened + cost);
+                }
                 Event::End { slot, error } => self.on_end(slot, error, events),
                 Event::Writable { slot } => self.on_writable(slot, events),
                 Event::Woken | Event::Worn { .. } => events.push(event),
             }
         }
+        self.counts.opened_most = self.counts.opened_most.max(opened);
     }
 
     /// Answers greetings, in the order in which they came.

@@ -3,7 +3,7 @@
 use std::io::{IoSlice, Read as _, Write as _};
 use std::sync::Arc;
 
-use fanwire_tls::{AcceptorConfig, ClientCertificates, Identity, Version};
+use fanwire_tls::{AcceptorConfig, ClientCertificates, HEADER_BYTES, Identity, Version};
 use rustls::crypto::ring::{ALL_CIPHER_SUITES, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
@@ -394,6 +394,32 @@ fn greetings_are_answered_a_few_a_turn() {
         echo.turn();
     }
     panic!("only {answered} were answered");
+}
+
+/// Each of them moves what it can. False: there was nothing.
+fn all_step(peers: &mut [Peer]) -> bool {
+    peers.iter_mut().filter_map(|peer| peer.step(usize::MAX).then_some(())).count() > 0
+}
+
+#[test]
+fn what_is_opened_in_a_turn_is_bounded_however_many_send_the_smallest_records() {
+    const RECORDS: usize = 3_000;
+    let authority = Authority::new();
+    let net = SimNet::new(1, SimOptions::calm());
+    let mut echo = Echo::new(authority.over(&net, HELD));
+    let mut peers: Vec<_> = (0..40).map(|_| Peer::new(net.connect(0), authority.client(ALL_CIPHER_SUITES))).collect();
+    echo.settle(&net, || all_step(&mut peers));
+    for peer in &mut peers {
+        (0..RECORDS).for_each(|_| peer.say(b"x"));
+    }
+    echo.settle(&net, || all_step(&mut peers));
+    assert!(peers.iter().all(|peer| peer.heard.len() == RECORDS), "all of it came through");
+    // What one receive buffer holds of them is opened as a whole.
+    let buffer = net.limits().recv_bytes as usize;
+    let last = buffer / (HEADER_BYTES + 1 + 1 + 16) * 4 + 4 + 2 * (buffer >> 10);
+    let most = echo.driver.counts.opened_most;
+    assert!(most <= OPENING_PER_TURN + last, "{most} in a turn");
+    assert!(most >= OPENING_PER_TURN, "{most}: it has not come to the limit");
 }
 
 #[test]

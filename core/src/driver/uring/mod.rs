@@ -22,7 +22,7 @@ use io_uring::types::{CancelBuilder, Fixed, Timespec};
 use super::buffers::RecvBuffers;
 use super::cut::{Cutter, SendCut};
 use super::gate::{ACCEPTS_PER_TURN, Gate};
-use super::inlet::Inlet;
+use super::inlet::{Inlet, NextRead};
 use super::slots::{FreeSlots, SlotQueue};
 use super::waker::EventWaker;
 use super::{
@@ -182,6 +182,7 @@ enum Outlet {
 struct Read {
     slot: u32,
     buf: RecvBuf,
+    next: NextRead,
 }
 
 impl UringDriver {

@@ -84,7 +84,8 @@ impl UringDriver {
                 if is_open {
                     // An error reads as a hangup: the receive that follows learns what it is.
                     let hangup = result < 0 || result & HANGUP != 0;
-                    if connection.inlet.on_ready(hangup) {
+                    let is_broken = result < 0 || result & (libc::POLLHUP | libc::POLLERR) as i32 != 0;
+                    if connection.inlet.on_ready(hangup) || (hangup && connection.inlet.on_hangup(is_broken)) {
                         self.readable.push(slot);
                     }
                     if result < 0 {

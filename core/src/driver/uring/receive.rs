@@ -9,6 +9,7 @@ use io_uring::types::Fixed;
 
 use super::ring::Completion;
 use super::{AGAIN, BATCH, INTERRUPTED, Read, State, UringDriver};
+use crate::driver::inlet::{NextRead, end_seen};
 use crate::driver::{Event, Slot};
 
 /// Reads of one connection in one turn while others wait.
@@ -45,21 +46,29 @@ impl UringDriver {
             };
             let Some(slot) = self.readable.pop() else { return };
             let connection = &mut self.connections[slot as usize];
-            if connection.state == State::Open && connection.inlet.wants_read() {
-                connection.inlet.on_read_begin();
-                reads.push(Read { slot, buf });
-            } else {
-                self.buffers.put(buf);
+            let next = match connection.state {
+                State::Open => connection.inlet.next_read(),
+                _ => NextRead::Nothing,
+            };
+            match next {
+                NextRead::Bytes => connection.inlet.on_read_begin(),
+                NextRead::Peek { .. } => {}
+                NextRead::Nothing => {
+                    self.buffers.put(buf);
+                    continue;
+                }
             }
+            reads.push(Read { slot, buf, next });
         }
     }
 
     fn submit_reads(&mut self, reads: &mut [Read]) {
         self.answers.begin();
-        for Read { slot, buf } in reads.iter_mut() {
+        for Read { slot, buf, next } in reads.iter_mut() {
+            let look = if *next == NextRead::Bytes { 0 } else { libc::MSG_PEEK };
             let room = (buf.bytes.len() - buf.start) as u32;
             let to = buf.bytes[buf.start..].as_mut_ptr();
-            let receive = opcode::Recv::new(Fixed(*slot), to, room).flags(libc::MSG_DONTWAIT).build();
+            let receive = opcode::Recv::new(Fixed(*slot), to, room).flags(libc::MSG_DONTWAIT | look).build();
             let token = self.answers.next();
             // SAFETY: the buffer is exclusively borrowed through `reads` and stays where it is until `finish_batch` below
             // has seen the completion; `room` is what is left of it from `to`.
@@ -69,9 +78,19 @@ impl UringDriver {
     }
 
     fn on_read(&mut self, answer: Completion, read: Read, events: &mut Vec<Event>) {
-        let Read { slot, mut buf } = read;
+        let Read { slot, mut buf, next } = read;
         let connection = &mut self.connections[slot as usize];
         let slot_id = Slot(slot);
+        if let NextRead::Peek { is_broken } = next {
+            let seen = usize::try_from(answer.result).map_err(|_| -answer.result);
+            if let Some(error) = end_seen(seen, is_broken)
+                && connection.inlet.on_end()
+            {
+                events.push(Event::End { slot: slot_id, error });
+            }
+            self.buffers.put(buf);
+            return;
+        }
         match answer.result {
             count @ 1.. => {
                 buf.end = buf.start + count as usize;

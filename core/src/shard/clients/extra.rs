@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
-use crate::ingest::{ClaimBuf, Payload};
+use crate::ingest::Payload;
 use crate::proto::decoder::Decoder;
 use crate::proto::request::RequestScanner;
+use crate::shard::message::Segments;
 use crate::shard::request::Held;
 use crate::shard::rest::RestPiece;
 
@@ -65,8 +66,8 @@ pub struct Extra {
     /// Reads inbound frames, while it stands inside a frame or a message.
     pub decoder: Option<Decoder>,
     /// A message that is arriving in parts.
-    pub assembly: Option<ClaimBuf>,
-    /// When its first part came.
+    pub assembly: Option<Segments>,
+    /// When the message, or the frame, began of which more is to come; 0: there is none.
     pub began_ns: u64,
     /// What waits for something else before more input is looked at.
     pub held: Option<Held>,
@@ -146,6 +147,7 @@ impl Extra {
 
     /// An empty one goes to the spare ones: what it counted is nothing, and memory that is more than most need is given back.
     pub fn trim(&mut self) {
+        self.began_ns = 0;
         for buffer in [&mut self.inbox, &mut self.control] {
             if buffer.capacity() > CONTROL_MAX {
                 *buffer = Vec::new();

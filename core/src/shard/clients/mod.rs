@@ -15,8 +15,10 @@ pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, Handshake, PlannedClose};
 pub use wheel::{Moment, NODE_BYTES, Wheel};
 
 use self::arriving::{Arrival, Arriving};
+use super::message::Segments;
+use super::request::Held;
 use super::rest::{Rest, RestBudget};
-use crate::ingest::{ClaimBuf, PayloadPool};
+use crate::ingest::PayloadPool;
 use crate::types::ConnectionId;
 
 /// Emptied [`Extra`]s kept for reuse.
@@ -80,26 +82,60 @@ impl Clients {
     /// Adds to the message that is arriving. Memory grows with what has arrived, never with what was declared. False: there is none.
     pub fn add_to_message(&mut self, slot: u32, bytes: &[u8], pool: &PayloadPool, now_ns: u64) -> bool {
         let extra = self.extra(slot);
-        let before = extra.assembly.as_ref().map_or(0, ClaimBuf::capacity);
         if extra.assembly.is_none() {
-            let Some(claim) = pool.claim_empty(bytes.len()) else { return false };
-            extra.assembly = Some(claim);
-            extra.began_ns = now_ns;
+            extra.assembly = Some(Segments::default());
+            // Its header may have come before.
+            let began_ns = if extra.began_ns == 0 { now_ns } else { extra.began_ns };
+            extra.began_ns = began_ns;
             let conns = &self.conns;
-            self.arriving.begin(Arrival { slot, began_ns: now_ns }, |a| is_unfinished(conns, a));
+            self.arriving.begin(Arrival { slot, began_ns }, |a| is_unfinished(conns, a));
         }
-        let Some(claim) = self.extra(slot).assembly.as_mut() else { return false };
-        let has_room = claim.append(bytes);
-        let now = claim.capacity();
+        let Some(message) = self.extra(slot).assembly.as_mut() else { return false };
+        let before = message.capacity();
+        let has_room = message.append(bytes, pool);
+        let now = message.capacity();
         self.arriving.note(before, now);
         has_room
     }
 
     /// The message that has arrived, as far as it has.
-    pub fn take_message(&mut self, slot: u32) -> Option<ClaimBuf> {
-        let claim = self.conns[slot as usize].extra.as_mut()?.assembly.take()?;
-        self.arriving.note(claim.capacity(), 0);
-        Some(claim)
+    pub fn take_message(&mut self, slot: u32) -> Option<Segments> {
+        let extra = self.conns[slot as usize].extra.as_mut()?;
+        let message = extra.assembly.take()?;
+        extra.began_ns = 0;
+        self.arriving.note(message.capacity(), 0);
+        Some(message)
+    }
+
+    /// Sets something aside. `is_own_fault`: its client does not read its answers. A message that waits for that takes memory as an
+    /// unfinished one does, so it counts as one, and has its time.
+    pub fn hold(&mut self, slot: u32, held: Held, is_own_fault: bool, now_ns: u64) {
+        let extra = self.extra(slot);
+        debug_assert!(extra.held.is_none() && extra.assembly.is_none(), "one thing is set aside");
+        extra.began_ns = if is_own_fault { now_ns } else { 0 };
+        if is_own_fault && let Held::Message { payload, .. } = &held {
+            let bytes = payload.held_bytes();
+            let conns = &self.conns;
+            self.arriving.begin(Arrival { slot, began_ns: now_ns }, |a| is_unfinished(conns, a));
+            self.arriving.note(0, bytes);
+        }
+        self.extra(slot).held = Some(held);
+    }
+
+    /// What was set aside.
+    pub fn take_held(&mut self, slot: u32) -> Option<Held> {
+        let extra = self.conns[slot as usize].extra.as_mut()?;
+        let held = extra.held.take()?;
+        let was_counted = std::mem::take(&mut extra.began_ns) != 0;
+        if was_counted && let Held::Message { payload, .. } = &held {
+            self.arriving.note(payload.held_bytes(), 0);
+        }
+        Some(held)
+    }
+
+    /// The same, if that was its last part.
+    pub fn take_message_if(&mut self, slot: u32, is_whole: bool) -> Option<Segments> {
+        if is_whole { self.take_message(slot) } else { None }
     }
 
     /// Where unfinished messages take more than their share: the connection of the oldest, of several, but for `slot`.
@@ -114,6 +150,7 @@ impl Clients {
     /// Ends a connection: its slot is free, and what it held of the budget for half-sent frames is given back.
     pub fn vacate(&mut self, slot: u32, rests: &mut RestBudget) {
         self.take_message(slot);
+        self.take_held(slot);
         let conn = &mut self.conns[slot as usize];
         let extra = conn.extra.take();
         conn.vacate();
@@ -155,6 +192,14 @@ impl Clients {
         let holds = extra.held_bytes();
         self.held_bytes = self.held_bytes - extra.counted + holds;
         extra.counted = holds;
+    }
+
+    /// The connection that holds most of what waits, if that is another one, and it is to stay so far. One look at each connection.
+    pub fn holds_more_than(&self, slot: u32) -> Option<u32> {
+        let counted = |conn: &Conn| conn.extra.as_ref().map_or(0, |extra| extra.counted);
+        let all = (0..).zip(&self.conns).filter(|(_, conn)| conn.is_live());
+        let (other, conn) = all.max_by_key(|(_, conn)| counted(conn))?;
+        (other != slot && counted(conn) > counted(&self.conns[slot as usize])).then_some(other)
     }
 
     /// Puts a connection on the list of those to be served this turn (or the next, if this turn's sends are done).
@@ -238,7 +283,8 @@ impl Clients {
 
 fn is_unfinished(conns: &[Conn], arrival: &Arrival) -> bool {
     let extra = conns[arrival.slot as usize].extra.as_ref();
-    extra.is_some_and(|extra| extra.assembly.is_some() && extra.began_ns == arrival.began_ns)
+    let takes_memory = |extra: &Extra| extra.assembly.is_some() || matches!(extra.held, Some(Held::Message { .. }));
+    extra.is_some_and(|extra| takes_memory(extra) && extra.began_ns == arrival.began_ns)
 }
 
 impl std::ops::Index<u32> for Clients {
@@ -299,6 +345,21 @@ mod tests {
         assert!(clients.held_bytes() >= 100);
         clients.vacate(2, &mut rests);
         assert_eq!(clients.held_bytes(), 0);
+    }
+
+    #[test]
+    fn who_holds_most_is_found_among_those_that_stay() {
+        let mut clients = clients();
+        for slot in [0, 1, 3] {
+            clients.open(slot, 0);
+        }
+        for (slot, bytes, phase) in [(0, 9_000, Phase::Marked), (1, 100, Phase::Open), (2, 5_000, Phase::Open)] {
+            clients.extra(slot).inbox.extend_from_slice(&vec![0; bytes]);
+            clients[slot].phase = phase;
+            clients.tidy(slot);
+        }
+        assert_eq!((clients.holds_more_than(1), clients.holds_more_than(3)), (Some(2), Some(2)));
+        assert_eq!(clients.holds_more_than(2), None, "it is the one");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::encoder::Scratch;
 use super::form::{Encoding, FORMS, Form, Packing};
+use super::rendering::LARGE_BYTES;
 use super::stream::{Cursor, OpenBatch, Stream};
 use super::{Effect, Lanes, NONE};
 use crate::ingest::Payload;
@@ -20,12 +21,15 @@ use crate::types::{Kind, Priority};
 
 /// A rendered frame above this size is kept by reference in the payload pool instead of filling the log's blocks.
 const RENDERED_BLOCK_MAX: usize = 64 << 10;
-/// A larger message is sent as it is: compressing a MiB takes about 5 ms, in which the shard does nothing else.
-const DEFLATE_BYTES_MAX: usize = 1 << 20;
+/// A larger message is sent as it is: compressing that much takes above 1 ms, in which the shard does nothing else.
+const DEFLATE_BYTES_MAX: usize = LARGE_BYTES;
 /// A derived log that was asleep waits so often for room before it takes what others need.
 pub(super) const TRIES_MAX: u8 = 16;
 /// The full window of permessage-deflate: narrower clients are served uncompressed.
 const WINDOW_BITS: u8 = 15;
+
+/// Cursors looked at for a step, where a log is given up.
+pub(super) const CURSORS_A_STEP: u32 = 8;
 
 /// What time it is for the logs.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,11 @@ impl Lanes {
                 return;
             }
             let Some(lane) = self.grown.pop_front() else { return };
-            self.lanes[lane].has_grown = false;
+            if !std::mem::take(&mut self.lanes[lane].has_grown) {
+                // Its topic has ended, or it stands here twice, for another topic.
+                budget.spend(1);
+                continue;
+            }
             let mut is_done = true;
             for form in 1..FORMS {
                 let id = self.lanes[lane].streams[form];
@@ -122,6 +130,7 @@ impl Lanes {
     /// one of its cursors has not had, or the newest.
     pub fn put_to_sleep(&mut self, id: u32) {
         self.note_asleep(id);
+        self.rank.steps += 4 + self.streams[id].cursors.all.len() as u32 / CURSORS_A_STEP;
         let stream = &self.streams[id];
         let source = &self.source(stream.lane).log;
         let (floor, end) = (source.floor(), source.next());
@@ -145,10 +154,10 @@ impl Lanes {
     /// Finds no room for more of a derived log that was asleep: it waits. False: there is nothing to wait for.
     pub(super) fn wait_for_room(&mut self, id: u32) -> bool {
         let stream = &mut self.streams[id];
-        if !stream.is_woken || stream.tries >= TRIES_MAX {
-            return false;
+        match &mut stream.woken {
+            Some(tries) if *tries < TRIES_MAX => *tries += 1,
+            _ => return false,
         }
-        stream.tries += 1;
         if stream.log.segments() > 0 && !stream.is_read() {
             // What there is goes out first.
             self.note_asleep(id);
@@ -170,6 +179,7 @@ impl Lanes {
         let edge = Edge { next: first, last: self.seq_before(id, first) };
         let stream = &mut self.streams[id];
         stream.open = None;
+        stream.rendering = None;
         stream.log.restart(edge, &mut self.pool);
         stream.built_from = first;
         self.rank(id);
@@ -200,11 +210,15 @@ impl Lanes {
         let source = self.lanes[lane].streams[Form::Raw as usize];
         let target = self.streams[source].log.next();
         let Some(topic) = topics.get(self.lanes[lane].topic) else { return true };
-        self.streams[id].is_woken |= std::mem::take(&mut self.streams[id].is_asleep);
-        let is_empty = self.streams[id].is_woken && self.streams[id].log.segments() == 0;
+        let stream = &mut self.streams[id];
+        if std::mem::take(&mut stream.is_asleep) {
+            stream.woken.get_or_insert(0);
+        }
+        let is_empty = stream.woken.is_some() && stream.log.segments() == 0;
         if is_empty && self.pool.is_dry() && !self.make_room_for(id) && self.wait_for_room(id) {
             return true;
         }
+        budget.spend(self.take_room_steps());
         self.streams[id].filled_ns = clock.now_ns;
         let mut scratch = std::mem::take(&mut self.encoder.scratch);
         while self.streams[id].taken() < target && !self.streams[id].is_asleep && !budget.is_spent() {
@@ -215,6 +229,14 @@ impl Lanes {
                 self.lose_until(id, self.streams[source].log.end());
                 break;
             };
+            if entry.len as usize > LARGE_BYTES
+                && let Some(is_there) = self.derive_large(id, topic, &entry, &mut scratch, budget)
+            {
+                if !is_there {
+                    break;
+                }
+                continue;
+            }
             budget.spend(2 + entry.len / self.streams[id].form.bytes_a_step());
             self.counts.encoded += 1;
             #[cfg(any(test, fuzzing))]
@@ -223,6 +245,7 @@ impl Lanes {
                 Encoding::Batch => self.add_to_batch(id, topic, &entry, clock, &mut scratch),
                 _ => self.derive_one(id, topic, &entry, &mut scratch),
             }
+            budget.spend(self.take_room_steps());
         }
         let is_done = self.streams[id].taken() >= target;
         if is_done && self.streams[id].open.is_some() {
@@ -241,11 +264,8 @@ impl Lanes {
     /// A derived log that was asleep is like any other once it has caught up.
     fn note_caught_up(&mut self, id: u32) {
         let stream = &self.streams[id];
-        if stream.is_woken && !stream.is_asleep {
-            let end = self.source(stream.lane).log.next();
-            let stream = &mut self.streams[id];
-            stream.is_woken = stream.log.next() < end;
-            stream.tries = if stream.is_woken { stream.tries } else { 0 };
+        if stream.woken.is_some() && !stream.is_asleep && stream.log.next() >= self.source(stream.lane).log.next() {
+            self.streams[id].woken = None;
         }
     }
 
@@ -271,7 +291,8 @@ impl Lanes {
             }
             Encoding::Json => {
                 let body = json::Body::of(entry.kind, bytes, &mut self.encoder.json);
-                json::message_prefix(rendered, topic.escaped(), priority, seq.0, entry.time_ns / 1_000);
+                let named = (&*topic.name, topic.is_plain);
+                json::message_prefix_of(rendered, named, priority, seq.0, entry.time_ns / 1_000);
                 match (&body, shared) {
                     // A large JSON payload stands in the envelope as it is: keep it by reference.
                     (json::Body::Json(_), Some(payload)) if keeps_reference => {
@@ -400,7 +421,7 @@ impl Lanes {
     }
 
     /// Closes the open batch of a stream, if there is one: it becomes a frame of the log.
-    fn close_batch(&mut self, id: u32, scratch: &mut Scratch) {
+    pub(super) fn close_batch(&mut self, id: u32, scratch: &mut Scratch) {
         let Some(open) = self.streams[id].open.take() else { return };
         let OpenBatch { encoder, mut bytes, first_seq, first, .. } = *open;
         let count = encoder.messages();
@@ -452,14 +473,14 @@ impl Lanes {
 }
 
 /// What a derived frame's index entry takes over.
-struct Meta {
-    seq: Seq,
-    count: u32,
-    entry: Entry,
+pub(super) struct Meta {
+    pub seq: Seq,
+    pub count: u32,
+    pub entry: Entry,
 }
 
 impl Meta {
-    fn frame<'a>(&self, header: &'a [u8], payload: FramePayload<'a>, tail: &'a [u8]) -> Frame<'a> {
+    pub fn frame<'a>(&self, header: &'a [u8], payload: FramePayload<'a>, tail: &'a [u8]) -> Frame<'a> {
         let Entry { position, time_ns, expiry_ns, key, origin, kind, is_sender_excluded, .. } = self.entry;
         Frame {
             position,
@@ -480,7 +501,7 @@ impl Meta {
 }
 
 /// Writes the frame's header right before what is rendered; returns where it begins.
-fn write_header(rendered: &mut [u8], opcode: Opcode, payload_len: usize, is_compressed: bool) -> usize {
+pub(super) fn write_header(rendered: &mut [u8], opcode: Opcode, payload_len: usize, is_compressed: bool) -> usize {
     let mut header = [0; HEADER_BYTES_MAX];
     let len = encoder::header(&mut header, opcode, payload_len as u64, is_compressed);
     let start = HEADER_BYTES_MAX - len;

@@ -11,6 +11,7 @@ mod form;
 mod lane;
 mod numbers;
 mod ranking;
+mod rendering;
 mod room;
 mod stream;
 
@@ -114,7 +115,7 @@ pub struct Lanes {
     rank: Rank,
     /// Lanes whose derived logs may be behind, each once.
     grown: VecDeque<u32>,
-    /// Streams with news, by priority.
+    /// Streams with news, by priority; also such as had some and are gone: see [`Lanes::has_news`].
     pub active: [Vec<u32>; 4],
     encoder: Encoder,
     batches: Batches,
@@ -134,6 +135,8 @@ struct Rank {
     /// Derived logs that hold something, as they came to do so.
     derived: Ranking,
     referred: [Ranking; 2],
+    /// Steps of making room since they were asked for.
+    steps: u32,
 }
 
 impl Lanes {
@@ -233,13 +236,30 @@ impl Lanes {
         Some(lane)
     }
 
+    /// A topic has ended: nothing of its lane is there for anybody any more, though cursors still stand in it. Returns how many cursors
+    /// were looked at.
+    pub fn silence(&mut self, lane: u32) -> usize {
+        let mut looked_at = 0;
+        for id in self.lanes[lane].streams.into_iter().filter(|&id| id != NONE) {
+            if self.streams[id].cursors.half_sent > 0 {
+                looked_at += self.streams[id].cursors.all.len();
+                self.move_rests_out(id, Position::END);
+            }
+            let stream = &mut self.streams[id];
+            stream.open = None;
+            stream.rendering = None;
+            // All cursors are past that.
+            stream.log.restart(Edge::START, &mut self.pool);
+            stream.built_from = Position::FIRST;
+            self.rank(id);
+        }
+        looked_at
+    }
+
     /// A topic's lane goes, with all its logs. No cursor may stand in them.
     pub fn remove(&mut self, lane: u32) {
         for stream in self.lanes[lane].streams.into_iter().filter(|&s| s != NONE) {
             self.free_stream(stream);
-        }
-        if self.lanes[lane].has_grown {
-            self.grown.retain(|&l| l != lane);
         }
         self.lanes[lane] = Lane::new(NONE, Priority::Low, SlowPolicy::DropOldest);
         self.lanes.remove(lane);
@@ -249,10 +269,7 @@ impl Lanes {
     fn free_stream(&mut self, id: u32) {
         let stream = &mut self.streams[id];
         debug_assert!(stream.cursors.all.is_empty());
-        if stream.is_active {
-            let priority = self.lanes[stream.lane].priority;
-            self.active[priority as usize].retain(|&s| s != id);
-        }
+        // It may stand among those with news: whoever comes to it there finds that it is not.
         stream.log.clear(&mut self.pool);
         stream.retire();
         self.rank.remove(id);
@@ -322,6 +339,18 @@ impl Lanes {
             let priority = self.lanes[stream.lane].priority;
             self.active[priority as usize].push(id);
         }
+    }
+
+    /// True if a stream that stands among those with news of this priority has some, and not another of its number, or none.
+    pub fn has_news(&self, id: u32, priority: Priority) -> bool {
+        let stream = &self.streams[id];
+        stream.is_active && stream.is_in_use() && self.lanes[stream.lane].priority == priority
+    }
+
+    /// Steps of making room since this was asked last.
+    #[inline]
+    pub fn take_room_steps(&mut self) -> u32 {
+        std::mem::take(&mut self.rank.steps)
     }
 
     /// True while derived logs have to catch up.

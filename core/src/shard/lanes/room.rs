@@ -1,6 +1,6 @@
 //! Room for what is appended: within a log's own budget first, then from less important lanes.
 
-use super::derive::TRIES_MAX;
+use super::derive::{CURSORS_A_STEP, TRIES_MAX};
 use super::{Cursors, Effect, Form, Lanes, NONE, Rank, Stream};
 use crate::log::{Edge, Frame, FramePayload, Position, Referrer, Seq};
 use crate::types::Priority;
@@ -12,7 +12,7 @@ const ANY: Priority = Priority::Low;
 /// A derived log to which nothing has been added for so long is idle.
 const IDLE_NS: u64 = 1_000_000_000;
 /// Cursors asked whether they have still to get something, at most.
-const ASKED_MAX: usize = 4_096;
+const ASKED_MAX: usize = 512;
 /// Derived logs that were asleep take old messages from others up to this part of the pool.
 const WOKEN_PART: usize = 4;
 
@@ -102,7 +102,7 @@ impl Lanes {
         }
         let own = self.lane_of(id).priority;
         let stream = &self.streams[id];
-        let is_modest = stream.is_woken && stream.tries < TRIES_MAX && own != Priority::Critical;
+        let is_modest = stream.woken.is_some_and(|tries| tries < TRIES_MAX) && own != Priority::Critical;
         if is_modest && self.pool.lent_to(Referrer::Derived) >= self.pool.limit_bytes() / WOKEN_PART {
             return false;
         }
@@ -128,7 +128,10 @@ impl Lanes {
     }
 
     /// Whether somebody has still to get some of the oldest segment of a log. Of many cursors only some are asked.
-    fn is_needed(&self, id: u32) -> bool {
+    fn is_needed(&mut self, id: u32) -> bool {
+        let forms = self.lanes[self.streams[id].lane].streams.iter().filter(|&&form| form != NONE);
+        let asked: usize = forms.map(|&form| self.streams[form].cursors.all.len().min(ASKED_MAX)).sum();
+        self.rank.steps += 1 + asked as u32 / CURSORS_A_STEP;
         let stream = &self.streams[id];
         let Some(survivor) = stream.log.survivor_of_forgetting() else { return false };
         let is_behind = |stream: &Stream| stream.cursors.all.iter().take(ASKED_MAX).any(|c| c.position < survivor);
@@ -146,6 +149,7 @@ impl Lanes {
         for _ in 0..LOOKS_FOR_DERIVED {
             let Some(victim) = self.rank.first_derived() else { return false };
             let stream = &self.streams[victim];
+            self.rank.steps += 1 + stream.cursors.all.len().min(ASKED_MAX) as u32 / CURSORS_A_STEP;
             let is_idle =
                 stream.open.is_none() && (self.now_ns.saturating_sub(stream.filled_ns) >= IDLE_NS || stream.is_read());
             if stream.lane != own_lane && (is_idle || !must_be_idle) {
@@ -183,6 +187,11 @@ impl Lanes {
     /// what must not be lost is named. False: it has but its newest frame.
     pub(super) fn forget_oldest(&mut self, id: u32) -> bool {
         let Some(survivor) = self.streams[id].log.survivor_of_forgetting() else { return false };
+        let cursors = &self.streams[id].cursors;
+        if cursors.half_sent > 0 {
+            self.rank.steps += cursors.all.len() as u32 / CURSORS_A_STEP;
+        }
+        self.rank.steps += 1;
         self.move_rests_out(id, survivor);
         self.remember_numbers(id, survivor);
         let Self { streams, lanes, pool, effects, .. } = self;
@@ -222,7 +231,7 @@ impl Lanes {
 
     /// Names who has lost what must not be lost, where a source holds nothing of what was before its head. A derived log is made again from
     /// its source; who has lost something there is found when it is looked at.
-    fn name_who_lost(&mut self, id: u32) {
+    pub(super) fn name_who_lost(&mut self, id: u32) {
         let Self { streams, lanes, effects, .. } = self;
         let stream = &streams[id];
         if stream.form == Form::Raw && lanes[stream.lane].is_lossless {

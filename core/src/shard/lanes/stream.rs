@@ -1,6 +1,7 @@
 //! A *stream*: one log (the source, or one derived from it) with the dense array of the cursors that stand in it.
 
 use super::form::Form;
+use super::rendering::Rendering;
 use crate::log::{Entry, Log, Place, Position, Seq};
 use crate::proto::batch::BatchEncoder;
 use crate::proto::compress::Advisor;
@@ -104,14 +105,14 @@ pub struct Stream {
     /// A derived log that nobody works on, for want of room or because it is new: it is built from where it stands when its source
     /// grows, or a cursor wants something of it.
     pub is_asleep: bool,
-    /// It was asleep, and has not caught up since: it takes little from others.
-    pub is_woken: bool,
-    /// How often it found no room since then.
-    pub tries: u8,
+    /// It was asleep, and has not caught up since: it takes little from others. How often it found no room since then.
+    pub woken: Option<u8>,
     /// When something was added to a derived log, in the driver's time.
     pub filled_ns: u64,
     /// Whether compression pays, for a derived log that is packed.
     pub advisor: Advisor,
+    /// The large message that is being rendered for a derived log.
+    pub rendering: Option<Box<Rendering>>,
     /// The batch that is being filled, of a derived log of batches.
     pub open: Option<Box<OpenBatch>>,
     /// Where the hot pass goes on, if a turn's budget did not reach round.
@@ -153,10 +154,10 @@ impl Stream {
             form,
             is_active: false,
             is_asleep: form != Form::Raw,
-            is_woken: false,
-            tries: 0,
+            woken: None,
             filled_ns: 0,
             advisor: Advisor::new(threshold(compression_threshold)),
+            rendering: None,
             open: None,
             walk_from: 0,
             ranked_segments: 0,
@@ -196,6 +197,7 @@ impl Stream {
     /// Marks the stream as gone.
     pub fn retire(&mut self) {
         self.open = None;
+        self.rendering = None;
         self.lane = NONE;
         self.is_active = false;
     }

@@ -64,7 +64,7 @@ pub struct Subscriber {
 
 /// Memberships of one topic.
 #[derive(Debug, Default)]
-struct Members {
+pub struct Members {
     list: Vec<u32>,
     /// Those that asked for it by its name.
     literal: u32,

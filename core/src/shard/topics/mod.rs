@@ -12,19 +12,28 @@ pub use names::{Found, Names, level_order};
 
 use crate::config::{Config, Retention, SlowPolicy, TopicConfig, nanoseconds};
 use crate::proto::json;
-use crate::proto::topic::Pattern;
+use crate::proto::topic::{NAME_BYTES_MAX, Pattern};
 use crate::registry::topic_index;
 use crate::shard::table::NONE;
 use crate::telemetry::{PatternNumber, is_sys};
 use crate::types::TopicId;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a topic costs a shard, its lanes apart: its name is as long as one may be, twice in a map of names, each of which may be half empty.
+pub const TOPIC_BYTES: usize =
+    size_of::<Topic>() + size_of::<Option<Box<Topic>>>() + 2 * NAME_BYTES_MAX + 2 * NAMED_BYTES;
+/// A place in each of two maps, with what they keep beside it, and a count in front of a name.
+const NAMED_BYTES: usize = size_of::<(Arc<str>, u32)>() + size_of::<(Box<[u8]>, u32)>() + 2 * size_of::<usize>();
 
 /// A topic without a message.
 pub const NO_LANES: [u32; 4] = [NONE; 4];
 
 /// What a lane of the engine's own holds at most, where the topic's configuration does not say: some messages.
 const SYS_LANE_BYTES: usize = 1 << 20;
+/// The number of a topic that has ended: none has it.
+const GONE: TopicId = TopicId(NONE);
 
 /// How long a batch may stay open where the topic's configuration does not say.
 const BATCH_WINDOW: Duration = Duration::from_millis(5);
@@ -40,8 +49,8 @@ pub struct Topic {
     pub number: u64,
     /// The epoch of its numbering.
     pub epoch: u64,
-    /// Its name escaped for a JSON string, where that is not the name itself.
-    escaped: Option<Box<[u8]>>,
+    /// Its name stands in a JSON string as it is.
+    pub is_plain: bool,
     /// Lanes by priority; none until the first message.
     pub lanes: [u32; 4],
     /// What is kept for its subscribers, and how.
@@ -55,9 +64,9 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// Its name escaped for a JSON string.
-    pub fn escaped(&self) -> &[u8] {
-        self.escaped.as_deref().unwrap_or(self.name.as_bytes())
+    /// Its end was read: its place is held for its members until they are gone.
+    pub fn is_gone(&self) -> bool {
+        self.id == GONE
     }
 
     /// A message was published, or the registry knows that one will be.
@@ -94,6 +103,8 @@ pub struct Topics {
     created: u64,
     /// Opened by this shard, and not yet there.
     opening: Opening,
+    /// Topics that are gone, and still have members here: their places, and the numbers that they had.
+    leaving: VecDeque<(u32, TopicId)>,
 }
 
 impl Topics {
@@ -158,8 +169,7 @@ impl Topics {
         self.created += 1;
         let name = std::str::from_utf8(name).ok()?;
         let index = topic_index(id);
-        let mut escaped = Vec::new();
-        json::escape_topic(name, &mut escaped);
+        let is_plain = json::escaped_len(name.as_bytes()) == name.len();
         let shared: Arc<str> = name.into();
         while self.topics.len() <= index as usize {
             self.topics.push(None);
@@ -169,7 +179,7 @@ impl Topics {
             name: shared.clone(),
             number,
             epoch,
-            escaped: (escaped != name.as_bytes()).then(|| escaped.into()),
+            is_plain,
             lanes: NO_LANES,
             keeps: Keeps::of(name, config),
             dropped: [0; 4],
@@ -195,11 +205,23 @@ impl Topics {
         topic.map(|topic| &topic.life).or_else(|| self.opening.get(id))
     }
 
-    /// A topic ends.
-    pub fn remove(&mut self, index: u32) -> Option<Box<Topic>> {
-        let topic = self.topics.get_mut(index as usize)?.take()?;
+    /// A topic ends: its name and its number are nothing any more, its place is held until [`Topics::remove`].
+    pub fn end(&mut self, index: u32) {
+        let Some(topic) = self.topics.get_mut(index as usize).and_then(Option::as_mut) else { return };
         self.names.remove(&topic.name);
-        Some(topic)
+        topic.life = Life::default();
+        self.leaving.push_back((index, std::mem::replace(&mut topic.id, GONE)));
+    }
+
+    /// Topics that have ended and still have members: their places, and the numbers that they had.
+    pub fn leaving(&self) -> &VecDeque<(u32, TopicId)> {
+        &self.leaving
+    }
+
+    /// The topic that has ended first has no members any more.
+    pub fn remove(&mut self) -> Option<(u32, Box<Topic>)> {
+        let (index, _) = self.leaving.pop_front()?;
+        self.topics.get_mut(index as usize)?.take().map(|topic| (index, topic))
     }
 }
 
@@ -233,9 +255,12 @@ mod tests {
         let id = TopicId(3);
         assert_eq!(topics.create(id, b"a/b", 100, &config), Some(3));
         assert_eq!((topics.find(id), topics.names().find("a/b")), (Some(3), Some(3)));
-        assert_eq!(topics.get(3).map(|t| (t.number, t.epoch, t.escaped())), Some((0, 100, &b"a/b"[..])));
-        assert!(topics.remove(3).is_some() && topics.remove(3).is_none());
+        assert_eq!(topics.get(3).map(|t| (t.number, t.epoch, t.is_plain)), Some((0, 100, true)));
+        topics.end(3);
         assert_eq!((topics.find(id), topics.names().find("a/b")), (None, None));
+        assert!(topics.get(3).is_some_and(Topic::is_gone), "its place is held for its members");
+        assert_eq!(*topics.leaving(), [(3, id)]);
+        assert!(topics.remove().is_some_and(|(place, _)| place == 3) && topics.remove().is_none());
         let again = TopicId(3 | 1 << crate::registry::TOPIC_INDEX_BITS);
         assert_eq!(topics.create(again, b"a/b", 101, &config), Some(3));
         assert_eq!((topics.find(id), topics.find(again)), (None, Some(3)));

@@ -36,7 +36,7 @@ impl<D: Driver> Shard<D> {
             let last = self.lanes.seq_before(link.stream, next);
             seq[self.lanes.lane(stream.lane).priority as usize] = Some(last.0);
         }
-        let Some(topic) = self.topics.get(m.topic) else { return };
+        let Some(topic) = self.topics.get(m.topic).filter(|topic| !topic.is_gone()) else { return };
         let (name, topic_id, epoch) = (topic.name.clone(), topic.id.0, topic.epoch);
         let id = match m.subscription {
             NONE => None,

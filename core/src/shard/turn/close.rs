@@ -87,9 +87,9 @@ impl<D: Driver> Shard<D> {
         self.clients[slot].flags.closes_in_order = true;
         let frame = encoder::close(Some(CloseCode::new(code)), reason);
         self.clients.take_message(slot);
+        self.clients.take_held(slot);
         let extra = self.clients.extra(slot);
         extra.pong = None;
-        extra.held = None;
         extra.inbox.clear();
         extra.closing = None;
         extra.publishes_to = None;
@@ -97,6 +97,7 @@ impl<D: Driver> Shard<D> {
         let keep = usize::from(extra.direct_sent > 0);
         extra.direct.truncate(keep);
         extra.control.extend_from_slice(&frame);
+        self.clients.tidy(slot);
         self.enter_closing(slot);
         self.begin_leaving(slot);
     }
@@ -137,7 +138,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn on_end(&mut self, slot: u32, error: Option<i32>) {
         let conn = &mut self.clients[slot];
         conn.flags.has_ended = true;
-        match conn.phase {
+        match self.clients[slot].phase {
             Phase::Free => {}
             // The rest of what we owe may still arrive: a half-closed peer reads on.
             Phase::Closing | Phase::Marked if error.is_none() => {}
@@ -146,7 +147,23 @@ impl<D: Driver> Shard<D> {
                 self.note_failed_upgrade(slot);
                 self.cut(slot, CloseCode::ABNORMAL.to_u16());
             }
+            // What it sent before is looked at first.
+            Phase::Open | Phase::Draining if error.is_none() && self.has_unread_input(slot) => self.end_pause(slot),
             _ => self.cut(slot, CloseCode::ABNORMAL.to_u16()),
+        }
+    }
+
+    /// True if something of a client waits here that was received and not looked at.
+    fn has_unread_input(&self, slot: u32) -> bool {
+        let conn = &self.clients[slot];
+        conn.extra.as_ref().is_some_and(|e| e.held.is_some() || (conn.flags.is_waiting && !e.inbox.is_empty()))
+    }
+
+    /// A client whose end is known, and whose input has all been looked at, goes.
+    pub(super) fn end_if_read(&mut self, slot: u32) {
+        let conn = &self.clients[slot];
+        if conn.flags.has_ended && conn.is_live() && !conn.flags.is_waiting && !self.has_unread_input(slot) {
+            self.cut(slot, CloseCode::ABNORMAL.to_u16());
         }
     }
 

@@ -99,14 +99,27 @@ impl<D: Driver> Shard<D> {
         }
         let conn = &mut self.clients[slot];
         if conn.flags.is_paused {
-            // It may speak, and is not heard.
+            // It may speak, and is not heard. Whether there is anybody still, its kernel says of itself.
+            let asks = every > 0 && conn.heard.elapsed_ns(now) >= every && !conn.flags.is_blocked;
             conn.heard = Moment::at(now);
             conn.message = conn.heard;
+            if asks && self.clients.extra(slot).has_control_room() {
+                self.send_ping(slot);
+            }
         }
+        let conn = &mut self.clients[slot];
         if idle > 0 && conn.message.elapsed_ns(now) >= idle {
             self.mark_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
             return;
         }
+        if self.is_overdue(slot) {
+            match self.clients[slot].flags.is_paused {
+                true => self.evict(slot, "it does not read its answers"),
+                false => self.on_violation(slot, CloseCode::POLICY, "a message that does not end"),
+            }
+            return;
+        }
+        let conn = &mut self.clients[slot];
         if every > 0 {
             // Liveness is judged only while the socket takes what we send: a ping behind a backlog proves nothing.
             if conn.flags.is_blocked {
@@ -122,13 +135,49 @@ impl<D: Driver> Shard<D> {
                 conn.flags.awaits_pong = true;
                 // It has as long again from now on, however late this ping is.
                 conn.heard = Moment::at(now.saturating_sub(every));
-                let frame = encoder::ping(&[]);
-                self.clients.extra(slot).control.extend_from_slice(&frame);
-                self.refresh(slot);
-                self.clients.mark_dirty(slot);
+                self.send_ping(slot);
             }
         }
         self.arm_liveness(slot);
+    }
+
+    fn send_ping(&mut self, slot: u32) {
+        let frame = encoder::ping(&[]);
+        self.clients.extra(slot).control.extend_from_slice(&frame);
+        self.refresh(slot);
+        self.clients.mark_dirty(slot);
+    }
+
+    /// More of a message, or of a frame, is to come of a client, which began then, or just now (0); or everything of it has come.
+    #[cold]
+    pub(super) fn note_unfinished(&mut self, slot: u32, is_unfinished: bool, began_ns: u64) {
+        let now_ns = self.pace.now_ns;
+        let Some(extra) = &mut self.clients[slot].extra else { return };
+        if !is_unfinished {
+            extra.began_ns = 0;
+            return;
+        }
+        if extra.began_ns == 0 {
+            extra.began_ns = if began_ns == 0 { now_ns } else { began_ns };
+        }
+        if self.clients[slot].phase == Phase::Open {
+            self.arm_liveness(slot);
+        }
+    }
+
+    /// True if a message has taken longer than one may. What is not read now is not late.
+    fn is_overdue(&mut self, slot: u32) -> bool {
+        let (now_ns, most) = (self.pace.now_ns, nanoseconds(self.rules.limits.message_timeout));
+        let conn = &mut self.clients[slot];
+        // But for a client that does not read what it is answered: that is its own pause.
+        let is_paused =
+            conn.flags.is_paused && (conn.flags.is_waiting || conn.extra.as_ref().is_none_or(|e| e.held.is_none()));
+        let Some(extra) = conn.extra.as_mut().filter(|extra| extra.began_ns != 0 && most > 0) else { return false };
+        let is_late = now_ns.saturating_sub(extra.began_ns) >= most;
+        if is_late && is_paused {
+            extra.began_ns = now_ns;
+        }
+        is_late && !is_paused
     }
 
     /// Sets the deadline at which silence is looked at next, or a pause ends.
@@ -147,6 +196,11 @@ impl<D: Driver> Shard<D> {
         }
         if let Some(until) = self.admission.senders.paused_until(slot) {
             at = at.min(until);
+        }
+        let began_ns = conn.extra.as_ref().map_or(0, |extra| extra.began_ns);
+        let most = nanoseconds(limits.message_timeout);
+        if began_ns > 0 && most > 0 {
+            at = at.min(began_ns.saturating_add(most));
         }
         if at != u64::MAX {
             self.clients.wheel.arm(slot, at);

@@ -6,6 +6,7 @@ use crate::log::Position;
 use crate::proto::server_message::{Gap, GapReason, Missing, ServerMessage};
 use crate::shard::Shard;
 use crate::shard::subscriptions::Lost;
+use crate::shard::topics::Topic;
 use crate::telemetry::{PatternNumber, Reason};
 use crate::types::Priority;
 use crate::usdt::{self, DropReason};
@@ -29,6 +30,9 @@ impl<D: Driver> Shard<D> {
         let &Lost { from, to, count, reason } = lost;
         let lane = self.lanes.lane_of(stream);
         let (topic, priority) = (lane.topic, lane.priority);
+        if self.topics.get(topic).is_none_or(Topic::is_gone) {
+            return true;
+        }
         if self.clients[slot].protocol != Protocol::Raw {
             if !self.clients.extra(slot).has_control_room() {
                 return false;

@@ -8,7 +8,7 @@ use crate::shard::host::outlets::Named;
 use crate::shard::lanes::Appended;
 use crate::shard::subscriptions::{Has, SpreadTo};
 use crate::shard::table::NONE;
-use crate::shard::topics::NO_LANES;
+use crate::shard::turn::ends::ENDED_MAX;
 use crate::telemetry::SysTopic;
 use crate::types::{Priority, TopicId};
 
@@ -18,7 +18,7 @@ impl<D: Driver> Shard<D> {
         let Some(mut reader) = self.ears.reader.take() else { return };
         let may_read = self.may_read(&mut reader);
         let mut seen = 0u32;
-        while may_read && !self.pace.work.records.is_spent() {
+        while may_read && !self.pace.work.records.is_spent() && self.topics.leaving().len() < ENDED_MAX {
             if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
                 break;
             }
@@ -74,6 +74,7 @@ impl<D: Driver> Shard<D> {
         };
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
+        self.pace.work.records.spend(self.lanes.take_room_steps());
         if !self.host.outlets.is_empty() {
             self.hand_to_outlets(appended, record);
         }
@@ -146,22 +147,5 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.pace.work.new_topics = budget;
-    }
-
-    pub(super) fn on_topic_removed(&mut self, id: TopicId) {
-        let Some(index) = self.topics.find(id) else { return };
-        while let Some(&membership) = self.subscriptions.members(index).last() {
-            self.lose_topic(membership);
-        }
-        self.is_for_more(index);
-        self.host.outlets.forget(id);
-        let Some(topic) = self.topics.remove(index) else { return };
-        if let Some(sys) = SysTopic::from_name(&topic.name) {
-            self.census.places[sys as usize] = NONE;
-        }
-        for lane in topic.lanes.into_iter().filter(|&l| l != NONE) {
-            self.lanes.remove(lane);
-        }
-        debug_assert!(topic.lanes == NO_LANES || self.subscriptions.members(index).is_empty());
     }
 }

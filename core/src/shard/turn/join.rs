@@ -7,7 +7,7 @@ use crate::shard::Shard;
 use crate::shard::options::Options;
 use crate::shard::subscriptions::{Has, start};
 use crate::shard::table::NONE;
-use crate::types::Priority;
+use crate::types::{Priority, TopicId};
 
 /// Why somebody is to get a topic.
 pub(super) struct Reason<'a> {
@@ -29,7 +29,7 @@ pub(super) enum Known<'a> {
     /// It asked before the topic was there: it gets everything.
     Everything,
     /// What its request says.
-    Said(&'a SinceList<'static>),
+    Said(&'a SinceList),
 }
 
 /// There is no room for another cursor, or none for this connection.
@@ -198,8 +198,9 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// A membership's topic goes. Who asked for it by its name gets it again should it be made again.
-    pub(super) fn lose_topic(&mut self, membership: u32) {
+    /// A membership's topic, which had this number, is gone. Who asked for it by its name gets it again should it be made again, or have
+    /// been made again meanwhile.
+    pub(super) fn lose_topic(&mut self, membership: u32, ended: TopicId) {
         let (slot, topic, is_literal) = {
             let m = self.subscriptions.membership(membership);
             (m.slot, m.topic, m.is_literal)
@@ -211,16 +212,20 @@ impl<D: Driver> Shard<D> {
         if !is_literal || !self.clients[slot].is_live() {
             return;
         }
-        if self.clients[slot].publishes_to == state.id {
+        let name = state.name.clone();
+        if self.clients[slot].publishes_to == ended {
             // What it says reaches the topic's next life, once there is one.
             self.clients[slot].flags.awaits_topic = true;
-            self.clients.extra(slot).publishes_to = Some((&*state.name).into());
+            self.clients.extra(slot).publishes_to = Some((&*name).into());
         }
         // It was counted as a subscription before, so no limit is looked at.
         let mut list = self.subscriptions.of(slot).asked;
         let since_number = self.topics.created();
-        self.subscriptions.asked.insert(&mut list, slot, &state.name, since_number, id, options);
+        let asked = self.subscriptions.asked.insert(&mut list, slot, &name, since_number, id, options);
         self.subscriptions.of_mut(slot).asked = list;
+        if let (Some(subscription), Some(again)) = (asked, self.topics.names().find(&name)) {
+            self.join_new_topic(again, subscription, true);
+        }
     }
 
     /// Ends one membership; the host is told.

@@ -6,6 +6,7 @@ use crate::shard::Shard;
 use crate::shard::admission::What;
 use crate::shard::clients::Phase;
 use crate::shard::table::NONE;
+use crate::shard::topics::Topic;
 use crate::shard::turn::subscribe::SubscribeError;
 use crate::telemetry::SysTopic;
 use crate::types::TopicId;
@@ -114,7 +115,8 @@ impl<D: Driver> Shard<D> {
     /// Tells the registry whether a topic has subscribers by name here, if that is not what it knows. False: it cannot be told yet.
     fn settle_use_of(&mut self, index: u32) -> bool {
         let is_named = self.subscriptions.literal_members(index) > 0;
-        let Some(topic) = self.topics.get(index).filter(|topic| topic.life.is_held != is_named) else { return true };
+        let is_other = |topic: &&Topic| topic.life.is_held != is_named && !topic.is_gone();
+        let Some(topic) = self.topics.get(index).filter(is_other) else { return true };
         let to = self.shared.to_ring();
         if is_named {
             // It was made anew by somebody else.

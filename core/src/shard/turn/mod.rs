@@ -9,6 +9,7 @@ mod describe;
 mod digest;
 mod drain;
 mod effects;
+mod ends;
 mod forwarded;
 mod gaps;
 mod handover;
@@ -16,6 +17,7 @@ mod intake;
 mod join;
 mod lifetimes;
 mod lives;
+mod long;
 mod losses;
 mod pauses;
 mod pick;
@@ -78,6 +80,7 @@ impl<D: Driver> Shard<D> {
         self.send_news();
         self.close_marked();
         self.take_down();
+        self.leave_ended_topics();
         self.give_back_topics();
         self.expire_deadlines();
         self.expire_grants();
@@ -122,6 +125,7 @@ impl<D: Driver> Shard<D> {
             && self.ears.events.is_empty()
             && self.closes.is_empty()
             && self.subscriptions.spread.is_empty()
+            && self.topics.leaving().is_empty()
             && self.waiters.is_empty(Cause::Turn)
             && !self.waiters.goes_on(Cause::Ring)
             && !self.lanes.is_behind()

@@ -24,7 +24,7 @@ impl<D: Driver> Shard<D> {
             0 => Flow::Go,
             early_ns => {
                 self.pause_sender(slot, early_ns);
-                Flow::Stop
+                if self.clients[slot].flags.has_ended { Flow::Go } else { Flow::Stop }
             }
         }
     }
@@ -32,8 +32,9 @@ impl<D: Driver> Shard<D> {
     /// What a client has sent came too early by so much: nothing more is read of it for a while.
     #[cold]
     pub(super) fn pause_sender(&mut self, slot: u32, early_ns: u64) {
-        if !self.clients[slot].is_listening() || self.clients[slot].flags.is_waiting {
-            // Its input waits already, and what it owes stays counted.
+        let flags = self.clients[slot].flags;
+        if !self.clients[slot].is_listening() || flags.is_waiting || flags.has_ended {
+            // Its input waits already, and what it owes stays counted; or nothing more will come.
             return;
         }
         if self.admission.senders.pause(slot, early_ns, self.pace.now_ns).is_none() {
@@ -50,8 +51,19 @@ impl<D: Driver> Shard<D> {
     /// Goes on reading if a pause has ended.
     pub(super) fn resume_sender(&mut self, slot: u32) {
         if self.admission.senders.resume(slot, self.pace.now_ns) {
-            self.clients[slot].flags.is_waiting = false;
-            self.wait_for(slot, Cause::Turn);
+            self.go_on_with_sender(slot);
         }
+    }
+
+    /// A client that is paused has ended: what it has sent is all that it will.
+    pub(super) fn end_pause(&mut self, slot: u32) {
+        if self.admission.senders.resume(slot, u64::MAX) {
+            self.go_on_with_sender(slot);
+        }
+    }
+
+    fn go_on_with_sender(&mut self, slot: u32) {
+        self.clients[slot].flags.is_waiting = false;
+        self.wait_for(slot, Cause::Turn);
     }
 }

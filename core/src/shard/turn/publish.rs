@@ -8,6 +8,7 @@ use crate::proto::subscribe::{self, ControlError, Publish};
 use crate::shard::clients::NO_TOPIC;
 use crate::shard::lanes::FLAG_SENDER_EXCLUDED;
 use crate::shard::request::{Extras, Held, Publication, Unopened};
+use crate::shard::turn::long::{publication_of, unopened};
 use crate::shard::turn::receive::{Flow, Inbound};
 use crate::shard::turn::subscribe::SubscribeError;
 use crate::shard::waiters::Cause;
@@ -48,8 +49,14 @@ impl<D: Driver> Shard<D> {
                     let Some(payload) = self.owned(slot, message) else { return Flow::Stop };
                     return self.hold(slot, Held::Message { kind, payload }, Some(Cause::Names));
                 }
+                Err(SubscribeError::Stopped) => {
+                    self.engine_ends(slot);
+                    return Flow::Stop;
+                }
                 Err(_) => {
-                    self.mark_close(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), "the topic was removed");
+                    // Its name is sound: there is no room for the topic's next life.
+                    let reason = "the topic was removed, and no more topics can be made";
+                    self.mark_close(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), reason);
                     return Flow::Stop;
                 }
             }
@@ -64,8 +71,29 @@ impl<D: Driver> Shard<D> {
         if self.clients[slot].flags.awaits_topic {
             return self.clients.extra(slot).publishes_to.clone();
         }
-        let topic = self.topics.by_id(self.clients[slot].publishes_to)?;
+        let Some(topic) = self.topics.by_id(self.clients[slot].publishes_to) else {
+            let steps = self.leave_ended(slot);
+            self.pace.work.input.spend(steps);
+            return self.clients[slot].flags.awaits_topic.then(|| self.clients.extra(slot).publishes_to.clone())?;
+        };
         (!topic.is_published()).then(|| (&*topic.name).into())
+    }
+
+    /// Whether a client may publish this.
+    ///
+    /// # Errors
+    /// What to answer the client.
+    pub(super) fn check_publisher<'a>(&mut self, slot: u32, publish: &Publish<'a>) -> Result<(), ControlError<'a>> {
+        let refuse = |message: &'static str| {
+            Err(ControlError { code: subscribe::code::NOT_ALLOWED, message: message.into(), id: publish.id })
+        };
+        if !self.clients[slot].flags.may_publish {
+            return refuse("publishing is not allowed on this connection");
+        }
+        if !self.may_publish_to(slot, &publish.topic) {
+            return refuse("publishing to this topic is not allowed");
+        }
+        Ok(())
     }
 
     /// A `publish` request.
@@ -74,12 +102,7 @@ impl<D: Driver> Shard<D> {
     /// What to answer the client.
     pub(super) fn on_publish<'a>(&mut self, slot: u32, publish: &Publish<'a>) -> Result<Flow, ControlError<'a>> {
         let refuse = |code, message: &'static str| ControlError { code, message: message.into(), id: publish.id };
-        if !self.clients[slot].flags.may_publish {
-            return Err(refuse(subscribe::code::NOT_ALLOWED, "publishing is not allowed on this connection"));
-        }
-        if !self.may_publish_to(slot, &publish.topic) {
-            return Err(refuse(subscribe::code::NOT_ALLOWED, "publishing to this topic is not allowed"));
-        }
+        self.check_publisher(slot, publish)?;
         let mut scratch = std::mem::take(&mut self.desk.payload);
         scratch.clear();
         let kind = match publish.content.as_plain() {
@@ -89,20 +112,14 @@ impl<D: Driver> Shard<D> {
         let Ok(kind) = kind else { return Err(refuse(subscribe::code::BAD_DATA, "`data` is not base64")) };
         let bytes = publish.content.as_plain().unwrap_or(&scratch);
         let opened = self.open_for_publisher(slot, &publish.topic);
-        let extras = Extras {
-            key: publish.key.as_deref().map_or(0, crate::topic::key_number),
-            ttl_ms: publish.ttl_ms.map_or(0, |ms| ms.clamp(1, u32::MAX.into()) as u32),
-        };
-        let publication = Publication { topic: NO_TOPIC, priority: publish.priority, kind, extras };
+        let publication = Publication { kind, ..publication_of(publish) };
         let flow = match opened {
             Ok(topic) => Ok(self.publish(slot, Publication { topic, ..publication }, Inbound::Lent(bytes))),
             Err(error) => match refusal_of_topic(error) {
                 Some((code, message)) => Err(refuse(code, message)),
                 None => Ok(match self.keep(slot, bytes) {
                     Some(payload) => {
-                        let id = publish.id.map(|id| id.as_bytes().into());
-                        let topic = Box::new(Unopened { name: publish.topic.as_ref().into(), id });
-                        let held = Held::Open(topic, publication, payload);
+                        let held = Held::Open(unopened(publish), publication, payload);
                         self.hold(slot, held, Some(Cause::Names))
                     }
                     None => Flow::Stop,

@@ -107,7 +107,8 @@ impl<D: Driver> Shard<D> {
             }
             (gone, left) = (gone + 1, left - 1);
         }
-        while left > 0 && (known as usize) < notes.topics.len() {
+        // Another topic may have the place of one that is gone.
+        while left > 0 && self.topics.leaving().is_empty() && (known as usize) < notes.topics.len() {
             self.learn(&notes.topics[known as usize]);
             (known, left) = (known + 1, left - 1);
         }

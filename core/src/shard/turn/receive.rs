@@ -6,10 +6,10 @@ use crate::ingest::Payload;
 use crate::proto::close::CloseCode;
 use crate::proto::decoder::{Decoder, Part, Role};
 use crate::proto::encoder;
-use crate::proto::inflate::InflateError;
 use crate::shard::Shard;
 use crate::shard::budget::limit;
 use crate::shard::clients::{Moment, Phase};
+use crate::shard::message::{Arrived, Segments, fault_of};
 use crate::shard::request::Held;
 use crate::shard::waiters::{Cause, Waiter};
 use crate::types::Kind;
@@ -32,8 +32,8 @@ fn ends_message(part: &Part<'_>) -> bool {
     }
 }
 
-/// Inflated memory kept from message to message.
-const INFLATED_KEPT: usize = 256 << 10;
+/// What is inflated at once; a message that becomes longer is inflated in pieces.
+const INFLATED_AT_ONCE: usize = 64 << 10;
 /// The largest message of a client that may not publish: room for a request with all the topics that one may name.
 pub const REQUEST_BYTES_MAX: usize = 512 << 10;
 
@@ -115,7 +115,8 @@ impl<D: Driver> Shard<D> {
         let conn = &mut self.clients[slot];
         let kept = conn.extra.as_mut().and_then(|extra| extra.decoder.take());
         let mut decoder = kept.unwrap_or(Decoder::new(Role::Server, conn.flags.may_deflate));
-        let mut at = 0;
+        let mut began_ns = conn.extra.as_ref().map_or(0, |extra| extra.began_ns);
+        let (mut at, mut wants_more) = (0, false);
         loop {
             let step = match decoder.next(&mut bytes[at..], limit) {
                 Ok(step) => step,
@@ -126,7 +127,17 @@ impl<D: Driver> Shard<D> {
                 }
             };
             at += step.consumed;
-            let Some(part) = step.part else { break };
+            let Some(part) = step.part else {
+                wants_more = true;
+                break;
+            };
+            if began_ns != 0 && matches!(part, Part::Data { last: true, .. }) {
+                // The next one has its own beginning.
+                began_ns = 0;
+                if let Some(extra) = self.clients[slot].extra.as_mut().filter(|extra| extra.assembly.is_none()) {
+                    extra.began_ns = 0;
+                }
+            }
             let counts = self.admission.senders.counts_messages() && ends_message(&part);
             let flow = self.on_part(slot, part);
             if counts && self.count_message(slot) == Flow::Stop || flow == Flow::Stop {
@@ -140,12 +151,16 @@ impl<D: Driver> Shard<D> {
             }
         }
         if !matches!(self.clients[slot].phase, Phase::Free | Phase::Broken | Phase::Marked) {
+            let is_unfinished = !decoder.is_between_messages() || (wants_more && at < bytes.len());
             if !decoder.is_between_messages() {
                 self.clients.extra(slot).decoder = Some(decoder);
             }
             if at < bytes.len() {
                 self.clients.extra(slot).inbox.extend_from_slice(&bytes[at..]);
                 self.check_held_bytes(slot);
+            }
+            if is_unfinished || began_ns != 0 {
+                self.note_unfinished(slot, is_unfinished, began_ns);
             }
         }
         self.refresh(slot);
@@ -196,14 +211,17 @@ impl<D: Driver> Shard<D> {
                     return self.on_client_message(slot, kind, Inbound::Lent(bytes));
                 }
                 if !self.assemble(slot, bytes) {
-                    self.evict(slot, "no memory for this message");
-                    return Flow::Stop;
+                    return self.has_no_memory(slot);
                 }
                 if !last {
                     return Flow::Go;
                 }
-                match self.clients.take_message(slot) {
-                    Some(claim) => self.on_client_message(slot, kind, Inbound::Own(claim.freeze())),
+                match self.clients.take_message(slot).map(Segments::into_one) {
+                    Some(Ok(claim)) => self.on_client_message(slot, kind, Inbound::Own(claim.freeze())),
+                    Some(Err(parts)) => match Arrived::plain(kind, parts, &self.shared.payloads) {
+                        Some(arrived) => self.run_arrived(slot, Box::new(arrived)),
+                        None => self.has_no_memory(slot),
+                    },
                     None => Flow::Go,
                 }
             }
@@ -212,56 +230,85 @@ impl<D: Driver> Shard<D> {
 
     /// A part of a compressed message: inflated when it is whole, never beyond the largest message.
     fn on_compressed_part(&mut self, slot: u32, kind: Kind, is_whole: bool, is_last: bool, bytes: &[u8]) -> Flow {
-        if !is_whole {
-            if !self.assemble(slot, bytes) {
-                self.evict(slot, "no memory for this message");
-                return Flow::Stop;
-            }
-            if !is_last {
-                return Flow::Go;
-            }
+        if is_whole {
+            return self.on_compressed(slot, kind, bytes, None);
         }
-        let assembled = if is_whole { None } else { self.clients.take_message(slot) };
-        let compressed: &[u8] = assembled.as_deref().unwrap_or(bytes);
-        let max = self.message_bytes_max(slot);
-        let mut inflated = std::mem::take(&mut self.desk.inflated);
-        inflated.clear();
-        let fault = match self.desk.inflater.inflate(compressed, max, &mut inflated) {
-            Ok(_) if kind == Kind::Text && simdutf8::basic::from_utf8(&inflated).is_err() => {
-                Some((CloseCode::INVALID_PAYLOAD, "text is not UTF-8"))
-            }
-            Ok(_) => None,
-            Err(InflateError::TooBig) => Some((CloseCode::TOO_BIG, "message too big when inflated")),
-            Err(_) => Some((CloseCode::INVALID_PAYLOAD, "not a permessage-deflate payload")),
-        };
-        self.pace.work.input.spend((inflated.len() / 256) as u32);
-        let flow = match fault {
-            None => self.on_client_message(slot, kind, Inbound::Lent(&inflated)),
-            Some((code, reason)) => {
-                self.on_violation(slot, code, reason);
-                Flow::Stop
-            }
-        };
-        if inflated.capacity() <= INFLATED_KEPT {
-            self.desk.inflated = inflated;
+        if !self.assemble(slot, bytes) {
+            return self.has_no_memory(slot);
         }
-        flow
+        match self.clients.take_message_if(slot, is_last) {
+            Some(parts) if parts.len() == parts.front().len() && parts.len() <= INFLATED_AT_ONCE => {
+                // A short one stands in one piece.
+                match parts.into_one() {
+                    Ok(claim) => self.on_compressed(slot, kind, &claim, None),
+                    Err(parts) => self.on_compressed(slot, kind, &[], Some(parts)),
+                }
+            }
+            Some(parts) => self.on_compressed(slot, kind, &[], Some(parts)),
+            None => Flow::Go,
+        }
     }
 
-    /// Adds to the message that is arriving. Where unfinished messages take more than their share, the oldest of others goes.
+    /// A compressed message, in one piece or, if it is long, in `parts`.
+    fn on_compressed(&mut self, slot: u32, kind: Kind, bytes: &[u8], parts: Option<Segments>) -> Flow {
+        let max = self.message_bytes_max(slot);
+        if parts.is_none() {
+            let mut inflated = std::mem::take(&mut self.desk.inflated);
+            inflated.clear();
+            let at_once = max.min(INFLATED_AT_ONCE);
+            let fault = match self.desk.inflater.inflate(bytes, at_once, &mut inflated) {
+                Ok(_) if kind == Kind::Text && simdutf8::basic::from_utf8(&inflated).is_err() => {
+                    Some((CloseCode::INVALID_PAYLOAD, "text is not UTF-8"))
+                }
+                Ok(_) => None,
+                Err(error) => Some(fault_of(error)),
+            };
+            self.pace.work.input.spend((inflated.len() / 128) as u32);
+            let flow = match fault {
+                None => Some(self.on_client_message(slot, kind, Inbound::Lent(&inflated))),
+                Some((CloseCode::TOO_BIG, _)) if at_once < max => None,
+                Some((code, reason)) => {
+                    self.on_violation(slot, code, reason);
+                    Some(Flow::Stop)
+                }
+            };
+            self.desk.inflated = inflated;
+            if let Some(flow) = flow {
+                return flow;
+            }
+        }
+        let mut parts = parts.unwrap_or_default();
+        if !parts.append(bytes, &self.shared.payloads) {
+            return self.has_no_memory(slot);
+        }
+        self.run_arrived(slot, Box::new(Arrived::compressed(kind, parts, max)))
+    }
+
+    pub(super) fn has_no_memory(&mut self, slot: u32) -> Flow {
+        self.evict(slot, "no memory for this message");
+        Flow::Stop
+    }
+
+    /// Adds to the message that is arriving.
     fn assemble(&mut self, slot: u32, bytes: &[u8]) -> bool {
         let has_room = self.clients.add_to_message(slot, bytes, &self.shared.payloads, self.pace.now_ns);
+        self.share_memory(slot);
+        has_room
+    }
+
+    /// Where unfinished messages take more than their share, the oldest of others goes.
+    fn share_memory(&mut self, slot: u32) {
         let config = &self.rules;
         let share =
             (config.memory.payload_bytes / 4 / self.shared.mailboxes.len()).max(config.limits.message_bytes_max);
         while let Some(other) = self.clients.over_share(slot, share) {
             self.clients.take_message(other);
+            self.clients.take_held(other);
             self.evict(other, "its message takes memory and does not end");
         }
-        has_room
     }
 
-    fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
+    pub(super) fn on_client_message(&mut self, slot: u32, kind: Kind, message: Inbound<'_>) -> Flow {
         self.pace.work.input.spend(8);
         self.stats.received += 1;
         self.clients[slot].message = Moment::at(self.pace.now_ns);
@@ -278,7 +325,11 @@ impl<D: Driver> Shard<D> {
     /// Sets something aside and stops reading from its client until `cause` is gone; `None`: until it has read its answers.
     pub(super) fn hold(&mut self, slot: u32, held: Held, cause: Option<Cause>) -> Flow {
         if self.clients[slot].is_live() {
-            self.clients.extra(slot).held = Some(held);
+            self.clients.hold(slot, held, cause.is_none(), self.pace.now_ns);
+            self.share_memory(slot);
+            if cause.is_none() {
+                self.arm_liveness(slot);
+            }
             self.hold_input(slot, cause);
             self.check_held_bytes(slot);
         }
@@ -327,13 +378,15 @@ impl<D: Driver> Shard<D> {
         if !self.clients[slot].is_live() {
             return;
         }
-        if let Some(held) = self.clients.extra(slot).held.take() {
+        if let Some(held) = self.clients.take_held(slot) {
             let flow = match held {
                 Held::Message { kind, payload } => self.look_at(slot, kind, Inbound::Own(payload)),
                 Held::Publish(publication, payload) => self.publish_held(slot, publication, payload),
                 Held::Open(topic, publication, payload) => self.publish_to_name(slot, topic, publication, payload),
                 Held::Request(request) => self.run_request(slot, request),
                 Held::Sweep(sweep) => self.run_sweep(slot, sweep),
+                Held::Arrived(arrived) => self.run_arrived(slot, arrived),
+                Held::Long(long) => self.run_long(slot, long),
             };
             if flow == Flow::Stop {
                 return;
@@ -355,17 +408,22 @@ impl<D: Driver> Shard<D> {
         if extra.held.is_none() && self.clients[slot].is_live() && !self.clients[slot].flags.is_waiting {
             self.release_input(slot);
         }
+        self.end_if_read(slot);
         self.refresh(slot);
     }
 
-    /// Input and answers that wait have a share of memory; who asks for more than is left has to go.
+    /// Input and answers that wait have a share of memory. Where it is used up, who holds most has to go, be it this one or another:
+    /// nobody who wants little pays for those.
     pub(super) fn check_held_bytes(&mut self, slot: u32) {
         self.clients.tidy(slot);
         let max = self.rules.memory.client_bytes / self.shared.mailboxes.len();
         if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= max {
             return;
         }
-        if self.clients[slot].phase == Phase::Handshake {
+        self.pace.work.input.spend(1 + self.clients.slots() / 64);
+        if let Some(other) = self.clients.holds_more_than(slot) {
+            self.evict(other, "no memory for this input");
+        } else if self.clients[slot].phase == Phase::Handshake {
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
         } else {
             self.evict(slot, "no memory for this input");

@@ -1,5 +1,6 @@
 //! The host has given the engine other settings: from this turn on they hold here.
 
+use crate::config::LimitsConfig;
 use crate::driver::Driver;
 use crate::shard::Shard;
 use crate::shard::clients::Phase;
@@ -18,7 +19,8 @@ impl<D: Driver> Shard<D> {
     fn take_rules(&mut self) {
         let before = std::mem::replace(&mut self.rules, self.shared.rules.take());
         let (old, new) = (&before.limits, &self.rules.limits);
-        let is_other_silence = (old.ping_every, old.idle_timeout) != (new.ping_every, new.idle_timeout);
+        let silence = |limits: &LimitsConfig| (limits.ping_every, limits.idle_timeout, limits.message_timeout);
+        let is_other_silence = silence(old) != silence(new);
         if before.compression.threshold_bytes != self.rules.compression.threshold_bytes {
             self.lanes.compress_from(self.rules.compression.threshold_bytes);
         }

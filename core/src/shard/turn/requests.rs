@@ -1,5 +1,7 @@
 //! Requests of clients that speak a subprotocol: parsed once, done in pieces.
 
+use std::borrow::Cow;
+
 use crate::driver::Driver;
 use crate::proto::server_message::{ErrorMessage, Pong, ServerMessage, Unsubscribed};
 use crate::proto::subscribe::{self, ClientMessage, ControlError, Id};
@@ -16,6 +18,19 @@ use crate::types::Kind;
 
 /// Steps of one request in one turn: others' come after it.
 pub(super) const STEPS_A_ROUND: u32 = 1_000;
+
+/// A longer request is parsed in pieces.
+const AT_ONCE: usize = 32 << 10;
+
+/// Topics of a request, to be kept.
+pub(super) fn owned(topics: &[Cow<'_, str>]) -> Vec<Box<str>> {
+    topics.iter().map(|topic| topic.as_ref().into()).collect()
+}
+
+/// The id of a request, to be kept.
+pub(super) fn owned_id(id: Option<Id<'_>>) -> Option<Box<[u8]>> {
+    id.map(|id| id.as_bytes().into())
+}
 
 /// How far a request has come.
 pub(super) enum Stage {
@@ -34,29 +49,39 @@ impl<D: Driver> Shard<D> {
             let Some(payload) = self.owned(slot, message) else { return Flow::Stop };
             return self.hold(slot, Held::Message { kind, payload }, cause);
         }
+        if message.bytes().len() > AT_ONCE {
+            return self.on_long_message(slot, kind, message);
+        }
         let protocol = self.clients[slot].protocol;
-        let refused = match dialect::parse(protocol, kind, message.bytes()) {
+        let others = match dialect::parse(protocol, kind, message.bytes()) {
             Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
-                let action = Action::Subscribe { options: Options::new(max_hz, echo), since: since.into_owned() };
-                return self.run_request(slot, Box::new(Request::new(id.as_ref(), action, &topics)));
-            }
-            Ok(ClientMessage::Unsubscribe { id, topics }) => {
-                return self.run_request(slot, Box::new(Request::new(id.as_ref(), Action::Unsubscribe, &topics)));
+                let action = Action::Subscribe { options: Options::new(max_hz, echo), since };
+                return self.run_request(slot, Box::new(Request::new(owned_id(id), action, owned(&topics))));
             }
             Ok(ClientMessage::Publish(publish)) => match self.on_publish(slot, &publish) {
                 Ok(flow) => return flow,
-                Err(error) => Some(error),
+                Err(error) => Err(error),
             },
-            Ok(ClientMessage::Ping { id }) => {
-                self.answer(slot, &ServerMessage::Pong(Pong { id }));
-                None
-            }
-            Ok(ClientMessage::Auth { id, token }) => self.on_auth(slot, id, &token).err(),
-            Ok(ClientMessage::Unknown) => None,
-            Err(error) => Some(error),
+            other => other,
         };
-        if let Some(error) = refused {
-            self.refuse_request(slot, &error);
+        self.on_short_request(slot, others)
+    }
+
+    /// A request that brings no payload and no topics to go on from.
+    pub(super) fn on_short_request(&mut self, slot: u32, request: Result<ClientMessage<'_>, ControlError<'_>>) -> Flow {
+        match request {
+            Ok(ClientMessage::Unsubscribe { id, topics }) => {
+                let request = Request::new(owned_id(id), Action::Unsubscribe, owned(&topics));
+                return self.run_request(slot, Box::new(request));
+            }
+            Ok(ClientMessage::Ping { id }) => self.answer(slot, &ServerMessage::Pong(Pong { id })),
+            Ok(ClientMessage::Auth { id, token }) => {
+                if let Err(error) = self.on_auth(slot, id, &token) {
+                    self.refuse_request(slot, &error);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.refuse_request(slot, &error),
         }
         if self.clients[slot].is_live() { Flow::Go } else { Flow::Stop }
     }
@@ -75,6 +100,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn advance(&mut self, slot: u32, request: &mut Request, budget: &mut Budget) -> Stage {
+        budget.spend(self.leave_ended(slot));
         while self.clients[slot].is_live() {
             let Some(topic) = request.topics.get_mut(request.next).map(std::mem::take) else { return Stage::Done };
             if budget.is_spent() {

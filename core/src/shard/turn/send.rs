@@ -44,6 +44,10 @@ impl<D: Driver> Shard<D> {
             let mut active = std::mem::take(&mut self.lanes.active[priority as usize]);
             let mut walked = 0;
             while walked < active.len() && (walked % 8 != 0 || self.may_send()) {
+                if !self.lanes.has_news(active[walked], priority) {
+                    walked += 1;
+                    continue;
+                }
                 self.walk(active[walked]);
                 if self.lanes.stream(active[walked]).is_active {
                     break;

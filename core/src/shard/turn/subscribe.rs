@@ -59,7 +59,7 @@ pub(super) struct Asking<'a> {
     /// Beyond the messages.
     pub options: Options,
     /// What the client has.
-    pub since: &'a SinceList<'static>,
+    pub since: &'a SinceList,
 }
 
 impl<D: Driver> Shard<D> {

@@ -46,6 +46,7 @@ impl<D: Driver> Shard<D> {
                 message_bytes_max: config.limits.message_bytes_max as u64,
                 topics_max: subscribe::TOPICS_MAX as u32,
                 subscriptions_max: config.limits.subscriptions_per_connection_max,
+                topics_per_connection_max: config.limits.topics_per_connection_max,
             },
         };
         self.tell(slot, &ServerMessage::Welcome(welcome));

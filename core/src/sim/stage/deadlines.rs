@@ -172,3 +172,136 @@ fn a_slot_s_next_connection_has_its_own_lifetime_and_a_shard_sleeps_until_it_end
     assert!(said.iter().any(|said| said.contains("1012")), "{said:?}");
     assert_eq!(stage.stats().lifetimes_ended, 1);
 }
+
+/// The beginning of a message that does not end: nothing but a header, or a part, or half of a frame, perhaps with more of it later.
+fn begins(player: &mut Player, how: usize) {
+    match how {
+        0 => player.wire.send_bytes(&[0x81]),
+        1 => player.wire.send_bytes(&[0x81, 0xfe, 0x01]),
+        2 => player.wire.send_frame(Opcode::Text, false, b"", &mut player.rng),
+        3 => player.wire.send_frame(Opcode::Text, false, b"part", &mut player.rng),
+        _ => player.wire.send_bytes(&[0x81, 0xfe, 0x10, 0x00, 0, 0, 0, 0, b'a']),
+    }
+}
+
+/// The next byte of it, or a ping within it.
+fn goes_on(player: &mut Player, how: usize) {
+    match how {
+        2 | 3 => player.pings("x"),
+        4 => player.wire.send_bytes(b"b"),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_message_that_does_not_end_is_closed_with_1008_past_its_time_and_not_before() {
+    for how in 0..5 {
+        let mut stage = calm(|config| config.limits.message_timeout = Duration::from_secs(20));
+        let mut player = stage.raw("/t/t");
+        // One before it that is whole changes nothing.
+        player.says("whole");
+        begins(&mut player, how);
+        for _ in 0..20 {
+            let said = passes(&mut stage, &mut player, 985);
+            assert!(!said.iter().any(|said| said.starts_with("Close")), "{how}: {said:?}");
+            goes_on(&mut player, how);
+        }
+        let said = passes(&mut stage, &mut player, 700 + TICKS_MS);
+        assert!(said.iter().any(|said| said == "Close(Some(1008))"), "{how}: {said:?}");
+        assert_eq!(stage.shared.payloads.used_bytes(), 0, "its memory is given back");
+    }
+}
+
+#[test]
+fn a_message_that_ends_in_time_is_taken_and_each_has_its_own_time() {
+    let mut stage = calm(|config| config.limits.message_timeout = Duration::from_secs(20));
+    let mut player = stage.raw("/t/t");
+    for count in 1..=4 {
+        player.wire.send_frame(Opcode::Text, false, b"half", &mut player.rng);
+        let said = passes(&mut stage, &mut player, 19_700);
+        assert!(!said.iter().any(|said| said.starts_with("Close")), "{said:?}");
+        player.wire.send_frame(Opcode::Continuation, true, b"whole", &mut player.rng);
+        passes(&mut stage, &mut player, 1);
+        assert_eq!(stage.stats().messages, count, "it is taken");
+    }
+    // Nothing is begun: nothing is late.
+    let said = passes(&mut stage, &mut player, 60_000);
+    assert!(!said.iter().any(|said| said.starts_with("Close")), "{said:?}");
+}
+
+#[test]
+fn without_a_limit_a_message_may_take_as_long_as_it_likes() {
+    let mut stage = calm(|config| config.limits.message_timeout = Duration::ZERO);
+    let mut player = stage.raw("/t/t");
+    player.wire.send_frame(Opcode::Text, false, b"half", &mut player.rng);
+    let said = passes(&mut stage, &mut player, 3_600_000);
+    assert!(!said.iter().any(|said| said.starts_with("Close")), "{said:?}");
+}
+
+/// A client that asks, in messages of so many bytes, and does not read its answers: the last that was taken of it waits.
+fn who_does_not_read(stage: &mut Stage, bytes: usize) -> Player {
+    let mut player = stage.player(Protocol::JsonV1, &topics(&["t"]));
+    // The answer to each quotes it, so that a few fill what there is room for.
+    let request = format!(r#"{{"type":"unsubscribe","topics":["a//{}"]}}{}"#, "b".repeat(240), " ".repeat(bytes));
+    (0..24).for_each(|_| player.says(&request));
+    (0..200).for_each(|_| _ = stage.turn_of(std::slice::from_mut(&mut player)));
+    player
+}
+
+#[test]
+fn a_message_behind_answers_that_are_not_read_has_its_time_too() {
+    let mut stage = calm(|config| config.limits.message_timeout = Duration::from_secs(20));
+    stage.send_capacity(2 << 10);
+    let mut player = who_does_not_read(&mut stage, 100_000);
+    let held = stage.stats();
+    assert_eq!((held.connections, held.evicted), (1, 0));
+    for _ in 0..19 {
+        step(&mut stage, 200);
+        stage.net.advance_to(stage.net.now_ns() + 1_000_000);
+    }
+    assert_eq!(stage.stats().evicted, 0, "before its time");
+    (0..110).for_each(|_| step(&mut stage, 200));
+    assert_eq!(stage.stats().evicted, 1, "past it");
+    assert!(stage.shared.payloads.used_bytes() < 100_000, "its memory is given back");
+    player.wire.reset();
+}
+
+#[test]
+fn messages_behind_answers_that_are_not_read_have_a_share_of_memory() {
+    let mut stage = calm(|config| {
+        config.connections_max = 64;
+        config.memory.payload_bytes = 16 << 20;
+        config.limits.message_bytes_max = 1 << 20;
+    });
+    stage.send_capacity(2 << 10);
+    let mut crowd: Vec<Player> = (0..30).map(|_| who_does_not_read(&mut stage, 200_000)).collect();
+    // A quarter, or one largest message if that is more.
+    assert!(stage.shared.payloads.used_bytes() <= 5 << 20, "{}", stage.shared.payloads.used_bytes());
+    assert!(stage.stats().evicted >= 10, "{}", stage.stats().evicted);
+    crowd.iter_mut().for_each(|player| player.wire.reset());
+    (0..10).for_each(|_| _ = stage.turn_of(&mut []));
+    assert_eq!(stage.shared.payloads.used_bytes(), 0);
+}
+
+#[test]
+fn who_asks_for_little_does_not_pay_for_those_that_hold_much() {
+    let mut stage = calm(|config| config.memory.client_bytes = 512 << 10);
+    stage.topics((0..600).map(|n| format!("d/{n}")));
+    let since: serde_json::Map<String, Value> = (0..2_000).map(|n| (format!("d/{n}"), json!({"epoch": 1}))).collect();
+    let mut honest = stage.player(Protocol::JsonV1, &topics(&["t"]));
+    stage.plays(2, &mut honest);
+    stage.send_capacity(2 << 10);
+    let mut crowd = Vec::new();
+    for _ in 0..6 {
+        let mut player = stage.player(Protocol::JsonV1, &topics(&["t"]));
+        player.asks(&json!({"type": "subscribe", "topics": ["d/*"], "since": since}));
+        (0..40).for_each(|_| _ = stage.turn_of(std::slice::from_mut(&mut player)));
+        crowd.push(player);
+    }
+    assert!(stage.stats().evicted >= 1, "they hold more than there is");
+    honest.asks(&json!({"type": "subscribe", "topics": (0..200).map(|n| format!("e/{n}")).collect::<Vec<_>>()}));
+    let heard = stage.plays(60, &mut honest);
+    assert!(!heard.iter().any(|said| said.starts_with("Close")), "{heard:?}");
+    assert_eq!(heard.iter().filter(|said| said.starts_with("subscribed")).count(), 200);
+    crowd.iter_mut().for_each(|player| player.wire.reset());
+}

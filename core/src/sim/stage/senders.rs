@@ -153,3 +153,35 @@ fn a_slot_s_next_connection_owes_nothing() {
     }
     assert_eq!(counts(&stage), (12, 3));
 }
+
+#[test]
+fn who_leaves_while_it_is_paused_is_gone_at_once_and_all_that_it_sent_is_there() {
+    for limit in [1, 4] {
+        let mut stage = stage(limit, 0);
+        stage.net.with_options(|options| options.ends_while_paused = 1_000);
+        let mut player = stage.raw("/t/t");
+        (0..limit + 3).for_each(|_| player.says("x"));
+        stage.turns(2, &mut player);
+        assert_eq!((stage.stats().input_paused, stage.stats().connections), (1, 1));
+        player.wire.finish();
+        stage.hands_over(&mut player);
+        stage.turns(6, &mut player);
+        assert_eq!(stage.stats().connections, 0, "its end is no matter of its pace");
+        assert_eq!(stage.stats().messages, u64::from(limit) + 3, "nothing is lost");
+    }
+}
+
+#[test]
+fn who_is_paused_is_pinged_so_that_its_kernel_tells_if_it_is_gone() {
+    let mut stage = stage(1, 0);
+    let mut player = stage.raw("/t/t?echo=0");
+    // It goes on being too fast for long.
+    (0..40).for_each(|_| player.says("x"));
+    stage.turns(2, &mut player);
+    let mut pings = 0;
+    for _ in 0..130 {
+        passes(&mut stage, &mut player, 100);
+        pings += player.reads().iter().filter(|said| said.starts_with("Ping")).count();
+    }
+    assert!(pings >= 1, "{pings}");
+}

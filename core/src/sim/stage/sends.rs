@@ -150,19 +150,21 @@ fn a_rest_that_moved_out_comes_in_sends_of_128_kib_at_most() {
     assert_eq!(stage.plays(2, &mut player), ["subscribed"]);
     stage.send_capacity(20);
     stage.says("a", &format!("\"{}\"", "x".repeat(300_000)), |head| head.payload_kind = Kind::Json);
-    stage.turns(1, &mut player);
+    // It is rendered in pieces.
+    stage.turns(8, &mut player);
     assert_eq!(player.reads(), [""; 0]);
     stage.shard.drop_derived(true, || true);
     stage.says("a", "2", |head| head.payload_kind = Kind::Json);
     stage.send_capacity(1 << 20);
     let mut brought = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..12 {
         let before = stage.stats().sent_bytes;
         stage.turns(1, &mut player);
         brought.push((stage.stats().sent_bytes - before) as usize);
     }
     assert_eq!(brought[..2], [2 * SEND_MAX, 2 * SEND_MAX]);
-    assert!((38_000..39_000).contains(&brought[2]) && brought[3] == 0, "{brought:?}");
+    // The message behind it comes when the log has been built again.
+    assert!(brought[2..].iter().sum::<usize>() < 39_000 && brought[2] > 37_000, "{brought:?}");
     assert_eq!(player.reads(), ["normal 1", "normal 2"]);
 }
 
