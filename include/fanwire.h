@@ -60,7 +60,7 @@ enum fw_status
     FW_BAD_HANDLE = 3,
     /// An argument is out of its range.
     FW_BAD_ARGUMENT = 4,
-    /// The message is larger than message_bytes_max.
+    /// The message is larger than message_bytes_max, or its attributes than 1,024 bytes.
     FW_TOO_LARGE = 5,
     /// A text or JSON message that is not UTF-8.
     FW_NOT_UTF8 = 6,
@@ -449,6 +449,11 @@ typedef struct fw_message {
     size_t len;
     /// Where a topic's policy keeps only the newest message of each key: which one it replaces. May be NULL.
     const char *key;
+    /// What is to be said of it beyond the payload, at most 1,024 bytes: kept beside it and handed to what the engine feeds besides
+    /// clients, whatever they mean; no client is sent them. May be NULL if there are none.
+    const void *attributes;
+    /// Their length.
+    size_t attributes_len;
 } fw_message;
 
 /// A message's bytes.
@@ -994,10 +999,10 @@ fw_status fw_publish_wait(struct fw_topic *topic,
                           uint32_t timeout_ms,
                           uint64_t *position);
 
-/// Publishes one message with a key or an expiry: copies it, once. `*position` (which may be NULL) as in fw_publish.
+/// Publishes one message with a key, an expiry or attributes: copies it, once. `*position` (which may be NULL) as in fw_publish.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
-/// Fails: as fw_publish; FW_ABI_MISMATCH (struct_size).
+/// Fails: as fw_publish; FW_TOO_LARGE, too, of attributes; FW_ABI_MISMATCH (struct_size).
 fw_status fw_publish_message(struct fw_topic *topic,
                              const struct fw_message *message,
                              uint64_t *position);

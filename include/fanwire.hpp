@@ -362,9 +362,10 @@ public:
         return detail::give<Position>(code, [&] { return position; });
     }
 
-    // As publish(), with a key (which message it replaces) or an expiry.
+    // As publish(), with a key (which message it replaces), an expiry or attributes (what is to be said of it beyond the payload).
     Returned<Position> publish_message(View message, const std::string &key, std::chrono::milliseconds ttl = {},
-                                       Kind kind = Kind::binary, Priority priority = Priority::normal) {
+                                       Kind kind = Kind::binary, Priority priority = Priority::normal,
+                                       View attributes = {}) {
         fw_message raw{};
         raw.struct_size = sizeof(raw);
         raw.priority = static_cast<std::uint32_t>(priority);
@@ -373,6 +374,8 @@ public:
         raw.data = message.data();
         raw.len = message.size();
         raw.key = key.empty() ? nullptr : key.c_str();
+        raw.attributes = attributes.data();
+        raw.attributes_len = attributes.size();
         Position position = 0;
         const fw_status code = fw_publish_message(handle_, &raw, &position);
         return detail::give<Position>(code, [&] { return position; });

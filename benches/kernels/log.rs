@@ -59,6 +59,7 @@ impl Source {
             header: &self.header.0[..self.header.1],
             payload: FramePayload::Copied(&self.payload),
             tail: &[],
+            attributes: &[],
         };
         while self.log.is_over_budget_with(&frame) && self.log.survivor_of_forgetting().is_some() {
             self.log.forget_oldest(&mut self.pool);

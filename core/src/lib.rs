@@ -74,7 +74,7 @@ pub use engine::{
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;
-pub use ingest::{Payload, Position};
+pub use ingest::{ATTRIBUTES_MAX, Payload, Position};
 pub use listen::{InheritedSocket, Listener, ListenerError, Place, TrustedProxy, TrustedProxyError};
 pub use numbering::SEQ_MAX;
 pub use outlet::{OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletMessage};

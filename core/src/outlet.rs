@@ -34,8 +34,8 @@ pub struct OutletConfig {
     pub topics: Vec<Pattern>,
     /// Messages that may wait, 1 to [`OUTLET_MESSAGES_MAX`].
     pub messages_max: usize,
-    /// Bytes of payloads that may wait. They are the payload pool's: more than an eighth of [`crate::MemoryConfig::payload_bytes`] is
-    /// refused.
+    /// Bytes of payloads and attributes that may wait. They are the payload pool's: more than an eighth of
+    /// [`crate::MemoryConfig::payload_bytes`] is refused.
     pub bytes_max: usize,
 }
 
@@ -62,8 +62,17 @@ pub struct OutletMessage {
     pub ttl: Option<Duration>,
     /// It came by [`crate::Topic::forward`] from another engine, which has it.
     pub is_forwarded: bool,
+    /// What its publisher said of it beyond the payload, if anything: [`crate::Message::attributes`]. In the engine's memory, too.
+    pub attributes: Option<Payload>,
     /// The message, in the engine's memory: drop it soon.
     pub payload: Payload,
+}
+
+impl OutletMessage {
+    /// What it counts as towards [`OutletConfig::bytes_max`].
+    fn bytes(&self) -> usize {
+        self.payload.len() + self.attributes.as_ref().map_or(0, |attributes| attributes.len())
+    }
 }
 
 /// The queue between a shard and the host.
@@ -100,9 +109,9 @@ impl Outflow {
 
     /// Adds a message for which there is room.
     pub fn push(&self, message: OutletMessage) {
-        self.bytes.fetch_add(message.payload.len(), Relaxed);
+        self.bytes.fetch_add(message.bytes(), Relaxed);
         if let Err(message) = self.queue.push(message) {
-            self.bytes.fetch_sub(message.payload.len(), Relaxed);
+            self.bytes.fetch_sub(message.bytes(), Relaxed);
             self.lose();
         }
     }
@@ -124,7 +133,7 @@ impl Outflow {
 
     fn pop(&self) -> Option<OutletMessage> {
         let message = self.queue.pop()?;
-        self.bytes.fetch_sub(message.payload.len(), Relaxed);
+        self.bytes.fetch_sub(message.bytes(), Relaxed);
         Some(message)
     }
 }

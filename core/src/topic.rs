@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::nanoseconds;
-use crate::ingest::{ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
+use crate::ingest::{ATTRIBUTES_MAX, ClaimBuf, Head, INLINE_MAX, Payload, Position, Refused};
 use crate::numbering::{Given, SEQ_MAX};
 use crate::outlet::FLAG_FORWARDED;
 use crate::registry::Opened;
@@ -34,6 +34,12 @@ pub enum PublishError {
         bytes: usize,
         /// The limit.
         max: usize,
+    },
+    /// More attributes than [`ATTRIBUTES_MAX`].
+    #[error("{bytes} bytes of attributes are more than the {ATTRIBUTES_MAX} allowed")]
+    AttributesTooLarge {
+        /// How many.
+        bytes: usize,
     },
     /// Published as text or JSON, but not UTF-8.
     #[error("a text or JSON message must be UTF-8")]
@@ -86,6 +92,9 @@ pub struct Message<'a> {
     /// out; nobody misses anything for that. `None`: the one after the last. Numbers of a lane are to come from one thread at a time:
     /// one that enters behind a higher one is refused by every shard, and counted (`out_of_order`).
     pub seq: Option<u64>,
+    /// What is to be said of it beyond the payload, at most [`ATTRIBUTES_MAX`] bytes; empty: nothing. The engine keeps them beside the
+    /// message and hands them to outlets ([`crate::OutletMessage::attributes`]); no client is sent them.
+    pub attributes: &'a [u8],
 }
 
 /// A message of another engine, as an outlet there gave it: see [`Topic::forward`].
@@ -97,12 +106,21 @@ pub struct Forwarded<'a> {
     pub kind: Kind,
     /// The payload.
     pub payload: &'a [u8],
+    /// What was said of it beyond the payload: see [`Message::attributes`].
+    pub attributes: &'a [u8],
     /// What it replaces, as [`crate::OutletMessage::key`] says it; 0: nothing.
     pub key: u64,
     /// How long after `time_ns` it is worth nothing.
     pub ttl: Option<Duration>,
     /// When it was published: nanoseconds since 1970.
     pub time_ns: u64,
+}
+
+fn check_attributes(attributes: &[u8]) -> Result<(), PublishError> {
+    match attributes.len() {
+        0..=ATTRIBUTES_MAX => Ok(()),
+        bytes => Err(PublishError::AttributesTooLarge { bytes }),
+    }
 }
 
 /// A key as the engine compares it: FNV-1a, never 0.
@@ -257,7 +275,10 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let put = || self.put(&head, message.payload);
+        let put = || match message.attributes {
+            [] => self.put(&head, message.payload),
+            attributes => self.put_with(&head, attributes, message.payload),
+        };
         if head.seq == 0 { put() } else { self.numbered(&head, put) }
     }
 
@@ -268,6 +289,16 @@ impl Topic {
         }
         let payload = self.inner.shared.payloads.copy_from(payload).ok_or(PublishError::WouldBlock)?;
         self.inner.shared.ring.try_publish_shared(head, payload).map_err(|(refused, _)| refused.into())
+    }
+
+    #[cold]
+    fn put_with(&self, head: &Head, attributes: &[u8], payload: &[u8]) -> Result<Position, PublishError> {
+        let Shared { ring, payloads, .. } = &*self.inner.shared;
+        if attributes.len() + payload.len() <= INLINE_MAX {
+            return Ok(ring.try_publish_with(head, attributes, payload)?);
+        }
+        let payload = payloads.copy_from(payload).ok_or(PublishError::WouldBlock)?;
+        ring.try_publish_shared_with(head, attributes, payload).map_err(|(refused, _)| refused.into())
     }
 
     /// Publishes a message that brings a number, if that is above the last one given.
@@ -307,8 +338,29 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` once the time is over.
     pub fn publish_message_timeout(&self, message: &Message<'_>, wait: Duration) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let put = || self.put_timeout(&head, message.payload, wait);
+        let put = || self.put_timeout(&head, message.attributes, message.payload, wait);
         if head.seq == 0 { put() } else { self.numbered(&head, put) }
+    }
+
+    fn put_timeout(
+        &self,
+        head: &Head,
+        attributes: &[u8],
+        payload: &[u8],
+        wait: Duration,
+    ) -> Result<Position, PublishError> {
+        let ring = &self.inner.shared.ring;
+        if attributes.len() + payload.len() <= INLINE_MAX {
+            return Ok(match attributes {
+                [] => ring.publish_timeout(head, payload, wait),
+                _ => ring.publish_with_timeout(head, attributes, payload, wait),
+            }?);
+        }
+        let until = clock::monotonic_ns().saturating_add(nanoseconds(wait));
+        let payloads = &self.inner.shared.payloads;
+        let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
+        let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
+        ring.publish_shared_timeout(head, attributes, payload, rest).map_err(|(refused, _)| refused.into())
     }
 
     /// Publishes bytes by reference: they are kept, not copied, until the last shard has done with them. Small ones are
@@ -412,31 +464,21 @@ impl Topic {
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` once the time is over.
     pub fn forward(&self, message: &Forwarded<'_>, wait: Duration) -> Result<Position, PublishError> {
-        let Forwarded { priority, kind, payload, key, ttl, time_ns } = *message;
+        let Forwarded { priority, kind, payload, attributes, key, ttl, time_ns } = *message;
+        check_attributes(attributes)?;
         let head =
             Head { key, ttl_ms: in_ms(ttl), time_ns, flags: FLAG_FORWARDED, ..self.check(priority, kind, payload)? };
-        self.put_timeout(&head, payload, wait)
+        self.put_timeout(&head, attributes, payload, wait)
     }
 
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
-        let Message { priority, kind, payload, key, ttl, seq } = *message;
+        let Message { priority, kind, payload, key, ttl, seq, attributes } = *message;
+        check_attributes(attributes)?;
         if let Some(seq) = seq.filter(|seq| !(1..=SEQ_MAX).contains(seq)) {
             return Err(PublishError::BadSeq { seq });
         }
         let head = self.check(priority, kind, payload)?;
         Ok(Head { seq: seq.unwrap_or(0), key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..head })
-    }
-
-    fn put_timeout(&self, head: &Head, payload: &[u8], wait: Duration) -> Result<Position, PublishError> {
-        let ring = &self.inner.shared.ring;
-        if payload.len() <= INLINE_MAX {
-            return Ok(ring.publish_timeout(head, payload, wait)?);
-        }
-        let until = clock::monotonic_ns().saturating_add(nanoseconds(wait));
-        let payloads = &self.inner.shared.payloads;
-        let payload = ring.retry_timeout(wait, || payloads.copy_from(payload)).ok_or(PublishError::WouldBlock)?;
-        let rest = Duration::from_nanos(until.saturating_sub(clock::monotonic_ns()));
-        ring.publish_shared_timeout(head, payload, rest).map_err(|(refused, _)| refused.into())
     }
 
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {

@@ -2,11 +2,11 @@
 
 use fanwire::proto::topic::Pattern;
 use fanwire::{
-    DriverChoice, Kind, OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletError,
-    Priority,
+    ATTRIBUTES_MAX, DriverChoice, Kind, Message, OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet,
+    OutletConfig, OutletError, Priority, PublishError, SEQ_MAX, TopicError,
 };
 
-use crate::support::{config, start, wait_until};
+use crate::support::{PATIENCE, config, start, wait_until};
 
 on_both_drivers![what_is_published_comes_by_the_outlet_too];
 
@@ -80,4 +80,58 @@ fn limits_of_outlets_hold_at_the_limit_and_not_one_past_it() {
         drop(outlets);
     }
     engine.shutdown_now();
+}
+
+#[test]
+fn what_is_said_of_a_message_comes_by_the_outlet_up_to_its_limit_and_no_client_sees_it() {
+    let engine = start(config(DriverChoice::Epoll));
+    let mut outlet = engine.outlet(wanted(&["said"], 16)).expect("there is room for one");
+    let topic = engine.topic("said").expect("a name");
+    let mut first = None;
+    wait_until("the outlet is open", || {
+        topic.publish(Priority::Normal, Kind::Text, b"is it open?").expect("room in the ring");
+        first = outlet.next();
+        first.is_some()
+    });
+    topic.publish(Priority::Normal, Kind::Text, b"now").expect("room in the ring");
+    while outlet.wait(PATIENCE).expect("what was published").payload.as_ref() != b"now" {}
+    let most = [7; ATTRIBUTES_MAX];
+    let large = vec![b'x'; 20_000];
+    for payload in [&b"small"[..], &large] {
+        for attributes in [&b"k=v"[..], &most, b""] {
+            let message = Message { payload, attributes, ..Message::default() };
+            topic.publish_message(&message).expect("room in the ring");
+            topic.publish_message_timeout(&message, PATIENCE).expect("room in the ring");
+            for _ in 0..2 {
+                let came = outlet.wait(PATIENCE).expect("what was published");
+                assert_eq!(came.payload.as_ref(), payload);
+                assert_eq!(came.attributes.as_deref().unwrap_or_default(), attributes);
+            }
+        }
+    }
+    let refused = topic.publish_message(&Message { attributes: &[7; ATTRIBUTES_MAX + 1], ..Message::default() });
+    assert_eq!(refused, Err(PublishError::AttributesTooLarge { bytes: ATTRIBUTES_MAX + 1 }));
+}
+
+#[test]
+fn a_topic_s_messages_may_bring_numbers_in_an_epoch_that_the_host_names() {
+    let engine = start(config(DriverChoice::Epoll));
+    let topic = engine.topic_in_epoch("orders", 77).expect("a name and an epoch");
+    assert_eq!(topic.epoch(), 77);
+    assert_eq!(engine.topic_in_epoch("orders", 77).map(|topic| topic.epoch()), Ok(77));
+    assert_eq!(engine.topic_in_epoch("orders", 78).map(|_| ()), Err(TopicError::OtherEpoch(77)));
+    for (epoch, is_one) in [(0, false), (1, true), (SEQ_MAX, true), (SEQ_MAX + 1, false)] {
+        let opened = engine.topic_in_epoch(&format!("in/{epoch}"), epoch).map(|topic| topic.epoch());
+        assert_eq!(opened, if is_one { Ok(epoch) } else { Err(TopicError::NoEpoch(epoch)) });
+    }
+    let say = |seq| topic.publish_message(&Message { seq: Some(seq), payload: b"{}", ..Message::default() });
+    assert_eq!(say(0), Err(PublishError::BadSeq { seq: 0 }));
+    assert_eq!(say(SEQ_MAX + 1), Err(PublishError::BadSeq { seq: SEQ_MAX + 1 }));
+    say(10).expect("room in the ring");
+    assert_eq!(say(10), Err(PublishError::OutOfOrder { seq: 10, last: 10 }));
+    // By whatever handle.
+    let other = engine.topic("orders").expect("a name");
+    let late = other.publish_message(&Message { seq: Some(9), ..Message::default() });
+    assert_eq!(late, Err(PublishError::OutOfOrder { seq: 9, last: 10 }));
+    say(SEQ_MAX).expect("room in the ring");
 }

@@ -4,7 +4,7 @@
 //! Only the exported names need it; the host's bytes are read through [`crate::text`].
 
 use std::ffi::{c_char, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::time::Instant;
 
 use fanwire::{Kind, Message, Priority};
@@ -68,7 +68,15 @@ pub struct fw_message {
     pub len: usize,
     /// Where a topic's policy keeps only the newest message of each key: which one it replaces. May be NULL.
     pub key: *const c_char,
+    /// What is to be said of it beyond the payload, at most 1,024 bytes: kept beside it and handed to what the engine feeds besides
+    /// clients, whatever they mean; no client is sent them. May be NULL if there are none.
+    pub attributes: *const c_void,
+    /// Their length.
+    pub attributes_len: usize,
 }
+
+/// The first version ended before the attributes.
+const MESSAGE_BYTES_FIRST: usize = offset_of!(fw_message, attributes);
 
 #[inline]
 pub fn priority(priority: u32) -> Outcome<Priority> {
@@ -143,10 +151,10 @@ pub unsafe extern "C" fn fw_publish_wait(
     })
 }
 
-/// Publishes one message with a key or an expiry: copies it, once. `*position` (which may be NULL) as in fw_publish.
+/// Publishes one message with a key, an expiry or attributes: copies it, once. `*position` (which may be NULL) as in fw_publish.
 ///
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never.
-/// Fails: as fw_publish; FW_ABI_MISMATCH (struct_size).
+/// Fails: as fw_publish; FW_TOO_LARGE, too, of attributes; FW_ABI_MISMATCH (struct_size).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fw_publish_message(
     topic: *mut fw_topic,
@@ -154,26 +162,34 @@ pub unsafe extern "C" fn fw_publish_message(
     position: *mut u64,
 ) -> fw_status {
     guard("fw_publish_message", || {
-        if message.is_null() {
-            return Err(fw_status::FW_NULL.into());
-        }
-        // SAFETY: the host promises that every version begins with its size.
-        let size = unsafe { message.cast::<u32>().read_unaligned() };
-        // There is one version so far.
-        check_size("fw_message", size, size_of::<fw_message>(), size_of::<fw_message>())?;
-        // SAFETY: all of it is there.
-        let message = unsafe { message.read_unaligned() };
-        let message = Message {
-            priority: priority(message.priority)?,
-            kind: kind(message.kind)?,
-            payload: bytes(message.data, message.len)?,
-            key: if message.key.is_null() { None } else { Some(text("key", message.key)?) },
-            ttl: (message.ttl_ms != 0).then(|| wait_ms(message.ttl_ms)),
-            ..Message::default()
-        };
+        let message = read(message)?;
         let at = with_topic(topic, |open| open.host.guarded(|| Ok(open.topic.publish_message(&message)?)))?;
         put(position, at.0);
         Ok(())
+    })
+}
+
+/// Reads a message of any known version: what its header did not have is not said.
+fn read<'a>(message: *const fw_message) -> Outcome<Message<'a>> {
+    if message.is_null() {
+        return Err(fw_status::FW_NULL.into());
+    }
+    // SAFETY: the host promises that every version begins with its size.
+    let size = unsafe { message.cast::<u32>().read_unaligned() };
+    let known = check_size("fw_message", size, MESSAGE_BYTES_FIRST, size_of::<fw_message>())?;
+    let mut whole = MaybeUninit::<fw_message>::zeroed();
+    // SAFETY: `known` is what the host has, and at most what `whole` has.
+    unsafe { whole.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(message.cast::<u8>(), known) };
+    // SAFETY: zeros are numbers and null pointers; all else came from the host's.
+    let message = unsafe { whole.assume_init() };
+    Ok(Message {
+        priority: priority(message.priority)?,
+        kind: kind(message.kind)?,
+        payload: bytes(message.data, message.len)?,
+        key: if message.key.is_null() { None } else { Some(text("key", message.key)?) },
+        ttl: (message.ttl_ms != 0).then(|| wait_ms(message.ttl_ms)),
+        attributes: bytes(message.attributes, message.attributes_len)?,
+        ..Message::default()
     })
 }
 
@@ -303,3 +319,47 @@ pub unsafe extern "C" fn fw_publish_ref(
 
 /// Keeps the chunk on the stack small enough to be there at no cost.
 const _: () = assert!(size_of::<[MaybeUninit<&[u8]>; MANY]>() <= 1_024);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_the_first_version_has_no_attributes_whatever_lies_behind_it() {
+        let whole = fw_message {
+            struct_size: size_of::<fw_message>() as u32,
+            priority: 1,
+            kind: 2,
+            ttl_ms: 3,
+            data: b"{}".as_ptr().cast(),
+            len: 2,
+            key: c"k".as_ptr(),
+            attributes: b"a=1".as_ptr().cast(),
+            attributes_len: 3,
+        };
+        let expected = Message {
+            priority: Priority::High,
+            kind: Kind::Json,
+            payload: b"{}",
+            key: Some("k"),
+            ttl: Some(wait_ms(3)),
+            attributes: b"a=1",
+            ..Message::default()
+        };
+        assert_eq!(read(&raw const whole).unwrap(), expected);
+        for (size, is_known) in [(39, false), (40, true), (48, true), (56, true), (57, false)] {
+            let message = fw_message { struct_size: size, attributes_len: if size == 48 { 9 } else { 3 }, ..whole };
+            let result = read(&raw const message);
+            assert_eq!(
+                result.as_ref().err().map(|failure| failure.status),
+                (!is_known).then_some(fw_status::FW_ABI_MISMATCH)
+            );
+            if let Ok(message) = result {
+                let attributes: &[u8] = if size == 56 { b"a=1" } else { b"" };
+                assert_eq!(message, Message { attributes, ..expected }, "{size}");
+            }
+        }
+        let without = fw_message { attributes: std::ptr::null(), ..whole };
+        assert_eq!(read(&raw const without).unwrap_err().status, fw_status::FW_NULL);
+    }
+}

@@ -24,7 +24,7 @@ pub enum fw_status {
     FW_BAD_HANDLE = 3,
     /// An argument is out of its range.
     FW_BAD_ARGUMENT = 4,
-    /// The message is larger than message_bytes_max.
+    /// The message is larger than message_bytes_max, or its attributes than 1,024 bytes.
     FW_TOO_LARGE = 5,
     /// A text or JSON message that is not UTF-8.
     FW_NOT_UTF8 = 6,
@@ -191,7 +191,9 @@ impl From<PublishError> for Failure {
             PublishError::Stopped => fw_status::FW_STOPPED.into(),
             PublishError::Removed => fw_status::FW_REMOVED.into(),
             PublishError::NotUtf8 => fw_status::FW_NOT_UTF8.into(),
-            PublishError::TooLarge { .. } => Failure::new(fw_status::FW_TOO_LARGE, error.to_string()),
+            PublishError::TooLarge { .. } | PublishError::AttributesTooLarge { .. } => {
+                Failure::new(fw_status::FW_TOO_LARGE, error.to_string())
+            }
             other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
         }
     }

@@ -346,12 +346,15 @@ class Topic:
         key: str | None = None,
         ttl: float | None = None,
         timeout: float | None = 0.0,
+        attributes: bytes | None = None,
     ) -> int:
         """Publish one message: copies it, once. Return its place in the order of its priority's messages.
 
         key: what it replaces, where the topic's policy keeps only the newest message of each key.
         ttl: seconds after which it is worth nothing: a subscriber that lags does not get it any more.
         timeout: seconds to wait for room; None: as long as it takes.
+        attributes: what is to be said of it beyond the payload, at most 1,024 bytes: kept beside it and handed to what the engine
+        feeds besides clients, whatever they mean; no client is sent them.
 
         Raises WouldBlock, TooLarge, NotUtf8, Removed, Stopped; then nothing was published.
         """

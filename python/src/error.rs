@@ -98,6 +98,7 @@ impl From<PublishError> for Failure {
             PublishError::Removed => Failure::new(Class::Removed, "the topic was removed"),
             PublishError::NotUtf8 => Failure::new(Class::NotUtf8, "a text or JSON message must be UTF-8"),
             PublishError::TooLarge { bytes, max } => too_large(bytes, max),
+            PublishError::AttributesTooLarge { .. } => Failure::new(Class::TooLarge, error.to_string()),
             other => Failure::new(Class::InternalError, other.to_string()),
         }
     }

@@ -53,8 +53,15 @@ impl Topic {
         if !is_fixed && kind != Kind::Binary && bytes.len() > HELD_BYTES_MAX {
             return self.publish_changing(object.py(), bytes, kind, say);
         }
-        let message =
-            Message { priority: say.priority, kind, payload: bytes, key: say.key, ttl: say.ttl, ..Message::default() };
+        let message = Message {
+            priority: say.priority,
+            kind,
+            payload: bytes,
+            key: say.key,
+            ttl: say.ttl,
+            attributes: say.attributes,
+            ..Message::default()
+        };
         self.publish_message(object.py(), &message, say.patience)
     }
 
@@ -75,8 +82,15 @@ impl Topic {
     fn publish_changing(&self, py: Python<'_>, bytes: &[u8], kind: Kind, say: &Say<'_>) -> Outcome<u64> {
         let copy = PyBytes::new(py, bytes);
         let payload = copy.as_bytes();
-        let message =
-            Message { priority: say.priority, kind, payload, key: say.key, ttl: say.ttl, ..Message::default() };
+        let message = Message {
+            priority: say.priority,
+            kind,
+            payload,
+            key: say.key,
+            ttl: say.ttl,
+            attributes: say.attributes,
+            ..Message::default()
+        };
         self.publish_message(py, &message, say.patience)
     }
 
@@ -139,14 +153,17 @@ struct Say<'a> {
     kind: Option<Kind>,
     key: Option<&'a str>,
     ttl: Option<Duration>,
+    attributes: &'a [u8],
     patience: Patience,
 }
 
 #[pymethods]
 impl Topic {
     /// Publish one message. Return its place in the order of its priority's messages.
-    #[pyo3(signature = (data, *, priority=None, kind=None, key=None, ttl=None, timeout=Some(0.0)))]
-    #[pyo3(text_signature = "($self, data, *, priority=None, kind=None, key=None, ttl=None, timeout=0.0)")]
+    #[pyo3(signature = (data, *, priority=None, kind=None, key=None, ttl=None, timeout=Some(0.0), attributes=None))]
+    #[pyo3(
+        text_signature = "($self, data, *, priority=None, kind=None, key=None, ttl=None, timeout=0.0, attributes=None)"
+    )]
     #[allow(clippy::too_many_arguments, reason = "keywords, each by its name")]
     fn publish(
         &self,
@@ -156,6 +173,7 @@ impl Topic {
         key: Option<&str>,
         ttl: Option<f64>,
         timeout: Option<f64>,
+        attributes: Option<&[u8]>,
     ) -> PyResult<u64> {
         self.host.check()?;
         let say = Say {
@@ -163,6 +181,7 @@ impl Topic {
             kind: self.kind(kind),
             key,
             ttl: ttl.map(|ttl| wait::duration("ttl", ttl)).transpose()?,
+            attributes: attributes.unwrap_or_default(),
             patience: Patience::from_seconds(timeout)?,
         };
         Ok(self.publish_object(data, &say)?)
@@ -195,6 +214,7 @@ impl Topic {
             kind: self.kind(kind),
             key: None,
             ttl: None,
+            attributes: b"",
             patience: Patience::from_seconds(timeout)?,
         };
         let mut done = 0;

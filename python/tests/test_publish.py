@@ -108,6 +108,21 @@ def test_a_key_replaces_and_an_expired_message_is_passed_over():
             assert client.get("message")["data"] == {"last": True}
 
 
+def test_attributes_are_for_no_client_and_have_a_limit(engine):
+    topic = engine.topic("t")
+    with JsonClient(engine, "t") as client:
+        client.get("subscribed")
+        for attributes in (None, b"", b"level=3", b"a" * 1024):
+            topic.publish({"said": True}, attributes=attributes)
+            assert client.get("message")["data"] == {"said": True}
+        topic.publish(bytearray(b"{}" * 10_000), kind="text", attributes=b"b" * 1024)
+        assert client.get("message")["data"] == "{}" * 10_000
+    with pytest.raises(fanwire.TooLarge, match="1025 bytes of attributes"):
+        topic.publish(b"", attributes=b"a" * 1025)
+    with pytest.raises(TypeError):
+        topic.publish(b"", attributes="level=3")
+
+
 def test_publish_many_keeps_the_order_of_mixed_messages(engine):
     topic = engine.topic("t")
     messages = [b"%d" % n if n % 3 else f"{n}" for n in range(1000)]

@@ -421,6 +421,41 @@ impl<const HEAD: usize> Area<HEAD> {
         self.commit(start);
     }
 
+    /// A record with attributes, and its payload copied behind them. Returns its position.
+    #[cold]
+    pub(crate) fn publish_with(
+        &self,
+        words: Words,
+        attributes: &[u8],
+        payload: &[u8],
+        after: u64,
+    ) -> Result<u64, Refused> {
+        let len = attributes.len() + payload.len();
+        let (from, start) = self.reserve(Self::span(len))?;
+        self.pad(from, start);
+        let words = words.with_attributes(attributes.len()).with_form(Form::Inline(len as u32));
+        let record = self.write_behind_head(start, words, [attributes, payload], after);
+        usdt::publish(record.as_ptr(), payload.len() as u64, start);
+        self.commit(start);
+        Ok(start)
+    }
+
+    /// Writes head and what follows it into the caller's reservation, which has room for that. Returns where it stands.
+    pub(crate) fn write_behind_head(&self, start: u64, words: Words, parts: [&[u8]; 2], after: u64) -> NonNull<u8> {
+        let len = parts[0].len() + parts[1].len();
+        assert!((start & self.mask) + Self::span(len) <= self.capacity(), "record out of bounds");
+        let record = self.write_head(start, words, len, after);
+        let mut at = HEAD;
+        for part in parts {
+            // SAFETY: all parts fit behind the head, within the memory.
+            let place = unsafe { record.add(at) };
+            // SAFETY: as in `write`.
+            unsafe { ptr::copy_nonoverlapping(part.as_ptr(), place.as_ptr(), part.len()) };
+            at += part.len();
+        }
+        record
+    }
+
     /// Writes the head of a record with so many bytes behind it into the caller's reservation. Returns where it stands.
     #[inline]
     pub(crate) fn write_head(&self, start: u64, words: Words, payload_len: usize, after: u64) -> NonNull<u8> {
@@ -611,11 +646,11 @@ impl<const HEAD: usize> Area<HEAD> {
         (fastest > position && self.standstill.note(reader, position, now_ns)).then_some(reader)
     }
 
-    /// The payload behind the head of the record at `place`; goes on to the next record.
+    /// What follows the head of the record at `place`; goes on to the next record.
     ///
     /// # Safety
-    /// [`Area::look`] has found a record there, whose form is `Inline(len)`. The reader releases no record and looks for none while
-    /// it uses the bytes.
+    /// [`Area::look`] has found a record there, whose form is `Inline(len)`, or `Shared` with so many bytes of attributes. The
+    /// reader releases no record and looks for none while it uses the bytes.
     #[inline]
     pub(crate) unsafe fn take_inline(&self, place: &mut Place, len: usize) -> &[u8] {
         let start = place.next;
@@ -628,12 +663,6 @@ impl<const HEAD: usize> Area<HEAD> {
         let bytes = unsafe { self.record_at(start).add(HEAD) };
         // SAFETY: `len` bytes that the producer wrote, within the claim; they stay until this reader releases them or claims others.
         unsafe { slice::from_raw_parts(bytes.as_ptr(), len) }
-    }
-
-    /// Goes on behind the record at `place`, which refers to a shared payload.
-    #[inline]
-    pub(crate) fn pass_shared(&self, place: &mut Place) {
-        place.next += UNIT;
     }
 
     #[inline]

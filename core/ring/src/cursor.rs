@@ -276,19 +276,25 @@ fn lend<'a, const HEAD: usize>(
     hold: impl FnOnce(u32),
 ) -> Record<'a> {
     let head = found.words.head().expect("a committed record has a head that a producer encoded");
-    let body = match found.words.form() {
-        // SAFETY: found there in this form. Who reads takes `&mut self` of its cursor for whatever releases, which ends the borrow.
-        Form::Inline(len) => Body::Inline(unsafe { area.take_inline(place, len as usize) }),
+    let attributes_len = found.words.attributes_len();
+    let (attributes, body) = match found.words.form() {
+        Form::Inline(len) => {
+            // SAFETY: found there in this form. Who reads takes `&mut self` of its cursor for whatever releases, which ends the borrow.
+            let bytes = unsafe { area.take_inline(place, len as usize) };
+            let (attributes, payload) = bytes.split_at(attributes_len);
+            (attributes, Body::Inline(payload))
+        }
         Form::Shared(slot) => {
-            area.pass_shared(place);
+            // SAFETY: as above.
+            let attributes = unsafe { area.take_inline(place, attributes_len) };
             hold(slot);
             // SAFETY: a record that this reader has not finished names the slot, and the reader is live: it holds a share of the
             // slot until `finish_held`, which takes `&mut self`.
-            Body::Shared(unsafe { area.shared.payload(slot) })
+            (attributes, Body::Shared(unsafe { area.shared.payload(slot) }))
         }
         Form::Padding(_) => unreachable!("passed by `look`"),
     };
-    Record { position, head, body }
+    Record { position, head, body, attributes }
 }
 
 /// A reader that is gone holds nobody back, unless it is the last that is awaited: then there is nobody to read on, nor to let

@@ -42,5 +42,5 @@ pub use error::{Refused, RingError};
 pub use payload::{ClaimBuf, POOL_BYTES_DEFAULT, Payload, PayloadPool};
 pub use reader::Reader;
 pub use readers::STANDSTILL_NS;
-pub use record::{Body, Head, Position, Record, RecordKind, Standing};
+pub use record::{ATTRIBUTES_MAX, Body, Head, Position, Record, RecordKind, Standing};
 pub use ring::{RING_BYTES_DEFAULT, RING_BYTES_MAX, RING_BYTES_MIN, Ring};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use ::loom::thread::{self, JoinHandle};
 
-use super::sleeper::{WAIT, head, publish, ring};
+use super::sleeper::{WAIT, attributes, head, publish, publish_with, ring};
 use super::sync::ArrayQueue;
 use super::{Head, Payload, PayloadPool, Position, RecordKind, Refused, Ring};
 use crate::types::{Kind, Priority, TopicId};
@@ -126,6 +126,26 @@ fn a_full_ring_wraps_without_a_race() {
         });
         assert_eq!(reader.read(4), [1, 2, 3, 4]);
         join(producer);
+    });
+}
+
+#[test]
+fn attributes_cross_with_their_message_and_wrap_without_a_race() {
+    explore(3, || {
+        let pool = PayloadPool::new(4096);
+        let (ring, [mut reader]) = ring(0);
+        let payload = pool.copy_from(&[2; 8]).unwrap();
+        // Records of 2, 2, 2 and 1 units: attributes beside a copied payload, and before one by reference; the ring is full in between.
+        let producer = with_ring(&ring, |ring| {
+            publish_with(ring, 1, 20, 20);
+            ring.publish_shared_timeout(&head(2), &attributes(2, 20), payload, WAIT).map(drop).unwrap();
+            publish_with(ring, 3, 60, 4);
+            publish_with(ring, 4, 4, 0);
+        });
+        assert_eq!(reader.read(4), [1, 2, 3, 4]);
+        join(producer);
+        drop(reader);
+        assert_eq!(pool.used_bytes(), 0);
     });
 }
 

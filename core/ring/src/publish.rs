@@ -22,6 +22,25 @@ impl Ring {
         }
     }
 
+    /// As [`Ring::try_publish_with`], but waits for room, at most `wait`.
+    ///
+    /// # Errors
+    /// [`Refused`]; `Full` once the time is over.
+    pub fn publish_with_timeout(
+        &self,
+        head: &Head,
+        attributes: &[u8],
+        payload: &[u8],
+        wait: Duration,
+    ) -> Result<Position, Refused> {
+        match self.try_publish_with(head, attributes, payload) {
+            Err(Refused::Full) if !wait.is_zero() => {
+                self.wait_full(head, wait, || self.try_publish_with(head, attributes, payload))
+            }
+            done => done,
+        }
+    }
+
     /// As [`Ring::try_publish_many`], but waits for room until all are accepted, at most `wait`. Returns how many were.
     ///
     /// # Errors
@@ -48,24 +67,25 @@ impl Ring {
         }
     }
 
-    /// As [`Ring::try_publish_shared`], but waits for room, at most `wait`.
+    /// As [`Ring::try_publish_shared_with`], but waits for room, at most `wait`.
     ///
     /// # Errors
     /// [`Refused`], and the payload back; `Full` once the time is over.
     pub fn publish_shared_timeout(
         &self,
         head: &Head,
+        attributes: &[u8],
         payload: Payload,
         wait: Duration,
     ) -> Result<Position, (Refused, Payload)> {
-        let payload = match self.try_publish_shared(head, payload) {
+        let payload = match self.try_publish_shared_with(head, attributes, payload) {
             Err((Refused::Full, payload)) if !wait.is_zero() => payload,
             done => return done,
         };
         let mut payload = Some(payload);
         let result = self.wait_full(head, wait, || {
             let taken = payload.take().ok_or(Refused::Stopped)?;
-            self.try_publish_shared(head, taken).map_err(|(refused, back)| {
+            self.try_publish_shared_with(head, attributes, taken).map_err(|(refused, back)| {
                 payload = Some(back);
                 refused
             })

@@ -8,7 +8,7 @@ use crate::types::{ConnectionId, Kind, Priority, TopicId};
 /// Where a record begins: critical messages in one stream, all other records in another, in bytes since the ring was made. No two
 /// records have the same. Within its stream it strictly increases, in the order in which every reader sees the records; never reused
 /// (2^64 bytes are 58 years at 10 GB/s).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position(pub u64);
 
 impl Position {
@@ -142,18 +142,24 @@ pub struct Record<'a> {
     pub head: Head,
     /// Its payload.
     pub body: Body<'a>,
+    /// What its publisher said of it beyond the payload: at most [`ATTRIBUTES_MAX`] bytes, whatever they mean.
+    pub attributes: &'a [u8],
 }
+
+/// Most bytes of attributes that a message may have.
+pub const ATTRIBUTES_MAX: usize = 1 << 10;
 
 /// Bytes of an encoded head.
 pub(crate) const WORDS_BYTES: usize = 8 * WORDS;
 const WORDS: usize = 7;
+const ATTRIBUTES_WORD: usize = 5;
 
 /// How the payload of a record is stored, or that it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// So many bytes follow the head.
+    /// So many bytes follow the head: attributes, then the payload.
     Inline(u32),
-    /// The payload is in this slot of the table of shared payloads.
+    /// The payload is in this slot of the table of shared payloads; attributes follow the head.
     Shared(u32),
     /// No record: readers go on so many units further.
     Padding(u32),
@@ -170,7 +176,7 @@ const OPERAND_SHIFT: u32 = 32;
 /// A head as it lies in the ring: seven little-endian words.
 ///
 /// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, unused 1, payload kind 4, unused 1, operand 32
-/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, nothing, sequence number. What the probe
+/// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, length of the attributes, sequence number. What the probe
 /// [`publish`](crate::usdt::publish) shows (kind, priority, topic, origin) is whole bytes, and it knows where.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -198,6 +204,19 @@ impl Words {
             0,
             head.seq.to_le(),
         ])
+    }
+
+    /// The same head of a message with so many bytes of attributes.
+    pub(crate) fn with_attributes(mut self, len: usize) -> Self {
+        debug_assert!(len <= ATTRIBUTES_MAX);
+        self.0[ATTRIBUTES_WORD] = (len as u64).to_le();
+        self
+    }
+
+    /// Bytes of attributes.
+    #[inline]
+    pub(crate) fn attributes_len(&self) -> usize {
+        u64::from_le(self.0[ATTRIBUTES_WORD]) as usize
     }
 
     /// The same head with another payload.

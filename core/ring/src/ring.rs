@@ -21,7 +21,7 @@ use super::error::{Refused, RingError};
 use super::made::Made;
 use super::payload::Payload;
 use super::readers::{Clock, GaveUp, Readers};
-use super::record::{Form, Head, Position, RecordKind, WORDS_BYTES, Words};
+use super::record::{ATTRIBUTES_MAX, Form, Head, Position, RecordKind, WORDS_BYTES, Words};
 use super::signal::{Room, Sleepers};
 use super::sync::{Ordering, fence};
 use crate::usdt;
@@ -158,6 +158,38 @@ impl Ring {
         published.map(Position::critical).map_err(|refused| self.refused(&self.critical, refused))
     }
 
+    /// As [`Ring::try_publish`], of a message with attributes: at most [`ATTRIBUTES_MAX`](super::ATTRIBUTES_MAX) bytes, which take
+    /// room beside the payload.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was published.
+    pub fn try_publish_with(&self, head: &Head, attributes: &[u8], payload: &[u8]) -> Result<Position, Refused> {
+        debug_assert!(head.kind == RecordKind::Message);
+        let words = Words::new(head);
+        let position = if head.is_critical() {
+            let after = self.made.end_of(head.topic);
+            Position::critical(self.copy_with(&self.critical, words, attributes, payload, after)?)
+        } else {
+            Position(self.copy_with(&self.main, words, attributes, payload, 0)?)
+        };
+        self.wake_sleepers();
+        Ok(position)
+    }
+
+    fn copy_with<const HEAD: usize>(
+        &self,
+        area: &Area<HEAD>,
+        words: Words,
+        attributes: &[u8],
+        payload: &[u8],
+        after: u64,
+    ) -> Result<u64, Refused> {
+        if attributes.len() > ATTRIBUTES_MAX || attributes.len() + payload.len() > area.inline_max {
+            return Err(Refused::TooLarge);
+        }
+        area.publish_with(words, attributes, payload, after).map_err(|refused| self.refused(area, refused))
+    }
+
     #[cold]
     fn copy_about_topic(&self, head: &Head, payload: &[u8]) -> Result<Position, Refused> {
         if payload.len() > self.main.inline_max {
@@ -202,28 +234,47 @@ impl Ring {
     /// # Errors
     /// [`Refused`], and the payload back; nothing was published.
     pub fn try_publish_shared(&self, head: &Head, payload: Payload) -> Result<Position, (Refused, Payload)> {
+        self.try_publish_shared_with(head, b"", payload)
+    }
+
+    /// The same, with attributes: at most [`ATTRIBUTES_MAX`](super::ATTRIBUTES_MAX) bytes.
+    ///
+    /// # Errors
+    /// [`Refused`], and the payload back; nothing was published.
+    pub fn try_publish_shared_with(
+        &self,
+        head: &Head,
+        attributes: &[u8],
+        payload: Payload,
+    ) -> Result<Position, (Refused, Payload)> {
         debug_assert!(head.kind == RecordKind::Message);
+        let words = Words::new(head);
         if head.is_critical() {
-            self.share(&self.critical, head, payload, self.made.end_of(head.topic)).map(Position::critical)
+            let after = self.made.end_of(head.topic);
+            self.share(&self.critical, words, attributes, payload, after).map(Position::critical)
         } else {
-            self.share(&self.main, head, payload, 0).map(Position)
+            self.share(&self.main, words, attributes, payload, 0).map(Position)
         }
     }
 
     fn share<const HEAD: usize>(
         &self,
         area: &Area<HEAD>,
-        head: &Head,
+        words: Words,
+        attributes: &[u8],
         payload: Payload,
         after: u64,
     ) -> Result<u64, (Refused, Payload)> {
+        if attributes.len() > ATTRIBUTES_MAX.min(area.inline_max) {
+            return Err((Refused::TooLarge, payload));
+        }
         if area.is_closed() {
             return Err((Refused::Stopped, payload));
         }
         let Some(slot) = area.take_slot() else {
             return Err((self.refused(area, Refused::Full), payload));
         };
-        let (from, start) = match area.reserve(Area::<HEAD>::span(0)) {
+        let (from, start) = match area.reserve(Area::<HEAD>::span(attributes.len())) {
             Ok(reserved) => reserved,
             Err(refused) => {
                 area.shared.put_back(slot);
@@ -236,7 +287,8 @@ impl Ring {
         // SAFETY: the slot was just taken and no record names it yet.
         unsafe { area.shared.fill(slot, payload, owners, start) };
         area.pad(from, start);
-        let record = area.write_head(start, Words::new(head).with_form(Form::Shared(slot)), 0, after);
+        let words = words.with_attributes(attributes.len()).with_form(Form::Shared(slot));
+        let record = area.write_behind_head(start, words, [attributes, b""], after);
         usdt::publish(record.as_ptr(), bytes as u64, start);
         area.commit(start);
         self.wake_sleepers();
@@ -344,4 +396,5 @@ impl Ring {
     }
 }
 
+const _: () = assert!(ATTRIBUTES_MAX < INLINE_MAX, "they fit beside a payload by reference");
 const _: () = assert!(INLINE_MAX <= RING_BYTES_MIN / 2 - CRITICAL_HEAD_BYTES, "what is copied fits in each area");

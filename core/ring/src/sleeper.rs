@@ -34,8 +34,8 @@ impl Sleeper {
         Self { reader, kinds: Vec::new(), bell }
     }
 
-    /// Reads `count` records, or to the end of a closed ring; their payloads must repeat their topics. Gives the
-    /// topics in order.
+    /// Reads `count` records, or to the end of a closed ring; their payloads must repeat their topics, their attributes, if they
+    /// have any, what [`attributes`] makes of them. Gives the topics in order.
     pub(super) fn read(&mut self, count: usize) -> Vec<u32> {
         let mut topics = Vec::new();
         loop {
@@ -45,6 +45,7 @@ impl Sleeper {
             {
                 let topic = record.head.topic.0;
                 assert!(record.body.bytes().iter().all(|&byte| u32::from(byte) == topic));
+                assert_eq!(record.attributes, attributes(topic, record.attributes.len()));
                 topics.push(topic);
                 self.kinds.push((topic, record.head.kind));
             }
@@ -90,6 +91,17 @@ impl Sleeper {
 /// Publishes the topic's number `len` times over, waiting for room.
 pub(super) fn publish(ring: &Ring, topic: u32, len: usize) {
     ring.publish_timeout(&head(topic), &vec![topic as u8; len], WAIT).unwrap();
+}
+
+/// So many bytes of a topic's attributes: none of them is what its payloads are made of.
+pub(super) fn attributes(topic: u32, len: usize) -> Vec<u8> {
+    vec![!(topic as u8); len]
+}
+
+/// Publishes the topic's number `len` times over with so many bytes of attributes, waiting for room.
+pub(super) fn publish_with(ring: &Ring, topic: u32, attributes_len: usize, len: usize) {
+    let (attributes, payload) = (attributes(topic, attributes_len), vec![topic as u8; len]);
+    ring.publish_with_timeout(&head(topic), &attributes, &payload, WAIT).unwrap();
 }
 
 /// A tiny ring whose first position is `origin`.

@@ -3,6 +3,7 @@
 //! Knows frames as opaque byte runs with a position and a number each, memory blocks and budgets. Must never know a socket, a
 //! subscriber, a thread or a clock.
 
+mod attributes;
 mod labels;
 #[cfg(test)]
 mod memory_tests;

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::attributes::ATTRIBUTED_BYTES;
 use super::labels::LABEL_BYTES;
 use super::stream::ENTRY_BYTES;
 use super::tests::{BLOCK, ample, frame};
@@ -51,6 +52,46 @@ fn a_frame_whose_number_finds_no_room_leaves_the_log_as_it_was() {
         assert_eq!((log.frames(), log.last_seq()), if fits { (4, Seq(50)) } else { (3, Seq(3)) });
         log.clear(&mut pool);
         assert_eq!(log.charged_bytes(), 0);
+    }
+}
+
+#[test]
+fn attributes_are_charged_held_and_forgotten_with_their_message() {
+    let (mut pool, mut log) = ample();
+    let mut scratch = Vec::new();
+    let mut append = |log: &mut Log, attributes: &[u8], len: usize| {
+        let (position, seq) = (log.next(), log.last_seq().next());
+        let bytes = vec![7; len];
+        log.append(&Frame { position, seq, attributes, ..frame(1, b"", FramePayload::Copied(&bytes), b"") }, &mut pool)
+    };
+    assert!(append(&mut log, b"first", BLOCK) && append(&mut log, b"", 10) && append(&mut log, b"third", 10));
+    assert_eq!(log.charged_bytes(), 2 * BLOCK + 3 * ENTRY_BYTES + 2 * (ATTRIBUTED_BYTES + 5));
+    let said = |log: &Log, scratch: &mut Vec<u8>| [1, 2, 3, 4].map(|at| log.attributes(Position(at), scratch).to_vec());
+    assert_eq!(said(&log, &mut scratch), [&b"first"[..], b"", b"third", b""]);
+    log.forget_oldest(&mut pool);
+    assert_eq!(said(&log, &mut scratch), [&b""[..], b"", b"third", b""]);
+    assert_eq!(log.charged_bytes(), BLOCK + 2 * ENTRY_BYTES + ATTRIBUTED_BYTES + 5);
+    log.clear(&mut pool);
+    assert_eq!((log.charged_bytes(), said(&log, &mut scratch)[2].len()), (0, 0));
+    assert!(pool.charge_index(BlockPool::index_limit_bytes(16 << 20)), "all of it is given back");
+}
+
+#[test]
+fn a_frame_whose_attributes_find_no_room_leaves_the_log_as_it_was() {
+    let limit = 64 << 10;
+    for (spare, fits) in [(ENTRY_BYTES + ATTRIBUTED_BYTES + 9, false), (ENTRY_BYTES + ATTRIBUTED_BYTES + 10, true)] {
+        let mut pool = BlockPool::new(limit);
+        let mut log = Log::new(Edge::START, usize::MAX, Referrer::Source);
+        assert!(pool.charge_index(BlockPool::index_limit_bytes(limit) - spare));
+        let frame = Frame { attributes: &[1; 10], ..frame(1, b"", FramePayload::Copied(b"x"), b"") };
+        assert_eq!(log.append(&frame, &mut pool), fits);
+        assert_eq!(
+            (log.frames(), log.attributes(Position(1), &mut Vec::new()).len()),
+            if fits { (1, 10) } else { (0, 0) }
+        );
+        assert!(!fits || !pool.charge_index(1));
+        log.clear(&mut pool);
+        assert!(pool.charge_index(spare), "nothing is kept of what did not fit");
     }
 }
 

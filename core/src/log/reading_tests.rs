@@ -42,6 +42,7 @@ fn an_entry_tells_of_its_frame_what_it_was_appended_with() {
         header: b"four",
         payload: FramePayload::Shared(&shared),
         tail: b"xy",
+        attributes: &[],
     };
     assert!(log.append(&given, &mut pool));
     let expected = Entry {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use super::attributes::{self, Attributes};
 use super::labels::{LABEL_BYTES, Labels};
 use super::pool::{BLOCK_BYTES, Block, BlockPool, Referrer};
 use super::position::{Edge, Position, Seq};
@@ -78,6 +79,8 @@ pub struct Frame<'a> {
     pub payload: FramePayload<'a>,
     /// Bytes after the payload (a JSON envelope's end).
     pub tail: &'a [u8],
+    /// What was said of it beyond the payload: kept beside the frame, and no part of it.
+    pub attributes: &'a [u8],
 }
 
 /// A frame's payload: to be copied, or to be kept by reference.
@@ -173,6 +176,8 @@ pub struct Log {
     pub(super) next: Position,
     /// Where numbers are not positions.
     pub(super) labels: Option<Box<Labels>>,
+    /// Where anything was said of messages.
+    attributes: Option<Box<Attributes>>,
     charged: usize,
     budget: usize,
     referrer: Referrer,
@@ -188,6 +193,7 @@ impl Log {
             head: 0,
             next: edge.next,
             labels: labels_at(edge),
+            attributes: None,
             charged: 0,
             budget,
             referrer,
@@ -296,7 +302,7 @@ impl Log {
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
     pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
-        self.charged + self.need(frame) + self.entry_bytes() > self.budget
+        self.charged + self.need(frame) + self.entry_bytes() + attributes::charge(frame.attributes.len()) > self.budget
     }
 
     /// True if more is charged than the budget allows: a single frame above it was followed by another.
@@ -338,8 +344,8 @@ impl Log {
         let segments_before = self.segments.len();
         let len_before = self.segments.back().map_or(0, |s| s.len);
         let written = self.write_within_block(frame) || self.write_frame(frame, pool);
-        let is_counted = self.is_counted() && frame.seq.0 == frame.position.0;
-        if !written || !(if is_counted { pool.charge_index(ENTRY_BYTES) } else { self.charge_label(frame, pool) }) {
+        let is_plain = self.is_counted() && frame.seq.0 == frame.position.0 && frame.attributes.is_empty();
+        if !written || !(if is_plain { pool.charge_index(ENTRY_BYTES) } else { self.charge_more(frame, pool) }) {
             self.roll_back(offset, segments_before, len_before, pool);
             return false;
         }
@@ -380,8 +386,26 @@ impl Log {
         ENTRY_BYTES + if self.labels.is_some() { LABEL_BYTES } else { 0 }
     }
 
-    /// Charges the index for a frame whose number is not its position, or that follows one of those, and notes the number.
+    /// Charges the index for a frame that has more than its entry: a number that is not its position, attributes; and notes them.
     #[cold]
+    fn charge_more(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
+        let bytes = attributes::charge(frame.attributes.len());
+        if !pool.charge_index(bytes) {
+            return false;
+        }
+        let is_counted = self.is_counted() && frame.seq.0 == frame.position.0;
+        if !(if is_counted { pool.charge_index(ENTRY_BYTES) } else { self.charge_label(frame, pool) }) {
+            pool.release_index(bytes);
+            return false;
+        }
+        self.charged += bytes;
+        if bytes > 0 {
+            self.attributes.get_or_insert_default().push(frame.position, frame.attributes);
+        }
+        true
+    }
+
+    /// The same of its entry and its number.
     fn charge_label(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
         assert!(frame.seq > self.last_seq(), "numbers only grow");
         if self.labels.is_none() {
@@ -528,6 +552,7 @@ impl Log {
                 labels.pop(entry.count);
             }
         }
+        self.forget_attributes(self.floor(), pool);
         // What follows may be only the rest of a frame that is now forgotten.
         if let Some(first) = self.index.front() {
             let keep_from = first.offset;
@@ -542,6 +567,20 @@ impl Log {
         self.clear(pool);
         self.next = edge.next;
         self.labels = labels_at(edge);
+    }
+
+    fn forget_attributes(&mut self, floor: Position, pool: &mut BlockPool) {
+        if let Some(attributes) = &mut self.attributes {
+            let bytes = attributes.forget_before(floor);
+            self.charged -= bytes;
+            pool.release_index(bytes);
+        }
+    }
+
+    /// What was said of the message at `position`; nothing, if it is not held. Copied to `scratch` where it does not lie in one piece.
+    #[cfg(any(test, fuzzing))]
+    pub fn attributes<'a>(&'a self, position: Position, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        self.attributes.as_ref().map_or(&[], |attributes| attributes.of(position, scratch))
     }
 
     /// The first frame published at `time_ns` or later.
@@ -559,6 +598,7 @@ impl Log {
         pool.release_index(index_bytes);
         self.charged -= index_bytes;
         self.index.clear();
+        self.forget_attributes(Position::END, pool);
         if let Some(labels) = &mut self.labels {
             labels.clear();
         }

@@ -31,6 +31,7 @@ pub(super) fn frame<'a>(seq: u64, header: &'a [u8], payload: FramePayload<'a>, t
         header,
         payload,
         tail,
+        attributes: &[],
     }
 }
 

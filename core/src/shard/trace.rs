@@ -224,6 +224,20 @@ impl<D: Driver> Shard<D> {
         assert!(topics <= config.topics_max as usize, "{topics} topics of {}", config.topics_max);
     }
 
+    /// Panics if a source log has not just the attributes that were said of each message in it.
+    pub fn check_attributes(&self, said: impl Fn((TopicId, Priority), u64) -> Vec<u8>) {
+        let mut scratch = Vec::new();
+        for (_, topic) in self.topics.all() {
+            for (priority, &lane) in Priority::ALL.into_iter().zip(&topic.lanes).filter(|(_, lane)| **lane != NONE) {
+                let log = &self.lanes.source(lane).log;
+                for entry in log.entries_from(Position::FIRST) {
+                    let held = log.attributes(entry.position, &mut scratch);
+                    assert_eq!(held, said((topic.id, priority), entry.position.0), "{} {priority}", topic.name);
+                }
+            }
+        }
+    }
+
     /// Panics if a log holds more than it may, or the last turn did more than it may.
     pub fn check_budgets(&self) {
         let (steps, most) = (self.pace.work.steps(), turn_steps_max(self.shared.config.limits.message_bytes_max));

@@ -75,6 +75,8 @@ pub trait Engine {
     fn by_outlet(&self) -> Option<u64>;
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
+    /// Panics if a log has not the attributes of just the messages that it holds.
+    fn check_attributes(&self, truth: &Truth);
     /// Steps of the longest turn, and by how much each budget was overspent at most.
     fn steps(&self) -> (u64, [u32; 8]);
     /// The engine's counters.

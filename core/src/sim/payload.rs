@@ -1,6 +1,7 @@
 //! What simulated publishers publish: payloads that say themselves what they are, down to the last byte.
 
 use crate::driver::sim::Rng;
+use crate::ingest::ATTRIBUTES_MAX;
 use crate::types::{Kind, Priority};
 
 /// The topic of payloads too short to say what they are: they follow from their number alone.
@@ -134,6 +135,15 @@ impl Stamp {
         out.extend_from_slice(b"\"}");
         out.extend_from_slice(&self.tail());
         out
+    }
+
+    /// What its publisher says of it beyond the payload: of every third of the host's, something.
+    pub fn attributes(&self) -> Vec<u8> {
+        if self.publisher != 0 || self.topic == TINY || self.number % 3 != 1 {
+            return Vec::new();
+        }
+        let len = if self.number % 27 == 1 { ATTRIBUTES_MAX as u64 } else { 1 + self.number % 40 };
+        (0..len).map(|at| (self.number * 31 + at * 7) as u8).collect()
     }
 
     /// Reads a payload's own words; it is what they say only if it is equal to what they [`Stamp::render`] to.

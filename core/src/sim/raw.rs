@@ -150,7 +150,9 @@ mod tests {
         truth.on_created(id, "t", 1);
         let stamp = |number| Stamp::new("t", Priority::Low, 0, number, 1, 9);
         for number in 1..=7 {
-            truth.on_message(&Head::message(id, Priority::Low, stamp(1).kind()), &stamp(number).render());
+            let stamp = stamp(number);
+            let head = Head::message(id, Priority::Low, stamp.kind());
+            truth.on_message(&head, &stamp.attributes(), &stamp.render());
         }
         let start = Start { floor: Position(3), lost: None };
         let linked = Linked { start, head: 4, log_floor: 1, last: Some(3), wall_ns: 0, is_first: false };

@@ -74,14 +74,14 @@ struct Account {
 impl Account {
     fn take(&mut self, most: u64) {
         for _ in 0..most {
-            let Some(OutletMessage { topic, epoch, priority, seq, missed, kind, payload, .. }) = self.outlet.next()
-            else {
-                return;
-            };
+            let Some(message) = self.outlet.next() else { return };
+            let OutletMessage { topic, epoch, priority, seq, missed, kind, attributes, payload, .. } = message;
             if &*topic != TINY {
                 let stamp =
                     Stamp::parse_claim(&payload).unwrap_or_else(|error| panic!("corrupt by the outlet: {error}"));
                 assert_eq!((&*stamp.topic, stamp.priority, stamp.kind()), (&*topic, priority, kind), "{stamp:?}");
+                let said = attributes.as_deref().unwrap_or_default();
+                assert_eq!(said, stamp.attributes(), "{stamp:?}: attributes by the outlet");
             }
             self.unseen.push((epoch, topic.to_string(), priority, seq, missed));
             self.came += 1;
@@ -231,9 +231,14 @@ impl Engine for Rig {
         let key = stamp.key_name().map_or(0, |name| key_number(&name));
         let ttl_ms = stamp.ttl_ms;
         let head = Head { time_ns, key, ttl_ms, seq, ..Head::message(topic, stamp.priority, stamp.kind()) };
-        let payload = &stamp.render()[..];
+        let (payload, attributes) = (&stamp.render()[..], &stamp.attributes()[..]);
         let by_reference = match way {
-            Way::Copy if payload.len() <= INLINE_MAX => return ring.try_publish(&head, payload).is_ok(),
+            Way::Copy if attributes.is_empty() && payload.len() <= INLINE_MAX => {
+                return ring.try_publish(&head, payload).is_ok();
+            }
+            Way::Copy if attributes.len() + payload.len() <= INLINE_MAX => {
+                return ring.try_publish_with(&head, attributes, payload).is_ok();
+            }
             Way::Copy => payloads.copy_from(payload),
             Way::Claim => payloads.claim(payload.len()).map(|mut claim| {
                 claim.copy_from_slice(payload);
@@ -241,7 +246,7 @@ impl Engine for Rig {
             }),
             Way::Reference => payloads.adopt(Bytes::copy_from_slice(payload)).ok(),
         };
-        by_reference.is_some_and(|payload| ring.try_publish_shared(&head, payload).is_ok())
+        by_reference.is_some_and(|payload| ring.try_publish_shared_with(&head, attributes, payload).is_ok())
     }
 
     fn remove(&self, topic: &str) -> bool {
@@ -255,7 +260,7 @@ impl Engine for Rig {
             records += 1;
             let topic = record.head.topic;
             match record.head.kind {
-                RecordKind::Message => truth.on_message(&record.head, record.body.bytes()),
+                RecordKind::Message => truth.on_message(&record.head, record.attributes, record.body.bytes()),
                 RecordKind::TopicCreated => {
                     let name = std::str::from_utf8(record.body.bytes()).expect("a topic's name is UTF-8");
                     truth.on_created(topic, name, record.head.seq);
@@ -352,6 +357,13 @@ impl Engine for Rig {
         }
         let payloads = &self.shared.payloads;
         assert!(payloads.used_bytes() <= payloads.limit_bytes(), "{} bytes of payloads", payloads.used_bytes());
+    }
+
+    fn check_attributes(&self, truth: &Truth) {
+        for shard in &self.shards {
+            let said = |lane, position| truth.sent(lane, position).stamp.attributes();
+            shard.borrow().check_attributes(said);
+        }
     }
 
     fn steps(&self) -> (u64, [u32; 8]) {

@@ -136,7 +136,7 @@ impl Truth {
     }
 
     /// A message is accepted.
-    pub fn on_message(&mut self, head: &Head, payload: &[u8]) {
+    pub fn on_message(&mut self, head: &Head, attributes: &[u8], payload: &[u8]) {
         let (id, priority) = (head.topic, head.priority);
         let name = self.names.get(&id).expect("a topic's record comes before its messages");
         let stamp = if name == TINY {
@@ -147,6 +147,7 @@ impl Truth {
         } else {
             Stamp::parse(payload).unwrap_or_else(|error| panic!("corrupt in the ring: {error}"))
         };
+        assert_eq!(attributes, stamp.attributes(), "{stamp:?}: its attributes");
         if self.topics.get(name) != Some(&id) {
             // Too late: the topic was removed just before. Nobody gets this.
             return;

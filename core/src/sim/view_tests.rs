@@ -22,7 +22,7 @@ fn stamp(number: u64) -> Stamp {
 fn publish(truth: &mut Truth, stamp: &Stamp, time_ns: u64) {
     let key = stamp.key_name().map_or(0, |name| key_number(&name));
     let head = Head { key, ttl_ms: stamp.ttl_ms, time_ns, ..Head::message(ID, stamp.priority, stamp.kind()) };
-    truth.on_message(&head, &stamp.render());
+    truth.on_message(&head, &stamp.attributes(), &stamp.render());
 }
 
 /// Topic `t` with `count` messages.
@@ -287,7 +287,7 @@ fn jumping(count: u64) -> (View, Truth) {
     let mut truth = truth(0, SlowPolicy::DropOldest);
     for number in 1..=count {
         let head = Head { seq: 10 * number, time_ns: number, ..Head::message(ID, Priority::Normal, stamp(1).kind()) };
-        truth.on_message(&head, &stamp(number).render());
+        truth.on_message(&head, &stamp(number).attributes(), &stamp(number).render());
     }
     truth.on_notes(0, 0, vec![Note::Accepted(ME)], vec![SOCKET]);
     let start = Start { floor: Position(1), lost: None };
@@ -330,6 +330,6 @@ fn numbers_that_jump_are_no_loss_and_a_gap_counts_messages() {
     assert!(panics(|| gets(&mut view, &mut truth, 6)), "before its gap");
     assert_eq!((truth.jumps, truth.out_of_order), (9 * 9, 0));
     let head = Head { seq: 90, ..Head::message(ID, Priority::Normal, stamp(1).kind()) };
-    truth.on_message(&head, &stamp(10).render());
+    truth.on_message(&head, &stamp(10).attributes(), &stamp(10).render());
     assert_eq!((truth.count(LANE), truth.out_of_order), (9, 1));
 }

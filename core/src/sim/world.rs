@@ -476,6 +476,7 @@ impl World {
         assert_eq!(totals.messages, (messages, messages), "messages read by the shards");
         let late = truth.out_of_order;
         assert_eq!(totals.out_of_order, (late, late), "messages whose number came too late");
+        self.engine.check_attributes(truth);
         let by_outlet = self.engine.by_outlet();
         assert!(by_outlet.is_none_or(|count| count == messages), "{by_outlet:?} of {messages} by the outlet");
         assert_eq!(truth.ledger.lost, totals.dropped, "messages lost: in notes, and in the counters");

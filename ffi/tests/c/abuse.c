@@ -233,6 +233,18 @@ static void arguments_out_of_range(fw_engine *engine, fw_topic *topic) {
     EXPECT(FW_GONE, fw_topic_remove(engine, "no/such/topic"));
     EXPECT(FW_GONE, fw_address(engine, 1, text, sizeof text, NULL));
     EXPECT(FW_ABI_MISMATCH, fw_publish_message(topic, &(fw_message){.struct_size = 8}, NULL));
+    static const char said[1025];
+    fw_message with = {.struct_size = sizeof with, .attributes = said, .attributes_len = 1024};
+    EXPECT(FW_OK, fw_publish_message(topic, &with, NULL));
+    with.attributes_len = 1025;
+    EXPECT(FW_TOO_LARGE, fw_publish_message(topic, &with, NULL));
+    with.attributes_len = SIZE_MAX;
+    EXPECT(FW_BAD_ARGUMENT, fw_publish_message(topic, &with, NULL));
+    with.attributes = NULL;
+    EXPECT(FW_NULL, fw_publish_message(topic, &with, NULL));
+    /* As a host has it that was compiled before there were attributes. */
+    with.struct_size = 40;
+    EXPECT(FW_OK, fw_publish_message(topic, &with, NULL));
     EXPECT(FW_BAD_ARGUMENT, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message), .kind = 3}, NULL));
     EXPECT(FW_NOT_UTF8, fw_publish_message(topic, &(fw_message){.struct_size = sizeof(fw_message), .key = "\xff"}, NULL));
     EXPECT(FW_ABI_MISMATCH, fw_read_stats(engine, &(fw_stats){.struct_size = 3}));

@@ -31,6 +31,9 @@ PLACE(fw_message, ttl_ms, 12);
 PLACE(fw_message, data, 16);
 PLACE(fw_message, len, 24);
 PLACE(fw_message, key, 32);
+PLACE(fw_message, attributes, 40);
+PLACE(fw_message, attributes_len, 48);
+SIZE(fw_message, 56);
 
 PLACE(fw_topic_config, struct_size, 0);
 PLACE(fw_topic_config, retention, 4);

@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
     CHECK(fanwire::View(std::vector<float>{1, 2, 3}).size() == 12);
     CHECK(get(topic.try_publish("x")).has_value());
     (void)get(topic.publish_message("x", "key", std::chrono::seconds(1)));
+    (void)get(topic.publish_message("x", "", {}, fanwire::Kind::text, fanwire::Priority::normal, std::string(1024, 'a')));
     (void)get(topic.publish_wait("x", std::chrono::milliseconds(1000)));
     CHECK(get(topic.publish_many({"a", "b", std::string("c")}, fanwire::Kind::text)) == 3);
     CHECK(get(topic.publish_many({"a", "b", "\xff", "c"}, fanwire::Kind::text)) == 2);

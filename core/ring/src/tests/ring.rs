@@ -329,3 +329,43 @@ fn laps_wrap_around() {
     }
     assert!(reader.position().0 > (u64::from(u32::MAX) + 5) * SMALL as u64);
 }
+
+#[test]
+fn attributes_come_with_their_message_however_its_payload_crosses() {
+    let (ring, mut reader) = one(RING_BYTES_MIN, 0);
+    let pool = PayloadPool::new(1 << 20);
+    let critical = Head { priority: Priority::Critical, ..head(9) };
+    let most = vec![0xa5; ATTRIBUTES_MAX];
+    for head in [head(9), critical] {
+        for attributes in [&b""[..], b"a", &most] {
+            let shared = || pool.copy_from(&[1; 20_000]).unwrap();
+            ring.try_publish_with(&head, attributes, b"payload").unwrap();
+            ring.try_publish_with(&head, attributes, b"").unwrap();
+            ring.try_publish_shared_with(&head, attributes, shared()).unwrap();
+            ring.publish_with_timeout(&head, attributes, b"waits", Duration::from_secs(1)).unwrap();
+            ring.publish_shared_timeout(&head, attributes, shared(), Duration::from_secs(1)).unwrap();
+            ring.try_publish(&head, b"without").unwrap();
+            for (expected, len) in [(attributes, 7), (attributes, 0), (attributes, 20_000), (attributes, 5)] {
+                let record = reader.next().unwrap();
+                assert_eq!((record.head, record.attributes, record.body.bytes().len()), (head, expected, len));
+            }
+            assert_eq!(reader.next().unwrap().attributes, attributes);
+            let record = reader.next().unwrap();
+            assert_eq!((record.attributes, record.body.bytes()), (&b""[..], &b"without"[..]));
+            assert!(reader.next().is_none());
+            reader.release();
+        }
+        // At the limits and one past them: of attributes, and of what is copied with them.
+        let payload = vec![7; INLINE_MAX - ATTRIBUTES_MAX];
+        ring.try_publish_with(&head, &most, &payload).unwrap();
+        assert_eq!(reader.next().unwrap().body.bytes(), payload);
+        let (much, more) = (vec![0; ATTRIBUTES_MAX + 1], vec![7; payload.len() + 1]);
+        assert_eq!(ring.try_publish_with(&head, &most, &more), Err(Refused::TooLarge));
+        assert_eq!(ring.try_publish_with(&head, &much, b""), Err(Refused::TooLarge));
+        let back = ring.try_publish_shared_with(&head, &much, pool.copy_from(b"back").unwrap());
+        assert!(matches!(back, Err((Refused::TooLarge, payload)) if *payload == *b"back"));
+        reader.release();
+    }
+    reader.release();
+    assert_eq!(pool.used_bytes(), 0);
+}

@@ -72,7 +72,7 @@ fn a_wait_without_room_ends() {
     assert_eq!(ring.publish_timeout(&head(1), b"", Duration::ZERO), Err(Refused::Full));
     assert_eq!(ring.publish_many_timeout(&head(1), &[b""], short), Err(Refused::Full));
     let (refused, payload) =
-        ring.publish_shared_timeout(&head(1), pool.copy_from(b"mine").unwrap(), short).unwrap_err();
+        ring.publish_shared_timeout(&head(1), b"", pool.copy_from(b"mine").unwrap(), short).unwrap_err();
     assert_eq!((refused, &*payload), (Refused::Full, &b"mine"[..]));
     let mut attempts = 0;
     assert_eq!(
@@ -101,7 +101,7 @@ fn room_ends_every_kind_of_wait() {
                         1 => assert_eq!(ring.publish_many_timeout(&head(kind), &[&b"x"[..]; 9], LONG), Ok(9)),
                         _ => {
                             let payload = ring.retry_timeout(LONG, || pool.copy_from(b"x")).unwrap();
-                            ring.publish_shared_timeout(&head(kind), payload, LONG).unwrap();
+                            ring.publish_shared_timeout(&head(kind), b"", payload, LONG).unwrap();
                         }
                     }
                 }

@@ -65,7 +65,7 @@ fn produce(producer: u32, ring: &Ring, pool: &PayloadPool) {
                 let message = next(&mut random);
                 let mut claim = ring.retry_timeout(LONG, || pool.claim(message.len())).unwrap();
                 claim.copy_from_slice(&message);
-                ring.publish_shared_timeout(&head, claim.freeze(), LONG).unwrap();
+                ring.publish_shared_timeout(&head, b"", claim.freeze(), LONG).unwrap();
                 left -= 1;
             }
             _ => {

@@ -29,6 +29,8 @@ pub struct Loss {
     pub from: u64,
     /// The last.
     pub to: u64,
+    /// How many messages these are, at most.
+    pub count: u64,
     /// Why, in one word.
     pub reason: &'static str,
 }
@@ -46,7 +48,7 @@ pub struct Losses {
 impl Losses {
     /// A client has lost something. `is_told`: somebody wants to hear of it.
     pub fn note(&mut self, loss: Loss, is_told: bool) {
-        *self.totals.entry(loss.client.slot()).or_default() += loss.to.saturating_sub(loss.from) + 1;
+        *self.totals.entry(loss.client.slot()).or_default() += loss.count;
         if is_told && self.untold.len() < TOLD_MAX {
             self.untold.push(loss.clone());
         } else if is_told {
@@ -98,7 +100,8 @@ mod tests {
 
     fn loss(slot: u32, from: u64, to: u64) -> Loss {
         let client = ConnectionId::new(0, 1, slot);
-        Loss { at_ms: 0, client, topic: "t".into(), priority: Priority::Low, from, to, reason: "lag" }
+        let (topic, count) = ("t".into(), to - from + 1);
+        Loss { at_ms: 0, client, topic, priority: Priority::Low, from, to, count, reason: "lag" }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ingest::{Body, Head, PayloadPool};
+use crate::ingest::{Body, PayloadPool, Record};
 use crate::log::{Position, Seq};
 use crate::outlet::{FLAG_FORWARDED, OUTLETS_MAX, Outflow, OutletMessage};
 use crate::proto::topic::Pattern;
@@ -63,10 +63,10 @@ impl Outlets {
         &mut self,
         topic: Named<'_>,
         (position, seq): (Position, Seq),
-        head: &Head,
-        body: &Body<'_>,
+        record: &Record<'_>,
         payloads: &PayloadPool,
     ) -> usize {
+        let Record { head, body, attributes, .. } = record;
         let mut looks = 0;
         for open in &mut self.open {
             let Open { wanted, topics, rang } = open;
@@ -79,13 +79,17 @@ impl Outlets {
             // The first that this outlet sees of the lane: what was before it is not missing.
             let previous = position.back(1);
             let before = *last.get_or_insert(previous);
-            let bytes = body.bytes();
+            if !wanted.outflow.has_room(body.bytes().len() + attributes.len()) {
+                wanted.outflow.lose();
+                continue;
+            }
             let payload = match body {
-                _ if !wanted.outflow.has_room(bytes.len()) => None,
                 Body::Shared(payload) => Some((*payload).clone()),
                 Body::Inline(bytes) => payloads.copy_from(bytes),
             };
-            let Some(payload) = payload else {
+            // Where nothing was said, nothing is taken.
+            let said = if attributes.is_empty() { Some(None) } else { payloads.copy_from(attributes).map(Some) };
+            let (Some(payload), Some(attributes)) = (payload, said) else {
                 wanted.outflow.lose();
                 continue;
             };
@@ -100,6 +104,7 @@ impl Outlets {
                 key: head.key,
                 ttl: (head.ttl_ms != 0).then(|| Duration::from_millis(head.ttl_ms.into())),
                 is_forwarded: head.flags & FLAG_FORWARDED != 0,
+                attributes,
                 payload,
             });
             *last = Some(position);
@@ -127,7 +132,7 @@ impl Outlets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Seq;
+    use crate::ingest::Head;
     use crate::outlet::Outlet;
     use crate::types::Kind;
 
@@ -166,7 +171,18 @@ mod tests {
             let head = Head::message(TopicId(id), priority, Kind::Text);
             let at = (Position(position), Seq(seq));
             let named = Named { name: &name.into(), epoch: 5 };
-            self.outlets.hand_over(named, at, &head, &Body::Inline(&vec![b'x'; bytes]), &self.payloads);
+            let payload = vec![b'x'; bytes];
+            let record = Record { position: Default::default(), head, body: Body::Inline(&payload), attributes: b"" };
+            self.outlets.hand_over(named, at, &record, &self.payloads);
+        }
+
+        /// A message of topic `a` with attributes.
+        fn says_with(&mut self, seq: u64, attributes: &[u8], bytes: usize) {
+            let head = Head::message(TopicId(1), Priority::Low, Kind::Text);
+            let at = (Position(seq), Seq(seq));
+            let payload = vec![b'x'; bytes];
+            let record = Record { position: Default::default(), head, body: Body::Inline(&payload), attributes };
+            self.outlets.hand_over(Named { name: &"a".into(), epoch: 5 }, at, &record, &self.payloads);
         }
 
         /// Number, and how many are missing before it.
@@ -213,6 +229,22 @@ mod tests {
         rig.says(1, "a", Priority::Low, 4, 100);
         assert_eq!((rig.heard(), rig.outlet.lost()), (vec![(4, 2)], 2));
         assert_eq!(rig.payloads.used_bytes(), 0);
+    }
+
+    #[test]
+    fn attributes_come_with_their_message_and_count_as_bytes() {
+        let mut rig = Rig::new(&["a"], 100, 100);
+        rig.says_with(1, &[7; 60], 40);
+        rig.says_with(2, &[], 1);
+        rig.says_with(3, &[8; 1], 0);
+        let said = |rig: &mut Rig| rig.outlet.next().map(|m| (m.seq, m.attributes.map(|bytes| bytes.to_vec())));
+        assert_eq!(said(&mut rig), Some((1, Some(vec![7; 60]))));
+        assert_eq!((said(&mut rig), rig.outlet.lost()), (None, 2));
+        rig.says_with(4, &[7; 61], 40);
+        rig.says_with(5, &[7; 1], 0);
+        rig.says_with(6, &[], 0);
+        assert_eq!([said(&mut rig), said(&mut rig)], [Some((5, Some(vec![7]))), Some((6, None))]);
+        assert_eq!((rig.outlet.lost(), rig.payloads.used_bytes()), (3, 0));
     }
 
     #[test]

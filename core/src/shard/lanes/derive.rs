@@ -495,6 +495,7 @@ impl Meta {
             header,
             payload,
             tail,
+            attributes: &[],
         }
     }
 }

@@ -129,6 +129,7 @@ mod tests {
             header: &[],
             payload: FramePayload::Copied(&[7; 1_000]),
             tail: &[],
+            attributes: &[],
         };
         keys.note(key, frame.position);
         assert!(log.append(&frame, pool));

@@ -30,7 +30,7 @@ use super::rest::{Rest, RestBudget};
 use super::table::{Boxes, NONE};
 use super::topics::Keeps;
 use crate::config::{Config, SlowPolicy};
-use crate::ingest::{Body, Head, PayloadPool};
+use crate::ingest::{Body, PayloadPool, Record};
 use crate::log::{BlockPool, Edge, Frame, FramePayload, Log, Position, Referrer, Seq};
 use crate::proto::encoder::header;
 use crate::proto::header::{HEADER_BYTES_MAX, Opcode};
@@ -278,7 +278,8 @@ impl Lanes {
 
     /// Appends a message of the ring to its lane's source. `None`: it brings a number that is not above those before it.
     #[inline(always)]
-    pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, head: &Head, body: &Body<'_>) -> Option<Appended> {
+    pub fn append_message(&mut self, lane: u32, policy: SlowPolicy, record: &Record<'_>) -> Option<Appended> {
+        let Record { head, body, attributes, .. } = record;
         let opcode = if head.payload_kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
         let mut bytes = [0; HEADER_BYTES_MAX];
         let header_len = header(&mut bytes, opcode, body.bytes().len() as u64, false);
@@ -315,6 +316,7 @@ impl Lanes {
                 Body::Shared(payload) => FramePayload::Shared(payload),
             },
             tail: &[],
+            attributes,
         };
         self.append(source, &frame);
         self.note_grown(lane);

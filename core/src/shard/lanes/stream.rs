@@ -227,6 +227,7 @@ mod tests {
                 header: &[],
                 payload: FramePayload::Copied(&vec![7; len]),
                 tail: &[],
+                attributes: &[],
             };
             assert!(log.append(&frame, &mut pool));
         }

@@ -26,6 +26,13 @@ pub struct Lost {
     pub reason: GapReason,
 }
 
+impl Lost {
+    /// How many messages they are; one for each number, where nobody knows.
+    pub fn count_at_most(&self) -> u64 {
+        self.count.unwrap_or(self.to.0 - self.from.0 + 1)
+    }
+}
+
 /// What the subscriber has of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Has {
@@ -103,6 +110,7 @@ mod tests {
                 header: &[],
                 payload: FramePayload::Copied(&[0; 100]),
                 tail: &[],
+                attributes: &[],
             };
             assert!(log.append(&frame, &mut pool));
         }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::driver::{Driver, Slot, SocketState};
-use crate::log::Seq;
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
 use crate::shard::budget::Budget;
 use crate::shard::census::{Chosen, FULL, Ranked, Stage};
 use crate::shard::lanes::Form;
+use crate::shard::subscriptions::Lost;
 use crate::telemetry::json::{OrNull, Quoted, Tenths};
 use crate::types::Priority;
 
@@ -27,8 +27,8 @@ const DROPS_AT: f64 = 0.9;
 /// One lane that a client is behind in.
 struct Lag {
     used: u32,
-    /// First and last message that its log has forgotten: lost, though nobody has looked at a client that takes nothing.
-    lost: Option<(Seq, Seq)>,
+    /// What its log has forgotten: lost, though nobody has looked at a client that takes nothing.
+    lost: Option<Lost>,
     messages: u64,
     bytes: u64,
     topic: Arc<str>,
@@ -130,7 +130,7 @@ impl<D: Driver> Shard<D> {
         let told = self.census.losses.of(self.clients.id(slot), LOSSES_TOLD);
         let told = told.map(|loss| (&loss.topic, loss.priority, loss.from, loss.to));
         let forgotten =
-            lags.iter().filter_map(|lag| lag.lost.map(|(from, to)| (&lag.topic, lag.priority, from.0, to.0)));
+            lags.iter().filter_map(|lag| lag.lost.map(|lost| (&lag.topic, lag.priority, lost.from.0, lost.to.0)));
         text.push_str("],\"lost\":[");
         for (place, (topic, priority, from, to)) in forgotten.chain(told).take(LOSSES_TOLD).enumerate() {
             let _ = write!(
@@ -162,12 +162,12 @@ impl<D: Driver> Shard<D> {
             let bytes = stream.log.lag_bytes(cursor.position).saturating_sub(cursor.sent_bytes().into());
             let floor = stream.log.floor();
             let has_lost = cursor.position < floor && cursor.sent_bytes() == 0;
-            untold += if has_lost { floor - cursor.position } else { 0 };
-            let forgotten = || (self.lanes.seq_at(id, cursor.position), self.lanes.seq_before(id, floor));
+            let lost = has_lost.then(|| self.lost_by_lag(id, cursor.position, floor));
+            untold += lost.map_or(0, |lost| lost.count_at_most());
             let capacity = (stream.log.budget_bytes() as u64).max(1);
             lags.push(Lag {
                 used: (bytes.saturating_mul(FULL) / capacity).min(FULL) as u32,
-                lost: has_lost.then(forgotten),
+                lost,
                 messages: stream.log.next() - cursor.position.max(floor),
                 bytes,
                 topic: topic.name.clone(),

@@ -72,8 +72,8 @@ impl<D: Driver> Shard<D> {
         let is_critical = self.lanes.lane(stream.lane).priority == Priority::Critical;
         let (from, end) = (stream.cursors.all[index as usize].position, stream.log.next());
         if from < end && self.clients[slot].is_live() {
-            let (first, last) = (self.lanes.seq_at(id, from), self.lanes.seq_before(id, end));
-            self.note_loss(slot, id, first.0, last.0, EVICTED);
+            let lost = self.lost_by_lag(id, from, end);
+            self.note_loss(slot, id, &lost, EVICTED);
         }
         self.evict(slot, if is_critical { "too slow for critical messages" } else { "too slow" });
     }

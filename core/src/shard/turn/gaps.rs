@@ -14,9 +14,14 @@ use crate::usdt::{self, DropReason};
 impl<D: Driver> Shard<D> {
     /// As [`Shard::announce_gap`], of the messages from the cursor's on to before `next`, which its logs do not have any more.
     pub(super) fn announce_lag(&mut self, slot: u32, stream: u32, from: Position, next: Position) -> bool {
-        let (first, last) = (self.lanes.seq_at(stream, from), self.lanes.seq_before(stream, next));
-        let lost = Lost { from: first, to: last, count: Some(next - from), reason: GapReason::Lag };
+        let lost = self.lost_by_lag(stream, from, next);
         self.announce_gap(slot, stream, &lost)
+    }
+
+    /// What a cursor that stands at `from` loses where it goes on at `next`.
+    pub(super) fn lost_by_lag(&self, stream: u32, from: Position, next: Position) -> Lost {
+        let (first, last) = (self.lanes.seq_at(stream, from), self.lanes.seq_before(stream, next));
+        Lost { from: first, to: last, count: Some(next - from), reason: GapReason::Lag }
     }
 
     /// Accounts for messages that a cursor has lost, and tells its client where the protocol can. False: no room to tell it
@@ -43,9 +48,8 @@ impl<D: Driver> Shard<D> {
             self.tell(slot, &ServerMessage::Gap(gap));
         }
         self.stats.gaps += 1;
-        // At most so many, where nobody knows.
-        let lost_count = count.unwrap_or(to.0 - from.0 + 1);
-        self.note_loss(slot, stream, from.0, to.0, reason.name());
+        let lost_count = lost.count_at_most();
+        self.note_loss(slot, stream, lost, reason.name());
         self.note_drop(slot, stream, lost_count, drop_reason(reason));
         #[cfg(any(test, fuzzing))]
         self.trace_lost(slot, topic, priority, *lost);

@@ -1,7 +1,7 @@
 //! Intake: records of the ring become frames in logs; topics and lanes that come to be are brought to those who asked.
 
 use crate::driver::Driver;
-use crate::ingest::{Body, Head, Record, RecordKind};
+use crate::ingest::{Record, RecordKind};
 use crate::shard::Shard;
 use crate::shard::budget::{RECORDS_LEAST, RECORDS_UNTIL_NS};
 use crate::shard::host::outlets::Named;
@@ -48,7 +48,7 @@ impl<D: Driver> Shard<D> {
     #[inline(always)]
     fn on_record(&mut self, record: &Record<'_>) {
         match record.head.kind {
-            RecordKind::Message => self.on_message(&record.head, &record.body),
+            RecordKind::Message => self.on_message(record),
             RecordKind::TopicCreated | RecordKind::TopicRemoved => self.on_topic_record(record),
             // Not written by this version of the engine.
             RecordKind::TopicPolicy | RecordKind::Epoch => {}
@@ -56,7 +56,8 @@ impl<D: Driver> Shard<D> {
     }
 
     #[inline(always)]
-    fn on_message(&mut self, head: &Head, body: &Body<'_>) {
+    fn on_message(&mut self, record: &Record<'_>) {
+        let Record { head, body, .. } = record;
         let Some(topic) = self.topics.by_id(head.topic) else { return };
         let policy = topic.keeps.policy;
         let mut lane = topic.lanes[head.priority as usize];
@@ -67,7 +68,7 @@ impl<D: Driver> Shard<D> {
             };
             lane = made;
         }
-        let Some(appended) = self.lanes.append_message(lane, policy, head, body) else {
+        let Some(appended) = self.lanes.append_message(lane, policy, record) else {
             self.stats.out_of_order += 1;
             return;
         };
@@ -75,7 +76,7 @@ impl<D: Driver> Shard<D> {
         self.stats.message_bytes += body.bytes().len() as u64;
         self.pace.work.records.spend(self.lanes.take_room_steps());
         if !self.host.outlets.is_empty() {
-            self.hand_to_outlets(appended, head, body);
+            self.hand_to_outlets(appended, record);
         }
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
@@ -86,11 +87,11 @@ impl<D: Driver> Shard<D> {
     }
 
     #[cold]
-    fn hand_to_outlets(&mut self, appended: Appended, head: &Head, body: &Body<'_>) {
-        let Some(topic) = self.topics.by_id(head.topic) else { return };
+    fn hand_to_outlets(&mut self, appended: Appended, record: &Record<'_>) {
+        let Some(topic) = self.topics.by_id(record.head.topic) else { return };
         let named = Named { name: &topic.name, epoch: topic.epoch };
-        let looks =
-            self.host.outlets.hand_over(named, (appended.position, appended.seq), head, body, &self.shared.payloads);
+        let at = (appended.position, appended.seq);
+        let looks = self.host.outlets.hand_over(named, at, record, &self.shared.payloads);
         self.pace.work.records.spend(2 + looks as u32 / 8);
     }
 

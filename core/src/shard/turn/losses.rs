@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::driver::{Driver, Slot};
 use crate::shard::Shard;
 use crate::shard::census::Loss;
+use crate::shard::subscriptions::Lost;
 use crate::shard::turn::describe::comma;
 use crate::telemetry::SysTopic;
 use crate::telemetry::json::{OrNull, Quoted};
@@ -16,14 +17,15 @@ const STEPS: u32 = 60;
 
 impl<D: Driver> Shard<D> {
     /// A client has lost messages of a lane.
-    pub(super) fn note_loss(&mut self, slot: u32, stream: u32, from: u64, to: u64, reason: &'static str) {
+    pub(super) fn note_loss(&mut self, slot: u32, stream: u32, lost: &Lost, reason: &'static str) {
         if self.rules.sys.top == 0 {
             return;
         }
         let lane = self.lanes.lane_of(stream);
         let Some(topic) = self.topics.get(lane.topic).map(|topic| topic.name.clone()) else { return };
         let (at_ms, client) = (self.wall_ms(), self.clients.id(slot));
-        let loss = Loss { at_ms, client, topic, priority: lane.priority, from, to, reason };
+        let (from, to, count) = (lost.from.0, lost.to.0, lost.count_at_most());
+        let loss = Loss { at_ms, client, topic, priority: lane.priority, from, to, count, reason };
         let watchers = &self.shared.telemetry.watchers;
         let is_told = watchers.is_any() && watchers.wanted(self.pace.now_ns).has(SysTopic::Gaps);
         self.census.losses.note(loss, is_told);
