@@ -10,19 +10,20 @@ mod report;
 mod revoke;
 mod status;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
-use crate::access::{Attendant, Moved};
+use crate::access::{Attendant, KeyHealth, Moved};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
 use crate::takeover::Taker;
 
+pub use metrics::before_end;
 pub use reload::Reloaded;
 pub use report::ServersReport;
 pub use revoke::Revoked;
@@ -36,6 +37,8 @@ pub struct Server<'a> {
     args: &'a ServeArgs,
     /// Who decides on tokens; `None`: nobody needs one.
     attendant: Option<Attendant>,
+    /// How keys by URL fare, if there are some.
+    key_health: Arc<KeyHealth>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -58,6 +61,7 @@ impl<'a> Server<'a> {
             stop,
             args,
             attendant,
+            key_health: Arc::default(),
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
@@ -104,6 +108,11 @@ impl<'a> Server<'a> {
     /// Time that subscribers get, after a request to stop, to take what is queued for them.
     pub fn shutdown_timeout(&self) -> Duration {
         self.own().shutdown_timeout()
+    }
+
+    /// How keys by URL fare: whoever reads them notes it there.
+    pub fn key_health(&self) -> Arc<KeyHealth> {
+        self.key_health.clone()
     }
 
     /// Keys come from there from now on, and are these.

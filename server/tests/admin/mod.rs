@@ -11,3 +11,6 @@ mod places;
 mod scrape;
 mod tls;
 mod tunnel;
+
+pub use http::Site;
+pub use scrape::scrape_until;
