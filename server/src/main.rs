@@ -44,6 +44,7 @@ mod settings;
 mod signals;
 mod slow_turns;
 mod socket;
+mod spans;
 mod state;
 mod stats;
 mod stderr;
@@ -60,6 +61,7 @@ mod units;
 mod upgrade;
 mod uplink;
 mod url;
+mod web;
 mod window;
 mod wire;
 
