@@ -655,7 +655,7 @@ Examples:
 
 Topics, for N = 1, 2, 3: rover/N/imu (200 Hz), rover/N/motors (50 Hz), rover/N/gps (10 Hz),
 rover/N/battery (1 Hz), rover/N/heartbeat (critical, 2 Hz), rover/N/alarm (critical and less). The
-page's slow link goes through the port after the engine's.")]
+page's slow link goes through a port of its own. The dashboard shows who is slow, and what they lose.")]
 pub struct DemoArgs {
     /// Address of the engine [default: 127.0.0.1:9001, or the next free port]
     #[arg(long, value_name = "ADDR")]
@@ -664,6 +664,10 @@ pub struct DemoArgs {
     /// Address of the page [default: 127.0.0.1:8080, or the next free port]
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+
+    /// Address of the dashboard, an admin port as `fanwire serve` has it [default: 127.0.0.1:9002, or the next free port]
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
 
     /// Seed of the simulation
     #[arg(long, value_name = "N", default_value_t = 1)]

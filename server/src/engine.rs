@@ -19,7 +19,7 @@ use crate::units::grouped;
 use crate::{clock, notices};
 
 /// How long after the deadline of a shutdown the process still waits for its shards.
-const HANG_PATIENCE: Duration = Duration::from_secs(5);
+pub const HANG_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether its shards have ended.
 const LOOK_FOR_END: Duration = Duration::from_millis(5);
 
@@ -145,7 +145,7 @@ impl Ending {
 }
 
 /// Begins the end: nobody is accepted any more, what is queued is sent, everybody is closed. The process ends with 70 if that takes much
-/// longer than it may: a shard hangs.
+/// longer than it may: something hangs.
 pub fn begin_end(engine: &Engine, ending: Ending) {
     end_at_last(ending.deadline);
     engine.begin_drain(ending.window, ending.deadline);
@@ -205,7 +205,7 @@ fn end_at_last(deadline: Duration) {
     let last = deadline.saturating_add(HANG_PATIENCE);
     let watch = thread::Builder::new().name("deadline".into()).spawn(move || {
         clock::sleep(last);
-        tell!("fanwire: a shard hangs: it has not ended {} s after the deadline", HANG_PATIENCE.as_secs());
+        tell!("fanwire: something hangs: not ended {} s after the deadline", HANG_PATIENCE.as_secs());
         console::flush();
         std::process::exit(Exit::Software as i32);
     });

@@ -29,6 +29,7 @@ mod operate;
 mod output;
 mod pace;
 mod page;
+mod patience;
 mod plain;
 mod printer;
 mod progress;

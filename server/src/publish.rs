@@ -19,7 +19,7 @@ use crate::pace::Rate;
 use crate::requests::Outgoing;
 use crate::signals::StopRequests;
 use crate::tls::Trust;
-use crate::units::grouped;
+use crate::units::{grouped, some};
 use crate::uplink::{Target, Uplink};
 
 /// Runs the command.
@@ -54,7 +54,7 @@ pub fn run(args: &PubArgs) -> Outcome {
     };
     let published = uplink.finish()?;
     if published.refused == 0 {
-        tracing::info!("published {} messages, {} bytes", grouped(published.messages), grouped(published.bytes));
+        tracing::info!("published {}, {}", some(published.messages, "message"), some(published.bytes, "byte"));
     } else {
         let taken = published.messages.saturating_sub(published.refused);
         tracing::info!("published {} of {} messages", grouped(taken), grouped(published.messages));

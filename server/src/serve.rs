@@ -12,7 +12,7 @@ use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
 
 use crate::access::{self, Attendant, Door, Opened, Revocations};
-use crate::admin::{Admin, Closing, Desk, Desks, Running};
+use crate::admin::{Admin, Closing, Desk, Desks, Keeper, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
@@ -37,12 +37,12 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let mut sockets = systemd::sockets()?;
     let stop = StopRequests::listen().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     loaded.check_tokens()?;
-    let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets)?;
+    let (mut control, predecessor) = control_and_predecessor(args, loaded, &mut sockets, &stop)?;
     let mut admin = Admin::listen(loaded.admin(), predecessor.is_some())?;
     sockets.extend(admin.as_mut().and_then(Admin::socket));
     let (mut config, door) = (loaded.config.clone(), loaded.door());
     let door = match door.is_wanted() {
-        true => Some((Door::open(door)?, Revocations::open(loaded.revocations())?)),
+        true => Some((Door::open(door, || stop.is_over())?, Revocations::open(loaded.revocations())?)),
         false => None,
     };
     if let Some((Opened { said, .. }, _)) = &door {
@@ -62,7 +62,8 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     if door.is_some() {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
-    let before = predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded)).transpose()?;
+    let before =
+        predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded, &stop)).transpose()?;
     let events = engine.events();
     let spans = loaded.spans().and_then(|config| spans::start(&engine, config));
     let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
@@ -83,12 +84,13 @@ fn control_and_predecessor(
     args: &ServeArgs,
     loaded: &Loaded,
     sockets: &mut Vec<InheritedSocket>,
+    stop: &StopRequests,
 ) -> Result<(Control, Option<Successor>), Failure> {
     let own = loaded.control_socket();
     let Some(wanted) = &args.takeover else { return Ok((Control::listen(own)?, None)) };
     let nowhere = "--takeover: there is no control socket to take over by (--control-socket, or --takeover=PATH)";
     let path = wanted.clone().or_else(|| own.clone()).ok_or_else(|| Failure::message(Exit::Usage, nowhere))?;
-    let Some((mut predecessor, handed)) = takeover::begin(&path, args.takeover_within.0)? else {
+    let Some((mut predecessor, handed)) = takeover::begin(&path, args.takeover_within.0, stop)? else {
         return Ok((Control::listen(own)?, None));
     };
     sockets.extend(handed);
@@ -105,10 +107,11 @@ fn settle(
     engine: &Engine,
     control: &mut Control,
     loaded: &Loaded,
+    stop: &StopRequests,
 ) -> Result<Link, Failure> {
     let outlet = Successor::outlet(engine)?;
     let listener = predecessor.take_control();
-    let link = predecessor.settle(engine, outlet, listener.is_some())?;
+    let link = predecessor.settle(engine, outlet, listener.is_some(), stop)?;
     if let (Some(listener), Some(path)) = (listener, loaded.control_socket()) {
         control.adopt(listener, path)?;
     }
@@ -119,7 +122,7 @@ fn settle(
 fn attend(
     engine: &Engine,
     stop: &StopRequests,
-    (control, admin): (Control, Option<(Running, Desks)>),
+    (control, admin): (Control, Option<(Running, Desks, Keeper)>),
     (args, loaded): (&ServeArgs, &Loaded),
     door: Option<((Opened, Revocations), Events)>,
     before: Option<Link>,
@@ -136,14 +139,17 @@ fn attend(
             Some(bridge)
         };
         let before = carry(before, BEFORE);
-        let server = Server::new(engine, stop, args, loaded, door.is_some().then_some(attendant));
+        let (admin, desks, keeper) = match admin {
+            Some((running, desks, keeper)) => (Some(running), Some(desks), Some(keeper)),
+            None => (None, None, None),
+        };
+        let server = Server::new(engine, stop, args, loaded, (door.is_some().then_some(attendant), keeper));
         if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
             server.keys_moved(moved);
             let is_over = &is_over;
             scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
             scope.spawn(move || access::keep(&moves, &orders, stop));
         }
-        let (admin, desks) = admin.unzip();
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         // Who goes on has the admin port, too. Where nobody does, the end is seen there.
         let admin = if after.is_some() { admin.and_then(Running::end) } else { admin };
@@ -163,7 +169,7 @@ fn operate(
     (control, desks): (Control, Option<Desks>),
     server: Server<'_>,
 ) -> (Waiting, Ending, Option<Link>) {
-    let waiting = thread::scope(|scope| {
+    let (waiting, ending) = thread::scope(|scope| {
         let server = &server;
         let control = scope.spawn(move || control.attend(server, stop, || engine.failure().is_some()));
         let attend = |desk: Desk| {
@@ -174,26 +180,31 @@ fn operate(
         let closing: Vec<Closing> = desks.into_iter().flatten().map(attend).collect();
         engine::wait(engine, stop);
         stop.wake();
+        // Whoever is asked for something may be slow, or stuck in a file that does not come: the end begins without them.
+        let begun = (!stop.is_handover()).then(|| begin_end(engine, stop, server));
+        // To whom, is known there.
+        let waiting = control.join().unwrap_or_default();
+        let ending = begun.unwrap_or_else(|| begin_end(engine, stop, server));
         closing.iter().for_each(Closing::end);
-        control.join().unwrap_or_default()
+        (waiting, ending)
     });
+    (waiting, ending, server.into_taker().map(|taker| taker.link))
+}
+
+/// The end begins, before anything else is waited for.
+fn begin_end(engine: &Engine, stop: &StopRequests, server: &Server<'_>) -> Ending {
     let patience = server.shutdown_timeout();
     let within = |window: Duration| Ending { window, deadline: window.saturating_add(patience) };
-    let asked = server.window();
-    match server.into_taker() {
-        Some(Taker { sockets, window, link, .. }) => {
-            tell_of_end(stop, within(window));
-            engine::begin_hand_over(engine, within(window), sockets);
-            (waiting, within(window), Some(link))
-        }
-        None => {
-            systemd::tell_stopping();
-            let ending = asked.map_or_else(|| Ending::within(engine, patience), within);
-            tell_of_end(stop, ending);
-            engine::begin_end(engine, ending);
-            (waiting, ending, None)
-        }
+    if let Some(Taker { sockets, window, .. }) = server.taker() {
+        tell_of_end(stop, within(*window));
+        engine::begin_hand_over(engine, within(*window), sockets.clone());
+        return within(*window);
     }
+    systemd::tell_stopping();
+    let ending = server.window().map_or_else(|| Ending::within(engine, patience), within);
+    tell_of_end(stop, ending);
+    engine::begin_end(engine, ending);
+    ending
 }
 
 fn tell_of_end(stop: &StopRequests, Ending { window, deadline }: Ending) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -50,6 +50,12 @@ impl StopRequests {
             true => Self::listen(),
             false => Self::listen_for(&[SIGINT, SIGTERM, SIGHUP]),
         }
+    }
+
+    /// One that no signal asks.
+    #[cfg(test)]
+    pub fn listen_for_tests() -> Self {
+        Self::listen_for(&[]).unwrap()
     }
 
     fn listen_for(wanted: &[i32]) -> io::Result<Self> {
@@ -97,6 +103,17 @@ impl StopRequests {
     /// True once the process was asked to stop.
     pub fn is_asked(&self) -> bool {
         self.signal.load(Ordering::Acquire) != 0
+    }
+
+    /// True if another process goes on.
+    pub fn is_handover(&self) -> bool {
+        self.signal.load(Ordering::Acquire) == HANDOVER
+    }
+
+    /// [`StopRequests::is_asked`], or once the process ends by itself ([`StopRequests::wake`]).
+    pub fn is_over(&self) -> bool {
+        let now = Timespec::default();
+        matches!(poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&now)), Ok(1..))
     }
 
     /// Waits for the request, but not beyond `until`. True if there was one.

@@ -14,6 +14,11 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// `1 topic`, `2 topics`, `1,234 topics`.
+pub fn some(n: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
 /// Bytes for people to read: `1.4 MB` (powers of 1000, one decimal).
 pub fn bytes_for_people(bytes: f64) -> String {
     let mut value = bytes;

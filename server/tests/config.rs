@@ -116,6 +116,7 @@ fn a_first_file_is_written_checked_and_shown() {
     let text = std::fs::read(&path).unwrap();
     let (code, printed, _) = run(&["config", "init"], &[]);
     assert_eq!((code, String::from_utf8_lossy(&printed)), (0, String::from_utf8_lossy(&text)));
+    assert_eq!(run(&["config", "init", "-"], &[]).1, printed, "as everywhere that is no file");
     // It is not written over.
     let (code, _, log) = run(&["config", "init", &path], &[]);
     assert_eq!(code, 74, "{log}");

@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use support::{Fanwire, PATIENCE, Subscriber};
 
 fn demo(more: &str) -> (Fanwire, SocketAddr, SocketAddr) {
-    let (mut demo, address) = Fanwire::listening(&format!("demo --listen 127.0.0.1:0 --http 127.0.0.1:0 {more}"));
+    let elsewhere = "--listen 127.0.0.1:0 --http 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+    let (mut demo, address) = Fanwire::listening(&format!("demo {elsewhere} {more}"));
     let line = demo.stdout_line("page at http://");
     let page = line.trim().trim_start_matches("page at http://").trim_end_matches('/').parse().unwrap();
     (demo, address, page)
@@ -171,12 +172,37 @@ fn nobody_publishes_through_the_slow_link_because_it_is_on_this_machine() {
 }
 
 #[test]
+fn the_dashboard_is_beside_the_rovers_and_its_drain_ends_the_demo() {
+    let (mut demo, _, page) = demo("");
+    let line = demo.stdout_line("dashboard at http://");
+    let dashboard: SocketAddr =
+        line.trim().trim_start_matches("dashboard at http://").trim_end_matches('/').parse().unwrap();
+    let (head, html) = fetch(dashboard, "/");
+    assert!(head.starts_with("HTTP/1.1 200") && html.contains("fanwire: dashboard"), "{head}");
+    let (_, settings) = fetch(page, "/settings.json");
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["dashboard"], format!("http://{dashboard}/"), "the page leads there");
+    let mut watcher = Subscriber::connect_to(dashboard, "/ws", "$sys/topics", None);
+    while !watcher.next_object().expect("it goes on")["data"]["topics"].to_string().contains("rover/1/imu") {}
+    let mut stream = TcpStream::connect(dashboard).unwrap();
+    write!(stream, "POST /api/drain HTTP/1.1\r\nHost: {dashboard}\r\nContent-Length: 15\r\n\r\n{{\"within_ms\":0}}")
+        .unwrap();
+    let mut reply = [0; 12];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 202");
+    let (code, _, said) = demo.finish();
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
 fn a_port_that_was_asked_for_is_had_or_the_demo_ends() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    for option in ["--listen", "--http"] {
-        let other = if option == "--listen" { "--http" } else { "--listen" };
-        let demo = Fanwire::start(&format!("demo {option} 127.0.0.1:{port} {other} 127.0.0.1:0"));
+    let options = ["--listen", "--http", "--admin-listen"];
+    for option in options {
+        let others: Vec<_> =
+            options.iter().filter(|other| **other != option).map(|o| format!("{o} 127.0.0.1:0")).collect();
+        let demo = Fanwire::start(&format!("demo {option} 127.0.0.1:{port} {}", others.join(" ")));
         let (code, _, said) = demo.finish();
         assert_eq!(code, 71, "{option}: {said}");
     }
@@ -185,9 +211,11 @@ fn a_port_that_was_asked_for_is_had_or_the_demo_ends() {
 #[test]
 fn taken_ports_give_the_next_free_ones_where_none_was_asked_for() {
     // Whoever has them: they are taken, or were before.
-    let _taken = ["127.0.0.1:9001", "127.0.0.1:8080"].map(TcpListener::bind);
+    let _taken = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:8080"].map(TcpListener::bind);
     let (mut demo, address) = Fanwire::listening("demo");
-    let line = demo.stdout_line("page at http://127.0.0.1:");
+    let page = demo.stdout_line("page at http://127.0.0.1:");
+    let dashboard = demo.stdout_line("dashboard at http://127.0.0.1:");
     assert!((9_002..9_052).contains(&address.port()), "{address}");
-    assert!(!line.contains(":8080/"), "{line}");
+    assert!(!page.contains(":8080/"), "{page}");
+    assert!(!dashboard.contains(":9002/"), "{dashboard}");
 }

@@ -460,3 +460,84 @@ fn an_admin_port_whose_place_another_program_keeps_delays_no_end() {
     let (code, _, log) = new.finish();
     assert_eq!(code, 0, "{log}");
 }
+
+/// Asks for the sockets as a successor does, and takes what it is shown.
+fn asks_for_sockets(site: &Site) -> (UnixStream, Value) {
+    let mut stream = UnixStream::connect(site.path("control")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"{\"command\":\"takeover\",\"version\":1,\"within_ms\":100}\n").unwrap();
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while byte != *b"\n" {
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    // The descriptors come with a byte, and are closed where nobody asks for them.
+    stream.read_exact(&mut byte).unwrap();
+    (stream, serde_json::from_slice(&line).unwrap())
+}
+
+#[test]
+fn a_successor_that_says_a_byte_now_and_then_delays_no_end() {
+    let site = Site::new();
+    let mut server = site.start("");
+    let _ = server.address();
+    let (mut stream, _) = asks_for_sockets(&site);
+    let drips = thread::spawn(move || {
+        while stream.write_all(b" ").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert!(code == 0 && log.contains("stopped"), "{log}");
+    drips.join().unwrap();
+}
+
+#[test]
+fn a_successor_that_takes_no_messages_delays_no_end() {
+    let site = Site::new();
+    let mut server = site.start("");
+    let at = server.address();
+    let (mut stream, shown) = asks_for_sockets(&site);
+    let lines: String = (0..64).map(|_| format!("{}\n", "x".repeat(64 << 10))).collect();
+    publish(&format!("ws://{at}"), &["a"], &lines);
+    stream.write_all(format!("{}\n", json!({"sockets": shown["sockets"]})).as_bytes()).unwrap();
+    let (code, _, log) = server.finish();
+    assert!(code == 0 && log.contains("found no room on the way"), "{code} {log}");
+}
+
+#[test]
+fn a_successor_that_has_not_taken_over_ends_with_its_predecessor() {
+    let site = Site::new();
+    // The program is another one by the time that it is started again: one that does nothing for long.
+    let (program, started) = (site.path("fanwire"), site.path("started"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fanwire"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--control-socket", &site.socket()]);
+    let mut server = Fanwire::spawn(&mut command, &[]);
+    let _ = server.address();
+    std::fs::remove_file(&program).unwrap();
+    let script = format!("#!/bin/sh\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep 600\n", started.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut asks = UnixStream::connect(site.path("control")).unwrap();
+    asks.write_all(b"{\"command\":\"restart\",\"within_ms\":1}\n").unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !started.exists() {
+        assert!(Instant::now() < until, "the new process is not started");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let child: u32 = std::fs::read_to_string(&started).unwrap().trim().parse().unwrap();
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.finish();
+    assert_eq!(code, 0, "{log}");
+    let sleeps =
+        || std::fs::read_to_string(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.starts_with("sleep"));
+    while sleeps() {
+        assert!(Instant::now() < until, "it is there yet");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut answer = String::new();
+    asks.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("the server ends"), "{answer}");
+}

@@ -154,3 +154,51 @@ fn a_url_that_somebody_could_come_between_is_refused_at_the_start() {
         assert!(matches!(code, 2 | 78) && log.contains(expected), "{arguments:?}: {code} {log}");
     }
 }
+
+/// A URL that answers the first so many, and holds the others without a word.
+fn silent_after(answered: usize, body: Vec<u8>) -> (SocketAddr, std::sync::mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, (held, is_held)) = (listener.local_addr().unwrap(), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for number in 0.. {
+            let Ok((mut client, _)) = listener.accept() else { return };
+            if number < answered {
+                let _ = client.read(&mut [0; 4_096]);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = client.write_all(&[head.as_bytes(), &body].concat());
+            } else {
+                kept.push(client);
+                let _ = held.send(());
+            }
+        }
+    });
+    (address, is_held)
+}
+
+#[test]
+fn a_set_that_does_not_come_delays_no_end() {
+    let (_, _, key) = ed25519();
+    for (answered, every, reloads) in [(0, "1h", false), (1, "1s", false), (1, "1h", true)] {
+        let (address, is_held) = silent_after(answered, set(&[&key]));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control").display().to_string();
+        let mut server = Fanwire::start(&format!(
+            "serve --listen 127.0.0.1:0 --token-jwks-url http://{address}/keys --token-jwks-every {every} \
+             --control-socket {socket}"
+        ));
+        let asker = reloads.then(|| {
+            let _ = server.address();
+            std::thread::spawn(move || run(&["reload", "--socket", &socket], &[]))
+        });
+        is_held.recv().unwrap();
+        server.signal(Signal::TERM);
+        let (code, _, log) = server.finish();
+        assert!(code == 0 && log.contains("stopped"), "{log}");
+        // It was not waited for until its own time was over.
+        assert!(!log.contains("timeout"), "{log}");
+        if let Some(asker) = asker {
+            asker.join().unwrap();
+        }
+    }
+}

@@ -354,3 +354,41 @@ fn a_server_without_tokens_has_none_to_revoke() {
     let (code, _, log) = site.ask(&["revoke", "--sub", "u1"]);
     assert!(code == 2 && log.contains("token.keys_file"), "{code}: {log}");
 }
+
+#[test]
+fn who_is_connected_and_says_nothing_delays_no_end() {
+    let site = Site::start("");
+    let mut silent: Vec<_> = (0..3).map(|_| UnixStream::connect(site.path("socket")).unwrap()).collect();
+    // The first one's turn has come when the second is not accepted; that cannot be seen. Either way nobody is waited for.
+    site.server.signal(Signal::TERM);
+    let (code, _, log) = site.server.finish();
+    assert_eq!(code, 0, "{log}");
+    for stream in &mut silent {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        // Its time was not over when the process ended.
+        assert!(!answer.contains("timed out") && !answer.contains("unavailable"), "{answer}");
+    }
+}
+
+#[test]
+fn where_there_are_no_descriptors_requests_wait_until_there_are() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let arguments = format!("--log debug serve --listen 127.0.0.1:0 --control-socket {}", socket.display());
+    let (mut server, _) = Fanwire::listening(&arguments);
+    let pid = Pid::from_raw(server.id() as i32);
+    let some = getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(1), ..some }).unwrap();
+    let mut asks = UnixStream::connect(&socket).unwrap();
+    asks.write_all(b"{\"command\":\"status\"}\n").unwrap();
+    // It says so, and again after a while: it does not spin.
+    server.stderr_line("control: nobody is accepted just now");
+    prlimit(pid, Resource::Nofile, some).unwrap();
+    let mut answer = String::new();
+    asks.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"status\""), "{answer}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.finish().0, 0);
+}

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use fanwire_tls::{Acceptor, AcceptorConfig, CertificateError, ClientCertificates as Shown, Identity, Version};
+use rustix::fs::OFlags;
 
 use crate::config::{ClientCertificates, Config, TlsConfig, TlsVersion};
 pub use crate::driver::tls::Acceptors;
@@ -112,7 +114,9 @@ fn fault(field: &'static str, path: &Path, problem: String) -> ConfigError {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // One that is no regular file may keep its reader waiting for ever.
+    let no_waiting = OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(no_waiting).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.len() > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("a regular file of at most {FILE_BYTES_MAX} bytes is needed")));

@@ -109,11 +109,11 @@ pub struct Opened {
 }
 
 impl Door {
-    /// Reads the keys. Those of a URL that cannot be read are missing until they can.
+    /// Reads the keys. Those of a URL that cannot be read, or that nobody waits for any more, are missing until they can.
     ///
     /// # Errors
     /// 66 where their file cannot be read, 78 where it has none that can be used.
-    pub fn open(config: DoorConfig) -> Result<Opened, Failure> {
+    pub fn open(config: DoorConfig, is_over: impl Fn() -> bool) -> Result<Opened, Failure> {
         let moved = Moved { source: config.source().cloned(), fingerprint: None };
         let (keys, said) = match &config.keys {
             None => return Ok(Opened { door: Door::without_keys(config), said: Ok(NO_KEYS.into()), moved }),
@@ -122,7 +122,7 @@ impl Door {
                 let said = in_words(&path.display(), &keys);
                 (keys, said)
             }
-            Some(KeysFrom::Url(source)) => match source.fetch() {
+            Some(KeysFrom::Url(source)) => match source.fetch(is_over) {
                 Ok(Fetched { keys, fingerprint }) => {
                     let said = in_words(&source.url, &keys);
                     let moved = Moved { fingerprint: Some(fingerprint), ..moved };

@@ -48,17 +48,23 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// 66 where it cannot be read, is no regular file, or too long.
 pub fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = || {
-        let no_waiting = OFlags::NONBLOCK.bits() as i32;
-        let mut file = std::fs::File::options().read(true).custom_flags(no_waiting).open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() || about.len() > FILE_BYTES_MAX {
-            return Err(io::Error::other(format!("a regular file of at most {FILE_BYTES_MAX} bytes is needed")));
-        }
-        let mut bytes = Vec::new();
-        file.by_ref().take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
+    let bytes =
+        read_regular(path, FILE_BYTES_MAX).or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
     Ok(bytes.trim_ascii().to_vec())
+}
+
+/// All of a file, which has to be a regular one: another may keep its reader waiting for ever, or never end.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or longer.
+pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let no_waiting = OFlags::NONBLOCK.bits() as i32;
+    let file = std::fs::File::options().read(true).custom_flags(no_waiting).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > bytes_max {
+        return Err(io::Error::other(format!("a regular file of at most {bytes_max} bytes is needed")));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

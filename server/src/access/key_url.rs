@@ -5,7 +5,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fanwire_token::{Fingerprint, JWKS_BYTES_MAX, Keys};
@@ -76,12 +77,23 @@ pub struct Fetched {
 }
 
 impl KeySource {
-    /// Reads the keys, within ten seconds.
+    /// Reads the keys, within ten seconds, unless it is over before: nobody waits for them who is to stop.
     ///
     /// # Errors
     /// Why not, for a person.
-    pub fn fetch(&self) -> Result<Fetched, String> {
-        self.fetch_within(WITHIN)
+    pub fn fetch(&self, is_over: impl Fn() -> bool) -> Result<Fetched, String> {
+        let (source, (fetched, comes)) = (self.clone(), channel());
+        // Left alone, it ends by itself.
+        let reads = thread::Builder::new().name("keys".into()).spawn(move || fetched.send(source.fetch_within(WITHIN)));
+        reads.map_err(|error| format!("cannot start a thread: {error}"))?;
+        loop {
+            match comes.recv_timeout(LOOK_EVERY) {
+                Ok(fetched) => return fetched,
+                Err(RecvTimeoutError::Timeout) if !is_over() => {}
+                Err(RecvTimeoutError::Timeout) => return Err("this process is to stop".into()),
+                Err(RecvTimeoutError::Disconnected) => return Err("who was to read it has failed".into()),
+            }
+        }
     }
 
     fn fetch_within(&self, within: Duration) -> Result<Fetched, String> {
@@ -134,8 +146,8 @@ impl Known {
     }
 
     /// Reads the set. `None`: it is as it was, or cannot be had.
-    fn look(&mut self) -> Option<Keys> {
-        let fetched = self.source.fetch();
+    fn look(&mut self, stop: &StopRequests) -> Option<Keys> {
+        let fetched = self.source.fetch(|| stop.is_over());
         self.failures = if fetched.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let fetched = match fetched {
             Ok(fetched) => Some(fetched),
@@ -174,7 +186,7 @@ pub struct Moved {
 /// Reads the keys anew from time to time and has those that are new count, until the process is asked to stop.
 pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, stop: &StopRequests) {
     let mut known: Option<Known> = None;
-    while !stop.is_asked() {
+    while !stop.is_over() {
         match moved.recv_timeout(LOOK_EVERY) {
             Ok(Moved { source, fingerprint }) => {
                 let is_same = |known: &Known| source.as_ref().is_some_and(|source| source.url == known.source.url);
@@ -185,7 +197,7 @@ pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, stop: &StopRequests
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(known) = known.as_mut().filter(|known| clock::now() >= known.next) else { continue };
-        if let Some(keys) = known.look() {
+        if let Some(keys) = known.look(stop) {
             let said = super::door::in_words(&known.source.url, &keys);
             let (done, is_done) = sync_channel(1);
             if orders.send(Order::Keys { keys, done }).is_err() {

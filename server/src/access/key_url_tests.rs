@@ -86,7 +86,7 @@ fn what_is_no_set_of_public_keys_is_refused_and_said_so() {
     assert_eq!(answers.len(), expected.len());
     let source = answering(answers);
     for expected in expected {
-        let problem = source.fetch().err().unwrap();
+        let problem = source.fetch(|| false).err().unwrap();
         assert!(problem.contains(expected), "{expected}: {problem}");
     }
 }
@@ -96,13 +96,13 @@ fn a_set_at_the_limit_is_taken_and_who_does_not_answer_is_not_waited_for() {
     let mut longest = set(KEY);
     longest.resize(JWKS_BYTES_MAX, b' ');
     let source = answering(vec![answer("200 OK", "", &longest), answer("200 OK", "", &set(KEY)), Vec::new()]);
-    assert_eq!(source.fetch().unwrap().keys.len(), 1);
-    let again = source.fetch().unwrap();
+    assert_eq!(source.fetch(|| false).unwrap().keys.len(), 1);
+    let again = source.fetch(|| false).unwrap();
     assert_eq!(again.fingerprint, source_of(&set(KEY)));
     let problem = source.fetch_within(Duration::from_millis(50)).err().unwrap();
     assert!(problem.contains("timeout"), "{problem}");
     // Nobody is there any more.
-    assert!(source.fetch().is_err());
+    assert!(source.fetch(|| false).is_err());
 }
 
 fn source_of(bytes: &[u8]) -> Fingerprint {

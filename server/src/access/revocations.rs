@@ -11,6 +11,7 @@ use std::time::Duration;
 use fanwire_token::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use super::key_file::read_regular;
 use super::live::Bearer;
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -171,8 +172,13 @@ impl Revocations {
     }
 }
 
+/// The longest that a file of so many entries can be: each byte of a name as an escape, and what else stands in it.
+fn file_bytes_max(entries_max: usize) -> u64 {
+    (entries_max.saturating_mul(2 * 6 * NAME_BYTES_MAX + ENTRY_BYTES) as u64).saturating_add(1 << 10)
+}
+
 fn read(path: &Path, entries_max: usize) -> Result<Vec<Entry>, Failure> {
-    let bytes = match fs::read(path) {
+    let bytes = match read_regular(path, file_bytes_max(entries_max)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).or_exit(Exit::NoInput, || format!("cannot read {}", path.display())),
@@ -187,6 +193,10 @@ fn read(path: &Path, entries_max: usize) -> Result<Vec<Entry>, Failure> {
     }
     if kept.revoked.iter().any(|entry| entry.meant == Meant::default()) {
         return Err(wrong("an entry means every token".into()));
+    }
+    let names = kept.revoked.iter().flat_map(|entry| [&entry.meant.sub, &entry.meant.jti]).flatten();
+    if names.into_iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(wrong(format!("a name has at most {NAME_BYTES_MAX} bytes")));
     }
     match kept.revoked.len() {
         count if count > entries_max => {
@@ -305,6 +315,20 @@ mod tests {
             assert_eq!(failure.code, 78);
             assert!(failure.error.to_string().contains("token.revocations_file"), "{:#}", failure.error);
         }
+        // A name at its longest, however it is written, and one byte longer.
+        let named = |length: usize| {
+            format!(r#"{{"version":1,"revoked":[{{"meant":{{"sub":"{}"}}}}]}}"#, "\\u0061".repeat(length))
+        };
+        fs::write(&path, named(NAME_BYTES_MAX)).unwrap();
+        assert_eq!(open().unwrap().len(100), 1);
+        fs::write(&path, named(NAME_BYTES_MAX + 1)).unwrap();
+        assert_eq!(open().unwrap_err().code, 78);
+        // What never ends, and what never comes.
+        fs::write(&path, vec![b' '; file_bytes_max(2) as usize + 1]).unwrap();
+        assert_eq!(open().unwrap_err().code, 66);
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert_eq!(open().unwrap_err().code, 66);
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(open().unwrap_err().code, 66);

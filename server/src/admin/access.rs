@@ -7,9 +7,10 @@
 use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
+use tokio::sync::watch;
 
 use super::hosts::Hosts;
-use super::token::Tokens;
+use super::secrets::Secrets;
 
 /// What a load balancer or an orchestrator looks at, without a name of ours or a token: one word each.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
@@ -19,7 +20,7 @@ pub const SOCKET: &str = "/ws";
 /// See the module's head.
 pub struct Access {
     hosts: Hosts,
-    tokens: Tokens,
+    secrets: watch::Receiver<Secrets>,
     /// `http` or `https`.
     scheme: &'static str,
     /// Clients of the engine need tokens, and nobody who comes here has shown anything.
@@ -50,9 +51,11 @@ const fn denied(status: StatusCode, why: &'static str) -> Denied {
 
 impl Access {
     /// `has_door`: clients of the engine need tokens. `has_certificates`: whoever comes here has shown one.
-    pub fn new(hosts: Hosts, tokens: Tokens, is_tls: bool, has_door: bool, has_certificates: bool) -> Self {
-        let is_lesser = has_door && !tokens.are_needed() && !has_certificates;
-        Access { hosts, tokens, scheme: if is_tls { "https" } else { "http" }, is_lesser }
+    /// Whether there are tokens, and TLS, is settled at the start; which, is not.
+    pub fn new(hosts: Hosts, secrets: watch::Receiver<Secrets>, has_door: bool, has_certificates: bool) -> Self {
+        let (has_tokens, is_tls) = (secrets.borrow().tokens.are_needed(), secrets.borrow().acceptor.is_some());
+        let is_lesser = has_door && !has_tokens && !has_certificates;
+        Access { hosts, secrets, scheme: if is_tls { "https" } else { "http" }, is_lesser }
     }
 
     /// Whether a request may go on.
@@ -70,7 +73,8 @@ impl Access {
                 "this name is not one of the admin port's: ask for it by its address, or list the name in admin.hosts",
             ));
         };
-        if self.tokens.are_needed() && !self.tokens.accept(&request.headers) {
+        let tokens = &self.secrets.borrow().tokens;
+        if tokens.are_needed() && !tokens.accept(&request.headers) {
             return Err(denied(StatusCode::UNAUTHORIZED, "a token of admin.token_file is needed"));
         }
         if asks == Asks::ToRead {
@@ -86,6 +90,11 @@ impl Access {
             return Err(denied(StatusCode::FORBIDDEN, "a page of another site may not do this"));
         }
         Ok(())
+    }
+
+    /// The secrets, for who has to know when they change.
+    pub fn secrets(&self) -> watch::Receiver<Secrets> {
+        self.secrets.clone()
     }
 
     /// Whether a request is no browser's, or of a page that came from here. Pages cannot choose these headers.
@@ -113,11 +122,14 @@ fn asks(method: &Method, path: &str) -> Asks {
 mod tests {
     use axum::http::Request;
 
+    use super::super::token::Tokens;
     use super::*;
 
     fn access(token: Option<&str>, is_tls: bool, has_door: bool, has_certificates: bool) -> Access {
         let tokens = token.map_or_else(Tokens::default, |token| Tokens::parse(token.as_bytes()).unwrap());
-        Access::new(Hosts::new(&[]), tokens, is_tls, has_door, has_certificates)
+        let secrets = watch::Sender::new(Secrets { tokens, acceptor: None }).subscribe();
+        let access = Access::new(Hosts::new(&[]), secrets, has_door, has_certificates);
+        Access { scheme: if is_tls { "https" } else { access.scheme }, ..access }
     }
 
     /// What a request is answered with; 200 where it may go on.

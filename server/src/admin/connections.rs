@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+
+use super::secrets::Secrets;
 
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 128;
@@ -39,7 +40,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// What comes in, and to what.
 pub struct Door {
     pub listener: TcpListener,
-    pub acceptor: Option<TlsAcceptor>,
+    pub secrets: watch::Receiver<Secrets>,
     pub app: Router,
 }
 
@@ -66,7 +67,7 @@ impl Door {
     fn take(&self, stream: TcpStream, open: &Open) {
         let _ = sockopt::set_tcp_user_timeout(&stream, SEND_TIMEOUT_MS);
         let _ = stream.set_nodelay(true);
-        let (acceptor, app, seat) = (self.acceptor.clone(), self.app.clone(), open.seat());
+        let (acceptor, app, seat) = (self.secrets.borrow().acceptor.clone(), self.app.clone(), open.seat());
         let number = seat.number;
         let task = tokio::spawn(async move {
             let _seat = seat;

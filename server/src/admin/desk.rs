@@ -70,10 +70,13 @@ impl Desk {
         (Inbox(inbox.clone()), Desk { questions, end: inbox })
     }
 
-    /// Answers until somebody ends it. Those who wait then are told so.
+    /// Answers until somebody ends it. Those who wait when the server is to end are told so: each could take its time.
     pub fn attend(self, server: &Server<'_>) {
         while let Ok(Item::Question(question)) = self.questions.recv() {
-            question(server);
+            match server.is_over() {
+                true => drop(question),
+                false => question(server),
+            }
         }
     }
 
@@ -84,7 +87,7 @@ impl Desk {
 }
 
 impl Closing {
-    /// Ends it, behind what waits, and when that is answered.
+    /// Ends it, behind what waits, when the question in hand is answered.
     pub fn end(&self) {
         let _ = self.0.send(Item::End);
     }

@@ -6,11 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
 
 use super::config::{AdminConfig, Wanted};
-use super::tls;
-use super::token::Tokens;
+use super::secrets::Secrets;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 
@@ -24,9 +22,7 @@ pub struct Bound {
     /// `None`: it is still a predecessor's place.
     pub listener: Option<TcpListener>,
     pub address: SocketAddr,
-    /// With it, TLS is spoken.
-    pub acceptor: Option<TlsAcceptor>,
-    pub tokens: Tokens,
+    pub secrets: Secrets,
 }
 
 impl Bound {
@@ -46,15 +42,14 @@ impl Bound {
                 ),
             ));
         }
-        let acceptor = tls::acceptor(config)?;
-        let tokens = Tokens::read(config.token_file.as_deref())?;
-        if !address.ip().is_loopback() && acceptor.is_none() {
+        let secrets = Secrets::read(config)?;
+        if !address.ip().is_loopback() && secrets.acceptor.is_none() {
             tracing::warn!(
                 "admin: {address} does not speak TLS: whoever listens in on the way there can take the token"
             );
         }
         if has_predecessor {
-            return Ok(Some(Bound { listener: None, address, acceptor, tokens }));
+            return Ok(Some(Bound { listener: None, address, secrets }));
         }
         let listener = match listen(address) {
             Ok(listener) => Some(listener),
@@ -70,12 +65,12 @@ impl Bound {
                 return Err(Failure::new(Exit::Address, anyhow::Error::new(error).context(what)));
             }
         };
-        Ok(Some(Bound { listener, address, acceptor, tokens }))
+        Ok(Some(Bound { listener, address, secrets }))
     }
 
     /// How it is asked for.
     pub fn scheme(&self) -> &'static str {
-        if self.acceptor.is_some() { "https" } else { "http" }
+        if self.secrets.acceptor.is_some() { "https" } else { "http" }
     }
 }
 

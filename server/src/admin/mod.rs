@@ -19,12 +19,14 @@ mod pace;
 mod page;
 mod process;
 mod routes;
+mod secrets;
 mod state;
 mod tls;
 mod token;
 mod tunnel;
 
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
@@ -35,6 +37,7 @@ use self::connections::Door;
 pub use self::desk::{Closing, Desk};
 use self::listen::Bound;
 use self::observers::Observers;
+pub use self::secrets::Keeper;
 use self::state::State;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::signals::StopRequests;
@@ -63,6 +66,14 @@ impl Admin {
         Ok(Some(Admin { config, bound, observers }))
     }
 
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.bound.listener.as_ref().map_or(Ok(self.bound.address), TcpListener::local_addr)
+    }
+
     /// The socket by which those come that look into topics, for the engine.
     pub fn socket(&mut self) -> Option<fanwire::InheritedSocket> {
         self.observers.as_mut().and_then(Observers::socket)
@@ -72,21 +83,23 @@ impl Admin {
     ///
     /// # Errors
     /// 70 where the thread cannot be started.
-    pub fn start(self, stop: &StopRequests) -> Result<(Running, Desks), Failure> {
+    pub fn start(self, stop: &StopRequests) -> Result<(Running, Desks, Keeper), Failure> {
         let cannot = || "cannot start the admin port".to_owned();
         let runtime = Builder::new_current_thread().enable_all().build().or_exit(Exit::Software, cannot)?;
         let (end, mut ended) = watch::channel(false);
         let (desk, questions) = Desk::new(desk::QUESTIONS_MAX);
         let (measuring, measurements) = Desk::new(1);
-        let Admin { config, mut bound, observers } = self;
-        let state = State::new(&config, &mut bound, observers, (desk, measuring), stop.clone());
+        let Admin { config, bound, observers } = self;
+        let scheme = bound.scheme();
+        let Bound { listener, address, secrets } = bound;
+        let keeper = Keeper::new(config.clone(), secrets);
+        let state = State::new(&config, &keeper, observers, (desk, measuring), stop.clone());
+        let secrets = keeper.subscribe();
         let (every, wanted) = (config.benchmark_every, config.wanted);
         tracing::info!("{}", connections::memory());
         let thread = std::thread::Builder::new().name("admin".into());
         let served = thread.spawn(move || {
             let served = runtime.block_on(async {
-                let scheme = bound.scheme();
-                let Bound { listener, address, acceptor, .. } = bound;
                 let listener = match listener {
                     Some(listener) => listener,
                     // Whoever has the place may have it for ever, and be no predecessor.
@@ -103,7 +116,7 @@ impl Admin {
                     tokio::spawn(async move { state.benchmark.run_every(every).await });
                 }
                 let app = routes::router(state);
-                Door { listener, acceptor, app }.attend(ended).await;
+                Door { listener, secrets, app }.attend(ended).await;
                 io::Result::Ok(())
             });
             match served {
@@ -119,7 +132,7 @@ impl Admin {
             runtime.shutdown_background();
         });
         let thread = served.or_exit(Exit::Software, cannot)?;
-        Ok((Running { end, thread }, [questions, measurements]))
+        Ok((Running { end, thread }, [questions, measurements], keeper))
     }
 }
 

@@ -12,10 +12,10 @@ use super::benchmark::Benchmark;
 use super::config::AdminConfig;
 use super::desk::Inbox;
 use super::hosts::Hosts;
-use super::listen::Bound;
 use super::metrics::Metrics;
 use super::observers::Observers;
 use super::pace::Pace;
+use super::secrets::Keeper;
 use crate::clock;
 use crate::signals::StopRequests;
 
@@ -43,15 +43,13 @@ pub struct State {
 impl State {
     pub fn new(
         config: &AdminConfig,
-        bound: &mut Bound,
+        keeper: &Keeper,
         observers: Option<Observers>,
         (desk, measuring): (Inbox, Inbox),
         stop: StopRequests,
     ) -> Shared {
-        let tokens = std::mem::take(&mut bound.tokens);
-        let is_tls = bound.acceptor.is_some();
-        let access =
-            Access::new(Hosts::new(&config.hosts), tokens, is_tls, config.has_door, config.client_ca_file.is_some());
+        let has_certificates = config.client_ca_file.is_some();
+        let access = Access::new(Hosts::new(&config.hosts), keeper.subscribe(), config.has_door, has_certificates);
         Arc::new(State {
             access,
             refused: RefusedCount::default(),

@@ -22,8 +22,12 @@ const TOKENS_MAX: usize = 16;
 type Digest = [u8; SHA256_OUTPUT_LEN];
 
 /// What is accepted; nothing of it: nobody needs one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Tokens(Vec<Digest>);
+
+/// A token that somebody came in by, which may be taken back. Nothing of the token itself.
+#[derive(Clone, Copy)]
+pub struct Shown(Digest);
 
 impl Tokens {
     /// Reads a file with a token on each line.
@@ -59,19 +63,28 @@ impl Tokens {
         !self.0.is_empty()
     }
 
-    /// Whether a request carries one of them: as a bearer's, or as the password of anybody, which is what browsers ask for.
-    pub fn accept(&self, headers: &HeaderMap) -> bool {
-        let mut lines = headers.get_all(AUTHORIZATION).iter();
-        let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-        carried(line.as_bytes()).is_some_and(|token| self.has(&token))
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
-    /// All of them are compared, and all of each.
-    fn has(&self, token: &[u8]) -> bool {
-        let asked = of(token);
-        let differs = |known: &Digest| known.iter().zip(&asked).fold(0, |differs, (a, b)| differs | (a ^ b));
+    /// Whether a request carries one of them: as a bearer's, or as the password of anybody, which is what browsers ask for.
+    pub fn accept(&self, headers: &HeaderMap) -> bool {
+        shown(headers).is_some_and(|shown| self.has(&shown))
+    }
+
+    /// Whether it is one of them still. All of them are compared, and all of each.
+    pub fn has(&self, Shown(asked): &Shown) -> bool {
+        let differs = |known: &Digest| known.iter().zip(asked).fold(0, |differs, (a, b)| differs | (a ^ b));
         self.0.iter().fold(false, |has, known| has | (differs(known) == 0))
     }
+}
+
+/// What a request shows, if that is one token.
+pub fn shown(headers: &HeaderMap) -> Option<Shown> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    carried(line.as_bytes()).map(|token| Shown(of(&token)))
 }
 
 fn of(token: &[u8]) -> Digest {

@@ -11,11 +11,14 @@ use axum::response::Response;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::access::SOCKET;
 use super::answer::Refused;
+use super::secrets::Secrets;
 use super::state::Shared;
+use super::token::{self, Shown};
 
 /// Longest head of the engine's answer, and what comes right behind it.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +42,8 @@ pub async fn tunnel(Of(state): Of<Shared>, mut request: Request) -> Result<Respo
     let seat = seat.map_err(|_| unavailable("too many look into topics already"))?;
     let observers =
         state.observers.as_ref().ok_or_else(|| unavailable("there is no way to the engine (see the log)"))?;
-    let head = head_of(&request);
+    let (head, secrets) = (head_of(&request), state.access.secrets());
+    let shown = token::shown(request.headers());
     let answered = timeout(PATIENCE, async {
         let mut engine = observers.connect().await?;
         engine.write_all(&head).await?;
@@ -59,11 +63,23 @@ pub async fn tunnel(Of(state): Of<Shared>, mut request: Request) -> Result<Respo
     tokio::spawn(async move {
         let _seat = seat;
         match upgraded.await {
-            Ok(client) => relay(TokioIo::new(client), engine, early).await,
+            Ok(client) => tokio::select! {
+                () = relay(TokioIo::new(client), engine, early) => {}
+                () = taken_back(secrets, shown) => tracing::debug!("admin: a WebSocket is closed: its token is gone"),
+            },
             Err(error) => tracing::debug!("admin: a WebSocket has not come to be: {error}"),
         }
     });
     Ok(answer)
+}
+
+/// Waits until the token that somebody came in by counts no more; for ever, where none is needed.
+async fn taken_back(mut secrets: watch::Receiver<Secrets>, shown: Option<Shown>) {
+    let is_gone = |now: &Secrets| now.tokens.are_needed() && !shown.is_some_and(|shown| now.tokens.has(&shown));
+    if secrets.wait_for(is_gone).await.is_err() {
+        // Nobody changes them any more: the port ends, and takes this with it.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The request as the engine gets it.

@@ -12,7 +12,7 @@ use super::{Loaded, load, load_checked};
 use crate::access::{self, Door, Revocations};
 use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
-use crate::exit::{Exit, OrExit, Outcome};
+use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::units::wrapped;
 
 /// Characters of a comment: with what stands before it, it fits a screen.
@@ -24,19 +24,13 @@ const COMMENT_WIDTH: usize = 116;
 /// 78 for a configuration that is wrong; 66, 74 for a file that cannot be read or written.
 pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) -> Outcome {
     match &args.command {
-        ConfigCommand::Init { file: None } => say(initial().trim_end()),
-        ConfigCommand::Init { file: Some(path) } => {
-            let new = std::fs::File::options().write(true).create_new(true).open(path);
-            let written = new.and_then(|mut file| file.write_all(initial().as_bytes()));
-            written.or_exit(Exit::Io, || format!("cannot write {}", path.display()))?;
-            say(&format!("{}: written; every setting is there, with its default, behind a #", path.display()));
-        }
+        ConfigCommand::Init { file } => init(file.as_deref())?,
         ConfigCommand::Check(serve) => {
             let loaded = load_checked(serve)?;
             loaded.check_tokens()?;
             let door = loaded.door();
             if door.is_wanted() {
-                if let Err(problem) = Door::open(door)?.said {
+                if let Err(problem) = Door::open(door, || false)?.said {
                     // Somebody else's fault, and perhaps a passing one.
                     say(&format!("token.jwks_url: {}", access::not_read(&problem, false)));
                 }
@@ -52,6 +46,19 @@ pub fn run(args: &ConfigArgs, log: Option<&str>, log_format: Option<LogFormat>) 
         }
     }
     unsaid().map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes a file to begin with, or prints it: as elsewhere, `-` is no file.
+fn init(file: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+        say(initial().trim_end());
+        return Ok(());
+    };
+    let new = std::fs::File::options().write(true).create_new(true).open(path);
+    let written = new.and_then(|mut file| file.write_all(initial().as_bytes()));
+    written.or_exit(Exit::Io, || format!("cannot write {}", path.display()))?;
+    say(&format!("{}: written; every setting is there, with its default, behind a #", path.display()));
+    Ok(())
 }
 
 /// A file with every setting as a comment.

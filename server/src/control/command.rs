@@ -10,6 +10,7 @@ use super::{FILE_NAME, PATIENCE, default_path};
 use crate::args::ControlArgs;
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::patience::Patience;
 
 /// Where packages have the service keep it.
 const USUAL_FOLDER: &str = "/run/fanwire";
@@ -40,14 +41,14 @@ pub fn run(args: &ControlArgs, asked: &Asked) -> Outcome {
 /// 69 where there is no server, 74 where it ends before it answers.
 pub fn ask(args: &ControlArgs, asked: &Asked) -> Result<Answer, Failure> {
     let path = args.socket.clone().or_else(default_path).unwrap_or_else(|| PathBuf::from(USUAL_FOLDER).join(FILE_NAME));
-    let mut stream = UnixStream::connect(&path).or_exit(Exit::Unavailable, || {
+    let stream = UnixStream::connect(&path).or_exit(Exit::Unavailable, || {
         format!(
             "no server takes requests at {} (serve --control-socket, and --socket here, name another place)",
             path.display()
         )
     })?;
-    message::try_write(&mut stream, asked, PATIENCE).or_exit(Exit::Io, || "cannot ask the server".into())?;
-    message::read_answer(&mut stream).or_exit(Exit::Io, || "the server has not answered".into())
+    message::try_write(&stream, asked, Patience::of(PATIENCE)).or_exit(Exit::Io, || "cannot ask the server".into())?;
+    message::read_answer(&stream).or_exit(Exit::Io, || "the server has not answered".into())
 }
 
 fn in_words(Drained { closed, cut_off }: Drained) -> String {

@@ -2,17 +2,17 @@
 //! Knows: its form and its bounds. Must never know: what comes of a request.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanwire::settings::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Meant;
-use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::operate::{Reloaded, Revoked, ServersReport, Status};
+use crate::patience::Patience;
 
 /// Longest request.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -115,8 +115,8 @@ impl Answer {
 ///
 /// # Errors
 /// 65: it is none, or none in time.
-pub fn read(stream: &mut UnixStream, patience: Duration) -> Result<Asked, Failure> {
-    let line = read_line(stream, REQUEST_BYTES_MAX, Some(clock::after(clock::now(), patience)));
+pub fn read(stream: &UnixStream, patience: Patience<'_>) -> Result<Asked, Failure> {
+    let line = read_line(stream, REQUEST_BYTES_MAX, patience);
     let wrong = |why: String| Failure::message(Exit::Data, format!("this is no request: {why}"));
     let line = line.map_err(|error| wrong(error.to_string()))?;
     if !line.trim_ascii_start().starts_with(b"{") {
@@ -129,13 +129,13 @@ pub fn read(stream: &mut UnixStream, patience: Duration) -> Result<Asked, Failur
 ///
 /// # Errors
 /// The server has ended, or what came is none.
-pub fn read_answer(stream: &mut UnixStream) -> io::Result<Answer> {
-    let line = read_line(stream, ANSWER_BYTES_MAX, None)?;
+pub fn read_answer(stream: &UnixStream) -> io::Result<Answer> {
+    let line = read_line(stream, ANSWER_BYTES_MAX, Patience::ENDLESS)?;
     serde_json::from_slice(&line).map_err(io::Error::from)
 }
 
 /// Sends a line. Who does not take it has gone, or does not want it.
-pub fn write(stream: &mut UnixStream, what: &impl Serialize, patience: Duration) {
+pub fn write(stream: &UnixStream, what: &impl Serialize, patience: Patience<'_>) {
     let sent = try_write(stream, what, patience);
     if let Err(error) = sent {
         tracing::debug!("control: an answer was not taken: {error}");
@@ -146,25 +146,20 @@ pub fn write(stream: &mut UnixStream, what: &impl Serialize, patience: Duration)
 ///
 /// # Errors
 /// The other side does not take it.
-pub fn try_write(stream: &mut UnixStream, what: &impl Serialize, patience: Duration) -> io::Result<()> {
+pub fn try_write(stream: &UnixStream, what: &impl Serialize, patience: Patience<'_>) -> io::Result<()> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    stream.set_write_timeout(Some(patience))?;
-    stream.write_all(&line)
+    patience.write(stream, &line)
 }
 
 /// A line without its end; what comes behind it is not looked at.
-fn read_line(stream: &mut UnixStream, bytes_max: usize, by: Option<Instant>) -> io::Result<Vec<u8>> {
+fn read_line(stream: &UnixStream, bytes_max: usize, patience: Patience<'_>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut chunk = [0; 4_096];
     loop {
-        let left = by.map(|by| by.saturating_duration_since(clock::now()).max(Duration::from_millis(1)));
-        stream.set_read_timeout(left)?;
-        let count = match stream.read(&mut chunk) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+        let count = match patience.read(stream, &mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => count,
         };
         let end = chunk[..count].iter().position(|byte| *byte == b'\n');
         line.extend_from_slice(&chunk[..end.unwrap_or(count)]);
@@ -174,22 +169,23 @@ fn read_line(stream: &mut UnixStream, bytes_max: usize, by: Option<Instant>) -> 
         if end.is_some() {
             return Ok(line);
         }
-        if by.is_some_and(|by| clock::now() >= by) {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     /// What is made of these bytes, the other side then being gone.
     fn asked(bytes: &[u8]) -> Result<Asked, String> {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         let bytes = bytes.to_vec();
         let sender = std::thread::spawn(move || theirs.write_all(&bytes));
-        let asked = read(&mut ours, Duration::from_secs(60)).map_err(|failure| failure.error.to_string());
+        let asked = read(&ours, Patience::of(LONG)).map_err(|failure| failure.error.to_string());
         drop(ours);
         let _ = sender.join();
         asked
@@ -231,18 +227,18 @@ mod tests {
 
     #[test]
     fn who_says_nothing_is_not_waited_for() {
-        let (mut ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(read(&mut ours, Duration::from_millis(1)).is_err());
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(read(&ours, Patience::of(Duration::from_millis(1))).is_err());
     }
 
     #[test]
     fn an_answer_is_understood() {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let answer = Answer::done(Said::Drained(Drained { closed: 3, cut_off: 1 }));
-        try_write(&mut ours, &answer, Duration::from_secs(60)).unwrap();
+        try_write(&ours, &answer, Patience::of(LONG)).unwrap();
         assert_eq!(serde_json::to_string(&answer).unwrap(), r#"{"exit":0,"drained":{"closed":3,"cut_off":1}}"#);
-        assert_eq!(read_answer(&mut theirs).unwrap(), answer);
+        assert_eq!(read_answer(&theirs).unwrap(), answer);
         drop(ours);
-        assert!(read_answer(&mut theirs).is_err());
+        assert!(read_answer(&theirs).is_err());
     }
 }

@@ -2,7 +2,8 @@
 //! Knows: lines of JSON, who may ask. Must never know: how what is asked for is done.
 //!
 //! Whoever connects is served in turn: a request is there within [`PATIENCE`], or its connection is closed. So there is one of them
-//! at a time, and those that the kernel has queued ([`socket::BACKLOG`]); and who waits for the end of a drain.
+//! at a time, and those that the kernel has queued ([`socket::BACKLOG`]); and who waits for the end of a drain. When the process is
+//! to stop, nobody is waited for any more: whoever is connected, and however slow, the end begins at once.
 
 mod command;
 mod message;
@@ -11,21 +12,25 @@ mod socket;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub use self::command::{ask, run};
 pub use self::message::{Answer, Asked, Drained, Said};
 use self::socket::ControlSocket;
 pub use self::socket::PATH_BYTES_MAX;
+use crate::clock;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::operate::Server;
+use crate::patience::Patience;
 use crate::signals::StopRequests;
-use crate::takeover::Child;
+use crate::takeover::{self, Child};
 
 /// How long a request may take to arrive, and an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Where there are no descriptors, it is waited until some are given back.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The file in a service's runtime directory.
 const FILE_NAME: &str = "fanwire.sock";
 
@@ -75,17 +80,24 @@ impl Control {
             let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(&self.hangups, PollFlags::IN)];
             fds.extend(self.socket.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)));
             fds.extend(restart.iter().map(|restart| PollFd::from_borrowed_fd(restart.child.as_fd(), PollFlags::IN)));
+            let left = restart.as_ref().map(|restart| restart.until.saturating_duration_since(clock::now()));
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
             // Interrupted, it is looked at all of it again.
-            let _ = poll(&mut fds, None);
+            let _ = poll(&mut fds, timeout.as_ref());
             if self.has_hung_up() {
                 server.reload_and_tell();
             }
-            if let Some(failure) = restart.as_mut().and_then(|restart| restart.child.failure()) {
+            if let Some(failure) = restart.as_mut().and_then(Restart::failure) {
                 tracing::error!("{:#}", failure.error);
                 restart.take().into_iter().for_each(|restart| restart.tell(&Answer::refused(&failure)));
             }
-            if let Some(stream) = self.socket.as_ref().and_then(ControlSocket::accept) {
-                self.serve(stream, server, &mut waiting, &mut restart);
+            match self.socket.as_ref().map_or(Ok(None), ControlSocket::accept) {
+                Ok(None) => {}
+                Ok(Some(stream)) => self.serve((stream, stop), server, &mut waiting, &mut restart),
+                Err(error) => {
+                    tracing::debug!("control: nobody is accepted just now: {error}");
+                    let _ = Patience::of(ACCEPT_AGAIN).wait(stop, PollFlags::IN);
+                }
             }
         }
         self.end(server, restart);
@@ -93,10 +105,17 @@ impl Control {
     }
 
     /// Answers one request, or keeps who has to wait.
-    fn serve(&self, mut stream: UnixStream, server: &Server<'_>, waiting: &mut Waiting, restart: &mut Option<Restart>) {
-        let asked = match message::read(&mut stream, PATIENCE) {
+    fn serve(
+        &self,
+        (stream, stop): (UnixStream, &StopRequests),
+        server: &Server<'_>,
+        waiting: &mut Waiting,
+        restart: &mut Option<Restart>,
+    ) {
+        let patience = || Patience::of(PATIENCE).unless(stop);
+        let asked = match message::read(&stream, patience()) {
             Ok(asked) => asked,
-            Err(failure) => return message::write(&mut stream, &Answer::refused(&failure), PATIENCE),
+            Err(failure) => return message::write(&stream, &Answer::refused(&failure), patience()),
         };
         tracing::info!(event = "control.request", "control: {asked}");
         let time = Duration::from_millis;
@@ -110,7 +129,7 @@ impl Control {
                 Err(failure) => Err(failure),
             },
             Asked::Restart { within_ms } => match self.start_child(restart.is_some(), time(within_ms)) {
-                Ok(child) => return *restart = Some(Restart { child, stream }),
+                Ok(child) => return *restart = Some(Restart::of(child, stream)),
                 Err(failure) => Err(failure),
             },
             Asked::Takeover { version, within_ms } => {
@@ -122,7 +141,7 @@ impl Control {
             }
         };
         let answer = answer.map_or_else(|failure| Answer::refused(&failure), Answer::done);
-        message::write(&mut stream, &answer, PATIENCE);
+        message::write(&stream, &answer, patience());
     }
 
     fn start_child(&self, is_under_way: bool, window: Duration) -> Result<Child, Failure> {
@@ -141,7 +160,13 @@ impl Control {
             Some(taker) => Answer::done(Said::Restarted { pid: taker.pid }),
             None => Answer::refused(&Failure::message(Exit::Unavailable, "the server ends")),
         };
-        restart.into_iter().for_each(|restart| restart.tell(&answer));
+        if let Some(mut restart) = restart {
+            // One that has not taken over is nobody's successor any more. Left alone it would find no server, and start as one.
+            if taker.is_none_or(|taker| taker.pid != restart.child.pid()) {
+                restart.child.end();
+            }
+            restart.tell(&answer);
+        }
         if taker.is_some_and(|taker| taker.has_control) {
             self.socket.into_iter().for_each(ControlSocket::leave);
         }
@@ -162,11 +187,29 @@ impl Control {
 struct Restart {
     child: Child,
     stream: UnixStream,
+    /// When it is given up.
+    until: Instant,
 }
 
 impl Restart {
-    fn tell(mut self, answer: &Answer) {
-        message::write(&mut self.stream, answer, PATIENCE);
+    fn of(child: Child, stream: UnixStream) -> Self {
+        Restart { child, stream, until: clock::after(clock::now(), takeover::START_PATIENCE) }
+    }
+
+    /// Why nothing comes of it, if so: the process has ended, or has taken too long and is ended.
+    fn failure(&mut self) -> Option<Failure> {
+        if clock::now() >= self.until {
+            self.child.end();
+            return Some(Failure::message(
+                Exit::Unavailable,
+                "the new process has not served in time. This one goes on",
+            ));
+        }
+        self.child.failure()
+    }
+
+    fn tell(self, answer: &Answer) {
+        message::write(&self.stream, answer, Patience::of(PATIENCE));
     }
 }
 
@@ -177,8 +220,8 @@ pub struct Waiting(Vec<UnixStream>);
 impl Waiting {
     /// Tells them.
     pub fn tell(self, drained: Drained) {
-        for mut stream in self.0 {
-            message::write(&mut stream, &Answer::done(Said::Drained(drained)), PATIENCE);
+        for stream in self.0 {
+            message::write(&stream, &Answer::done(Said::Drained(drained)), Patience::of(PATIENCE));
         }
     }
 }

@@ -64,16 +64,25 @@ impl ControlSocket {
     }
 
     /// Who is next, if anybody is, and may ask.
-    pub fn accept(&self) -> Option<UnixStream> {
-        let (stream, _) = self.listener.accept().ok()?;
-        let peer = sockopt::socket_peercred(&stream).ok()?;
+    ///
+    /// # Errors
+    /// Somebody is there, and cannot be accepted now: there is no descriptor.
+    pub fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = match self.listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let peer = sockopt::socket_peercred(&stream)?;
         if !peer.uid.is_root() && peer.uid != geteuid() {
             tracing::warn!(event = "control.refused", "control: a request of user {} is refused", peer.uid.as_raw());
-            return None;
+            return Ok(None);
         }
         // Not inherited from the listener everywhere.
-        stream.set_nonblocking(false).ok()?;
-        Some(stream)
+        stream.set_nonblocking(false)?;
+        Ok(Some(stream))
     }
 }
 

@@ -1,6 +1,7 @@
-//! Job: `fanwire demo`: an engine, three simulated rovers that publish to it, and a page that shows them.
-//! Knows: which reading goes to which topic, and how often. Must never know: mechanics ([`rover`]), HTTP ([`http`]).
+//! Job: `fanwire demo`: an engine, three simulated rovers that publish to it, a page that shows them, the dashboard beside it.
+//! Knows: which parts there are, and where each is. Must never know: mechanics ([`rover`]), HTTP ([`http`]).
 
+mod dashboard;
 mod fleet;
 mod http;
 mod random;
@@ -10,20 +11,25 @@ mod slow_link;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use fanwire::Engine;
 
+use self::dashboard::Dashboard;
 use self::http::Site;
 use crate::args::DemoArgs;
-use crate::engine::{self, Ending};
+use crate::engine;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::page::{File, SHARED, embedded};
+use crate::settings::option_of;
 use crate::signals::StopRequests;
 
 /// Where the engine listens, if nobody says otherwise and the port is free.
 const ENGINE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 /// Where the page is, likewise.
 const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where the dashboard is, likewise.
+const DASHBOARD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
 /// Ports tried, the usual one included, before it gives up.
 const PORTS_TRIED: u16 = 50;
 
@@ -48,6 +54,13 @@ pub fn run(args: &DemoArgs) -> Outcome {
     };
     let page = page.or_exit(Exit::Address, || format!("cannot serve the page on {http}"))?;
     let page_address = page.local_addr().or_exit(Exit::Unavailable, || "cannot serve the page".into())?;
+    let patience = args.shutdown_timeout.0;
+    let mut dashboard = match args.admin_listen {
+        Some(address) => Dashboard::listen(address, patience)?,
+        None => dashboard_near(DASHBOARD, patience)?,
+    };
+    let dashboard_address = dashboard.address();
+    // Behind those that have their ports: this one is free for the moment alone.
     let listen = match args.listen {
         Some(address) => address,
         None => free_near(ENGINE).or_exit(Exit::Address, || format!("cannot listen on {ENGINE}"))?,
@@ -55,26 +68,41 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let mut config = engine::config(&args.engine, vec![listen.into()])?;
     config.topics.extend(fleet::topic_settings());
     config.limits.unsent_bytes_max = config.limits.unsent_bytes_max.min(UNSENT_BYTES_MAX);
-    let engine = engine::start(config)?;
+    let sockets: Vec<_> = dashboard.socket().into_iter().collect();
+    let engine = engine::start_with(config, &sockets, option_of)?;
+    drop(sockets);
     let Some(address) = engine.local_addrs().first().copied() else {
         return Err(Failure::message(Exit::Software, "the engine listens nowhere"));
     };
     let slow = bind_near(after(address)).or_exit(Exit::Address, || "no port is free for the slow link".into())?;
     let slow_port = slow.local_addr().or_exit(Exit::Unavailable, || "cannot serve the slow link".into())?.port();
     slow_link::serve(slow, address).or_exit(Exit::Software, || "cannot start the slow link's thread".into())?;
-    http::serve(page, site(&engine, address, slow_port))
+    http::serve(page, site(&engine, address, slow_port, dashboard_address))
         .or_exit(Exit::Software, || "cannot start the page's thread".into())?;
     let fleet = fleet::start(&engine, args.seed)?;
     engine::announce(&engine);
-    crate::engine::say(&format!("page at http://{page_address}/"));
-    engine::wait(&engine, &stop);
+    engine::say(&format!("page at http://{page_address}/"));
+    engine::say(&format!("dashboard at http://{dashboard_address}/"));
+    let ending = dashboard.serve(&engine, &stop)?;
     if stop.is_asked() {
         tracing::info!("{}: stopping", stop.name());
     }
     fleet.stop();
-    let ending = Ending::within(&engine, args.shutdown_timeout.0);
     engine::stop(engine, ending)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A dashboard at `address`, or at the next free port after it.
+fn dashboard_near(mut address: SocketAddr, patience: Duration) -> Result<Dashboard, Failure> {
+    let last = address.port().saturating_add(PORTS_TRIED - 1);
+    loop {
+        match Dashboard::listen(address, patience) {
+            Err(failure) if failure.code == Exit::Address as i32 && address.port() < last => {
+                address.set_port(address.port() + 1);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A listener on `address`, or on the next free port after it.
@@ -108,7 +136,7 @@ fn after(address: SocketAddr) -> SocketAddr {
 }
 
 /// The page, told where its data are.
-fn site(engine: &Engine, address: SocketAddr, slow_port: u16) -> Site {
+fn site(engine: &Engine, address: SocketAddr, slow_port: u16, dashboard: SocketAddr) -> Site {
     // An address that stands for all of them is no place to connect to: the page then takes the host it came from.
     let host = match address.ip() {
         ip if ip.is_unspecified() => String::new(),
@@ -119,6 +147,7 @@ fn site(engine: &Engine, address: SocketAddr, slow_port: u16) -> Site {
         "host": host,
         "port": address.port(),
         "slow_port": slow_port,
+        "dashboard": format!("http://{dashboard}/"),
         "lane_bytes": fleet::LANE_BYTES,
         "driver": engine.driver(),
         "version": env!("CARGO_PKG_VERSION"),

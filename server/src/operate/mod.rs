@@ -17,6 +17,7 @@ use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
 use crate::access::{Attendant, Moved};
+use crate::admin::Keeper;
 use crate::args::ServeArgs;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
@@ -36,6 +37,8 @@ pub struct Server<'a> {
     args: &'a ServeArgs,
     /// Who decides on tokens; `None`: nobody needs one.
     attendant: Option<Attendant>,
+    /// Who has the admin port's tokens and certificate; `None`: there is no such port.
+    keeper: Option<Keeper>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -51,13 +54,14 @@ impl<'a> Server<'a> {
         stop: &'a StopRequests,
         args: &'a ServeArgs,
         loaded: &Loaded,
-        attendant: Option<Attendant>,
+        (attendant, keeper): (Option<Attendant>, Option<Keeper>),
     ) -> Self {
         Server {
             engine,
             stop,
             args,
             attendant,
+            keeper,
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
@@ -87,8 +91,8 @@ impl<'a> Server<'a> {
     }
 
     /// Whether it ends.
-    pub fn is_ending(&self) -> bool {
-        self.stop.is_asked()
+    pub fn is_over(&self) -> bool {
+        self.stop.is_over()
     }
 
     /// The engine.

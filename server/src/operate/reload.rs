@@ -25,6 +25,9 @@ pub struct Reloaded {
     pub certificates: usize,
     /// What tokens are verified with from now on, if they are.
     pub keys: Option<String>,
+    /// What the admin port's files hold now, if it has any.
+    #[serde(default)]
+    pub admin: Option<String>,
     /// Connections that are closed because the key of their token is gone.
     pub closed: usize,
     /// Settings that were to have another value, and have it only after a restart.
@@ -62,9 +65,12 @@ impl Server<'_> {
         let mut own = self.own();
         let loaded = config::load_checked(self.args)?;
         let door = match &self.attendant {
-            Some(attendant) if loaded.door().is_wanted() => Some((attendant, open_anew(loaded.door(), &own)?)),
+            Some(attendant) if loaded.door().is_wanted() => {
+                Some((attendant, open_anew(loaded.door(), &own, || self.stop.is_over())?))
+            }
             _ => None,
         };
+        let admin = self.keeper.as_ref().map(|keeper| Ok((keeper, keeper.read_anew()?))).transpose()?;
         let mut config = loaded.config.clone();
         if self.attendant.is_some() {
             access::configure(&mut config);
@@ -83,6 +89,7 @@ impl Server<'_> {
             }
             None => (None, 0),
         };
+        let admin = admin.and_then(|(keeper, secrets)| Some(keeper.replace(secrets?)));
         let (own_changed, own_fixed) = own.take_over(&loaded);
         let named = |of_engine: &[&'static str], of_process: &[&'static str]| {
             let of_engine = of_engine.iter().filter(|name| Setting::find(name).is_ok_and(|s| !s.is_for_hosts));
@@ -92,7 +99,7 @@ impl Server<'_> {
         let needs_restart = named(&told.needs_restart, &own_fixed);
         warn_of(&told.changed, &config);
         let certificates = told.certificates;
-        Ok(Reloaded { changed, certificates, keys, closed, needs_restart })
+        Ok(Reloaded { changed, certificates, keys, admin, closed, needs_restart })
     }
 
     /// [`Server::reload`] for who hears of it by the log alone.
@@ -112,9 +119,9 @@ impl Server<'_> {
 
 /// Keys as the settings say now. Where their URL is the one that it was and cannot be read, that stands in nobody's way: the keys that
 /// are there stay.
-fn open_anew(config: DoorConfig, own: &Own) -> Result<Opened, Failure> {
+fn open_anew(config: DoorConfig, own: &Own, is_over: impl Fn() -> bool) -> Result<Opened, Failure> {
     let is_new = config.source().is_some_and(|source| !own.has_jwks_url(&source.url.to_string()));
-    let opened = Door::open(config)?;
+    let opened = Door::open(config, is_over)?;
     match &opened.said {
         Err(problem) if is_new => {
             let what = format!("keys cannot be read from {problem}");
@@ -149,6 +156,7 @@ impl Reloaded {
         let (closed, s) = (self.closed, if self.closed == 1 { "" } else { "s" });
         let keys = self.keys.iter();
         lines.extend(keys.map(|keys| format!("tokens: {keys}; {closed} connection{s} closed, whose key is gone")));
+        lines.extend(self.admin.iter().map(|said| format!("admin: {said}")));
         lines.extend(self.needs_restart.iter().map(line("needs a restart")));
         if self.changed.is_empty() && self.needs_restart.is_empty() {
             lines.push("no setting has changed".into());

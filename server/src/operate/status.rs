@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Server;
+use crate::units::{grouped, some};
 
 /// The figures.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +47,12 @@ impl Status {
     /// All of it for a person.
     pub fn lines(&self) -> Vec<String> {
         let Status { version, pid, listeners, shards, connections, topics, cursors, messages, deliveries } = self;
+        let [connections, topics, cursors] =
+            [(*connections, "connection"), (*topics, "topic"), (*cursors, "cursor")].map(|(n, what)| some(n, what));
         vec![
-            format!("fanwire {version}, process {pid}, {shards} shards, {}", listeners.join(", ")),
-            format!("{connections} connections, {topics} topics, {cursors} cursors"),
-            format!("{messages} messages published, {deliveries} delivered"),
+            format!("fanwire {version}, process {pid}, {}, {}", some(*shards as u64, "shard"), listeners.join(", ")),
+            format!("{connections}, {topics}, {cursors}"),
+            format!("{} published, {} delivered", some(*messages, "message"), grouped(*deliveries)),
         ]
     }
 }

@@ -11,7 +11,8 @@ mod span;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fanwire::{Engine, TraceEvent, Traces, TracesConfig};
@@ -29,6 +30,8 @@ const BATCH_MAX: usize = 512;
 const BATCH_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether all is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the end of the process waits for what was told last.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// The first pause after a failure; it doubles, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -45,15 +48,16 @@ pub struct SpansConfig {
 /// The thread.
 pub struct Running {
     is_over: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    /// Closed when it has ended.
+    ended: Receiver<()>,
 }
 
 impl Running {
-    /// The engine has ended: what it has told is sent, and that is all. Waits for it.
+    /// The engine has ended: what it has told is sent, and that is all. Waits for that, but for no collector that is slow.
     pub fn end(self) {
         self.is_over.store(true, Relaxed);
-        if self.thread.join().is_err() {
-            tracing::error!(event = "tracing.failed", "tracing: a bug has ended it");
+        if self.ended.recv_timeout(END_WITHIN) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(event = "tracing.lost", "tracing: the collector is slow: what was told last is lost");
         }
     }
 }
@@ -67,8 +71,13 @@ pub fn start(engine: &Engine, config: SpansConfig) -> Option<Running> {
             engine.traces(TracesConfig { sample, events_max: EVENTS_MAX }).map_err(|error| error.to_string())?;
         let is_over = Arc::new(AtomicBool::new(false));
         let mut sender = Sender::new(traces, collector, is_over.clone());
-        let thread = thread::Builder::new().name("spans".into()).spawn(move || sender.run());
-        Ok(Running { is_over, thread: thread.map_err(|error| error.to_string())? })
+        let (ends, ended) = channel::<()>();
+        let run = move || {
+            sender.run();
+            drop(ends);
+        };
+        thread::Builder::new().name("spans".into()).spawn(run).map_err(|error| error.to_string())?;
+        Ok(Running { is_over, ended })
     };
     match begun() {
         Ok(running) => {

@@ -4,22 +4,31 @@
 //! What came from the other is not sent back: outlets tell it apart. A subscriber of either misses nothing, however late it moves.
 
 use std::collections::HashMap;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanwire::{Engine, Forwarded, Outlet, PublishError, Topic, TopicError};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 use super::frame::{self, LENGTH_BYTES};
 use super::{Link, MESSAGES_MAX};
+use crate::clock;
+use crate::patience::Patience;
 
 /// How often it is looked whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the other side may take nothing at all.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take, when it is over, what is still here for it: less than a process gets that does not end in time
+/// ([`crate::engine::HANG_PATIENCE`]).
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a full ring is waited for at once.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 /// Bytes gathered for one write.
@@ -30,7 +39,8 @@ const TOPICS_KEPT: usize = 4_096;
 /// See the module's head. Any thread may end it.
 pub struct Bridge {
     stream: UnixStream,
-    is_over: AtomicBool,
+    /// Since when it is over.
+    over: OnceLock<Instant>,
     sent: AtomicU64,
     received: AtomicU64,
     lost: AtomicU64,
@@ -40,10 +50,8 @@ impl Bridge {
     /// One over this link, and what the engine has for it.
     pub fn new(link: Link) -> (Self, Outlet) {
         let Link { stream, outlet } = link;
-        let _ = stream.set_read_timeout(None);
-        let _ = stream.set_write_timeout(Some(WRITE_PATIENCE));
-        let (is_over, count) = (AtomicBool::new(false), AtomicU64::default);
-        (Bridge { stream, is_over, sent: count(), received: count(), lost: count() }, outlet)
+        let count = AtomicU64::default;
+        (Bridge { stream, over: OnceLock::new(), sent: count(), received: count(), lost: count() }, outlet)
     }
 
     /// Carries messages both ways until the other side has gone, or this is over. `whom`: what the other is called.
@@ -60,8 +68,9 @@ impl Bridge {
             }
             self.hang_up();
         });
+        let untaken = std::iter::from_fn(|| outlet.next()).filter(|message| !message.is_forwarded).count() as u64;
         let (sent, received, lost) = (self.sent.load(Relaxed), self.received.load(Relaxed), self.lost.load(Relaxed));
-        let lost = lost + outlet.lost();
+        let lost = lost + untaken + outlet.lost();
         let what = format!("{sent} messages went to {whom}, {received} came from there");
         match lost {
             0 => tracing::info!("{what}"),
@@ -69,9 +78,13 @@ impl Bridge {
         }
     }
 
-    /// Ends it, when everything that this engine has had for the other is sent.
+    /// Ends it, when everything that this engine has had for the other is sent, or that takes too long.
     pub fn finish(&self) {
-        self.is_over.store(true, Relaxed);
+        let _ = self.over.set(clock::now());
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get().is_some()
     }
 
     fn hang_up(&self) {
@@ -83,15 +96,16 @@ impl Bridge {
     fn send(&self, outlet: &mut Outlet) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(AT_ONCE);
         loop {
-            let is_last = self.is_over.load(Relaxed);
+            let is_last = self.is_over();
             let mut next = if is_last { outlet.next() } else { outlet.wait(LOOK_EVERY) };
             if is_last && next.is_none() {
                 return Ok(());
             }
+            let mut count = 0;
             while let Some(message) = next {
                 if !message.is_forwarded {
                     frame::write(&message, &mut bytes);
-                    self.sent.fetch_add(1, Relaxed);
+                    count += 1;
                 }
                 drop(message);
                 if bytes.len() >= AT_ONCE {
@@ -99,10 +113,34 @@ impl Bridge {
                 }
                 next = outlet.next();
             }
-            (&self.stream).write_all(&bytes)?;
+            if let Err(error) = self.write(&bytes) {
+                // Some of them may have arrived; none is known to.
+                self.lost.fetch_add(count, Relaxed);
+                return Err(error);
+            }
+            self.sent.fetch_add(count, Relaxed);
             bytes.clear();
             bytes.shrink_to(AT_ONCE);
         }
+    }
+
+    /// Sends all of it, as long as the other side takes anything.
+    fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut taken = clock::now();
+        while !bytes.is_empty() {
+            match send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => (taken, bytes) = (clock::now(), &bytes[count..]),
+                Err(Errno::AGAIN) => _ = Patience::of(LOOK_EVERY).wait(&self.stream, PollFlags::OUT),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let now = clock::now();
+            let is_late = self.over.get().is_some_and(|over| now.saturating_duration_since(*over) > LAST_WORDS);
+            if !bytes.is_empty() && (is_late || now.saturating_duration_since(taken) > WRITE_PATIENCE) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     fn receive(&self, engine: &Engine) -> io::Result<()> {
@@ -110,7 +148,7 @@ impl Bridge {
         let (mut length, mut bytes) = ([0; LENGTH_BYTES], Vec::new());
         loop {
             match (&self.stream).read_exact(&mut length) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || self.is_over.load(Relaxed) => {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || self.is_over() => {
                     return Ok(());
                 }
                 other => other?,
@@ -144,7 +182,7 @@ impl Bridge {
                         }
                         topics.entry(name.to_owned()).or_insert(topic)
                     }
-                    Err(TopicError::WouldBlock) if !self.is_over.load(Relaxed) => continue,
+                    Err(TopicError::WouldBlock) if !self.is_over() => continue,
                     Err(error) => {
                         tracing::debug!("{name}: {error}");
                         return false;
@@ -153,7 +191,7 @@ impl Bridge {
             };
             match topic.forward(message, ROOM_WAIT) {
                 Ok(_) => return true,
-                Err(PublishError::WouldBlock) if !self.is_over.load(Relaxed) => {}
+                Err(PublishError::WouldBlock) if !self.is_over() => {}
                 // It is made again at the next look.
                 Err(PublishError::Removed) => _ = topics.remove(name),
                 Err(error) => {
@@ -167,6 +205,8 @@ impl Bridge {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use fanwire::{Config, Kind, OutletConfig, Priority};
 
     use super::*;
@@ -228,5 +268,21 @@ mod tests {
         b.write_all(&[0xff; 64]).unwrap();
         bridge.run(&one, outlet, "the other");
         assert_eq!(bridge.received.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn who_takes_nothing_delays_no_end_and_what_is_lost_is_counted() {
+        let (one, (a, b)) = (engine(), UnixStream::pair().unwrap());
+        let (bridge, outlet) = Bridge::new(Link { stream: a, outlet: super::super::outlet(&one).unwrap() });
+        let topic = one.topic("t").unwrap();
+        const COUNT: u64 = 400;
+        for _ in 0..COUNT {
+            topic.publish_timeout(Priority::Normal, Kind::Binary, &[0; 16 << 10], PATIENCE).unwrap();
+        }
+        bridge.finish();
+        // It comes back, although the other side is there and takes nothing.
+        bridge.run(&one, outlet, "the other");
+        drop(b);
+        assert!(bridge.sent.load(Relaxed) < COUNT && bridge.lost.load(Relaxed) > 0);
     }
 }

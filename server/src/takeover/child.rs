@@ -9,7 +9,7 @@ use std::process::{Child as Process, Command};
 use std::time::Duration;
 
 use fanwire::settings::Span;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -45,6 +45,18 @@ impl Child {
         let what = format!("the new process has ended before it served ({status}); its log says why. This one goes on");
         let code = status.code().filter(|code| *code != 0).unwrap_or(Exit::Software as i32);
         Some(Failure { code, error: anyhow::Error::msg(what) })
+    }
+}
+
+impl Child {
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        Pid::from_child(&self.process).as_raw_nonzero().get()
+    }
+
+    /// Has it end: it is to take over no more.
+    pub fn end(&mut self) {
+        let _ = pidfd_send_signal(&self.ended, Signal::TERM);
     }
 }
 

@@ -47,7 +47,7 @@ const MESSAGES_MAX: usize = 16 << 10;
 /// How long either side waits for what the other has at hand.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a successor may take to start.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+pub const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says which sockets a successor listens on.
 #[derive(Debug, Serialize, Deserialize)]

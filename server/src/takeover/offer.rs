@@ -1,19 +1,17 @@
 //! Job: the predecessor's side: it shows its sockets, and lets go once the other says that it serves.
 //! Knows: the engine's sockets, the stop request. Must never know: how it then ends.
 
-use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanwire::Engine;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 
 use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, VERSION, line, outlet, sockets};
-use crate::clock;
 use crate::control::{Answer, Said};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::patience::Patience;
 use crate::signals::StopRequests;
 use crate::systemd;
 
@@ -38,24 +36,24 @@ pub struct Taker {
 /// # Errors
 /// It does not come so far, or speaks otherwise; or the server is to end.
 pub fn offer(
-    mut stream: UnixStream,
+    stream: UnixStream,
     (version, window): (u32, Duration),
     engine: &Engine,
     control: Option<BorrowedFd<'_>>,
     stop: &StopRequests,
 ) -> Result<Taker, Failure> {
-    let shown = show(&mut stream, version, engine, control);
+    let patience = || Patience::of(PATIENCE).unless(stop);
+    let shown = show(&stream, version, engine, (control, patience()));
     let outlet = match shown {
         Ok(outlet) => outlet,
         Err(failure) => {
-            let _ = line::write(&mut stream, &Answer::refused(&failure), PATIENCE);
+            let _ = line::write(&stream, &Answer::refused(&failure), patience());
             return Err(failure);
         }
     };
-    let until = clock::after(clock::now(), START_PATIENCE);
     let has_ended = || HAS_ENDED.to_owned();
-    wait_for(&stream, stop, until).or_exit(Exit::Unavailable, has_ended)?;
-    let Ready { sockets } = line::read(&mut stream, PATIENCE).or_exit(Exit::Unavailable, has_ended)?;
+    let starts = Patience::of(START_PATIENCE).unless(stop);
+    let Ready { sockets } = line::read(&stream, starts).or_exit(Exit::Unavailable, has_ended)?;
     let peer = sockopt::socket_peercred(&stream).or_exit(Exit::Unavailable, has_ended)?;
     let pid = peer.pid.as_raw_nonzero().get();
     let has_control = sockets.iter().any(|name| name == CONTROL);
@@ -70,7 +68,7 @@ impl Taker {
     pub fn let_go(&mut self) -> Result<(), Failure> {
         // Before it says a word itself: what is no main process is not heard.
         systemd::tell_main_pid(self.pid.unsigned_abs());
-        let told = line::write(&mut self.link.stream, &Answer::done(Said::HandedOver {}), PATIENCE);
+        let told = line::write(&self.link.stream, &Answer::done(Said::HandedOver {}), Patience::of(PATIENCE));
         if told.is_err() {
             systemd::tell_main_pid(std::process::id());
         }
@@ -80,10 +78,10 @@ impl Taker {
 
 /// Messages are kept for the other from before its first client.
 fn show(
-    stream: &mut UnixStream,
+    stream: &UnixStream,
     version: u32,
     engine: &Engine,
-    control: Option<BorrowedFd<'_>>,
+    (control, patience): (Option<BorrowedFd<'_>>, Patience<'_>),
 ) -> Result<fanwire::Outlet, Failure> {
     if version != VERSION {
         let what =
@@ -95,23 +93,7 @@ fn show(
     let outlet = outlet(engine)?;
     let names = held.iter().map(|held| held.name.clone()).chain(control.map(|_| CONTROL.to_owned())).collect();
     let lent: Vec<_> = held.iter().map(|held| held.socket.as_fd()).chain(control).collect();
-    line::write(stream, &Answer::done(Said::Sockets(names)), PATIENCE).or_exit(Exit::Io, cannot)?;
-    sockets::send(stream, &lent).or_exit(Exit::Io, cannot)?;
+    line::write(stream, &Answer::done(Said::Sockets(names)), patience).or_exit(Exit::Io, cannot)?;
+    sockets::send(stream, &lent, patience).or_exit(Exit::Io, cannot)?;
     Ok(outlet)
-}
-
-/// Waits until the stream has something, or its end.
-fn wait_for(stream: &UnixStream, stop: &StopRequests, until: Instant) -> io::Result<()> {
-    loop {
-        let left = until.saturating_duration_since(clock::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) if !fds[1].revents().is_empty() => return Err(io::Error::other("the server ends already")),
-            Ok(_) => return Ok(()),
-        }
-    }
 }

@@ -12,6 +12,8 @@ use fanwire::{Engine, InheritedSocket, Outlet};
 use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, VERSION, line, outlet, sockets};
 use crate::control::{Answer, Asked, Said};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::patience::Patience;
+use crate::signals::StopRequests;
 
 /// What a predecessor has shown.
 pub struct Successor {
@@ -23,8 +25,12 @@ pub struct Successor {
 ///
 /// # Errors
 /// 69: that server does not hand over; 74: what came is of no use.
-pub fn begin(path: &Path, window: Duration) -> Result<Option<(Successor, Vec<InheritedSocket>)>, Failure> {
-    let mut stream = match UnixStream::connect(path) {
+pub fn begin(
+    path: &Path,
+    window: Duration,
+    stop: &StopRequests,
+) -> Result<Option<(Successor, Vec<InheritedSocket>)>, Failure> {
+    let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             tracing::info!("no server takes requests at {}: starting as usual", path.display());
@@ -36,9 +42,11 @@ pub fn begin(path: &Path, window: Duration) -> Result<Option<(Successor, Vec<Inh
     };
     let cannot = || format!("the server at {} hands nothing over", path.display());
     let within_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-    line::write(&mut stream, &Asked::Takeover { version: VERSION, within_ms }, PATIENCE).or_exit(Exit::Io, cannot)?;
+    line::write(&stream, &Asked::Takeover { version: VERSION, within_ms }, Patience::of(PATIENCE))
+        .or_exit(Exit::Io, cannot)?;
     // It may have another request in hand.
-    let answer: Answer = line::read(&mut stream, START_PATIENCE).or_exit(Exit::Unavailable, cannot)?;
+    let patience = Patience::of(START_PATIENCE).unless(stop);
+    let answer: Answer = line::read(&stream, patience).or_exit(Exit::Unavailable, cannot)?;
     let names = match answer.said {
         Said::Sockets(names) => names,
         Said::Error(why) => {
@@ -46,7 +54,7 @@ pub fn begin(path: &Path, window: Duration) -> Result<Option<(Successor, Vec<Inh
         }
         _ => return Err(Failure::message(Exit::Io, cannot())),
     };
-    let received = sockets::receive(&stream, names.len()).or_exit(Exit::Io, cannot)?;
+    let received = sockets::receive(&stream, names.len(), patience).or_exit(Exit::Io, cannot)?;
     let mut control = None;
     let mut handed = Vec::with_capacity(names.len());
     for (name, socket) in names.into_iter().zip(received) {
@@ -77,12 +85,19 @@ impl Successor {
     ///
     /// # Errors
     /// 69: the other side has gone, or has other plans; the sockets are its own still.
-    pub fn settle(mut self, engine: &Engine, outlet: Outlet, has_control: bool) -> Result<Link, Failure> {
+    pub fn settle(
+        self,
+        engine: &Engine,
+        outlet: Outlet,
+        has_control: bool,
+        stop: &StopRequests,
+    ) -> Result<Link, Failure> {
         let gone = || "the server that was to hand over does not: it ends, or has waited too long".to_owned();
         let control = has_control.then(|| CONTROL.to_owned());
         let ready = Ready { sockets: engine.taken_over().iter().cloned().chain(control).collect() };
-        line::write(&mut self.stream, &ready, PATIENCE).or_exit(Exit::Unavailable, gone)?;
-        let answer: Answer = line::read(&mut self.stream, START_PATIENCE).or_exit(Exit::Unavailable, gone)?;
+        line::write(&self.stream, &ready, Patience::of(PATIENCE)).or_exit(Exit::Unavailable, gone)?;
+        let patience = Patience::of(START_PATIENCE).unless(stop);
+        let answer: Answer = line::read(&self.stream, patience).or_exit(Exit::Unavailable, gone)?;
         match answer.said {
             Said::HandedOver {} => Ok(Link { stream: self.stream, outlet }),
             _ => Err(Failure::message(Exit::Unavailable, gone())),

@@ -41,6 +41,11 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
+/// When a client loses something, as [`seconds`]; `now` where it just does.
+pub fn drops_in(s: f64) -> String {
+    if s == 0.0 { "now".to_owned() } else { seconds(s) }
+}
+
 /// A share as `78%`, of little `0.4%`.
 pub fn percent(share: f64) -> String {
     let digits = usize::from(share > 0.0 && share < 0.0995);
@@ -72,6 +77,7 @@ mod tests {
         assert_eq!(shorts, ["0", "4.2", "999", "1.02k", "12.3k", "204k", "1.23M", "5.00T", "1000000T"]);
         assert_eq!([40.0, 1_280.0, 150_000.0, 2_500_000.0].map(micros), ["40µs", "1.3ms", "150ms", "2.5s"]);
         assert_eq!([0.0, 9.5, 61.0, 600.0, 7_200.0, 1e6].map(seconds), ["0.0s", "9.5s", "61s", "10m", "2h", "12d"]);
+        assert_eq!([0.0, 0.04, 9.5].map(drops_in), ["now", "0.0s", "9.5s"]);
         assert_eq!([0.0, 0.004, 0.78, 1.0].map(percent), ["0%", "0.4%", "78%", "100%"]);
     }
 

@@ -7,7 +7,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
-use super::figures::{bar, percent, seconds, short};
+use super::figures::{bar, drops_in, percent, short};
 use super::said::{Client, Gap, Shard, Topic};
 use super::state::{Sort, State, View};
 use super::view::{BAD, DIM, STRONG, level, of_priority};
@@ -32,9 +32,11 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, area: Rect) {
             (client_columns(is_wide), rows, empty)
         }
         View::Topics => (topic_columns(), state.topics().into_iter().map(topic_row).collect(), "No topic yet"),
-        View::Gaps => {
-            (gap_columns(), state.gaps().into_iter().map(gap_row).collect(), "No gaps since this was started")
-        }
+        View::Gaps => (
+            gap_columns(),
+            state.gaps().into_iter().map(gap_row).collect(),
+            "No client was told of a gap since this was started",
+        ),
         View::Shards => {
             let shards = state.shards.as_ref().map_or(&[][..], |shards| &shards.shards[..]);
             (shard_columns(), shards.iter().map(shard_row).collect::<Vec<_>>(), "Nothing is known yet")
@@ -104,7 +106,7 @@ fn client_row(client: &Client, is_wide: bool) -> Row<'static> {
             Span::raw(format!(" {:>4}", percent(client.used))),
         ])),
         right(short(client.behind_bytes as f64), Style::new()),
-        right(drops.map_or("–".into(), seconds), if is_soon { BAD } else { Style::new() }),
+        right(drops.map_or("–".into(), drops_in), if is_soon { BAD } else { Style::new() }),
         Cell::new(plain::text(cause).into_owned()),
         right(short(client.lost_total as f64), lost_style),
         right(percent(client.work()), Style::new()),

@@ -43,6 +43,11 @@ const PING_EVERY: Duration = Duration::from_secs(3);
 const GRANT: &str =
     "it takes a grant of the $sys topics by name, `sys.public`, or the admin port (docs/how-to/watch.md)";
 
+/// Where an admin port has the engine.
+const ADMIN_TARGET: &str = "/ws";
+/// What an admin port lets in.
+const ADMIN_TOKEN: &str = "the admin port takes the tokens of admin.token_file, which it has to have where clients need tokens (docs/how-to/watch.md)";
+
 /// Runs the command.
 ///
 /// # Errors
@@ -99,7 +104,12 @@ impl Watch<'_> {
             },
             is_resumable: false,
         };
-        Feed::open(&wanted, &Ledger::default(), &self.interrupts())
+        Feed::open(&wanted, &Ledger::default(), &self.interrupts()).map_err(|failure| match failure.code {
+            code if code == Exit::Permission as i32 && args.url.target.starts_with(ADMIN_TARGET) => {
+                Failure::message(Exit::Permission, format!("{:#}; {ADMIN_TOKEN}", failure.error))
+            }
+            _ => failure,
+        })
     }
 
     fn desk(&self) -> Desk<'_> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde_json::value::RawValue;
 
-use super::figures::{bar, micros, percent, seconds, short};
+use super::figures::{bar, drops_in, micros, percent, seconds, short};
 use super::said::Client;
 use super::state::{Sort, State};
 use super::{Watch, after, lists, said, take};
@@ -19,8 +19,12 @@ use crate::ledger::Ledger;
 use crate::plain;
 use crate::units::grouped;
 
-/// Rates take two of these; what was there before may be old.
-const SHARDS_WANTED: u32 = 2;
+/// The first message of a topic may be one of long ago, which the server has kept.
+const WANTED: u32 = 2;
+
+/// Places of topics in [`said::TOPICS`].
+const SHARDS: usize = 0;
+const CLIENTS: usize = 2;
 
 /// Prints a snapshot. It takes a second or two: rates are differences.
 ///
@@ -31,13 +35,15 @@ pub fn run(link: &Watch<'_>) -> Outcome {
     let sort = if link.args.sort == TopSort::Work { Sort::Work } else { Sort::Lag };
     let mut state = State::new(sort);
     let mut raw = BTreeMap::new();
-    let mut shards = 0;
+    let mut counts = [0; 3];
     let mut ledger = Ledger::default();
     let deadline = clock::after(clock::now(), link.args.timeout.0);
     // All but gaps: there may be none.
-    while shards < SHARDS_WANTED || said::TOPICS[..3].iter().any(|topic| !raw.contains_key(*topic)) {
+    while counts.contains(&0) || counts[SHARDS] < WANTED || counts[CLIENTS] < WANTED || !has_rates(&state) {
         let end = take(&mut feed, &mut ledger, |topic, payload| {
-            shards += u32::from(topic == said::TOPICS[0]);
+            if let Some(place) = said::TOPICS[..counts.len()].iter().position(|one| *one == topic) {
+                counts[place] += 1;
+            }
             state.take(topic, payload);
             if let Ok(payload) = serde_json::from_slice::<Box<RawValue>>(payload) {
                 raw.insert(topic.to_owned(), payload);
@@ -69,6 +75,13 @@ pub fn run(link: &Watch<'_>) -> Outcome {
     };
     engine::say(text.trim_end());
     engine::unsaid().map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether rates are over some time. The first figures after nobody has asked for a while have none.
+fn has_rates(state: &State) -> bool {
+    let shards = state.shards.as_ref().and_then(|shards| shards.interval_s);
+    // A server that says nothing of it has them.
+    [shards, state.clients.interval_s].iter().all(|interval_s| interval_s.is_none_or(|interval_s| interval_s > 0.0))
 }
 
 /// The messages as they came, by topic.
@@ -137,7 +150,7 @@ fn row(out: &mut String, client: &Client) -> std::fmt::Result {
         bar(client.used, 10),
         percent(client.used),
         short(client.behind_bytes as f64),
-        client.drops_in_s.map_or_else(|| "–".into(), seconds),
+        client.drops_in_s.map_or_else(|| "–".into(), drops_in),
         plain::text(client.cause.as_deref().unwrap_or("–")),
         grouped(client.lost_total),
         percent(client.work()),

@@ -14,6 +14,8 @@ pub const TOPICS: [&str; 4] = ["$sys/shards", "$sys/topics", "$sys/clients", "$s
 #[serde(default)]
 pub struct Shards {
     pub at_ms: u64,
+    /// What rates are over; 0: they are not known yet.
+    pub interval_s: Option<f64>,
     pub version: String,
     pub driver: String,
     pub uptime_s: f64,
@@ -104,6 +106,7 @@ pub struct Lane {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Clients {
+    pub interval_s: Option<f64>,
     pub total: u64,
     pub behind: u64,
     pub by_lag: Vec<Client>,

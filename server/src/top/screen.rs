@@ -83,3 +83,40 @@ fn is_there() -> io::Result<bool> {
         false => Ok(true),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_to_be_read() {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
+        let own = std::env::current_exe().unwrap();
+        let mut command = Command::new("python3");
+        command.args([script, "[]"]).arg(own).args([
+            "--exact",
+            "top::screen::tests::planted",
+            "--ignored",
+            "--nocapture",
+        ]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ended: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&ended["restored"], &ended["left"]), (&true.into(), &true.into()), "{ended}");
+        let said = ended["output"].as_str().unwrap();
+        let (drawn, after) = said.rsplit_once("\x1b[?1049l").unwrap();
+        assert!(drawn.contains("figures") && after.contains("a planted fault"), "{said:?}");
+    }
+
+    #[test]
+    #[ignore = "panics, in the terminal that the test above gives it"]
+    fn planted() {
+        let mut screen = Screen::enter().unwrap();
+        screen.terminal.draw(|frame| frame.render_widget("figures", frame.area())).unwrap();
+        // As where a panic ends the process at once: nothing is dropped.
+        std::mem::forget(screen);
+        panic!("a planted fault");
+    }
+}

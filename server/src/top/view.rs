@@ -20,6 +20,9 @@ const DETAIL_ROWS: u16 = 7;
 /// Below this height the list has all of it.
 const DETAIL_FROM: u16 = 22;
 
+/// From this width on the head has what can be done without.
+const WIDE: u16 = 100;
+
 pub const DIM: Style = Style::new().fg(Color::DarkGray);
 pub const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 pub const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -81,13 +84,13 @@ fn head_lines(state: &State, url: &str, width: u16) -> Vec<Line<'static>> {
     let about =
         format!("{} {}  up {}  ", plain::text(&shards.version), plain::text(&shards.driver), seconds(shards.uptime_s));
     let mut first = vec![Span::styled("fanwire ", STRONG), Span::raw(about), link];
-    if width >= 100 {
+    if width >= WIDE {
         first.push(Span::styled(format!("  {url}"), DIM));
     }
-    vec![Line::from(first), counts(state), latencies(state)]
+    vec![Line::from(first), counts(state, width), latencies(state, width)]
 }
 
-fn counts(state: &State) -> Line<'static> {
+fn counts(state: &State, width: u16) -> Line<'static> {
     let Some(shards) = &state.shards else { return Line::default() };
     let rates = state.rates.unwrap_or_default();
     let lost = format!("{}/s ({})", short(rates.lost), short(shards.lost()));
@@ -96,16 +99,17 @@ fn counts(state: &State) -> Line<'static> {
         spans.extend([Span::styled(name, DIM), Span::styled(value, style), Span::raw("  ")]);
     };
     let connections = state.clients.total.max(shards.total("connections") as u64);
-    pair("clients ", format!("{} of {}", connections, short(shards.connections_max as f64)), STRONG);
+    let of = if width >= WIDE { format!(" of {}", short(shards.connections_max as f64)) } else { String::new() };
+    pair("clients ", format!("{connections}{of}"), STRONG);
     let behind = state.clients.behind;
     pair("behind ", behind.to_string(), if behind > 0 { Style::new().fg(Color::Yellow) } else { STRONG });
     pair("lost ", lost, if rates.lost > 0.0 { BAD } else { STRONG });
-    pair("deliveries ", format!("{}/s", short(rates.deliveries)), STRONG);
+    pair(if width >= WIDE { "deliveries " } else { "out " }, format!("{}/s", short(rates.deliveries)), STRONG);
     pair("sent ", format!("{}B/s", short(rates.sent_bytes)), STRONG);
     Line::from(spans)
 }
 
-fn latencies(state: &State) -> Line<'static> {
+fn latencies(state: &State, width: u16) -> Line<'static> {
     let Some(shards) = &state.shards else { return Line::default() };
     let spread = |spread: &Spread| match spread.count {
         0 => "–".to_owned(),
@@ -121,11 +125,16 @@ fn latencies(state: &State) -> Line<'static> {
         spans.extend([Span::styled(name, DIM), Span::raw(spread(of)), Span::raw("  ")]);
     }
     let busiest = shards.shards.iter().map(|shard| shard.utilisation).fold(0.0, f64::max);
-    spans.extend([
-        Span::styled("busiest shard ", DIM),
-        Span::styled(bar(busiest, 8), level(busiest)),
-        Span::styled(format!(" {}", percent(busiest)), STRONG),
-    ]);
+    if width >= WIDE {
+        spans.extend([
+            Span::styled("busiest shard ", DIM),
+            Span::styled(bar(busiest, 8), level(busiest)),
+            Span::raw(" "),
+        ]);
+    } else {
+        spans.push(Span::styled("busy ", DIM));
+    }
+    spans.push(Span::styled(percent(busiest), level(busiest).add_modifier(Modifier::BOLD)));
     Line::from(spans)
 }
 

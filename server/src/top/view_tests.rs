@@ -60,8 +60,8 @@ fn eighty_by_twenty_four_shows_who_is_slow_and_what_it_lost() {
     let lines = drawn(&state(), 80, 24);
     assert_eq!(lines.len(), 24);
     assert_eq!(lines[0], "fanwire 0.1.0 uring  up 60m  live");
-    assert_eq!(lines[1], "clients 1020 of 10.0k  behind 20  lost 0/s (9.12k)  deliveries 204k/s  sent 0B/s");
-    assert_eq!(lines[2], "first send 40µs/160µs  last 1.3ms/2.0ms  turn –  busiest shard ███████┃ 93%");
+    assert_eq!(lines[1], "clients 1020  behind 20  lost 0/s (9.12k)  out 204k/s  sent 0B/s");
+    assert_eq!(lines[2], "first send 40µs/160µs  last 1.3ms/2.0ms  turn –  busy 93%");
     assert_eq!(
         lines[4].split_whitespace().collect::<Vec<_>>().join(" "),
         "CLIENT WORST LANE BEHIND BYTES DROPS CAUSE LOST WORK"
@@ -79,8 +79,39 @@ fn eighty_by_twenty_four_shows_who_is_slow_and_what_it_lost() {
 }
 
 #[test]
+fn under_load_nothing_of_the_head_is_cut_off_and_no_figure_of_the_chosen_client() {
+    let mut state = state();
+    let large = |at: &str, n: &str| {
+        SHARDS
+            .replace("AT", at)
+            .replace("DELIVERIES", n)
+            .replace("\"connections\":1020", "\"connections\":99999")
+            .replace("\"sent_bytes\":110000000", &format!("\"sent_bytes\":{n}000"))
+            .replace("\"dropped_normal\":9120", &format!("\"dropped_normal\":{n}"))
+            .replace(":40,", ":99900,")
+            .replace("160,", "250000,")
+            .replace(":1280,", ":99900,")
+            .replace(":2048,", ":99900,")
+            .replace("\"turn_us\":{\"count\":0}", "\"turn_us\":{\"count\":9,\"p50\":99900,\"p99\":99900}")
+            .replace("0.93", "1.0")
+    };
+    state.take("$sys/shards", large("1796040002000", "400000").as_bytes());
+    state.take("$sys/shards", large("1796040003000", "999400").as_bytes());
+    let topic = "a/very/long/name/of/a/topic/that/nobody/can/read";
+    let clients = CLIENTS.replace("rover/1/imu", topic).replace("\"behind\":20", "\"behind\":99999");
+    state.take("$sys/clients", clients.as_bytes());
+    let lines = drawn(&state, 80, 24);
+    assert_eq!(lines[1], "clients 99999  behind 99999  lost 599k/s (999k)  out 599k/s  sent 599MB/s");
+    assert!(lines[2].ends_with("busy 100%") && lines[2].contains("turn 99.9ms/99.9ms"), "{}", lines[2]);
+    let lane = lines.iter().find(|line| line.contains("78% normal")).unwrap();
+    assert!(lane.contains("… 6.40k "), "the number is there, the topic's end is not: {lane:?}");
+}
+
+#[test]
 fn a_wide_terminal_has_more_columns() {
     let lines = drawn(&state(), 140, 50);
+    assert!(lines[1].starts_with("clients 1020 of 10.0k  ") && lines[1].contains("deliveries 204k/s"), "{}", lines[1]);
+    assert!(lines[2].ends_with("busiest shard ███████┃ 93%"), "{}", lines[2]);
     assert!(lines[0].ends_with("ws://127.0.0.1:9002/ws"));
     assert!(lines[4].contains("WHO") && lines[4].contains("LATEST LOST"));
     assert!(lines[5].contains("u1") && lines[5].contains("3001–4200"), "{}", lines[5]);

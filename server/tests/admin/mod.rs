@@ -8,6 +8,7 @@ mod figures;
 mod http;
 mod orders;
 mod places;
+mod reload;
 mod scrape;
 mod tls;
 mod tunnel;

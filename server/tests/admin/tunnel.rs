@@ -4,12 +4,12 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 use super::http::{Site, TOKEN};
-use crate::support::Subscriber;
+use crate::support::{self, Subscriber};
 
 type Socket = WebSocket<std::net::TcpStream>;
 
 /// Connects by the admin port.
-fn observe(site: &Site, target: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+pub fn observe(site: &Site, target: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
     let mut request = format!("ws://{}{target}", site.admin).into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
@@ -21,7 +21,7 @@ fn observe(site: &Site, target: &str, headers: &[(&'static str, &str)]) -> Resul
     }
 }
 
-const JSON: (&str, &str) = ("Sec-WebSocket-Protocol", "fanwire.json.v1");
+pub const JSON: (&str, &str) = ("Sec-WebSocket-Protocol", "fanwire.json.v1");
 
 fn next(socket: &mut Socket, kind: &str) -> serde_json::Value {
     loop {
@@ -67,6 +67,8 @@ fn where_clients_need_tokens_topics_are_heard_with_a_token_of_the_admin_port_alo
     let anonymous = ["--token-anonymous-subscribe", "public/**"];
     let site = Site::start(&anonymous);
     assert_eq!(observe(&site, "/ws", &[JSON]).unwrap_err(), 403);
+    let (code, _, said) = support::run(&["top", &format!("ws://{}/ws", site.admin), "--once"], b"");
+    assert!(code == 77 && said.contains("admin.token_file"), "{code}: {said}");
     assert_eq!(site.get("/health").status, 200);
     let site = Site::with_token(&anonymous);
     assert_eq!(observe(&site, "/ws", &[JSON]).unwrap_err(), 401);

@@ -1,6 +1,7 @@
 """The pages in Chromium: the dashboard and the demo. Nothing inline, nothing from elsewhere, no fault that axe-core calls
 serious, in light and dark, wide and on a phone; the slow client stands first, with what it lost, and a button closes it."""
 
+import contextlib
 import json
 import os
 import re
@@ -57,10 +58,31 @@ def server():
 @pytest.fixture(scope="module")
 def demo():
     port = free_port()
-    running = Server(built("fanwire"), "demo", "--listen", "127.0.0.1:0", "--http", f"127.0.0.1:{port}", "--driver", DRIVER)
+    running = Server(
+        built("fanwire"), "demo", "--listen", "127.0.0.1:0", "--http", f"127.0.0.1:{port}", "--admin-listen", "127.0.0.1:0",
+        "--driver", DRIVER,
+    )
     running.page = f"http://127.0.0.1:{port}/"
     yield running
     running.stop()
+
+
+ADMIN_TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@contextlib.contextmanager
+def server_with(*more: str):
+    """A server of its own, whose admin port says where it is."""
+    admin = free_port()
+    running = Server(
+        built("fanwire"), "serve", "--listen", "127.0.0.1:0", "--cpus", "none", "--driver", DRIVER,
+        "--admin-listen", f"127.0.0.1:{admin}", *more,
+    )
+    running.admin = f"http://127.0.0.1:{admin}/"
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 class Slow:
@@ -111,6 +133,10 @@ def opened(browser, url: str, ready: str, **more):
     return page, faults
 
 
+def told(page, text: str) -> None:
+    expect(page.locator("#banner-what")).to_contain_text(text, timeout=PATIENCE_MS)
+
+
 def serious(page) -> list[str]:
     page.add_script_tag(path=AXE)
     found = page.evaluate("axe.run(document)")["violations"]
@@ -156,3 +182,41 @@ def test_the_slow_client_is_first_with_what_it_lost_and_a_button_closes_it(brows
     finally:
         publisher.stop()
         slow.socket.close()
+
+
+def test_who_has_an_admin_token_sees_figures_and_drains_the_server(browser, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{ADMIN_TOKEN}\n")
+    with server_with("--admin-token-file", str(tokens)) as server:
+        for credentials in (None, {"username": "me", "password": ADMIN_TOKEN[1:] + "0"}):
+            context = browser.new_context(http_credentials=credentials)
+            assert context.request.get(server.admin).status == 401
+            context.close()
+        page, faults = opened(
+            browser, server.admin, "#shards li", http_credentials={"username": "me", "password": ADMIN_TOKEN}
+        )
+        expect(page.locator("#link-state")).to_have_text("live")
+        page.locator("#drain").click()
+        page.get_by_role("button", name="Leave it").click()
+        assert page.request.get(f"{server.admin}readyz").status == 200, "it was asked first"
+        page.locator("#drain").click()
+        page.get_by_role("button", name="Drain and end").click()
+        expect(page.locator("#told")).to_contain_text("The server drains")
+        # Pongs come, figures do not: it is no live server that the page shows.
+        expect(page.locator("#link-state")).to_have_text("draining", timeout=PATIENCE_MS)
+        told(page, "The server drains")
+        assert faults == []
+    # The page itself is a client that may take its time: a second request has ended the server at once.
+    told(page, "has been drained, and has ended")
+    page.context.close()
+
+
+def test_where_clients_need_tokens_and_the_admin_port_has_none_the_page_says_so(browser, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("a-secret-of-the-tests,-long-enough\n")
+    with server_with("--token-keys-file", str(secret)) as server:
+        page = browser.new_page()
+        page.goto(server.admin)
+        told(page, "set admin.token_file")
+        expect(page.locator("#tile-clients b")).to_have_text("–")
+        page.context.close()

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Feed } from '../../src/admin/page/feed.js';
+import { STALE_MS, described } from '../../src/admin/page/link-state.js';
+import { compressedTo } from '../../src/admin/page/vitals.js';
 import { EXPLAIN } from '../../src/admin/page/explain.js';
 import { GAPS_MAX, Model, TRAILS_MAX } from '../../src/admin/page/model.js';
 import { LEVELS, Series, Trail } from '../../src/admin/page/series.js';
@@ -67,6 +69,15 @@ test("rates are differences by the server's time; another run begins anew", () =
   assert.equal(model.lostTotal, 56);
   model.take('$sys/shards', shards(1, { at_ms: START + 20_000, uptime_s: 1 }));
   assert.equal(model.rates, null);
+});
+
+test('what cannot be told yet to who takes nothing is counted once for each client', () => {
+  const model = new Model();
+  assert.equal(model.lostUntold, 0);
+  const slow = { ...client(1), lost_untold: 700 };
+  const by_work = [slow, client(2)];
+  model.take('$sys/clients', { at_ms: START, total: 3, behind: 2, by_lag: [slow, { ...client(3), lost_untold: 5 }], by_work });
+  assert.equal(model.lostUntold, 705);
 });
 
 test('what is not as it should be is passed over', () => {
@@ -226,4 +237,35 @@ test('pages hold nothing inline, and name nothing elsewhere', () => {
       assert.ok(!/<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)/.test(text), `${name} has something inline`);
     }
   }
+});
+
+test('what is shown of the link is true, and says why where the server has said it', () => {
+  const of = (name, more = {}) =>
+    described({ state: { name, text: 'the connection broke', code: 1006 }, forMs: 0, ageMs: 500, refusal: '', said: {}, ...more });
+  assert.deepEqual(of('open'), { name: 'open', what: null, next: '' });
+  assert.deepEqual(of('connecting', { ageMs: null }).what, null);
+  // Pongs come, and figures do not: what is shown is not live.
+  assert.equal(of('open', { ageMs: STALE_MS }).name, 'open');
+  assert.match(of('open', { ageMs: STALE_MS + 1 }).what, /No figures come/);
+  assert.equal(of('open', { ageMs: null, forMs: STALE_MS + 1 }).name, 'stale');
+  assert.match(of('open', { said: { isDraining: true } }).what, /drains/);
+  // A browser tells a page no more than 1006.
+  assert.match(of('waiting').what, /^Disconnected: the connection broke \(1006\)$/);
+  const refused = of('waiting', { ageMs: null, said: { refused: 'set admin.token_file' } });
+  assert.equal(refused.name, 'refused');
+  assert.match(refused.what, /does not let this page in: set admin\.token_file/);
+  assert.match(of('waiting', { said: { isDraining: true } }).what, /The server drains/);
+  assert.match(of('waiting', { said: { isDraining: true, hasEnded: true } }).what, /has been drained, and has ended/);
+  assert.match(of('open', { refusal: 'not granted' }).what, /not granted/);
+  assert.match(of('refused').next, /would not help/);
+});
+
+test('compression is told by what it makes of the size, and by whom it served', () => {
+  assert.equal(compressedTo(null), 'none');
+  assert.equal(compressedTo({ compressed_from_bytes: 0, compressed_to_bytes: 0, compression_saved_bytes: 0 }), 'none');
+  const rates = { compressed_from_bytes: 1000, compressed_to_bytes: 250, compression_saved_bytes: 750 };
+  assert.equal(compressedTo(rates), 'to 25 % · 1 delivery each');
+  assert.equal(compressedTo({ ...rates, compression_saved_bytes: 750 * 400 }), 'to 25 % · 400 deliveries each');
+  // What grows saves nobody anything.
+  assert.equal(compressedTo({ ...rates, compressed_to_bytes: 1100, compression_saved_bytes: 0 }), 'to 110 %');
 });

@@ -65,6 +65,12 @@ impl Digest {
         if self.is_open { self.began_ns + PATIENCE_NS } else { self.began_ns + EVERY_NS }
     }
 
+    /// Whether this shard has still to answer. A shard whose rounds are quicker than another's finds something twice meanwhile: it would
+    /// be counted twice.
+    pub fn lacks(&self, shard: usize) -> bool {
+        self.seen & 1 << shard == 0
+    }
+
     /// Begins the next one, if it is time.
     pub fn begin_if_due(&mut self, now_ns: u64) {
         if self.is_open || self.is_busy() || self.has_begun() && now_ns < self.due_ns() {
@@ -167,6 +173,7 @@ mod tests {
         };
         digest.merge(0, found(&[9, 4], vec![row("a", 3, 100, 5), row("b", 2, 1, 0)]), 3);
         assert!(!digest.close(0b11, 1_001, 1), "one has not answered");
+        assert!(!digest.lacks(0) && digest.lacks(1));
         digest.merge(1, found(&[7, 6], vec![row("a", 4, 20, 2), row("c", 9, 2, 0)]), 3);
         assert!(digest.close(0b11, 1_001, 2) && !digest.is_open());
         let Found { clients, behind, by_lag, topics, topics_total, .. } = &digest.found;
@@ -188,5 +195,6 @@ mod tests {
         assert!(!digest.is_open());
         digest.begin_if_due(1_000 + EVERY_NS);
         assert_eq!((digest.is_open(), digest.before_ns), (true, 1_000));
+        assert!(digest.lacks(0), "it is another one");
     }
 }

@@ -63,12 +63,12 @@ impl<D: Driver> Shard<D> {
     fn client_text(&mut self, chosen: &Chosen, budget: &mut Budget) -> String {
         let (slot, tally) = (chosen.slot, chosen.tally);
         let id = self.clients.id(slot);
-        let lags = self.lags_of(slot, budget);
+        let (lags, untold) = self.lags_of(slot, budget);
         budget.spend(STEPS);
         let state = self.ears.driver.socket_state(Slot(slot));
         let interval_s = self.census.round.interval_s();
         let before = self.census.lag_before(id, tally.used);
-        let drops_in_s = drops_in(&lags, tally.used, before, interval_s);
+        let drops_in_s = drops_in(&lags, untold > 0, (tally.used, before), interval_s);
         let per_s = |count: u32| Tenths(interval_s.map_or(0.0, |interval| f64::from(count) / interval));
         let conn = &self.clients[slot];
         let cause = cause(tally.used, conn.flags.is_blocked, state.as_ref());
@@ -107,7 +107,7 @@ impl<D: Driver> Shard<D> {
                 share(lag.used)
             );
         }
-        self.write_losses(&mut text, chosen.slot, &lags);
+        self.write_losses(&mut text, chosen.slot, (&lags, untold));
         budget.spend(text.len() as u32 / 16);
         text
     }
@@ -126,13 +126,13 @@ impl<D: Driver> Shard<D> {
     }
 
     /// What a client has lost: what is still to be told to it, then what was, the newest first.
-    fn write_losses(&self, text: &mut String, slot: u32, lags: &[Lag]) {
+    fn write_losses(&self, text: &mut String, slot: u32, (lags, untold): (&[Lag], u64)) {
         let told = self.census.losses.of(self.clients.id(slot), LOSSES_TOLD);
         let told = told.map(|loss| (&loss.topic, loss.priority, loss.from, loss.to));
-        let untold =
+        let forgotten =
             lags.iter().filter_map(|lag| lag.lost.map(|lost| (&lag.topic, lag.priority, lost.from.0, lost.to.0)));
         text.push_str("],\"lost\":[");
-        for (place, (topic, priority, from, to)) in untold.chain(told).take(LOSSES_TOLD).enumerate() {
+        for (place, (topic, priority, from, to)) in forgotten.chain(told).take(LOSSES_TOLD).enumerate() {
             let _ = write!(
                 text,
                 "{}{{\"topic\":{},\"priority\":\"{priority}\",\"from\":{from},\"to\":{to}}}",
@@ -140,14 +140,14 @@ impl<D: Driver> Shard<D> {
                 Quoted(topic),
             );
         }
-        let untold: u64 = lags.iter().filter_map(|lag| lag.lost).map(|lost| lost.count_at_most()).sum();
-        let _ = write!(text, "],\"lost_total\":{}}}", self.census.losses.total(slot) + untold);
+        let total = self.census.losses.total(slot) + untold;
+        let _ = write!(text, "],\"lost_total\":{total},\"lost_untold\":{untold}}}");
     }
 
-    /// The lanes that a client is furthest behind in.
-    fn lags_of(&self, slot: u32, budget: &mut Budget) -> Vec<Lag> {
+    /// The lanes that a client is furthest behind in, and how many messages of all its lanes it has lost without being told.
+    fn lags_of(&self, slot: u32, budget: &mut Budget) -> (Vec<Lag>, u64) {
         let links = self.subscriptions.memberships_of(slot).flat_map(|m| self.subscriptions.links_of(m));
-        let mut lags: Vec<Lag> = Vec::new();
+        let (mut lags, mut untold): (Vec<Lag>, u64) = (Vec::new(), 0);
         for link in links.take(LINKS_MAX) {
             budget.spend(1);
             let id = self.subscriptions.link(link).stream;
@@ -162,10 +162,12 @@ impl<D: Driver> Shard<D> {
             let bytes = stream.log.lag_bytes(cursor.position).saturating_sub(cursor.sent_bytes().into());
             let floor = stream.log.floor();
             let has_lost = cursor.position < floor && cursor.sent_bytes() == 0;
+            let lost = has_lost.then(|| self.lost_by_lag(id, cursor.position, floor));
+            untold += lost.map_or(0, |lost| lost.count_at_most());
             let capacity = (stream.log.budget_bytes() as u64).max(1);
             lags.push(Lag {
                 used: (bytes.saturating_mul(FULL) / capacity).min(FULL) as u32,
-                lost: has_lost.then(|| self.lost_by_lag(id, cursor.position, floor)),
+                lost,
                 messages: stream.log.next() - cursor.position.max(floor),
                 bytes,
                 topic: topic.name.clone(),
@@ -175,7 +177,7 @@ impl<D: Driver> Shard<D> {
         }
         lags.sort_by_key(|lag| std::cmp::Reverse((lag.used, lag.messages)));
         lags.truncate(LANES_TOLD);
-        lags
+        (lags, untold)
     }
 }
 
@@ -194,9 +196,13 @@ pub(super) fn share(used: u32) -> String {
     format!("{:.3}", f64::from(used) / FULL as f64)
 }
 
-/// Seconds until a client loses something, if its lag goes on growing as it did.
-fn drops_in(lags: &[Lag], used: u32, before: Option<u32>, interval_s: Option<f64>) -> Option<f64> {
+/// Seconds until a client loses something, if its lag (now, and in the round before) goes on growing as it did. One that takes nothing
+/// and has lost something (`is_losing`) loses more with the messages that come: that its lag has shrunk is what it lost.
+fn drops_in(lags: &[Lag], is_losing: bool, (used, before): (u32, Option<u32>), interval_s: Option<f64>) -> Option<f64> {
     let (before, interval_s) = (before?, interval_s?);
+    if used != before && is_losing {
+        return Some(0.0);
+    }
     let growth = (f64::from(used) - f64::from(before)) / FULL as f64 / interval_s;
     // Of a lane that loses nothing it is closed, where the budget ends.
     let end = if lags.first().is_some_and(|lag| lag.is_lossless) { 1.0 } else { DROPS_AT };
@@ -257,13 +263,17 @@ mod tests {
                 is_lossless,
             }]
         };
-        let of = |used, before, is_lossless| drops_in(&lag(is_lossless), part(used), Some(part(before)), Some(2.0));
+        let of =
+            |used, before, is_lossless| drops_in(&lag(is_lossless), false, (part(used), Some(part(before))), Some(2.0));
         let near = |told: Option<f64>, expected: f64| assert!((told.unwrap() - expected).abs() < 0.01, "{told:?}");
         near(of(0.5, 0.3, false), 4.0);
         near(of(0.5, 0.3, true), 5.0);
         near(of(0.95, 0.3, false), 0.0);
         assert_eq!(of(0.3, 0.3, false), None);
         assert_eq!(of(0.3, 0.5, false), None);
-        assert_eq!(drops_in(&lag(false), 5, None, Some(1.0)), None, "nothing to compare with");
+        let losing = |used, before| drops_in(&lag(false), true, (part(used), Some(part(before))), Some(1.0));
+        assert_eq!(losing(0.84, 0.89), Some(0.0), "it loses some just now");
+        assert_eq!(losing(0.84, 0.84), None, "nothing comes any more");
+        assert_eq!(drops_in(&lag(false), false, (5, None), Some(1.0)), None, "nothing to compare with");
     }
 }

@@ -43,7 +43,8 @@ impl<D: Driver> Shard<D> {
                 if needs_rounds && !mailbox.is_stopped.load(Relaxed) {
                     awaited |= 1 << shard;
                 }
-                if !self.pace.work.census.is_spent()
+                if self.census.digest.lacks(shard)
+                    && !self.pace.work.census.is_spent()
                     && let Some(found) = mailbox.found.pop()
                 {
                     self.pace.work.census.spend(2 + 2 * most as u32);

@@ -81,11 +81,11 @@ impl<D: Driver> Shard<D> {
     fn apply_grants(&mut self, slot: u32, id: Option<Box<[u8]>>, grants: Grants, at_ns: u64) -> Flow {
         self.stats.renewed += 1;
         let is_as_before = self.admission.granted.of(slot).is_some_and(|now| now.subscribe == grants.subscribe);
-        let keeps_all = is_as_before || grants.subscribe == Allowed::Everything;
         self.clients[slot].flags.may_publish = grants.publish != Allowed::Nothing;
         self.admission.granted.give(slot, grants, at_ns);
         let sweep = Box::new(Sweep::new(id));
-        if keeps_all {
+        // Everything is not all that it may have had: what is below `$sys` is no part of it.
+        if is_as_before {
             self.answer_authorized(slot, &sweep);
             return Flow::Go;
         }

@@ -119,6 +119,8 @@ fn the_client_furthest_behind_is_at_the_top_with_what_it_has_lost() {
     assert_eq!((&client["lanes"][0]["topic"], &client["lanes"][0]["priority"]), (&json!("a"), &json!("normal")));
     let used = client["used"].as_f64().expect("a share");
     assert!(used > 0.3 && used <= 1.0, "{client}");
+    let (untold, total) = (client["lost_untold"].as_u64(), client["lost_total"].as_u64());
+    assert!(untold > Some(0) && untold <= total, "who reads nothing cannot be told: {client}");
     // Messages of 10,000 bytes and an envelope: what it lacks is behind it, or lost.
     let lost: u64 = stage.losses().iter().map(|&(from, to, _)| to - from + 1).sum();
     let behind = client["behind_messages"].as_u64().expect("a number");
@@ -147,6 +149,12 @@ fn the_client_furthest_behind_is_at_the_top_with_what_it_has_lost() {
     let all = after.iter().flat_map(|message| message["by_work"].as_array().expect("a list"));
     let totals = all.filter(|one| one["id"] == slow_id).map(|one| one["lost_total"].as_u64().expect("a number"));
     assert_eq!(totals.max(), Some(lost));
+    let latest = after.iter().rev().flat_map(|message| message["by_work"].as_array().expect("a list"));
+    assert_eq!(
+        latest.clone().find(|one| one["id"] == slow_id).expect("it reads")["lost_untold"],
+        0,
+        "it was told of all"
+    );
 }
 
 #[test]
@@ -214,6 +222,28 @@ fn two_shards_are_told_of_together_and_one_that_stands_still_is_not_waited_for()
     assert!(heard.iter().filter(|message| message.get("by_lag").is_some()).count() >= 2);
     let heard = told_with(&mut stage, false);
     assert!(heard.iter().filter(|message| message.get("by_lag").is_some()).count() >= 1, "the first one goes on");
+}
+
+#[test]
+fn a_shard_that_answers_twice_while_another_is_waited_for_is_counted_once() {
+    let (mut stage, mut others) = Stage::with_shards(config(8), 4 << 20, 3, wall_of);
+    let mut watcher = stage.raw("/t/$sys/clients?topic=$sys/topics");
+    let mut quick = stage.raw("/t/a");
+    stage.says("a", &text("1", 10), |_| {});
+    for _ in 0..14_000 {
+        // The third one stands still, and three seconds are given to it: what the others find meanwhile is of the same clients.
+        stage.turn_of(&mut []);
+        others[0].turn(false).expect("the sim driver never fails");
+    }
+    quick.wire.read_some(usize::MAX);
+    let heard = told(&mut watcher);
+    // The first one may be of when there was one client.
+    let totals = heard.iter().filter(|one| one.get("by_lag").is_some()).map(|one| one["total"].clone()).skip(1);
+    let totals: Vec<_> = totals.collect();
+    assert!(totals.len() >= 3 && totals.iter().all(|total| *total == json!(2)), "{totals:?}");
+    let of_a = heard.iter().filter_map(|one| one["topics"].as_array()).flatten().filter(|one| one["topic"] == "a");
+    let subscribers: Vec<_> = of_a.map(|one| one["subscribers"].clone()).skip(1).collect();
+    assert!(subscribers.len() >= 3 && subscribers.iter().all(|count| *count == json!(1)), "{subscribers:?}");
 }
 
 /// A stage on which the host decides what each may do.

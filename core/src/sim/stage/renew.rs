@@ -117,6 +117,21 @@ fn what_is_not_covered_any_more_ends_and_is_told_before_the_answer() {
 }
 
 #[test]
+fn who_is_granted_everything_keeps_nothing_of_the_engines_own() {
+    let mut stage = stage_with(LimitsConfig::default());
+    let mut player = enters(&mut stage, Protocol::JsonV1, grants(&["$sys/clients", "a"], &[], None));
+    player.asks(&topics(&["$sys/clients", "a"]));
+    assert_eq!(stage.plays(5, &mut player).iter().filter(|text| text.starts_with("subscribed")).count(), 2);
+    brings(&mut stage, &mut player, "second");
+    let everything = Grants { subscribe: Allowed::Everything, ..grants(&[], &[], None) };
+    decide(&mut stage, &player, Decision::Allow(everything));
+    let heard = stage.plays(5, &mut player);
+    let said = |word: &str| heard.iter().filter(|text| text.starts_with(word)).count();
+    let ended = heard.iter().filter(|text| *text == "unsubscribed $sys/clients").count();
+    assert_eq!((said("unsubscribed"), ended, said("authorized")), (1, 1, 1), "{heard:?}");
+}
+
+#[test]
 fn a_token_that_is_not_good_is_an_error_and_the_old_end_stands() {
     for (decision, code) in [
         (Decision::Unauthorized, "not_authorized"),

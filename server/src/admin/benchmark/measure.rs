@@ -71,7 +71,7 @@ pub fn measure(server: &Server<'_>, path: &str) -> Result<Measured, Failure> {
         let readers: Vec<_> = subscribers.into_iter().map(read).collect();
         let mut payload = [0; BYTES];
         for number in 0..MESSAGES {
-            if server.is_ending() {
+            if server.is_over() {
                 break;
             }
             clock::sleep(clock::after(start, EVERY * number as u32).saturating_duration_since(clock::now()));

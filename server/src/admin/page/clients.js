@@ -1,7 +1,7 @@
 // Job: the table of clients: who is furthest behind, or costs most, first; with what it has lost and why it lags.
 // Knows: a client of `$sys/clients`. Must never know: sockets, how a client is closed.
 
-import { bytes, count, element, keepRows, percent, rate, setText, short, span } from '../../page/ui/dom.js';
+import { bytes, count, element, keepRows, percent, rate, setText, short, some, span } from '../../page/ui/dom.js';
 import { setBar } from './charts.js';
 
 /** A step of work is about 100 ns of a shard. */
@@ -121,14 +121,14 @@ export class Clients {
     setText(part.topic, worst?.topic ?? 'nothing waits');
     setText(part.chip, worst?.priority ?? '–');
     part.chip.className = `chip ${worst?.priority ?? ''}`;
-    setText(part.more, `${count(client.subscriptions ?? 0)} topics · ${client.form}`);
+    setText(part.more, `${some(client.subscriptions ?? 0, 'topic')} · ${client.form}`);
     const used = client.used ?? 0;
     setBar(part.bar, used);
     part.bar.setAttribute('aria-label', `${percent(used)} of its worst lane behind`);
     setText(part.used, percent(used));
     setText(part.bytes, bytes(client.behind_bytes ?? 0));
     const drops = client.drops_in_s;
-    setText(part.drops, drops === null || drops === undefined ? '–' : drops > 3600 ? '> 1 h' : span(drops));
+    setText(part.drops, dropsIn(drops, '–'));
     part.drops.classList.toggle('is-lost', drops !== null && drops !== undefined && drops < 10);
     setText(part.cause, client.cause ?? '–');
     part.cause.className = `chip ${CAUSES[client.cause] ?? ''}`;
@@ -141,6 +141,12 @@ export class Clients {
     row.setAttribute('aria-selected', String(client.id === selected));
     part.close.setAttribute('aria-label', `Close ${client.id}`);
   }
+}
+
+/** Seconds until a client loses something, for people. */
+function dropsIn(seconds, never) {
+  if (!Number.isFinite(seconds)) return never;
+  return seconds === 0 ? 'now' : seconds > 3600 ? '> 1 h' : span(seconds);
 }
 
 const textOf = ({ id, peer, subject, form, cause, lanes }) =>
@@ -156,11 +162,7 @@ export function factsOf(client) {
     ['Connected', `${span(client.connected_s ?? 0)} ago`, 'connections'],
     ['Topics', count(client.subscriptions ?? 0), 'lane'],
     ['Behind', `${count(client.behind_messages ?? 0)} messages, ${bytes(client.behind_bytes ?? 0)}`, 'behind_bytes'],
-    [
-      'Drops in',
-      client.drops_in_s === null || client.drops_in_s === undefined ? 'not as it goes' : span(client.drops_in_s),
-      'drops_in',
-    ],
+    ['Drops in', dropsIn(client.drops_in_s, 'not as it goes'), 'drops_in'],
     ['Cause', client.cause ?? 'none', 'cause'],
     ['Work', `${percent(shareOf(client))} of a shard, ${rate(client.work_per_s ?? 0)} steps/s`, 'work'],
     ['Sent', `${bytes(client.sent_bytes_per_s ?? 0)}/s`, 'sent_of'],

@@ -46,7 +46,9 @@ export class Detail {
     setText($('detail-more-lost'), lost.length > 0 && rest > 0 ? `and ${count(rest)} messages before these` : '');
     const values = trail?.list ?? [];
     spark($('detail-trail'), values.length > 1 ? values : [0, ...values], 'accent');
-    setText($('detail-trail-now'), `${percent(known.used ?? 0)} now, ${percent(Math.max(0, ...values))} at most`);
+    // The trail has means of seconds: what is now may be above them.
+    const now = known.used ?? 0;
+    setText($('detail-trail-now'), `${percent(now)} now, ${percent(Math.max(now, ...values))} at most`);
   }
 
   laneRow() {

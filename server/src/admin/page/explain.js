@@ -4,7 +4,7 @@
 export const EXPLAIN = {
   connections: 'Connections that are open now, handshakes included.',
   behind: 'Clients that have something still to get. Short bursts are usual; who stays here is slow.',
-  lost: 'Messages a second that slow clients were told they have lost. What one that reads nothing loses is in its row.',
+  lost: 'Messages a second that slow clients were told they have lost. One that reads nothing cannot be told yet: its row has it.',
   deliveries: 'Messages a second that were sent to clients: one for each message and subscriber.',
   sent: 'Bytes a second given to the kernel, with all that stands around payloads.',
   latency:
@@ -14,7 +14,7 @@ export const EXPLAIN = {
   lane: 'The lane (topic and priority) that it is furthest behind in, and how many it has besides.',
   used: 'How far behind in its worst lane, as a share of what the lane keeps. 70 %: counted as lagging; 90 %: the oldest go.',
   behind_bytes: 'Bytes that it has still to get, in all its lanes.',
-  drops_in: 'Seconds until it loses something, if it goes on as in the last second. A dash: it will not.',
+  drops_in: 'Seconds until it loses something, if it goes on as in the last second. Now: it takes nothing, and the oldest go. A dash: it will not.',
   cause:
     'link: the network takes less than is sent. reader: the client does not read. burst: it takes all, and catches up.',
   lost_of: 'Messages lost since it connected, and the latest range, by sequence numbers.',
@@ -35,8 +35,10 @@ export const EXPLAIN = {
   first_send: "From publishing to the first subscriber's send.",
   last_send: "From publishing to the last subscriber's send.",
   messages: 'Messages a second published, once however many subscribe.',
-  compressed: 'Compressions a second. One is done for all subscribers that take the same form.',
-  reuse: 'How many deliveries each rendered or compressed message served: what sharing saves.',
+  compressed:
+    'Compressions a second, what they make of the size, and how many deliveries each one served: one is done for all subscribers that take the same form.',
+  saved: 'Bytes a second that were not sent because messages were compressed, over all subscribers.',
+  reuse: 'How many deliveries each rendered message served: what sharing saves.',
   passed_over: 'Messages a second that clients did not want: max_hz, latest, expiry.',
   pool: 'Memory of logs and of payloads in use, of what was reserved.',
   ring: 'Bytes that wait between publishers and the slowest shard. Full, publishers wait.',

@@ -13,6 +13,9 @@ const RATES = [
   'accepted',
   'closed',
   'compressed',
+  'compressed_from_bytes',
+  'compressed_to_bytes',
+  'compression_saved_bytes',
   'deliveries',
   'dropped_critical',
   'dropped_high',
@@ -137,6 +140,12 @@ export class Model {
 
   get lostTotal() {
     return DROPPED.reduce((sum, priority) => sum + number(this.shards?.total?.[`dropped_${priority}`]), 0);
+  }
+
+  /** Lost by those who take nothing, so that they could not be told yet: of the clients that are told of. */
+  get lostUntold() {
+    const clients = new Map([...this.clientsBy('work'), ...this.clientsBy('lag')].map((client) => [client.id, client]));
+    return [...clients.values()].reduce((sum, client) => sum + number(client.lost_untold), 0);
   }
 
   /** What is held, for a test of a day. */

@@ -2,7 +2,7 @@
 // Knows: the model. Must never know: sockets.
 
 import { spark } from '../../page/ui/canvas.js';
-import { $, bytes, count, element, keepRows, ms, percent, rate, setText, short } from '../../page/ui/dom.js';
+import { $, bytes, count, element, keepRows, ms, percent, rate, setText, short, some } from '../../page/ui/dom.js';
 import { Chart, setBar } from './charts.js';
 
 const TRAIL_MS = 120_000;
@@ -25,9 +25,9 @@ const TILES = {
   lost: (model) => ({
     value: rate(model.lostPerSecond),
     unit: 'messages/s',
-    note: `${short(model.lostTotal)} since the start`,
+    note: [`${short(model.lostTotal)} since the start`, ...untold(model)].join(' · '),
     series: 'dropped_normal',
-    isBad: model.lostPerSecond > 0,
+    isBad: model.lostPerSecond > 0 || model.lostUntold > 0,
   }),
   deliveries: ({ rates }) => ({
     value: short(Math.round(rates?.deliveries ?? 0)),
@@ -51,6 +51,8 @@ const TILES = {
   },
 };
 
+const untold = ({ lostUntold }) => (lostUntold > 0 ? [`${short(lostUntold)} not told yet`] : []);
+
 function split(text) {
   const [value, unit = ''] = text.split(' ');
   return { value, unit };
@@ -68,7 +70,10 @@ export class Vitals {
   }
 
   show(model, { endMs, spanMs }) {
-    for (const [name, of] of Object.entries(TILES)) this.tile(name, of(model), model.series, endMs);
+    // Nothing is known yet: that is no 0.
+    const unknown = { value: '–', unit: '', note: 'not known yet' };
+    for (const [name, of] of Object.entries(TILES))
+      this.tile(name, model.shards ? of(model) : { ...of(model), ...unknown }, model.series, endMs);
     this.line('latency', model, endMs, spanMs, [
       ['last send, 99 %', 'publish_to_last_send_us.p99', 'series-1'],
       ['first send, 99 %', 'publish_to_first_send_us.p99', 'series-3'],
@@ -121,7 +126,7 @@ function showShards({ shards }) {
     setText(row.name, `Shard ${shard}`);
     setBar(row.bar, utilisation ?? 0);
     row.bar.setAttribute('aria-label', `${percent(utilisation ?? 0)} busy`);
-    setText(row.text, `${percent(utilisation ?? 0)} · ${count(connections ?? 0)} connections`);
+    setText(row.text, `${percent(utilisation ?? 0)} · ${some(connections ?? 0, 'connection')}`);
   };
   keepRows($('shards'), Array.isArray(shards?.shards) ? shards.shards : [], ({ shard }) => String(shard), make, show);
 }
@@ -150,16 +155,17 @@ function showLatencies({ latency }) {
 /** What sharing one rendered message among many saves, and where memory stands. */
 function showSharing({ shards, rates, clients }) {
   const { total = {} } = shards ?? {};
-  const per = (n, of) => (of > 0 ? `${short(n / of)} deliveries each` : 'none');
+  const per = (n, of) => (of > 0 ? `${deliveries(Math.round(n / of))} each` : 'none');
   const forms = new Map();
   for (const { form } of [...(clients?.by_lag ?? []), ...(clients?.by_work ?? [])])
     forms.set(form, (forms.get(form) ?? 0) + 1);
   const facts = [
     ['Rendered', `${rate(rates?.encoded ?? 0)}/s · ${per(rates?.deliveries ?? 0, rates?.encoded ?? 0)}`, 'reuse'],
+    ['Compressed', `${rate(rates?.compressed ?? 0)}/s · ${compressedTo(rates)}`, 'compressed'],
     [
-      'Compressed',
-      `${rate(rates?.compressed ?? 0)}/s · ${per(rates?.deliveries ?? 0, rates?.compressed ?? 0)}`,
-      'compressed',
+      'Saved by that',
+      `${bytes(rates?.compression_saved_bytes ?? 0)}/s · ${bytes(total.compression_saved_bytes ?? 0)} so far`,
+      'saved',
     ],
     ['Passed over', `${rate(rates?.passed_over ?? 0)}/s`, 'passed_over'],
     ['Ring', share(shards?.ring_bytes, shards?.ring_capacity_bytes), 'ring'],
@@ -182,5 +188,15 @@ function showSharing({ shards, rates, clients }) {
     (row, [, value]) => setText(row.value, value),
   );
 }
+
+/** How small compression makes messages, and how many deliveries one compression served: each saves the difference. */
+export function compressedTo(rates) {
+  const { compressed_from_bytes: from = 0, compressed_to_bytes: to = 0, compression_saved_bytes: saved = 0 } = rates ?? {};
+  if (!(from > 0)) return 'none';
+  const each = from > to ? Math.round(saved / (from - to)) : 0;
+  return `to ${percent(to / from)}${each > 0 ? ` · ${deliveries(each)} each` : ''}`;
+}
+
+const deliveries = (n) => `${short(n)} ${n === 1 ? 'delivery' : 'deliveries'}`;
 
 const share = (n, of) => (Number.isFinite(of) && of > 0 ? `${bytes(n ?? 0)} of ${bytes(of)}` : bytes(n ?? 0));

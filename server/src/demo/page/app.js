@@ -46,6 +46,9 @@ let outages = [];
 
 const host = settings.host || location.hostname;
 $('link-url').textContent = `${host}:${settings.port}`;
+// The admin port is there for this machine alone: elsewhere the link would lead nowhere.
+$('dashboard').href = settings.dashboard;
+$('dashboard').hidden = !['127.0.0.1', 'localhost', '[::1]'].includes(location.hostname);
 $('motor-limit').textContent = `limit ${settings.motor_amperes_max} A`;
 
 const worker = new Worker('/stream.js', { type: 'module' });

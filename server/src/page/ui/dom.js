@@ -65,6 +65,8 @@ export function keepRows(parent, items, keyOf, make, show) {
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
+/** `1 topic`, `2 topics`. */
+export const some = (n, what) => `${whole.format(n)} ${what}${n === 1 ? '' : 's'}`;
 export const count = (n) => whole.format(n);
 export const rate = (n) => (n === 0 ? '0' : n < 20 ? n.toFixed(1) : whole.format(n));
 
