@@ -277,7 +277,7 @@ enum fw_event_type
     /// get no more events. Stop the engine, and start another one or end. See fw_failure.
     FW_EVENT_FAILED = 8,
     /// A client asks to be let in (the setting access.ask_host_within): connection, text (the request's target, with its query), peer,
-    /// data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
+    /// certificate, data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
     /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
     /// away before, nothing does.
     FW_EVENT_AUTHORIZE = 9,
@@ -487,8 +487,11 @@ typedef struct fw_event {
     uint32_t code;
     /// A fw_priority.
     uint32_t priority;
+    /// Of FW_EVENT_AUTHORIZE: the subject of the client's certificate, which was verified, as RFC 4514 writes it: "CN=rover-1,O=Example".
+    /// "" where it has shown none.
+    const char *certificate;
     /// Zero. The struct never grows.
-    uint64_t reserved[4];
+    uint64_t reserved[3];
 } fw_event;
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at
@@ -662,6 +665,10 @@ typedef struct fw_stats {
     uint64_t tls_bytes_max;
     /// Messages refused: their number was not above those before it in its lane.
     uint64_t out_of_order;
+    /// Connections given up because their upgrade request was not whole in time.
+    uint64_t handshakes_late;
+    /// Connections closed with 1001 for idle_timeout without a message.
+    uint64_t closed_idle;
 } fw_stats;
 
 #ifdef __cplusplus

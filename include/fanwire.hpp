@@ -253,6 +253,7 @@ struct Event {
     std::string_view text() const noexcept { return raw.text; }
     std::string_view peer() const noexcept { return raw.peer; }
     std::string_view protocol() const noexcept { return raw.protocol; }
+    std::string_view certificate() const noexcept { return raw.certificate; }
     std::uint32_t code() const noexcept { return raw.code; }
     Priority priority() const noexcept { return static_cast<Priority>(raw.priority); }
 };

@@ -269,4 +269,8 @@ counters! { ($)
     Peak tls_bytes_max in "bytes",
     /// Messages refused: their number was not above those before it in its lane.
     Total out_of_order in "messages",
+    /// Connections given up because their upgrade request was not whole in time.
+    Total handshakes_late in "connections",
+    /// Connections closed with 1001 for idle_timeout without a message.
+    Total closed_idle in "connections",
 }

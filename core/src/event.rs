@@ -60,6 +60,10 @@ pub enum Event {
         /// Those of [`crate::AskHost::headers`] that the request has: names as the configuration has them, values as they came, one for
         /// each line.
         headers: Vec<(String, Vec<u8>)>,
+        /// Who the client is by its certificate: the subject as RFC 4514 writes it (`CN=rover-1,O=Example`), at most 1 KiB. It was
+        /// verified against [`crate::TlsConfig::client_ca_file`]. `None`: it has shown none, or was not asked for one
+        /// ([`crate::TlsConfig::client_certificates`]).
+        certificate: Option<String>,
     },
     /// An open connection brings another token (the request `auth` of the subprotocols): answer with [`crate::Engine::decide`]. Allowed, the
     /// new grants take the place of the old ones, whose [`crate::Grants::subject`] they must have; refused, the client is told so and the

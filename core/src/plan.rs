@@ -247,7 +247,8 @@ impl Config {
             let bytes = handshakes * HEADING_BYTES as u64;
             plan.lines.push(line("PROXY headers that are not whole", bytes, "limits.handshakes_max"));
         }
-        if self.listen.iter().any(|listener| listener.is_tls) {
+        let has_tls = self.listen.iter().any(|listener| listener.is_tls);
+        if has_tls {
             let scratch = shards_u64 * tls::SCRATCH_BYTES as u64;
             plan.lines.push(line("TLS: keys", slots * tls::SESSION_BYTES as u64 + scratch, "connections_max"));
             plan.lines.push(line("TLS: handshakes, partial records", memory.tls_bytes as u64, "memory.tls_bytes"));
@@ -257,6 +258,7 @@ impl Config {
             if self.access.ask_host.is_some() {
                 // Any may be of a request: what the host is told of it is a part of it.
                 event_bytes += self.limits.request_bytes_max.max(TOKEN_BYTES_MAX) as u64;
+                event_bytes += if has_tls { tls::SUBJECT_BYTES_MAX as u64 } else { 0 };
                 let bytes = slots * shard::QUESTION_BYTES as u64;
                 plan.lines.push(line("questions to the host", bytes, "access.ask_host_within"));
             }

@@ -6,6 +6,10 @@
 pub const SESSION_BYTES: usize = 2_048;
 /// What one shard seals at once: 512 KiB of content, and what its records add.
 pub const SCRATCH_BYTES: usize = 640 << 10;
+/// The longest subject of a client's certificate.
+pub const SUBJECT_BYTES_MAX: usize = 1_024;
+#[cfg(feature = "tls")]
+const _: () = assert!(SUBJECT_BYTES_MAX == fanwire_tls::SUBJECT_BYTES_MAX);
 
 #[cfg(not(feature = "tls"))]
 mod none {

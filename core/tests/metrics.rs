@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use fanwire::{DriverChoice, Engine, Kind, Priority, TopicConfig, metrics};
+use fanwire::{DriverChoice, Engine, Kind, Priority, TopicConfig, metrics, settings};
 use support::{Bare, JSON, PATIENCE, addr, config, masked, start, upgrade_request, wait_until};
 
 /// What moves a metric.
@@ -122,7 +122,60 @@ const TABLE: &[(&str, By)] = &[
     ("tls_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes")),
     ("tls_max_bytes", Test("core/src/driver/tls/tests/limits.rs", "tls_bytes_max")),
     ("out_of_order", Test("core/src/sim/world.rs", "totals.out_of_order")),
+    ("handshakes_late", Test("core/src/sim/stage/deadlines.rs", "handshakes_late")),
+    ("closed_idle", Test("core/src/sim/stage/deadlines.rs", "closed_idle")),
 ];
+
+/// Limits by their settings, each with the family that counts who has run into it.
+const LIMITS: &[(&str, &str)] = &[
+    ("connections_max", "refused_full"),
+    ("cursors_max", "subscriptions_refused"),
+    ("topics_max", "topics_refused"),
+    ("limits.message_bytes_max", "messages_too_large"),
+    ("limits.request_bytes_max", "upgrades_refused"),
+    ("limits.handshake_timeout", "handshakes_late"),
+    ("limits.handshakes_max", "refused_waiting"),
+    ("limits.connections_per_address_max", "refused_for_address"),
+    ("limits.upgrades_per_address_per_minute_max", "refused_too_often"),
+    ("limits.failures_per_address_per_minute_max", "refused_failing"),
+    ("limits.inbound_messages_per_second_max", "input_paused"),
+    ("limits.inbound_bytes_per_second_max", "input_paused"),
+    ("limits.connection_lifetime", "lifetimes_ended"),
+    ("limits.connections_per_subject_max", "refused_for_subject"),
+    ("limits.subscriptions_per_subject_max", "refused_for_subject"),
+    ("limits.patterns_per_subject_max", "refused_for_subject"),
+    ("limits.topics_per_subject_max", "refused_for_subject"),
+    ("limits.ping_every", "pongs_missed"),
+    ("limits.idle_timeout", "closed_idle"),
+    ("limits.close_window", "drained"),
+    ("limits.subscriptions_per_connection_max", "subscriptions_refused"),
+    ("limits.topics_per_connection_max", "topics_refused"),
+];
+
+/// Settings among them that refuse and end nothing: what the kernel may hold, how long an end that has begun may take.
+const NO_LIMITS: [&str; 2] = ["limits.unsent_bytes_max", "limits.close_timeout"];
+
+/// A new limit finds its way into the metrics, and into the page that says what happens past it.
+#[test]
+fn every_limit_has_a_counter_that_moves_and_stands_in_the_page() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/how-to/limits.md")).expect("a page");
+    let is_limit = |name: &str| {
+        name.starts_with("limits.") && !NO_LIMITS.contains(&name)
+            || ["connections_max", "cursors_max", "topics_max"].contains(&name)
+    };
+    let mut limits: Vec<&str> = settings().map(|setting| setting.name).filter(|name| is_limit(name)).collect();
+    let mut counted: Vec<&str> = LIMITS.iter().map(|(limit, _)| *limit).collect();
+    (limits.sort_unstable(), counted.sort_unstable());
+    assert_eq!(limits, counted, "limits, and those that are counted");
+    for (limit, family) in LIMITS {
+        assert!(TABLE.iter().any(|(name, _)| name == family), "{limit}: there is no {family}");
+        let short = limit.rsplit('.').next().unwrap_or_default();
+        if let Some(line) = page.lines().find(|line| line.starts_with(&format!("| `{short}` "))) {
+            assert!(line.contains(&format!("`{family}`")), "{family} does not stand in docs/how-to/limits.md: {line}");
+        }
+    }
+}
 
 /// The samples of a text: names with labels, and values.
 fn samples(text: &str) -> BTreeMap<String, f64> {

@@ -207,8 +207,37 @@ Nothing is measured for each delivery. Each shard takes one sample a turn:
         let text = folded_to(&format!("- `{name}`, {kind}{by}: {help}"), COLUMNS - 2);
         writeln!(page, "{}", text.replace('\n', "\n  ")).unwrap();
     }
+    page.push_str(OF_THE_SERVER);
     is_generated("metrics.md", &page);
 }
+
+/// What `fanwire serve` says besides. A test of the server holds its `/metrics` against the page.
+const OF_THE_SERVER: &str = "
+## Of the server
+
+`/metrics` of `fanwire serve` has all of the table, and these. Those of `fanwire_jwks_…` have samples where keys come
+from `token.jwks_url`, those of `fanwire_benchmark_p…` after the first measurement.
+
+- `fanwire_jwks_age_seconds`, gauge: Age of the keys: since a good set was read, or, before the first one, since it was
+  first asked for. It is never far above `token.jwks_every` while all is well.
+- `fanwire_jwks_failures`, counter by `reason`: Times that the URL could not be read, or gave no set of public keys:
+  `connection`, `tls`, `timeout`, `status` (not 200), `too_large`, `not_keys`.
+- `fanwire_jwks_failures_in_a_row`, gauge: Such times since the last good set; 0 while all is well.
+- `fanwire_admin_refused_requests`, counter: Requests that the admin port has refused for who made them.
+- `fanwire_benchmark_runs`, counter: Measurements of this server by itself.
+- `fanwire_benchmark_regressions`, counter: Of them far slower than usual, or with losses.
+- `fanwire_benchmark_p50_seconds`, `fanwire_benchmark_p95_seconds`, `fanwire_benchmark_p99_seconds`, gauges: How long
+  messages took from publisher to subscriber, in the newest measurement.
+- `fanwire_process_cpus`, gauge: CPUs that this process may use: its control group's quota, else those that it may run
+  on.
+- `fanwire_process_memory_limit_bytes`, gauge: Memory that this process may have: its control group's limit, else the
+  machine's.
+- `process_cpu_seconds`, counter: CPU time that this process has used.
+- `process_resident_memory_bytes`, `process_virtual_memory_bytes`, gauges: Its memory in RAM, its address space.
+- `process_threads`, `process_open_fds`, `process_max_fds`, gauges: Its threads, its descriptors, those that it may
+  have.
+- `process_start_time_seconds`, gauge: When it was started, in Unix time.
+";
 
 /// The text of a class of the stubs.
 fn class(stubs: &str, name: &str) -> String {

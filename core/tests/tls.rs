@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanwire::{
-    ClientCertificates, Config, DriverChoice, Engine, Event, Kind, Listener, Priority, StartError, TlsVersion,
+    AskHost, ClientCertificates, Config, Decision, DriverChoice, Engine, Event, Kind, Listener, Priority, StartError,
+    TlsVersion,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
@@ -28,6 +29,7 @@ on_both_drivers![
     bad_certificates_change_nothing,
     the_end_of_each_certificate_is_a_metric,
     clients_show_certificates_where_they_must,
+    the_host_is_told_whose_certificate_it_is,
     half_greetings_do_not_shut_others_out,
     an_engine_that_ends_says_so_and_ends_tls_in_good_order,
 ];
@@ -69,6 +71,17 @@ impl Authority {
         std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
         std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
         certificate.der().clone()
+    }
+
+    /// The same for somebody of this name.
+    fn issue_to(&self, name: &str, subject: &[(DnType, &str)]) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        subject.iter().for_each(|(kind, text)| params.distinguished_name.push(kind.clone(), *text));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
     fn config(&self, driver: DriverChoice) -> Config {
@@ -358,6 +371,52 @@ fn clients_show_certificates_where_they_must(driver: DriverChoice) {
     assert!(authority.try_connect(addr(&engine), &TLS12, None, "/t/news").is_err());
     assert!(authority.try_connect(addr(&engine), &TLS13, None, "/t/news").is_ok());
     engine.shutdown_now();
+}
+
+fn the_host_is_told_whose_certificate_it_is(driver: DriverChoice) {
+    let authority = Authority::new();
+    authority.issue_to("client", &[(DnType::CommonName, "rover-1"), (DnType::OrganizationName, "Example, Inc.")]);
+    let longest = "a".repeat(1_024 - "CN=".len());
+    authority.issue_to("longest", &[(DnType::CommonName, &longest)]);
+    authority.issue_to("longer", &[(DnType::CommonName, &(longest.clone() + "a"))]);
+    authority.issue_to("two-lines", &[(DnType::CommonName, "a\nb")]);
+    for version in [&TLS12, &TLS13] {
+        let mut config = authority.config(driver);
+        config.tls.client_ca_file = Some(authority.path("ca.pem"));
+        config.tls.client_certificates = ClientCertificates::Optional;
+        config.events.capacity = 64;
+        config.access.ask_host = Some(AskHost { within: PATIENCE / 4, headers: Vec::new() });
+        let mut engine = start(config);
+        let mut events = engine.events().unwrap();
+        let to = addr(&engine);
+        // One that nobody could be told of does not come in, and does not ask.
+        assert!(authority.try_connect(to, version, Some("longer"), "/t/news").is_err());
+        for (shows, subject) in [
+            (Some("client"), Some("O=Example\\, Inc.,CN=rover-1".to_owned())),
+            (Some("two-lines"), Some("CN=a\\0ab".to_owned())),
+            (Some("longest"), Some(format!("CN={longest}"))),
+            (None, None),
+        ] {
+            let heard = std::thread::scope(|scope| {
+                let client = scope.spawn(|| authority.try_connect(to, version, shows, "/t/news"));
+                let mut heard = None;
+                wait_until("it asks", || {
+                    if let Some(Event::Authorize { connection, certificate, .. }) = events.next() {
+                        heard = Some(certificate);
+                        engine.decide(connection, Decision::Forbidden).unwrap();
+                    }
+                    heard.is_some()
+                });
+                assert!(client.join().unwrap().unwrap_err().contains("403"));
+                heard.unwrap()
+            });
+            let is_so = |(heard, subject): (String, String)| heard.eq_ignore_ascii_case(&subject);
+            assert!(heard.is_some() == subject.is_some(), "{shows:?}: {heard:?}");
+            assert!(heard.clone().zip(subject).is_none_or(is_so), "{shows:?}: {heard:?}");
+        }
+        wait_until("nothing is left of them", || engine.stats().total.tls_bytes == 0);
+        engine.shutdown_now();
+    }
 }
 
 fn half_greetings_do_not_shut_others_out(driver: DriverChoice) {

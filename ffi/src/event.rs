@@ -41,7 +41,7 @@ pub enum fw_event_type {
     /// get no more events. Stop the engine, and start another one or end. See fw_failure.
     FW_EVENT_FAILED = 8,
     /// A client asks to be let in (the setting access.ask_host_within): connection, text (the request's target, with its query), peer,
-    /// data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
+    /// certificate, data, len (those headers that access.ask_host_headers names, each as `name: value` and a CR and LF), code (which of the
     /// listening addresses it came by, from 0). Answer with fw_allow or fw_refuse. If it is let in, FW_EVENT_OPENED follows; if it goes
     /// away before, nothing does.
     FW_EVENT_AUTHORIZE = 9,
@@ -76,8 +76,11 @@ pub struct fw_event {
     pub code: u32,
     /// A fw_priority.
     pub priority: u32,
+    /// Of FW_EVENT_AUTHORIZE: the subject of the client's certificate, which was verified, as RFC 4514 writes it: "CN=rover-1,O=Example".
+    /// "" where it has shown none.
+    pub certificate: *const c_char,
     /// Zero. The struct never grows.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// Takes up to `capacity` events, waiting up to `timeout_ms` (FW_FOREVER: for ever; 0: not at all) for the first one, and
@@ -170,6 +173,7 @@ struct Spans {
     text: usize,
     peer: usize,
     protocol: usize,
+    certificate: usize,
     /// Of a request's headers.
     data: Option<usize>,
 }
@@ -199,6 +203,7 @@ impl Inbox {
                 text: ptr::without_provenance(spans.text),
                 peer: ptr::without_provenance(spans.peer),
                 protocol: ptr::without_provenance(spans.protocol),
+                certificate: ptr::without_provenance(spans.certificate),
                 data: spans.data.map_or(described.data, ptr::without_provenance),
                 ..described
             };
@@ -213,7 +218,7 @@ impl Inbox {
             let place = unsafe { to.add(place) };
             // SAFETY: written above.
             let event = unsafe { &mut *place };
-            for text in [&mut event.text, &mut event.peer, &mut event.protocol] {
+            for text in [&mut event.text, &mut event.peer, &mut event.protocol, &mut event.certificate] {
                 *text = start.wrapping_add(text.addr()).cast();
             }
             if event.r#type == fw_event_type::FW_EVENT_AUTHORIZE as u32 {
@@ -236,7 +241,8 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
         protocol: ptr::null(),
         code: 0,
         priority: 0,
-        reserved: [0; 4],
+        certificate: ptr::null(),
+        reserved: [0; 3],
     };
     let mut spans = Spans::default();
     let mut keep = |line: &str| {
@@ -247,12 +253,13 @@ fn describe(event: &Event, text: &mut Vec<u8>) -> (fw_event, Spans) {
         at
     };
     match event {
-        Event::Authorize { connection, peer, listener, target, headers } => {
+        Event::Authorize { connection, peer, listener, target, headers, certificate } => {
             described.r#type = fw_event_type::FW_EVENT_AUTHORIZE as u32;
             described.connection = connection.to_u64();
             described.code = *listener as u32;
             spans.text = keep(target);
             spans.peer = peer.map_or(0, |peer| keep(&peer.to_string()));
+            spans.certificate = certificate.as_deref().map_or(0, &mut keep);
             spans.data = Some(text.len());
             for (name, value) in headers {
                 text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
@@ -323,6 +330,29 @@ mod tests {
     use std::ffi::CStr;
 
     use super::*;
+
+    #[test]
+    fn who_asks_to_come_in_is_told_with_what_its_certificate_says() {
+        let asks = |certificate: Option<&str>| Event::Authorize {
+            connection: fanwire::ConnectionId::new(0, 1, 2),
+            peer: None,
+            listener: 0,
+            target: "/t/a".into(),
+            headers: vec![("cookie".into(), b"a=b".to_vec())],
+            certificate: certificate.map(str::to_owned),
+        };
+        let lent = vec![asks(Some("CN=rover-1")), asks(None)];
+        let mut inbox = Inbox { events: None, lent, text: Vec::new() };
+        let mut places = [const { std::mem::MaybeUninit::<fw_event>::uninit() }; 2];
+        inbox.lend(places.as_mut_ptr().cast());
+        for (place, expected) in places.iter().zip(["CN=rover-1", ""]) {
+            // SAFETY: lent above.
+            let told = unsafe { place.assume_init() };
+            // SAFETY: the inbox lives, and its texts end with a NUL.
+            let text = unsafe { CStr::from_ptr(told.certificate) };
+            assert_eq!((text.to_str(), told.len, told.reserved), (Ok(expected), 13, [0; 3]));
+        }
+    }
 
     #[test]
     fn a_failed_shard_is_told_with_its_number_and_its_reason() {

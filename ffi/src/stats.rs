@@ -173,6 +173,10 @@ pub struct fw_stats {
     pub tls_bytes_max: u64,
     /// Messages refused: their number was not above those before it in its lane.
     pub out_of_order: u64,
+    /// Connections given up because their upgrade request was not whole in time.
+    pub handshakes_late: u64,
+    /// Connections closed with 1001 for idle_timeout without a message.
+    pub closed_idle: u64,
 }
 
 /// How the subscribers of a topic stand. Set struct_size to sizeof(fw_pressure) before each call: later versions add numbers at

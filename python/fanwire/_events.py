@@ -31,6 +31,9 @@ class Authorize:
     """The request's path and query, as they came."""
     headers: list[tuple[str, bytes]]
     """Those of `ask_host_headers` that the request has, one for each line."""
+    certificate: str | None = None
+    """Who the client is by its certificate, which was verified: the subject as RFC 4514 writes it, `CN=rover-1,O=Example`.
+    None where it has shown none (`tls_client_certificates`)."""
 
 
 @dataclass(frozen=True, slots=True)

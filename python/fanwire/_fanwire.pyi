@@ -792,6 +792,14 @@ class Stats:
     def out_of_order(self) -> int:
         """Messages refused: their number was not above those before it in its lane."""
 
+    @property
+    def handshakes_late(self) -> int:
+        """Connections given up because their upgrade request was not whole in time."""
+
+    @property
+    def closed_idle(self) -> int:
+        """Connections closed with 1001 for idle_timeout without a message."""
+
     def as_dict(self) -> dict[str, int]:
         """All numbers by their names."""
 

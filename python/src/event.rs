@@ -18,10 +18,10 @@ macro_rules! class {
 /// What Python raises, which is a want of memory.
 pub fn object<'py>(py: Python<'py>, event: Event) -> PyResult<Option<Bound<'py, PyAny>>> {
     let made = match event {
-        Event::Authorize { connection, peer, listener, target, headers } => {
+        Event::Authorize { connection, peer, listener, target, headers, certificate } => {
             let peer = peer.map(|peer| (peer.ip().to_string(), peer.port()));
             let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, PyBytes::new(py, &value))).collect();
-            class!(py, "Authorize")?.call1((connection.to_u64(), peer, listener, target, headers))
+            class!(py, "Authorize")?.call1((connection.to_u64(), peer, listener, target, headers, certificate))
         }
         Event::Reauthorize { connection, token } => class!(py, "Reauthorize")?.call1((connection.to_u64(), token)),
         Event::Opened { connection, peer, protocol, path } => {

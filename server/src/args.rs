@@ -12,7 +12,7 @@ use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
 
-use crate::bearer::Token;
+use crate::bearer::BearerArgs;
 use crate::clock;
 use crate::config::OwnArgs;
 use crate::feed::Form;
@@ -300,7 +300,7 @@ Examples:
   openssl rand -hex 32 > secret
   fanwire token mint --key secret --sub u1 --subscribe 'rover/**' --publish chat/u1 > token
   fanwire serve --token-keys-file secret
-  FANWIRE_TOKEN=$(cat token) fanwire sub ws://127.0.0.1:9001 'rover/**'
+  fanwire sub ws://127.0.0.1:9001 'rover/**' --token-file token
   fanwire token inspect --keys secret < token")]
 pub struct TokenArgs {
     /// What to do.
@@ -485,9 +485,9 @@ pub struct PubArgs {
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub ping_every: Span,
 
-    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
-    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
+    /// Who this is.
+    #[command(flatten)]
+    pub bearer: BearerArgs,
 
     /// Time to connect in, and to wait for the server's close at the end
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
@@ -565,9 +565,9 @@ pub struct SubArgs {
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub ping_every: Span,
 
-    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
-    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
+    /// Who this is.
+    #[command(flatten)]
+    pub bearer: BearerArgs,
 
     /// Time to connect in
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
@@ -624,9 +624,9 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "to")]
     pub wait_for_subscribers: usize,
 
-    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
-    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
+    /// Who this is.
+    #[command(flatten)]
+    pub bearer: BearerArgs,
 
     /// Time to connect in, and to wait for the server's close at the end (with --to)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
@@ -687,7 +687,7 @@ pub struct DemoArgs {
 #[command(after_help = "\
 Examples:
   fanwire top                                         the server on this machine, by its admin port
-  fanwire top wss://ops.example.org:9002/ws --token \"$TOKEN\"
+  fanwire top wss://ops.example.org:9002/ws --token-file ops.token
   fanwire top ws://127.0.0.1:9001                     where the $sys topics are public, or granted to the token
   fanwire top --once --format json | jq '.[\"$sys/clients\"].by_lag[].id'
 
@@ -710,9 +710,9 @@ pub struct TopArgs {
     #[arg(long, value_enum, default_value_t = TopSort::Lag, value_name = "ORDER")]
     pub sort: TopSort,
 
-    /// Token to say who this is with, in the header Authorization: Bearer. Better by its variable: others see options
-    #[arg(long, value_name = "TOKEN", env = "FANWIRE_TOKEN", hide_env_values = true)]
-    pub token: Option<Token>,
+    /// Who this is.
+    #[command(flatten)]
+    pub bearer: BearerArgs,
 
     /// Time to connect in; with --once also for the figures to come
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]

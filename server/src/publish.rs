@@ -33,7 +33,7 @@ pub fn run(args: &PubArgs) -> Outcome {
         url: args.url.clone(),
         timeout: args.timeout.0,
         ping_every: args.ping_every.0,
-        token: args.token.clone(),
+        bearer: args.bearer.bearer()?,
         trust,
         reconnects: args.reconnect,
         source: "stdin".into(),

@@ -51,7 +51,7 @@ pub fn run(args: &ReplayArgs) -> Outcome {
                 url: url.clone(),
                 timeout: args.timeout.0,
                 ping_every: args.engine.config()?.limits.ping_every,
-                token: args.token.clone(),
+                bearer: args.bearer.bearer()?,
                 trust: Trust::for_url(url, &args.tls)?,
                 reconnects: false,
                 source: recording.name().to_owned(),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::bearer::Bearer;
 use crate::client::Closed;
 
 /// Pauses between attempts to connect again: the first, and the longest.
@@ -11,6 +12,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 /// Whether it makes sense to come back after this end: not where one side meant it, nor where one of the two is in the wrong.
 pub fn is_passing(closed: &Closed) -> bool {
     !closed.is_violation && !closed.is_unauthorized() && !matches!(closed.code, 1000 | 1002 | 1003 | 1007..=1010)
+}
+
+/// Whether its token is over, and it has another one by now.
+pub fn is_renewed(closed: &Closed, bearer: Option<&Bearer>) -> bool {
+    !closed.is_violation && closed.is_unauthorized() && bearer.is_some_and(Bearer::has_another)
 }
 
 /// The pause before attempt number `attempt` (from 0) to connect again: it doubles, and chance keeps many clients apart.

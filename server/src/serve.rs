@@ -148,7 +148,8 @@ fn attend(
             server.keys_moved(moved);
             let is_over = &is_over;
             scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
-            scope.spawn(move || access::keep(&moves, &orders, stop));
+            let health = server.key_health();
+            scope.spawn(move || access::keep(&moves, &orders, &health, stop));
         }
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         // Who goes on has the admin port, too. Where nobody does, the end is seen there.

@@ -11,7 +11,7 @@ use fanwire::proto::subscribe::TOPICS_MAX;
 use rustix::event::PollFlags;
 
 use crate::args::{ProtocolArg, SubArgs};
-use crate::bearer;
+use crate::bearer::{self, Bearer};
 use crate::client::{Closed, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited, is_broken};
@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::feed::{Feed, Item, Taken, Wanted};
 use crate::ledger::Ledger;
 use crate::printer::{Printer, Written};
-use crate::retry::{self, is_passing};
+use crate::retry;
 use crate::signals::StopRequests;
 use crate::stderr;
 use crate::tls::Trust;
@@ -38,11 +38,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where it cannot connect, stdout or the state cannot be written, the server refuses, or the connection breaks.
 pub fn run(args: &SubArgs) -> Outcome {
     check(args)?;
+    let bearer = args.bearer.bearer()?;
     let trust = Trust::for_url(&args.url, &args.tls)?;
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let (mut printer, mut ledger) = Printer::open(args)?;
     ledger.keep_only(&args.topics);
-    let mut follower = Follower { args, trust: trust.as_ref(), stop: &stop, is_in_force: false, leaves_at: None };
+    let mut follower = Follower {
+        args,
+        bearer: bearer.as_ref(),
+        trust: trust.as_ref(),
+        stop: &stop,
+        is_in_force: false,
+        leaves_at: None,
+    };
     let end = follower.follow_through(&mut printer, &mut ledger);
     let end = end.and_then(|end| follower.write_rest(&mut printer, end));
     if args.stats {
@@ -125,6 +133,7 @@ enum Left {
 
 struct Follower<'a> {
     args: &'a SubArgs,
+    bearer: Option<&'a Bearer>,
     trust: Option<&'a Trust>,
     stop: &'a StopRequests,
     /// The server took the subscription on this connection.
@@ -161,6 +170,12 @@ impl Follower<'_> {
 
     fn follow_one(&mut self, printer: &mut Printer<'_>, ledger: &mut Ledger) -> Result<Left, Failure> {
         let args = self.args;
+        let token = match self.bearer.map(Bearer::token).transpose() {
+            Err(failure) if args.reconnect && failure.code == Exit::Unavailable as i32 => {
+                return Ok(Left::Broken(format!("{:#}", failure.error)));
+            }
+            token => token?,
+        };
         let wanted = Wanted {
             url: &args.url,
             topics: &args.topics,
@@ -171,7 +186,7 @@ impl Follower<'_> {
                 deflate: args.deflate,
                 timeout: args.timeout.0,
                 ping_every: args.ping_every.0,
-                token: args.token.as_ref(),
+                token: token.as_ref(),
                 trust: self.trust,
             },
             is_resumable: args.reconnect || args.state.is_some(),
@@ -187,7 +202,7 @@ impl Follower<'_> {
             Err(failure) => return Err(failure),
         };
         match self.follow(printer, &mut feed, ledger)? {
-            Left::End(End::Closed(closed)) if args.reconnect && is_passing(&closed) => {
+            Left::End(End::Closed(closed)) if args.reconnect && self.may_come_back(&closed) => {
                 Ok(Left::Broken(closed.to_string()))
             }
             Left::End(end @ End::Closed(_)) => Ok(Left::End(end)),
@@ -196,6 +211,10 @@ impl Follower<'_> {
                 Ok(left)
             }
         }
+    }
+
+    fn may_come_back(&self, closed: &Closed) -> bool {
+        retry::is_passing(closed) || retry::is_renewed(closed, self.bearer)
     }
 
     fn follow(&mut self, printer: &mut Printer<'_>, feed: &mut Feed, ledger: &mut Ledger) -> Result<Left, Failure> {

@@ -171,7 +171,7 @@ fn refused(url: &Url, error: &ResponseError) -> Failure {
             Failure::message(Exit::Unavailable, format!("cannot connect to {url}: {what}"))
         }
         ResponseError::Refused { status: 401 | 403, .. } => {
-            let hint = "a token says who this is: --token, or FANWIRE_TOKEN";
+            let hint = "a token says who this is: --token-file, or FANWIRE_TOKEN";
             Failure::message(Exit::Permission, format!("{url} does not let this in: {what} ({hint})"))
         }
         _ => Failure::message(Exit::Protocol, format!("{url} is no such WebSocket: {what}")),

@@ -11,7 +11,7 @@ use fanwire::proto::msgpack::{self, server};
 use fanwire::proto::server_message::ServerMessage;
 use rustix::event::PollFlags;
 
-use crate::bearer::{self, Token};
+use crate::bearer::{self, Bearer};
 use crate::client::{Client, Closed, Incoming, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
@@ -43,7 +43,7 @@ pub struct Target {
     /// Silence after which the server is pinged.
     pub ping_every: Duration,
     /// Who this is.
-    pub token: Option<Token>,
+    pub bearer: Option<Bearer>,
     /// Whom to trust, for `wss://`.
     pub trust: Option<Trust>,
     /// Whether it comes back where the connection breaks.
@@ -90,7 +90,7 @@ impl Published {
     pub fn refusals(&self) -> String {
         let hint = match self.is_forbidden {
             true => {
-                "; a server with tokens allows what the token says (--token), another one what its --publish says: loopback (from \
+                "; a server with tokens allows what the token says (--token-file), another one what its --publish says: loopback (from \
                  its own machine), or everyone"
             }
             false => "",
@@ -231,7 +231,7 @@ impl Uplink {
                     return Ok(Published { messages: published, bytes: payload_bytes, refused, is_forbidden });
                 }
                 Some(Heard::Closed(closed)) => {
-                    if !retry::is_passing(&closed) {
+                    if !self.may_come_back(&closed) {
                         return Err(self.ended(&closed, Exit::Failed));
                     }
                     closed.to_string()
@@ -265,6 +265,10 @@ impl Uplink {
         }
     }
 
+    fn may_come_back(&self, closed: &Closed) -> bool {
+        retry::is_passing(closed) || retry::is_renewed(closed, self.target.bearer.as_ref())
+    }
+
     /// An end that is not come back from; `exit` where it says nothing better.
     fn ended(&self, closed: &Closed, exit: Exit) -> Failure {
         match closed {
@@ -290,7 +294,7 @@ impl Uplink {
         let is_readable = watched.get(1).is_some_and(|other| !other.seen.is_empty());
         let broken = match self.drain() {
             None => return Ok(is_readable),
-            Some(Heard::Closed(closed)) if self.window.is_none() || !retry::is_passing(&closed) => {
+            Some(Heard::Closed(closed)) if self.window.is_none() || !self.may_come_back(&closed) => {
                 return Err(self.ended(&closed, Exit::Io));
             }
             Some(Heard::Closed(closed)) => closed.to_string(),
@@ -399,12 +403,13 @@ fn connect(target: &Target, stop: &StopRequests, attempt: &mut u32) -> Result<Op
 }
 
 fn connect_once(target: &Target, interrupts: &Interrupts<'_>) -> Result<Option<(Client, usize)>, Failure> {
+    let token = target.bearer.as_ref().map(Bearer::token).transpose()?;
     let offer = Offer {
         protocol: Some(msgpack::PROTOCOL),
         deflate: false,
         timeout: target.timeout,
         ping_every: target.ping_every,
-        token: target.token.as_ref(),
+        token: token.as_ref(),
         trust: target.trust.as_ref(),
     };
     let deadline = clock::after(clock::now(), target.timeout);

@@ -334,6 +334,74 @@ fn who_is_closed_with_4401_does_not_come_back_with_the_same_token() {
     assert!(log.contains("the token is empty"), "{log}");
 }
 
+fn with_mode(path: &str, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_token_out_of_a_file_is_as_good_and_one_that_others_can_read_is_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let (server, address) =
+        Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --topics a=keep-last --token-keys-file {secret}"));
+    let url = format!("ws://{address}");
+    let token = minted(&secret, &["--subscribe", "a", "--publish", "a"]);
+    let file = written(folder.path(), "token", &format!("{token}\nof the tests\n"));
+    with_mode(&file, 0o600);
+    let (code, _, log) = run(&["pub", &url, "a", "--token-file", &file], b"one\n");
+    assert!(code == 0 && !log.contains("other users"), "{log}");
+    with_mode(&file, 0o640);
+    // The option goes before the variable.
+    let (code, out, log) = with_token("x", &["sub", &url, "a", "--count", "1", "--token-file", &file], &[]);
+    assert_eq!((code, &out[..]), (0, &b"one\n"[..]), "{log}");
+    assert!(log.contains(&format!("other users of this machine can read it (mode 640): chmod 600 {file}")), "{log}");
+    assert!(!log.contains(&token), "{log}");
+    let empty = written(folder.path(), "empty", "\n");
+    let missing = folder.path().join("missing").display().to_string();
+    for (arguments, expected, said) in [
+        (&["--token-file", &file, "--token", "x"][..], 2, "one of the two"),
+        (&["--token-file", "-"], 2, "not from stdin"),
+        (&["--token-file", &empty], 65, "no token in it"),
+        (&["--token-file", &missing], 66, "cannot read"),
+    ] {
+        for command in
+            [&["pub", &url, "a"][..], &["sub", &url, "a"], &["replay", "-", "--to", &url], &["top", &url, "--once"]]
+        {
+            let (code, _, log) = run(&[command, arguments].concat(), &[]);
+            assert!(code == expected && log.contains(said), "{command:?} {arguments:?}: {code} {log}");
+        }
+    }
+    drop(server);
+}
+
+#[test]
+fn who_reads_its_token_from_a_file_comes_back_with_the_one_that_is_there_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = written(folder.path(), "secret", SECRET);
+    let other = written(folder.path(), "other", "another-secret,-which-is-long-enough,-too");
+    let (mut server, address) =
+        Fanwire::listening(&format!("serve --listen 127.0.0.1:0 --topics a=keep-last --token-keys-file {secret}"));
+    let url = format!("ws://{address}");
+    let grants = ["--subscribe", "a", "--publish", "a"];
+    let file = written(folder.path(), "token", &minted(&secret, &grants));
+    let publish = |line: &[u8]| run(&["pub", &url, "a", "--token-file", &file], line);
+    assert_eq!(publish(b"one\n").0, 0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    command.args(["sub", &url, "a", "--reconnect", "--token-file", &file]);
+    let mut sub = Fanwire::spawn(&mut command, &[]);
+    sub.stdout_line("one");
+    written(folder.path(), "token", &minted(&other, &grants));
+    std::fs::copy(&other, &secret).unwrap();
+    server.signal(Signal::HUP);
+    server.stderr_line("whose key is gone");
+    sub.stderr_line("4401");
+    assert_eq!(publish(b"two\n").0, 0);
+    sub.stdout_line("two");
+    sub.signal(Signal::TERM);
+    let (code, _, log) = sub.finish();
+    assert_eq!(code, 128 + 15, "{log}");
+}
+
 #[test]
 fn at_sighup_the_keys_are_read_again_and_what_is_no_key_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();

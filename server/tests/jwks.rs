@@ -1,6 +1,7 @@
 //! Keys that are read from a URL: rotation, and everything that a URL can give instead of keys.
 #![allow(clippy::disallowed_methods)]
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -12,6 +13,7 @@ use rustix::process::Signal;
 use tungstenite::Message;
 
 use crate::access::{answer, minted, page, written};
+use crate::admin::{Site, scrape_until};
 use crate::support::{Fanwire, run};
 
 /// What a URL answers to everybody, until it is told something else.
@@ -120,6 +122,27 @@ fn keys_are_changed_with_an_overlap_and_what_is_no_set_changes_nothing() {
     server.signal(Signal::TERM);
     let (code, _, log) = server.finish();
     assert!(code == 0 && !log.contains(&old) && !log.contains(&new), "{log}");
+}
+
+#[test]
+fn an_operator_sees_that_the_keys_cannot_be_read_and_for_how_long() {
+    let (_, _, key) = ed25519();
+    let url = Url::new("200 OK", &set(&[&key]));
+    let from = format!("http://{}/keys", url.address);
+    let site = Site::start(&["--token-jwks-url", &from, "--token-jwks-every", "1s"]);
+    let figure = |sums: &BTreeMap<String, f64>, name: &str| sums.get(name).copied().unwrap_or(-1.0);
+    let (failures, in_a_row) = ("fanwire_jwks_failures_total", "fanwire_jwks_failures_in_a_row");
+    let age = "fanwire_jwks_age_seconds";
+    let sums = scrape_until(&site, "the set is read", |sums| figure(sums, age) >= 0.0);
+    assert_eq!((figure(&sums, failures), figure(&sums, in_a_row)), (0.0, 0.0));
+    url.says("500 Internal Server Error", b"");
+    scrape_until(&site, "failures are counted", |sums| figure(sums, failures) >= 2.0 && figure(sums, in_a_row) >= 2.0);
+    let text = site.get("/metrics").body;
+    let sample = |reason: &str| text.contains(&format!("\n{failures}{{reason=\"{reason}\"}} 0\n"));
+    assert!(!sample("status") && sample("timeout") && sample("not_keys"), "{text}");
+    url.says("200 OK", &set(&[&key]));
+    let sums = scrape_until(&site, "it is read again", |sums| figure(sums, in_a_row) == 0.0);
+    assert!(figure(&sums, failures) >= 2.0 && figure(&sums, age) >= 0.0, "{sums:?}");
 }
 
 #[test]

@@ -356,6 +356,12 @@ pub trait Driver {
         None
     }
 
+    /// Who a client is by the certificate that it has shown: the subject, as RFC 4514 writes it. Told once; what is not asked for
+    /// before the upgrade takes memory until the connection ends.
+    fn take_subject(&mut self, _slot: Slot) -> Option<Box<str>> {
+        None
+    }
+
     /// Counters so far.
     fn counters(&self) -> DriverCounters;
 }
@@ -469,6 +475,10 @@ impl<D: Driver + ?Sized> Driver for Box<D> {
 
     fn socket_state(&mut self, slot: Slot) -> Option<SocketState> {
         (**self).socket_state(slot)
+    }
+
+    fn take_subject(&mut self, slot: Slot) -> Option<Box<str>> {
+        (**self).take_subject(slot)
     }
 
     fn counters(&self) -> DriverCounters {

@@ -262,6 +262,9 @@ static LIMITS: &[Limit] = &[
     ("topics", |stats| stats.topics_refused),
     ("message_bytes", |stats| stats.messages_too_large),
     ("inbound", |stats| stats.input_paused),
+    ("handshake_timeout", |stats| stats.handshakes_late),
+    ("idle_timeout", |stats| stats.closed_idle),
+    ("connection_lifetime", |stats| stats.lifetimes_ended),
 ];
 
 /// A limit's name, and its count of one shard.

@@ -7,6 +7,7 @@ use rustls::unbuffered::{ConnectionState, EncodeTlsData, UnbufferedStatus};
 
 use crate::acceptor::Acceptor;
 use crate::connection::Connection;
+use crate::subject::subject_of;
 
 /// Bytes of a handshake that are kept while they make no whole message: a chain of client certificates must fit.
 pub const INPUT_BYTES_MAX: usize = 32 << 10;
@@ -26,6 +27,9 @@ pub enum HandshakeError {
     /// A cipher that records cannot be sealed with here: none is offered.
     #[error("no cipher that is known here was agreed")]
     Cipher,
+    /// The client's certificate is a good one, but nobody could be told whose.
+    #[error("{0}")]
+    Subject(&'static str),
 }
 
 /// How far a handshake has come.
@@ -50,6 +54,8 @@ pub struct Established {
     pub has_ended: bool,
     /// The beginning of a record that is not whole.
     pub rest: Vec<u8>,
+    /// Who the client is, by its certificate: its subject, as RFC 4514 writes it. `None`: it has shown none.
+    pub subject: Option<Box<str>>,
 }
 
 /// See the module's head.
@@ -151,11 +157,17 @@ impl Handshake {
 
     fn finish(self: Box<Self>, received: Vec<u8>, has_ended: bool) -> Progress {
         let Self { rustls, input: rest } = *self;
+        let subject = match rustls.peer_certificates().and_then(<[_]>::first).map(subject_of).transpose() {
+            Ok(subject) => subject,
+            Err(error) => return Progress::Failed(error),
+        };
         match rustls.dangerous_into_kernel_connection() {
             Err(error) => Progress::Failed(error.into()),
             Ok((secrets, kernel)) => match Connection::new(secrets, kernel) {
                 None => Progress::Failed(HandshakeError::Cipher),
-                Some(connection) => Progress::Done(Box::new(Established { connection, received, has_ended, rest })),
+                Some(connection) => {
+                    Progress::Done(Box::new(Established { connection, received, has_ended, rest, subject }))
+                }
             },
         }
     }

@@ -14,12 +14,14 @@ pub mod fuzz;
 mod handshake;
 mod protect;
 mod record;
+mod subject;
 
 pub use acceptor::{Acceptor, AcceptorConfig, CertificateError, ClientCertificates, IDENTITIES_MAX, Identity, Version};
 pub use alert::Alert;
 pub use connection::{Connection, Opened, Sealed};
 pub use handshake::{Established, Handshake, HandshakeError, INPUT_BYTES_MAX, Progress};
 pub use record::{HEADER_BYTES, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, record_bytes};
+pub use subject::SUBJECT_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;

@@ -138,7 +138,14 @@ mod tests {
     fn asks(n: u32, address: [u8; 4], token: &str) -> Event {
         let headers = vec![("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         let peer = Some(SocketAddr::from((address, 1)));
-        Event::Authorize { connection: ConnectionId::new(0, 0, n), peer, listener: 0, target: "/".into(), headers }
+        Event::Authorize {
+            connection: ConnectionId::new(0, 0, n),
+            peer,
+            listener: 0,
+            target: "/".into(),
+            headers,
+            certificate: None,
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Door {
     /// # Errors
     /// 66 where their file cannot be read, 78 where it has none that can be used.
     pub fn open(config: DoorConfig, is_over: impl Fn() -> bool) -> Result<Opened, Failure> {
-        let moved = Moved { source: config.source().cloned(), fingerprint: None };
+        let moved = Moved { source: config.source().cloned(), fingerprint: None, problem: None };
         let (keys, said) = match &config.keys {
             None => return Ok(Opened { door: Door::without_keys(config), said: Ok(NO_KEYS.into()), moved }),
             Some(KeysFrom::File(path)) => {
@@ -129,6 +129,7 @@ impl Door {
                     return Ok(Opened { door: Door::with_keys(config, keys), said: Ok(said), moved });
                 }
                 Err(problem) => {
+                    let moved = Moved { problem: Some(problem.reason), ..moved };
                     let said = Err(format!("{}: {problem}", source.url));
                     return Ok(Opened { door: Door::without_keys(config), said, moved });
                 }

@@ -13,6 +13,7 @@ use fanwire_token::{Fingerprint, JWKS_BYTES_MAX, Keys};
 use ureq::http::Uri;
 
 use super::Order;
+use super::key_health::{KeyHealth, NotRead, Reason};
 use crate::clock;
 use crate::signals::StopRequests;
 use crate::web;
@@ -81,43 +82,64 @@ impl KeySource {
     ///
     /// # Errors
     /// Why not, for a person.
-    pub fn fetch(&self, is_over: impl Fn() -> bool) -> Result<Fetched, String> {
+    pub fn fetch(&self, is_over: impl Fn() -> bool) -> Result<Fetched, NotRead> {
         let (source, (fetched, comes)) = (self.clone(), channel());
         // Left alone, it ends by itself.
         let reads = thread::Builder::new().name("keys".into()).spawn(move || fetched.send(source.fetch_within(WITHIN)));
-        reads.map_err(|error| format!("cannot start a thread: {error}"))?;
+        reads.map_err(|error| own(format!("cannot start a thread: {error}")))?;
         loop {
             match comes.recv_timeout(LOOK_EVERY) {
                 Ok(fetched) => return fetched,
                 Err(RecvTimeoutError::Timeout) if !is_over() => {}
-                Err(RecvTimeoutError::Timeout) => return Err("this process is to stop".into()),
-                Err(RecvTimeoutError::Disconnected) => return Err("who was to read it has failed".into()),
+                Err(RecvTimeoutError::Timeout) => return Err(own("this process is to stop".into())),
+                Err(RecvTimeoutError::Disconnected) => return Err(own("who was to read it has failed".into())),
             }
         }
     }
 
-    fn fetch_within(&self, within: Duration) -> Result<Fetched, String> {
+    fn fetch_within(&self, within: Duration) -> Result<Fetched, NotRead> {
         let bytes = read(&self.url, within)?;
-        let keys = Keys::from_jwks(bytes.trim_ascii()).map_err(|error| error.to_string())?;
+        let no_keys = |text: String| NotRead { reason: Reason::NotKeys, text };
+        let keys = Keys::from_jwks(bytes.trim_ascii()).map_err(|error| no_keys(error.to_string()))?;
         if keys.are_secrets() {
-            return Err("these are secrets (HS256), which have no place behind a URL".into());
+            return Err(no_keys("these are secrets (HS256), which have no place behind a URL".into()));
         }
         Ok(Fetched { keys, fingerprint: Fingerprint::of(&bytes) })
     }
 }
 
-fn read(url: &KeyUrl, within: Duration) -> Result<Vec<u8>, String> {
-    let config = web::agent(&url.0, within)?;
+fn read(url: &KeyUrl, within: Duration) -> Result<Vec<u8>, NotRead> {
+    let config = web::agent(&url.0, within).map_err(|text| NotRead { reason: Reason::Tls, text })?;
     let config = config.max_idle_connections(0).accept("application/jwk-set+json, application/json");
-    let mut answer = config.build().new_agent().get(&url.0).call().map_err(|error| error.to_string())?;
+    let mut answer = config.build().new_agent().get(&url.0).call().map_err(|error| not_answered(&error))?;
     if answer.status() != 200 {
-        return Err(format!("the answer is HTTP {}, and 200 is needed", answer.status().as_u16()));
+        let text = format!("the answer is HTTP {}, and 200 is needed", answer.status().as_u16());
+        return Err(NotRead { reason: Reason::Status, text });
     }
     let body = answer.body_mut().with_config().limit(JWKS_BYTES_MAX as u64);
-    body.read_to_vec().map_err(|error| match error {
-        ureq::Error::BodyExceedsLimit(_) => format!("more than the {JWKS_BYTES_MAX} bytes that a set may have"),
-        error => error.to_string(),
-    })
+    body.read_to_vec().map_err(|error| not_answered(&error))
+}
+
+/// Why there is no answer, or not the whole of it.
+fn not_answered(error: &ureq::Error) -> NotRead {
+    let (reason, text) = match error {
+        ureq::Error::BodyExceedsLimit(_) => {
+            (Reason::TooLarge, format!("more than the {JWKS_BYTES_MAX} bytes that a set may have"))
+        }
+        ureq::Error::Timeout(_) => (Reason::Timeout, error.to_string()),
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => (Reason::Tls, error.to_string()),
+        // A handshake that fails comes as an error of the socket.
+        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            (Reason::Tls, error.to_string())
+        }
+        _ => (Reason::Connection, error.to_string()),
+    };
+    NotRead { reason, text }
+}
+
+/// What is this process's own doing.
+fn own(text: String) -> NotRead {
+    NotRead { reason: Reason::Connection, text }
 }
 
 /// The pause before keys are read again, after so many failures; `chance` makes it a tenth less or more.
@@ -146,8 +168,9 @@ impl Known {
     }
 
     /// Reads the set. `None`: it is as it was, or cannot be had.
-    fn look(&mut self, stop: &StopRequests) -> Option<Keys> {
+    fn look(&mut self, health: &KeyHealth, stop: &StopRequests) -> Option<Keys> {
         let fetched = self.source.fetch(|| stop.is_over());
+        health.note(fetched.as_ref().map(drop).map_err(|error| error.reason), clock::now());
         self.failures = if fetched.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let fetched = match fetched {
             Ok(fetched) => Some(fetched),
@@ -181,23 +204,40 @@ fn chance() -> u64 {
 pub struct Moved {
     pub source: Option<KeySource>,
     pub fingerprint: Option<Fingerprint>,
+    /// Why there are none.
+    pub problem: Option<Reason>,
+}
+
+impl Moved {
+    /// For who watches.
+    fn note(&self, is_same: bool, health: &KeyHealth) {
+        if !is_same {
+            health.begin_anew();
+        }
+        if self.source.is_some() {
+            health.note(self.problem.map_or(Ok(()), Err), clock::now());
+        }
+    }
 }
 
 /// Reads the keys anew from time to time and has those that are new count, until the process is asked to stop.
-pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, stop: &StopRequests) {
+pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, health: &KeyHealth, stop: &StopRequests) {
     let mut known: Option<Known> = None;
     while !stop.is_over() {
         match moved.recv_timeout(LOOK_EVERY) {
-            Ok(Moved { source, fingerprint }) => {
-                let is_same = |known: &Known| source.as_ref().is_some_and(|source| source.url == known.source.url);
-                let before = known.take().filter(is_same).and_then(|known| known.fingerprint);
+            Ok(moved) => {
+                let url = moved.source.as_ref().map(|source| &source.url);
+                let before = known.take().filter(|known| Some(&known.source.url) == url);
+                moved.note(before.is_some(), health);
+                let before = before.and_then(|known| known.fingerprint);
+                let Moved { source, fingerprint, .. } = moved;
                 known = source.map(|source| Known::of(source, fingerprint, before));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(known) = known.as_mut().filter(|known| clock::now() >= known.next) else { continue };
-        if let Some(keys) = known.look(stop) {
+        if let Some(keys) = known.look(health, stop) {
             let said = super::door::in_words(&known.source.url, &keys);
             let (done, is_done) = sync_channel(1);
             if orders.send(Order::Keys { keys, done }).is_err() {

@@ -81,13 +81,26 @@ fn what_is_no_set_of_public_keys_is_refused_and_said_so() {
         b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":[".to_vec(),
         b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
     ];
-    let expected =
-        ["500", "404", "204", "302", "301", "no JSON", "no key that can be used", "secrets", "bytes", "bytes", "", ""];
+    let expected = [
+        ("500", Reason::Status),
+        ("404", Reason::Status),
+        ("204", Reason::Status),
+        ("302", Reason::Status),
+        ("301", Reason::Status),
+        ("no JSON", Reason::NotKeys),
+        ("no key that can be used", Reason::NotKeys),
+        ("secrets", Reason::NotKeys),
+        ("bytes", Reason::TooLarge),
+        ("bytes", Reason::TooLarge),
+        ("", Reason::Connection),
+        ("", Reason::Connection),
+    ];
     assert_eq!(answers.len(), expected.len());
     let source = answering(answers);
-    for expected in expected {
+    for (expected, reason) in expected {
         let problem = source.fetch(|| false).err().unwrap();
-        assert!(problem.contains(expected), "{expected}: {problem}");
+        assert!(problem.text.contains(expected), "{expected}: {problem}");
+        assert_eq!(problem.reason, reason, "{problem}");
     }
 }
 
@@ -100,7 +113,7 @@ fn a_set_at_the_limit_is_taken_and_who_does_not_answer_is_not_waited_for() {
     let again = source.fetch(|| false).unwrap();
     assert_eq!(again.fingerprint, source_of(&set(KEY)));
     let problem = source.fetch_within(Duration::from_millis(50)).err().unwrap();
-    assert!(problem.contains("timeout"), "{problem}");
+    assert!(problem.text.contains("timeout") && problem.reason == Reason::Timeout, "{problem}");
     // Nobody is there any more.
     assert!(source.fetch(|| false).is_err());
 }

@@ -4,6 +4,7 @@
 mod desk;
 mod door;
 mod key_file;
+mod key_health;
 mod key_url;
 mod live;
 mod placement;
@@ -27,6 +28,7 @@ use crate::operate::Revoked;
 
 pub use door::{Door, DoorConfig, KeysFrom, Opened};
 pub use key_file::{read_keys, read_text, secret};
+pub use key_health::KeyHealth;
 pub use key_url::{KeySource, KeyUrl, Moved, keep, not_read};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
 

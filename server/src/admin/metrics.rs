@@ -11,13 +11,12 @@ use super::answer::Refused;
 use super::process::Process;
 use super::state::State;
 use crate::clock;
+use crate::operate::before_end;
 
 /// How long a text holds.
 const EVERY: Duration = Duration::from_millis(100);
 /// Longest text.
 pub const BYTES_MAX: usize = 4 << 20;
-/// The last line of each text.
-const END: &str = "# EOF\n";
 
 /// The newest text.
 #[derive(Default)]
@@ -45,11 +44,13 @@ impl Metrics {
 
 impl State {
     fn render(&self, of_engine: String) -> String {
-        let mut text = of_engine;
-        text.truncate(text.strip_suffix(END).map_or(text.len(), str::len));
+        before_end(of_engine, |text| self.write(text))
+    }
+
+    fn write(&self, text: &mut String) {
         let uptime = clock::now().saturating_duration_since(self.started);
-        Process::read().write(&mut text, clock::unix_us() as f64 / 1e6 - uptime.as_secs_f64());
-        self.benchmark.write(&mut text);
+        Process::read().write(text, clock::unix_us() as f64 / 1e6 - uptime.as_secs_f64());
+        self.benchmark.write(text);
         let mut counter = |name: &str, help: &str, value: u64| {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name}_total {value}\n");
         };
@@ -58,7 +59,5 @@ impl State {
             "Requests that the admin port has refused for who made them.",
             self.refused.count(),
         );
-        text.push_str(END);
-        text
     }
 }

@@ -6,15 +6,27 @@ use std::time::Duration;
 use fanwire::SysTopic;
 
 use super::Server;
+use crate::clock;
 use crate::exit::{Exit, Failure};
+
+/// The last line of each text of metrics.
+const END: &str = "# EOF\n";
+
+/// A text of metrics with more of them in front of its last line.
+pub fn before_end(mut text: String, write: impl FnOnce(&mut String)) -> String {
+    text.truncate(text.strip_suffix(END).map_or(text.len(), str::len));
+    write(&mut text);
+    text.push_str(END);
+    text
+}
 
 /// How long the shards may take to say something.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Server<'_> {
-    /// The engine's numbers, as OpenMetrics has them.
+    /// The engine's numbers, and those of its keys, as OpenMetrics has them.
     pub fn metrics(&self) -> String {
-        self.engine.metrics()
+        before_end(self.engine.metrics(), |text| self.key_health.write(text, clock::now()))
     }
 
     /// What the engine would say on that topic now.

@@ -10,13 +10,13 @@ mod report;
 mod revoke;
 mod status;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fanwire::{ConnectionId, Engine, SendError};
 
 use self::own::Own;
-use crate::access::{Attendant, Moved};
+use crate::access::{Attendant, KeyHealth, Moved};
 use crate::admin::Keeper;
 use crate::args::ServeArgs;
 use crate::config::Loaded;
@@ -24,6 +24,7 @@ use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
 use crate::takeover::Taker;
 
+pub use metrics::before_end;
 pub use reload::Reloaded;
 pub use report::ServersReport;
 pub use revoke::Revoked;
@@ -39,6 +40,8 @@ pub struct Server<'a> {
     attendant: Option<Attendant>,
     /// Who has the admin port's tokens and certificate; `None`: there is no such port.
     keeper: Option<Keeper>,
+    /// How keys by URL fare, if there are some.
+    key_health: Arc<KeyHealth>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -62,6 +65,7 @@ impl<'a> Server<'a> {
             args,
             attendant,
             keeper,
+            key_health: Arc::default(),
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
@@ -108,6 +112,11 @@ impl<'a> Server<'a> {
     /// Time that subscribers get, after a request to stop, to take what is queued for them.
     pub fn shutdown_timeout(&self) -> Duration {
         self.own().shutdown_timeout()
+    }
+
+    /// How keys by URL fare: whoever reads them notes it there.
+    pub fn key_health(&self) -> Arc<KeyHealth> {
+        self.key_health.clone()
     }
 
     /// Keys come from there from now on, and are these.

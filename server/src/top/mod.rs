@@ -24,6 +24,7 @@ use self::order::Desk;
 use self::screen::Screen;
 use self::state::{Action, Link, Sort, State};
 use crate::args::{TopArgs, TopSort};
+use crate::bearer::{self, Bearer};
 use crate::client::{Closed, Watched};
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
@@ -53,10 +54,11 @@ const ADMIN_TOKEN: &str = "the admin port takes the tokens of admin.token_file, 
 /// # Errors
 /// 2 where there is no terminal, 69 where a snapshot cannot be had, 77 where the server shows nobody these topics.
 pub fn run(args: &TopArgs) -> Outcome {
+    let bearer = args.bearer.bearer()?;
     let trust = Trust::for_url(&args.url, &args.tls)?;
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
     let topics = said::TOPICS.map(str::to_owned);
-    let link = Watch { args, trust: trust.as_ref(), stop: &stop, topics: &topics };
+    let link = Watch { args, bearer: bearer.as_ref(), trust: trust.as_ref(), stop: &stop, topics: &topics };
     if args.once {
         return once::run(&link);
     }
@@ -76,6 +78,7 @@ pub fn run(args: &TopArgs) -> Outcome {
 /// What is watched, and how.
 struct Watch<'a> {
     args: &'a TopArgs,
+    bearer: Option<&'a Bearer>,
     trust: Option<&'a Trust>,
     stop: &'a StopRequests,
     topics: &'a [String],
@@ -89,6 +92,7 @@ impl Watch<'_> {
     /// Connects and asks. `None`: a signal came first.
     fn open(&self) -> Result<Option<Feed>, Failure> {
         let args = self.args;
+        let token = self.bearer.map(Bearer::token).transpose()?;
         let wanted = Wanted {
             url: &args.url,
             topics: self.topics,
@@ -99,7 +103,7 @@ impl Watch<'_> {
                 deflate: true,
                 timeout: args.timeout.0,
                 ping_every: PING_EVERY,
-                token: args.token.as_ref(),
+                token: token.as_ref(),
                 trust: self.trust,
             },
             is_resumable: false,
@@ -113,7 +117,7 @@ impl Watch<'_> {
     }
 
     fn desk(&self) -> Desk<'_> {
-        Desk { url: &self.args.url, trust: self.trust, token: self.args.token.as_ref(), interrupts: self.interrupts() }
+        Desk { url: &self.args.url, trust: self.trust, bearer: self.bearer, interrupts: self.interrupts() }
     }
 }
 
@@ -154,7 +158,7 @@ fn after(end: End) -> Result<String, Failure> {
         }
         End::Closed(closed) if retry::is_passing(&closed) => Ok(closed.to_string()),
         End::Closed(closed) if closed.is_unauthorized() => {
-            Err(Failure::message(Exit::Permission, format!("{closed}; {}", crate::bearer::IS_OVER)))
+            Err(Failure::message(Exit::Permission, format!("{closed}; {}", bearer::IS_OVER)))
         }
         End::Closed(closed) => Err(Failure::message(Exit::Failed, closed.to_string())),
     }
@@ -208,7 +212,10 @@ impl Live<'_> {
                 state.take(topic, payload);
             });
             if let Some(end) = end {
-                return after(end).map(Some);
+                return match end {
+                    End::Closed(closed) if retry::is_renewed(&closed, self.link.bearer) => Ok(Some(closed.to_string())),
+                    end => after(end).map(Some),
+                };
             }
             let mut is_pressed = false;
             for key in self.keys()? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use crate::bearer::Token;
+use crate::bearer::Bearer;
 use crate::clock;
 use crate::dial::{self, DialError, Interrupts};
 use crate::plain;
@@ -27,7 +27,7 @@ const SOCKET: &str = "/ws";
 pub struct Desk<'a> {
     pub url: &'a Url,
     pub trust: Option<&'a Trust>,
-    pub token: Option<&'a Token>,
+    pub bearer: Option<&'a Bearer>,
     pub interrupts: Interrupts<'a>,
 }
 
@@ -57,8 +57,9 @@ impl Desk<'_> {
              Content-Length: 2\r\nConnection: close\r\n",
             self.url.authority()
         );
-        if let Some(token) = self.token {
-            let value = token.authorization().map_err(|failure| failure.error.to_string())?;
+        if let Some(bearer) = self.bearer {
+            let value = bearer.token().and_then(|token| token.authorization());
+            let value = value.map_err(|failure| failure.error.to_string())?;
             head.push_str(&format!("Authorization: {value}\r\n"));
         }
         head.push_str("\r\n{}");

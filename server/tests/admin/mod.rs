@@ -12,3 +12,6 @@ mod reload;
 mod scrape;
 mod tls;
 mod tunnel;
+
+pub use http::Site;
+pub use scrape::scrape_until;

@@ -16,8 +16,23 @@ fn sums(text: &str) -> BTreeMap<String, f64> {
     sums
 }
 
+/// Whatever a server says stands in the reference, with what it means.
+#[test]
+fn every_metric_stands_in_the_reference() {
+    let page = include_str!("../../../docs/reference/metrics.md");
+    let site = Site::start(&[]);
+    assert_eq!(site.ask("POST", "/api/performance/benchmark", &[], "").status, 200);
+    let text = site.get("/metrics").body;
+    let missing: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| !page.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Scrapes until `is_so`: counters of a shard that sleeps are up to a second old.
-fn scrape_until(site: &Site, what: &str, is_so: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
+pub fn scrape_until(site: &Site, what: &str, is_so: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     loop {
         let sums = sums(&site.get("/metrics").body);

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use fanwire_tls::{Acceptor, Progress};
+use fanwire_tls::{Acceptor, Alert, Progress};
 
 pub use self::acceptors::Acceptors;
 use self::hot_keys::HotKeys;
@@ -191,7 +191,9 @@ impl<D: Driver> Tls<D> {
                 self.fail(slot, EPROTO, None, events);
             }
             Progress::Done(established) => {
-                session.open(established.connection);
+                if !session.open(established.connection, established.subject, &mut self.held) {
+                    return self.fail(slot, ENOBUFS, Some(Alert::INTERNAL_ERROR), events);
+                }
                 self.counts.handshakes += 1;
                 self.flush_greeting(slot);
                 self.release(slot);
@@ -319,6 +321,10 @@ impl<D: Driver> Driver for Tls<D> {
             Some(_) => self.say_close(slot),
             None => self.driver.shutdown_write(slot),
         }
+    }
+
+    fn take_subject(&mut self, slot: Slot) -> Option<Box<str>> {
+        session_of(&mut self.sessions, slot)?.take_subject(&mut self.held)
     }
 
     fn close(&mut self, slot: Slot) {

@@ -52,6 +52,8 @@ pub(super) struct Session {
     /// The first of `rest` that is not sent.
     pub rest_at: usize,
     partial: Partial,
+    /// Who the client is by its certificate, until the shard has taken it.
+    subject: Option<Box<str>>,
     /// Until when it may send its rest, after the shard has closed it; 0 before.
     pub lingers_until: u64,
     /// What it has of [`Held`], but for its partial record.
@@ -70,6 +72,7 @@ impl Session {
             rest: Vec::new(),
             rest_at: 0,
             partial: Partial::default(),
+            subject: None,
             lingers_until: 0,
             held_bytes: 0,
             sealed_ns: 0,
@@ -129,20 +132,33 @@ impl Session {
         self.hold(held, bytes + self.rest.len())
     }
 
-    pub fn open(&mut self, connection: Connection) {
+    /// False: there is no memory for its subject.
+    pub fn open(&mut self, connection: Connection, subject: Option<Box<str>>, held: &mut Held) -> bool {
         self.phase = Phase::Open(Box::new(connection));
+        self.subject = subject;
+        self.hold(held, 0)
+    }
+
+    /// Who the client is by its certificate; told once.
+    pub fn take_subject(&mut self, held: &mut Held) -> Option<Box<str>> {
+        let subject = self.subject.take()?;
+        let bytes = subject.len().min(self.held_bytes);
+        (self.held_bytes, held.bytes) = (self.held_bytes - bytes, held.bytes - bytes);
+        Some(subject)
     }
 
     /// Nothing is sent or opened any more, and nothing kept.
     pub fn fail(&mut self, held: &mut Held) {
         self.phase = Phase::Failed;
+        self.subject = None;
         (self.rest, self.rest_at) = (Vec::new(), 0);
         self.partial.forget(held);
         self.hold(held, 0);
     }
 
-    /// It holds so many bytes now. False: there are not as many.
+    /// It holds so many bytes now, beside its subject. False: there are not as many.
     pub fn hold(&mut self, held: &mut Held, bytes: usize) -> bool {
+        let bytes = bytes + self.subject.as_ref().map_or(0, |subject| subject.len());
         held.bytes -= self.held_bytes;
         let fits = held.take_bytes(bytes);
         self.held_bytes = if fits { bytes } else { 0 };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::access::{Decision, Grants};
 use crate::config::nanoseconds;
-use crate::driver::Driver;
+use crate::driver::{Driver, Slot};
 use crate::event::Event;
 use crate::proto::handshake::Refusal;
 use crate::proto::request::Request;
@@ -34,7 +34,11 @@ impl<D: Driver> Shard<D> {
             // Also where others are not asked any more.
             (Answer::Decided(decision), _) => decision,
             (Answer::Waits, _) => return Err(Verdict::Waits(None)),
-            (Answer::NotAsked, None) => return Ok(None),
+            (Answer::NotAsked, None) => {
+                // Nobody will ask for it.
+                self.ears.driver.take_subject(Slot(slot));
+                return Ok(None);
+            }
             (Answer::NotAsked, Some(_)) if !self.host.keeps_up(rules.events.capacity) => {
                 return Err(Verdict::Waits(Some(Cause::Host)));
             }
@@ -45,8 +49,9 @@ impl<D: Driver> Shard<D> {
                 let listener = self.clients.extra(slot).handshake.as_ref().map_or(0, |h| h.listener.into());
                 let connection = self.clients.id(slot);
                 let target = request.target().to_owned();
+                let certificate = self.ears.driver.take_subject(Slot(slot)).map(String::from);
                 self.admission.asked.ask(slot, None);
-                self.tell_host(Event::Authorize { connection, peer, listener, target, headers });
+                self.tell_host(Event::Authorize { connection, peer, listener, target, headers, certificate });
                 // Within the handshake's time, which goes on when the host has decided.
                 self.clients.wheel.arm(slot, self.pace.now_ns + nanoseconds(asks.within));
                 return Err(Verdict::Waits(None));

@@ -76,8 +76,10 @@ impl<D: Driver> Shard<D> {
             let again = self.pace.now_ns + CATCH_UP_NS;
             self.clients.wheel.arm(slot, again);
         } else if self.clients[slot].extra.as_ref().is_some_and(|e| !e.inbox.is_empty()) {
+            self.stats.handshakes_late += 1;
             self.refuse_upgrade(slot, &Refusal::timeout());
         } else {
+            self.stats.handshakes_late += 1;
             self.note_failed_upgrade(slot);
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
         }
@@ -109,6 +111,7 @@ impl<D: Driver> Shard<D> {
         }
         let conn = &mut self.clients[slot];
         if idle > 0 && conn.message.elapsed_ns(now) >= idle {
+            self.stats.closed_idle += 1;
             self.mark_close(slot, CloseCode::GOING_AWAY.to_u16(), "idle for too long");
             return;
         }

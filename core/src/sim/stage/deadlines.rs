@@ -109,8 +109,10 @@ fn who_says_nothing_is_closed_past_the_idle_time_out_and_not_before() {
         let said = passes(&mut stage, &mut player, 990);
         assert!(!said.iter().any(|said| said.starts_with("Close")), "{said:?}");
     }
+    assert_eq!(stage.stats().closed_idle, 0);
     let said = passes(&mut stage, &mut player, 500 + TICKS_MS);
     assert!(said.iter().any(|said| said.contains("1001")), "{said:?}");
+    assert_eq!(stage.stats().closed_idle, 1);
 }
 
 #[test]
@@ -124,9 +126,9 @@ fn who_does_not_finish_its_request_is_told_408_past_its_time_and_who_says_nothin
         // It has to arrive first.
         (0..4).for_each(|_| step(&mut stage, 1));
         (0..24).for_each(|_| step(&mut stage, 200));
-        assert_eq!((stage.stats().connections, stage.stats().upgrades_refused), (1, 0), "before its time");
+        assert_eq!((stage.stats().connections, stage.stats().handshakes_late), (1, 0), "before its time");
         (0..4).for_each(|_| step(&mut stage, TICKS_MS));
-        assert_eq!(stage.stats().upgrades_refused, u64::from(half));
+        assert_eq!((stage.stats().upgrades_refused, stage.stats().handshakes_late), (u64::from(half), 1));
         let mut told = Vec::new();
         while matches!(socket.read(usize::MAX, &mut told), Read::Bytes(_)) {}
         assert!(told.starts_with(if half { b"HTTP/1.1 408 " } else { b"" }), "{told:?}");
