@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::area::{Area, Found, Place};
 use super::readers::{ASKING, ENTERING, GaveUp, NO_CLAIM};
-use super::record::{Body, Form, Position, Record, Standing};
+use super::record::{Body, Form, Position, Record, Standing, Words};
 use super::ring::Ring;
 use super::signal::Waker;
 use super::sync::{Ordering, fence};
@@ -276,17 +276,22 @@ fn lend<'a, const HEAD: usize>(
     hold: impl FnOnce(u32),
 ) -> Record<'a> {
     let head = found.words.head().expect("a committed record has a head that a producer encoded");
-    let attributes_len = found.words.attributes_len();
+    let has_attributes = found.words.has_attributes();
     let (attributes, body) = match found.words.form() {
         Form::Inline(len) => {
             // SAFETY: found there in this form. Who reads takes `&mut self` of its cursor for whatever releases, which ends the borrow.
             let bytes = unsafe { area.take_inline(place, len as usize) };
-            let (attributes, payload) = bytes.split_at(attributes_len);
+            let (attributes, payload) = if has_attributes { split(bytes, found.words) } else { (&[][..], bytes) };
             (attributes, Body::Inline(payload))
         }
         Form::Shared(slot) => {
-            // SAFETY: as above.
-            let attributes = unsafe { area.take_inline(place, attributes_len) };
+            let attributes = if has_attributes {
+                // SAFETY: as above.
+                unsafe { area.take_inline(place, found.words.attributes_len()) }
+            } else {
+                area.pass_shared(place);
+                &[]
+            };
             hold(slot);
             // SAFETY: a record that this reader has not finished names the slot, and the reader is live: it holds a share of the
             // slot until `finish_held`, which takes `&mut self`.
@@ -295,6 +300,12 @@ fn lend<'a, const HEAD: usize>(
         Form::Padding(_) => unreachable!("passed by `look`"),
     };
     Record { position, head, body, attributes }
+}
+
+/// The attributes of a message, and its payload.
+#[cold]
+fn split<'a>(bytes: &'a [u8], words: &Words) -> (&'a [u8], &'a [u8]) {
+    bytes.split_at(words.attributes_len())
 }
 
 /// A reader that is gone holds nobody back, unless it is the last that is awaited: then there is nobody to read on, nor to let

@@ -302,7 +302,8 @@ impl Log {
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
     pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
-        self.charged + self.need(frame) + self.entry_bytes() + attributes::charge(frame.attributes.len()) > self.budget
+        let said = if frame.attributes.is_empty() { 0 } else { attributes::charge(frame.attributes.len()) };
+        self.charged + self.need(frame) + self.entry_bytes() + said > self.budget
     }
 
     /// True if more is charged than the budget allows: a single frame above it was followed by another.

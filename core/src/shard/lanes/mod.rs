@@ -200,6 +200,12 @@ impl Lanes {
         &self.streams[self.lanes[lane].streams[Form::Raw as usize]]
     }
 
+    /// Cursors in all streams of a lane.
+    pub fn cursors_in(&self, lane: u32) -> u32 {
+        let streams = self.lanes[lane].streams.iter().filter(|stream| **stream != NONE);
+        streams.map(|stream| self.streams[*stream].cursors.all.len() as u32).sum()
+    }
+
     /// Places that streams may be in.
     pub fn stream_places(&self) -> u32 {
         self.streams.end()

@@ -75,8 +75,8 @@ impl<D: Driver> Shard<D> {
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
         self.pace.work.records.spend(self.lanes.take_room_steps());
-        if !self.host.outlets.is_empty() {
-            self.hand_to_outlets(appended, record);
+        if self.host.listens() && self.host.may_want(record) {
+            self.hand_on(lane, appended, record);
         }
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
@@ -84,6 +84,19 @@ impl<D: Driver> Shard<D> {
             self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, position));
         }
         self.apply_effects();
+    }
+
+    /// To whom hears of messages beside the subscribers.
+    #[cold]
+    fn hand_on(&mut self, lane: u32, appended: Appended, record: &Record<'_>) {
+        if let Some(tracer) = &self.host.tracer
+            && let Some(parent) = tracer.chooses(record)
+        {
+            self.trace_message(lane, appended.seq, parent, record);
+        }
+        if !self.host.outlets.is_empty() {
+            self.hand_to_outlets(appended, record);
+        }
     }
 
     #[cold]
