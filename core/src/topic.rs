@@ -264,9 +264,9 @@ impl Topic {
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
-    #[inline]
     pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
-        self.publish_message(&Message { priority, kind, payload, ..Message::default() })
+        let head = self.check(priority, kind, payload)?;
+        self.put(&head, payload)
     }
 
     /// Publishes one message with a key, an expiry or a number. Copies it once; never waits.
@@ -275,11 +275,18 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let put = || match message.attributes {
-            [] => self.put(&head, message.payload),
-            attributes => self.put_with(&head, attributes, message.payload),
-        };
-        if head.seq == 0 { put() } else { self.numbered(&head, put) }
+        if head.seq != 0 {
+            return self.numbered(&head, || self.put_message(&head, message));
+        }
+        self.put_message(&head, message)
+    }
+
+    #[inline]
+    fn put_message(&self, head: &Head, message: &Message<'_>) -> Result<Position, PublishError> {
+        match message.attributes {
+            [] => self.put(head, message.payload),
+            attributes => self.put_with(head, attributes, message.payload),
+        }
     }
 
     #[inline]
@@ -471,6 +478,7 @@ impl Topic {
         self.put_timeout(&head, attributes, payload, wait)
     }
 
+    #[inline(always)]
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
         let Message { priority, kind, payload, key, ttl, seq, attributes } = *message;
         check_attributes(attributes)?;
@@ -481,6 +489,8 @@ impl Topic {
         Ok(Head { seq: seq.unwrap_or(0), key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..head })
     }
 
+    /// Part of every publish: by a call, the head would be written down and copied.
+    #[inline(always)]
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {
         self.check_payload(kind, payload)?;
         if self.inner.is_removed.load(Relaxed) {
