@@ -277,11 +277,18 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let put = || match message.attributes {
-            [] => self.put(&head, message.payload),
-            attributes => self.put_with(&head, attributes, message.payload),
-        };
-        if head.seq == 0 { put() } else { self.numbered(&head, put) }
+        if head.seq != 0 {
+            return self.numbered(&head, || self.put_message(&head, message));
+        }
+        self.put_message(&head, message)
+    }
+
+    #[inline]
+    fn put_message(&self, head: &Head, message: &Message<'_>) -> Result<Position, PublishError> {
+        match message.attributes {
+            [] => self.put(head, message.payload),
+            attributes => self.put_with(head, attributes, message.payload),
+        }
     }
 
     #[inline]
@@ -474,7 +481,7 @@ impl Topic {
         self.put_timeout(&head, attributes, payload, wait)
     }
 
-    #[inline]
+    #[inline(always)]
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
         let Message { priority, kind, payload, key, ttl, seq, attributes: _ } = *message;
         if let Some(seq) = seq.filter(|seq| !(1..=SEQ_MAX).contains(seq)) {
@@ -484,6 +491,8 @@ impl Topic {
         Ok(Head { seq: seq.unwrap_or(0), key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..head })
     }
 
+    /// Part of every publish: by a call, the head would be written down and copied.
+    #[inline(always)]
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {
         self.check_payload(kind, payload)?;
         if self.inner.is_removed.load(Relaxed) {

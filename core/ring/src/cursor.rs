@@ -207,12 +207,10 @@ impl Cursor {
     }
 
     /// Gives up this reader's share of the shared payload it was lent.
-    #[inline]
+    #[inline(always)]
     fn finish_held(&mut self) {
-        match self.held.take() {
-            None => {}
-            Some(Held::Main(slot)) => self.ring.main.give_up(slot, 1 << self.index),
-            Some(Held::Critical(slot)) => self.ring.critical.give_up(slot, 1 << self.index),
+        if let Some(held) = self.held.take() {
+            give_up(&self.ring, self.index, held);
         }
     }
 
@@ -229,6 +227,15 @@ impl Cursor {
     /// See [`Sleepers::set_waker`](super::signal::Sleepers::set_waker).
     pub(crate) fn set_waker(&self, waker: Waker) {
         self.ring.sleepers.set_waker(self.index, waker);
+    }
+}
+
+/// Apart from who reads on: most records are copied, and hold nothing.
+#[inline(never)]
+fn give_up(ring: &Ring, index: usize, held: Held) {
+    match held {
+        Held::Main(slot) => ring.main.give_up(slot, 1 << index),
+        Held::Critical(slot) => ring.critical.give_up(slot, 1 << index),
     }
 }
 

@@ -22,7 +22,9 @@ impl<D: Driver> Shard<D> {
             if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
                 break;
             }
-            let Some(record) = reader.next() else { break };
+            // By reference: moved out, it would be copied.
+            let next = reader.next();
+            let Some(record) = &next else { break };
             seen += 1;
             if seen == 1 && record.head.kind == RecordKind::Message {
                 let shared = &self.shared;
@@ -30,7 +32,7 @@ impl<D: Driver> Shard<D> {
                 self.pace.stopwatch.on_message(record.head.time_ns);
             }
             self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
-            self.on_record(&record);
+            self.on_record(record);
         }
         self.ears.reader = Some(reader);
     }
@@ -74,7 +76,9 @@ impl<D: Driver> Shard<D> {
         };
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
-        self.pace.work.records.spend(self.lanes.take_room_steps());
+        if self.lanes.has_room_steps() {
+            self.pace.work.records.spend(self.lanes.take_room_steps());
+        }
         if self.host.listens() && self.host.may_want(record) {
             self.hand_on(lane, appended, record);
         }
