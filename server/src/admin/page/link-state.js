@@ -127,7 +127,7 @@ export class LinkState {
     if (name === 'stale') this.ask(health);
     if (state.name === 'waiting') this.ask(reason);
     $('link').dataset.state = name;
-    setText($('link-state'), said.isDraining && name === 'stale' ? 'draining' : NAMES[name]);
+    setText($('link-state'), said.isDraining && !said.hasEnded ? 'draining' : NAMES[name]);
     $('banner').hidden = what === null;
     if (what === null) return;
     setText($('banner-what'), what);

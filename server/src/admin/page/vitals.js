@@ -25,7 +25,8 @@ const TILES = {
   lost: (model) => ({
     value: rate(model.lostPerSecond),
     unit: 'messages/s',
-    note: [`${short(model.lostTotal)} since the start`, ...untold(model)].join(' · '),
+    // A tile has room for one of them; the sum stands above the gaps, too.
+    note: model.lostUntold > 0 ? `${short(model.lostUntold)} not told yet` : `${short(model.lostTotal)} since the start`,
     series: 'dropped_normal',
     isBad: model.lostPerSecond > 0 || model.lostUntold > 0,
   }),
@@ -50,8 +51,6 @@ const TILES = {
     };
   },
 };
-
-const untold = ({ lostUntold }) => (lostUntold > 0 ? [`${short(lostUntold)} not told yet`] : []);
 
 function split(text) {
   const [value, unit = ''] = text.split(' ');
