@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,6 +37,7 @@ use crate::sys::{clock, cpu, memory, random, signal};
 use crate::telemetry::{self, Instruments, Sources, SysTopic, Telemetry, is_sys};
 use crate::tls;
 use crate::topic::Topic;
+use crate::traces::{TRACE_EVENTS_MAX, TraceFlow, Traces, TracesConfig};
 use crate::types::{ConnectionId, Kind};
 
 /// How long after a shutdown's deadline its shards have cut off what was left, unless they stand still.
@@ -159,6 +160,27 @@ pub enum DecideError {
     Send(#[from] SendError),
 }
 
+/// Why there are no traces.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TracesError {
+    /// No part of anything.
+    #[error("a sample is from 0 to 1 of all, not {0}")]
+    Sample(f64),
+    /// None, or more than [`TRACE_EVENTS_MAX`].
+    #[error("from 1 to {TRACE_EVENTS_MAX} events may wait, not {0}")]
+    Events(usize),
+    /// The system gave no descriptor.
+    #[error("there is no descriptor for traces")]
+    NoDescriptor,
+    /// Somebody has them.
+    #[error("traces are told to one at a time")]
+    Taken,
+    /// A shard does not take orders now.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
 /// Why there is no outlet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -255,6 +277,8 @@ pub struct Engine {
     events: Option<Events>,
     /// Outlets that are open.
     outlets: Arc<AtomicUsize>,
+    /// Somebody is told of a sample of messages and connections.
+    is_traced: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Engine {
@@ -338,6 +362,7 @@ impl Engine {
         });
         let mut engine = Engine {
             outlets: Arc::default(),
+            is_traced: Arc::default(),
             events: (events > 0).then(|| Events::new(shared.clone(), bell)),
             shared,
             listeners: std::mem::take(&mut listening.all),
@@ -659,6 +684,26 @@ impl Engine {
         let wanted = Wanted { topics, outflow: outlet.outflow() };
         self.command_shard(OUTLET_SHARD, Command::Outlet(Box::new(wanted)))?;
         Ok(outlet)
+    }
+
+    /// Has what befalls a sample of the messages and connections told, from soon on. One at a time. See [`Traces`].
+    ///
+    /// # Errors
+    /// See [`TracesError`].
+    pub fn traces(&self, config: TracesConfig) -> Result<Traces, TracesError> {
+        let TracesConfig { sample, events_max } = config;
+        if !(0.0..=1.0).contains(&sample) {
+            return Err(TracesError::Sample(sample));
+        }
+        if !(1..=TRACE_EVENTS_MAX).contains(&events_max) {
+            return Err(TracesError::Events(events_max));
+        }
+        let flow = Arc::new(TraceFlow::new(&config).map_err(|_| TracesError::NoDescriptor)?);
+        let traces = Traces::new(flow.clone(), &self.is_traced).ok_or(TracesError::Taken)?;
+        for shard in 0..self.shared.mailboxes.len() {
+            self.command_shard(shard, Command::Trace(flow.clone()))?;
+        }
+        Ok(traces)
     }
 
     fn command(&self, connection: ConnectionId, command: Command) -> Result<(), SendError> {

@@ -49,6 +49,7 @@ mod sys;
 mod telemetry;
 mod tls;
 mod topic;
+mod traces;
 
 #[cfg(feature = "guard-pages")]
 #[global_allocator]
@@ -69,7 +70,7 @@ pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{
     DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, SnapshotError, StartError, Stats,
-    try_io_uring,
+    TracesError, try_io_uring,
 };
 pub use event::{Event, Protocol};
 pub use events::Events;
@@ -84,4 +85,5 @@ pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
 pub use telemetry::{Metric, MetricKind, SysTopic, metrics};
 pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
+pub use traces::{TRACE_EVENTS_MAX, TraceEvent, Traced, TracedConnection, TracedMessage, Traces, TracesConfig};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

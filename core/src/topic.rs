@@ -93,7 +93,8 @@ pub struct Message<'a> {
     /// one that enters behind a higher one is refused by every shard, and counted (`out_of_order`).
     pub seq: Option<u64>,
     /// What is to be said of it beyond the payload, at most [`ATTRIBUTES_MAX`] bytes; empty: nothing. The engine keeps them beside the
-    /// message and hands them to outlets ([`crate::OutletMessage::attributes`]); no client is sent them.
+    /// message and hands them to outlets ([`crate::OutletMessage::attributes`]); no client is sent them. Any bytes will do; by custom
+    /// they are lines `name=value`, of which traces ([`crate::Engine::traces`]) know one: `traceparent`, after W3C Trace Context.
     pub attributes: &'a [u8],
 }
 
@@ -264,9 +265,10 @@ impl Topic {
     ///
     /// # Errors
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
-    #[inline]
     pub fn publish(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Position, PublishError> {
-        self.publish_message(&Message { priority, kind, payload, ..Message::default() })
+        // Not by way of `publish_message`, which looks for what nobody has said here.
+        let head = self.check(priority, kind, payload)?;
+        self.put(&head, payload)
     }
 
     /// Publishes one message with a key, an expiry or a number. Copies it once; never waits.
@@ -275,11 +277,18 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` if there is no room now.
     pub fn publish_message(&self, message: &Message<'_>) -> Result<Position, PublishError> {
         let head = self.head(message)?;
-        let put = || match message.attributes {
-            [] => self.put(&head, message.payload),
-            attributes => self.put_with(&head, attributes, message.payload),
-        };
-        if head.seq == 0 { put() } else { self.numbered(&head, put) }
+        if head.seq != 0 {
+            return self.numbered(&head, || self.put_message(&head, message));
+        }
+        self.put_message(&head, message)
+    }
+
+    #[inline]
+    fn put_message(&self, head: &Head, message: &Message<'_>) -> Result<Position, PublishError> {
+        match message.attributes {
+            [] => self.put(head, message.payload),
+            attributes => self.put_with(head, attributes, message.payload),
+        }
     }
 
     #[inline]
@@ -293,6 +302,7 @@ impl Topic {
 
     #[cold]
     fn put_with(&self, head: &Head, attributes: &[u8], payload: &[u8]) -> Result<Position, PublishError> {
+        check_attributes(attributes)?;
         let Shared { ring, payloads, .. } = &*self.inner.shared;
         if attributes.len() + payload.len() <= INLINE_MAX {
             return Ok(ring.try_publish_with(head, attributes, payload)?);
@@ -349,6 +359,7 @@ impl Topic {
         payload: &[u8],
         wait: Duration,
     ) -> Result<Position, PublishError> {
+        check_attributes(attributes)?;
         let ring = &self.inner.shared.ring;
         if attributes.len() + payload.len() <= INLINE_MAX {
             return Ok(match attributes {
@@ -465,15 +476,14 @@ impl Topic {
     /// See [`PublishError`]; `WouldBlock` once the time is over.
     pub fn forward(&self, message: &Forwarded<'_>, wait: Duration) -> Result<Position, PublishError> {
         let Forwarded { priority, kind, payload, attributes, key, ttl, time_ns } = *message;
-        check_attributes(attributes)?;
         let head =
             Head { key, ttl_ms: in_ms(ttl), time_ns, flags: FLAG_FORWARDED, ..self.check(priority, kind, payload)? };
         self.put_timeout(&head, attributes, payload, wait)
     }
 
+    #[inline(always)]
     fn head(&self, message: &Message<'_>) -> Result<Head, PublishError> {
-        let Message { priority, kind, payload, key, ttl, seq, attributes } = *message;
-        check_attributes(attributes)?;
+        let Message { priority, kind, payload, key, ttl, seq, attributes: _ } = *message;
         if let Some(seq) = seq.filter(|seq| !(1..=SEQ_MAX).contains(seq)) {
             return Err(PublishError::BadSeq { seq });
         }
@@ -481,6 +491,8 @@ impl Topic {
         Ok(Head { seq: seq.unwrap_or(0), key: key.map_or(0, key_number), ttl_ms: in_ms(ttl), ..head })
     }
 
+    /// Part of every publish: by a call, the head would be written down and copied.
+    #[inline(always)]
     fn check(&self, priority: Priority, kind: Kind, payload: &[u8]) -> Result<Head, PublishError> {
         self.check_payload(kind, payload)?;
         if self.inner.is_removed.load(Relaxed) {

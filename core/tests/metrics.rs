@@ -147,6 +147,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("limits.topics_per_subject_max", "refused_for_subject"),
     ("limits.ping_every", "pongs_missed"),
     ("limits.idle_timeout", "closed_idle"),
+    ("limits.message_timeout", "violations"),
     ("limits.close_window", "drained"),
     ("limits.subscriptions_per_connection_max", "subscriptions_refused"),
     ("limits.topics_per_connection_max", "topics_refused"),

@@ -36,4 +36,5 @@ mod threads;
 mod tiny;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;
 mod unix_sockets;

@@ -45,6 +45,7 @@ mod settings;
 mod signals;
 mod slow_turns;
 mod socket;
+mod spans;
 mod state;
 mod stats;
 mod stderr;
@@ -61,6 +62,7 @@ mod units;
 mod upgrade;
 mod uplink;
 mod url;
+mod web;
 mod window;
 mod wire;
 

@@ -20,6 +20,7 @@ use crate::engine::{self, Ending};
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::operate::Server;
 use crate::signals::StopRequests;
+use crate::spans;
 use crate::systemd;
 use crate::takeover::{self, Bridge, Link, Successor, Taker};
 
@@ -64,11 +65,16 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     let before =
         predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded, &stop)).transpose()?;
     let events = engine.events();
+    let spans = loaded.spans().and_then(|config| spans::start(&engine, config));
     let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
     let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
-    let ended = engine::finish(engine)?;
+    let ended = engine::finish(engine);
+    if let Some(spans) = spans {
+        spans.end();
+    }
+    let ended = ended?;
     waiting.tell(Drained { closed: ended.closed, cut_off: ended.cut_off });
     Ok(ExitCode::SUCCESS)
 }

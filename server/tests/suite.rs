@@ -28,6 +28,7 @@ mod protocol_client;
 mod replay;
 mod report;
 mod seccomp;
+mod spans;
 mod state;
 mod systemd;
 mod top;

@@ -31,6 +31,7 @@ pub mod subscribe;
 pub mod target;
 pub mod token;
 pub mod topic;
+pub mod traceparent;
 pub mod utf8;
 
 pub use fanwire_types::{ConnectionId, Kind, Priority, TopicId};

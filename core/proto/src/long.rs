@@ -31,10 +31,24 @@ pub enum Encoding {
 const SHORT_BYTES_MAX: usize = 4 << 10;
 
 /// The names of a request's fields.
-const NAMES: [&str; 14] = [
-    "type", "id", "topics", "since", "from", "max_hz", "echo", "topic", "data", "priority", "key", "ttl_ms",
-    "encoding", "token",
+const NAMES: [&str; 15] = [
+    "type",
+    "id",
+    "topics",
+    "since",
+    "from",
+    "max_hz",
+    "echo",
+    "topic",
+    "data",
+    "priority",
+    "key",
+    "ttl_ms",
+    "encoding",
+    "token",
+    "traceparent",
 ];
+const _: () = assert!(NAMES.len() <= 15, "a map of MessagePack that has so many says so in one byte");
 const TOPICS: usize = 2;
 const SINCE: usize = 3;
 const DATA: usize = 8;
@@ -108,7 +122,7 @@ impl LongRequest {
     /// Which of [`NAMES`] this is, as it is written.
     fn field_named(&self, raw: &[u8]) -> Option<usize> {
         // The longest name, each character an escape, with its quotes.
-        const RAW_BYTES_MAX: usize = 8 * 6 + 2;
+        const RAW_BYTES_MAX: usize = 11 * 6 + 2;
         if raw.len() > RAW_BYTES_MAX {
             return None;
         }
@@ -133,7 +147,7 @@ impl LongRequest {
         };
         match brief.encoding {
             Encoding::Json => brief.text.push(b'{'),
-            // There are 14 names.
+            // There are at most 15 names, which one byte says.
             Encoding::Msgpack => brief.text.push(0x80 | values().count() as u8),
         }
         for (field, name, value) in values() {

@@ -14,6 +14,7 @@ pub use super::json::request::parse;
 pub use since::{Beginning, LaneSince, Since, SinceList};
 
 use super::json::reader::{JsonString, Reader, ValueType};
+use crate::traceparent::TraceParent;
 use crate::{Kind, Priority};
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -187,6 +188,8 @@ pub struct Publish<'a> {
     pub key: Option<Cow<'a, str>>,
     /// How long the message is of use, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// The trace that it belongs to.
+    pub parent: Option<TraceParent>,
 }
 
 /// A payload as a message carries it: checked, but not yet decoded.

@@ -665,6 +665,12 @@ impl<const HEAD: usize> Area<HEAD> {
         unsafe { slice::from_raw_parts(bytes.as_ptr(), len) }
     }
 
+    /// Goes on behind the record at `place`, which refers to a shared payload and has no attributes.
+    #[inline]
+    pub(crate) fn pass_shared(&self, place: &mut Place) {
+        place.next += UNIT;
+    }
+
     #[inline]
     fn record_at(&self, start: u64) -> NonNull<u8> {
         // SAFETY: the mask keeps it within the memory.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::area::{Area, Found, Place};
 use super::readers::{ASKING, ENTERING, GaveUp, NO_CLAIM};
-use super::record::{Body, Form, Position, Record, Standing};
+use super::record::{Body, Form, Position, Record, Standing, Words};
 use super::ring::Ring;
 use super::signal::Waker;
 use super::sync::{Ordering, fence};
@@ -207,12 +207,10 @@ impl Cursor {
     }
 
     /// Gives up this reader's share of the shared payload it was lent.
-    #[inline]
+    #[inline(always)]
     fn finish_held(&mut self) {
-        match self.held.take() {
-            None => {}
-            Some(Held::Main(slot)) => self.ring.main.give_up(slot, 1 << self.index),
-            Some(Held::Critical(slot)) => self.ring.critical.give_up(slot, 1 << self.index),
+        if let Some(held) = self.held.take() {
+            give_up(&self.ring, self.index, held);
         }
     }
 
@@ -229,6 +227,15 @@ impl Cursor {
     /// See [`Sleepers::set_waker`](super::signal::Sleepers::set_waker).
     pub(crate) fn set_waker(&self, waker: Waker) {
         self.ring.sleepers.set_waker(self.index, waker);
+    }
+}
+
+/// Apart from who reads on: most records are copied, and hold nothing.
+#[inline(never)]
+fn give_up(ring: &Ring, index: usize, held: Held) {
+    match held {
+        Held::Main(slot) => ring.main.give_up(slot, 1 << index),
+        Held::Critical(slot) => ring.critical.give_up(slot, 1 << index),
     }
 }
 
@@ -276,17 +283,22 @@ fn lend<'a, const HEAD: usize>(
     hold: impl FnOnce(u32),
 ) -> Record<'a> {
     let head = found.words.head().expect("a committed record has a head that a producer encoded");
-    let attributes_len = found.words.attributes_len();
+    let has_attributes = found.words.has_attributes();
     let (attributes, body) = match found.words.form() {
         Form::Inline(len) => {
             // SAFETY: found there in this form. Who reads takes `&mut self` of its cursor for whatever releases, which ends the borrow.
             let bytes = unsafe { area.take_inline(place, len as usize) };
-            let (attributes, payload) = bytes.split_at(attributes_len);
+            let (attributes, payload) = if has_attributes { split(bytes, found.words) } else { (&[][..], bytes) };
             (attributes, Body::Inline(payload))
         }
         Form::Shared(slot) => {
-            // SAFETY: as above.
-            let attributes = unsafe { area.take_inline(place, attributes_len) };
+            let attributes = if has_attributes {
+                // SAFETY: as above.
+                unsafe { area.take_inline(place, found.words.attributes_len()) }
+            } else {
+                area.pass_shared(place);
+                &[]
+            };
             hold(slot);
             // SAFETY: a record that this reader has not finished names the slot, and the reader is live: it holds a share of the
             // slot until `finish_held`, which takes `&mut self`.
@@ -295,6 +307,12 @@ fn lend<'a, const HEAD: usize>(
         Form::Padding(_) => unreachable!("passed by `look`"),
     };
     Record { position, head, body, attributes }
+}
+
+/// The attributes of a message, and its payload.
+#[cold]
+fn split<'a>(bytes: &'a [u8], words: &Words) -> (&'a [u8], &'a [u8]) {
+    bytes.split_at(words.attributes_len())
 }
 
 /// A reader that is gone holds nobody back, unless it is the last that is awaited: then there is nobody to read on, nor to let

@@ -169,13 +169,14 @@ const FORM_INLINE: u64 = 0;
 const FORM_SHARED: u64 = 1 << 24;
 const FORM_PADDING: u64 = 2 << 24;
 const FORM_MASK: u64 = 3 << 24;
+const HAS_ATTRIBUTES: u64 = 1 << 26;
 const FLAGS_SHIFT: u32 = 16;
 const PAYLOAD_KIND_SHIFT: u32 = 27;
 const OPERAND_SHIFT: u32 = 32;
 
 /// A head as it lies in the ring: seven little-endian words.
 ///
-/// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, unused 1, payload kind 4, unused 1, operand 32
+/// Word 0, from the lowest bit: kind 8, priority 8, flags 8, form 2, has attributes 1, payload kind 4, unused 1, operand 32
 /// (length or slot). Word 1: topic 32, ttl 32. Then time, origin, key, length of the attributes, sequence number. What the probe
 /// [`publish`](crate::usdt::publish) shows (kind, priority, topic, origin) is whole bytes, and it knows where.
 #[derive(Clone, Copy)]
@@ -209,12 +210,20 @@ impl Words {
     /// The same head of a message with so many bytes of attributes.
     pub(crate) fn with_attributes(mut self, len: usize) -> Self {
         debug_assert!(len <= ATTRIBUTES_MAX);
-        self.0[ATTRIBUTES_WORD] = (len as u64).to_le();
+        if len > 0 {
+            self.0[0] |= HAS_ATTRIBUTES.to_le();
+            self.0[ATTRIBUTES_WORD] = (len as u64).to_le();
+        }
         self
     }
 
-    /// Bytes of attributes.
+    /// Whether there are attributes: asked first, for most messages have none.
     #[inline]
+    pub(crate) fn has_attributes(&self) -> bool {
+        u64::from_le(self.0[0]) & HAS_ATTRIBUTES != 0
+    }
+
+    /// Bytes of attributes.
     pub(crate) fn attributes_len(&self) -> usize {
         u64::from_le(self.0[ATTRIBUTES_WORD]) as usize
     }

@@ -287,8 +287,11 @@ impl Ring {
         // SAFETY: the slot was just taken and no record names it yet.
         unsafe { area.shared.fill(slot, payload, owners, start) };
         area.pad(from, start);
-        let words = words.with_attributes(attributes.len()).with_form(Form::Shared(slot));
-        let record = area.write_behind_head(start, words, [attributes, b""], after);
+        let words = words.with_form(Form::Shared(slot));
+        let record = match attributes {
+            [] => area.write_head(start, words, 0, after),
+            _ => area.write_behind_head(start, words.with_attributes(attributes.len()), [attributes, b""], after),
+        };
         usdt::publish(record.as_ptr(), bytes as u64, start);
         area.commit(start);
         self.wake_sleepers();

@@ -9,8 +9,9 @@ use super::position::Position;
 /// What a message's attributes cost in the index, beyond their bytes.
 pub(super) const ATTRIBUTED_BYTES: usize = size_of::<(Position, u64)>();
 
-/// What so many bytes are charged as.
-pub(super) const fn charge(len: usize) -> usize {
+/// What so many bytes are charged as. Most messages have none, and nobody asks.
+#[cold]
+pub(super) fn charge(len: usize) -> usize {
     if len == 0 { 0 } else { ATTRIBUTED_BYTES + len }
 }
 

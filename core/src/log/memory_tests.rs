@@ -2,7 +2,7 @@
 
 use super::stream::ENTRY_BYTES;
 use super::tests::{BLOCK, BUDGET, ample, at, bytes, frame, push, pushed, read, shared, skip};
-use super::{BlockPool, Edge, FramePayload, Log, Place, Position, Referrer};
+use super::{BlockPool, Edge, Frame, FramePayload, Log, Place, Position, Referrer, Seq};
 use crate::ingest::Payload;
 
 #[test]
@@ -131,6 +131,46 @@ fn a_frame_is_over_the_budget_exactly_if_the_log_is_over_it_afterwards() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_frame_that_takes_nothing_new_is_appended_at_once_and_any_other_changes_nothing() {
+    let (payload, limit) = (shared(9), 1 << 20);
+    let plain = frame(2, b"head", FramePayload::Copied(b"body"), b"end");
+    let full = BLOCK + 2 * ENTRY_BYTES;
+    let charged = BlockPool::index_limit_bytes(limit) - ENTRY_BYTES;
+    for (what, before, budget, charged, frame, is_taken) in [
+        ("the rest of the block", BLOCK - 11, full, charged, plain, true),
+        ("a byte more than that", BLOCK - 10, full, charged, plain, false),
+        ("nothing to write in yet", 0, full, charged, plain, false),
+        ("a byte of budget too little", 1, full - 1, charged, plain, false),
+        ("a byte of index too little", 1, full, charged + 1, plain, false),
+        ("positions left out", 1, full, charged, Frame { position: Position(3), seq: Seq(3), ..plain }, false),
+        ("a number of its own", 1, full, charged, Frame { seq: Seq(3), ..plain }, false),
+        ("attributes", 1, full, charged, Frame { attributes: b"x", ..plain }, false),
+        ("by reference", 1, full, charged, Frame { payload: FramePayload::Shared(&payload), ..plain }, false),
+    ] {
+        let mut pool = BlockPool::new(limit);
+        let mut log = Log::new(Edge::START, budget, Referrer::Source);
+        match before {
+            0 => skip(&mut log, 1),
+            len => pushed(&mut log, &mut pool, &[len]),
+        }
+        let index = charged - if before > 0 { ENTRY_BYTES } else { 0 };
+        assert!(pool.charge_index(index));
+        let of = |log: &Log| (log.next(), log.head(), log.charged_bytes(), log.frames(), log.segments());
+        let (was, head) = (of(&log), log.head());
+        assert_eq!(log.append_plain(&frame, &mut pool), is_taken, "{what}");
+        if is_taken {
+            assert_eq!(of(&log), (Position(3), BLOCK as u64, full, 2, 1));
+            assert_eq!((read(&log, head, log.head()), at(&log, 2).len), (b"headbodyend".to_vec(), 11));
+        } else {
+            assert_eq!(of(&log), was, "{what}");
+        }
+        log.clear(&mut pool);
+        pool.release_index(index);
+        assert!(pool.charge_index(BlockPool::index_limit_bytes(limit)), "{what}: all of the index is given back");
     }
 }
 

@@ -302,7 +302,8 @@ impl Log {
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.
     pub fn is_over_budget_with(&self, frame: &Frame<'_>) -> bool {
-        self.charged + self.need(frame) + self.entry_bytes() + attributes::charge(frame.attributes.len()) > self.budget
+        let said = if frame.attributes.is_empty() { 0 } else { attributes::charge(frame.attributes.len()) };
+        self.charged + self.need(frame) + self.entry_bytes() + said > self.budget
     }
 
     /// True if more is charged than the budget allows: a single frame above it was followed by another.
@@ -332,8 +333,32 @@ impl Log {
         }
     }
 
+    /// Appends a frame as most are, in one look: it is copied, follows the last one, fits into what is left of the last block and
+    /// of the budget, and has no more than its entry. False: it is another one, and nothing is changed.
+    #[must_use]
+    #[inline(always)]
+    pub fn append_plain(&mut self, frame: &Frame<'_>, pool: &mut BlockPool) -> bool {
+        let offset = self.head;
+        let is_within = self.charged + ENTRY_BYTES <= self.budget;
+        if !is_within || frame.position != self.next || !self.is_plain(frame) || !pool.charge_index(ENTRY_BYTES) {
+            return false;
+        }
+        if !self.write_within_block(frame) {
+            pool.release_index(ENTRY_BYTES);
+            return false;
+        }
+        self.note(frame, offset);
+        true
+    }
+
+    /// Whether a frame takes no more of the index than its entry.
+    #[inline]
+    fn is_plain(&self, frame: &Frame<'_>) -> bool {
+        self.is_counted() && frame.seq.0 == frame.position.0 && frame.attributes.is_empty()
+    }
+
     /// Appends a frame. On a dry pool, or when too much is referred to, nothing is changed and `false` is returned: free something,
-    /// or [`Log::skip`] it.
+    /// or [`Log::skip_to`] behind it.
     ///
     /// # Panics
     /// If `frame.position` is below [`Log::next`] (positions only grow), or its number not above those before it.
@@ -344,11 +369,19 @@ impl Log {
         let segments_before = self.segments.len();
         let len_before = self.segments.back().map_or(0, |s| s.len);
         let written = self.write_within_block(frame) || self.write_frame(frame, pool);
-        let is_plain = self.is_counted() && frame.seq.0 == frame.position.0 && frame.attributes.is_empty();
-        if !written || !(if is_plain { pool.charge_index(ENTRY_BYTES) } else { self.charge_more(frame, pool) }) {
+        if !written
+            || !(if self.is_plain(frame) { pool.charge_index(ENTRY_BYTES) } else { self.charge_more(frame, pool) })
+        {
             self.roll_back(offset, segments_before, len_before, pool);
             return false;
         }
+        self.note(frame, offset);
+        true
+    }
+
+    /// Writes the index entry of a frame that begins at `offset`, and has been written.
+    #[inline(always)]
+    fn note(&mut self, frame: &Frame<'_>, offset: u64) {
         let len = frame.header.len() + frame.payload.len() + frame.tail.len();
         self.index.push_back(Entry {
             position: frame.position,
@@ -365,7 +398,6 @@ impl Log {
         });
         self.charged += ENTRY_BYTES;
         self.next = frame.position + u64::from(frame.count);
-        true
     }
 
     /// Leaves out what lies before `edge`: whoever has not had it will be told that it is lost. Where numbers are not positions,
@@ -436,10 +468,19 @@ impl Log {
         let size = frame.header.len() + payload.len() + frame.tail.len();
         let Some(room) = block.bytes_mut().get_mut(*len..).and_then(|room| room.get_mut(..size)) else { return false };
         let (header, room) = room.split_at_mut(frame.header.len());
-        header.copy_from_slice(frame.header);
+        match *frame.header {
+            // A message's of 126 bytes and more: four bytes are moved, not copied by a call.
+            [a, b, c, d] => header.copy_from_slice(&[a, b, c, d]),
+            _ => header.copy_from_slice(frame.header),
+        }
         let (body, tail) = room.split_at_mut(payload.len());
-        body.copy_from_slice(payload);
-        tail.copy_from_slice(frame.tail);
+        // Most frames lack one of the two, and a call that copies nothing is one.
+        if !payload.is_empty() {
+            body.copy_from_slice(payload);
+        }
+        if !frame.tail.is_empty() {
+            tail.copy_from_slice(frame.tail);
+        }
         *len += size;
         self.head += size as u64;
         true

@@ -48,7 +48,7 @@ fn append(
     while log.is_over_budget_with(&frame) && log.survivor_of_forgetting().is_some() {
         log.forget_oldest(pool);
     }
-    let is_appended = log.append(&frame, pool);
+    let is_appended = log.append_plain(&frame, pool) || log.append(&frame, pool);
     while log.is_over_budget() && log.survivor_of_forgetting().is_some() {
         log.forget_oldest(pool);
     }

@@ -4,10 +4,13 @@ mod long;
 
 pub use long::{Decoding, Long, Parsed, Resuming, Stage};
 
+use arrayvec::ArrayVec;
+
 use super::message::Arrived;
 use super::options::Options;
-use crate::ingest::Payload;
+use crate::ingest::{INLINE_MAX, Payload};
 use crate::proto::subscribe::SinceList;
+use crate::proto::traceparent::{TRACEPARENT_LINE_BYTES, TraceParent};
 use crate::types::{Kind, Priority, TopicId};
 
 /// What a client may say of a message beyond its priority.
@@ -17,6 +20,8 @@ pub struct Extras {
     pub key: u64,
     /// Milliseconds after which it is worth nothing; 0: never.
     pub ttl_ms: u32,
+    /// The trace that it belongs to.
+    pub parent: Option<TraceParent>,
 }
 
 /// A client's message, on its way into the ring.
@@ -30,6 +35,19 @@ pub struct Publication {
     pub kind: Kind,
     /// What else was said.
     pub extras: Extras,
+}
+
+impl Publication {
+    /// What it says of itself beyond the payload, on a line; nothing, if nothing.
+    pub fn line(&self) -> ArrayVec<u8, TRACEPARENT_LINE_BYTES> {
+        self.extras.parent.map_or_else(ArrayVec::new, |parent| parent.line().into())
+    }
+
+    /// Whether this payload is copied into the ring.
+    pub fn is_copied(&self, payload: &[u8]) -> bool {
+        let said = if self.extras.parent.is_some() { TRACEPARENT_LINE_BYTES } else { 0 };
+        payload.len() + said <= INLINE_MAX
+    }
 }
 
 /// A topic that could not be made yet, for a message to it.

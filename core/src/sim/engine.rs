@@ -73,6 +73,8 @@ pub trait Engine {
     fn drop_derived(&self, shard: usize, rng: &mut Rng);
     /// Messages that came by the host's outlet, and those that found no room there; `None`: it has none.
     fn by_outlet(&self) -> Option<u64>;
+    /// Panics if the host, where it hears of all messages, has not heard of each.
+    fn check_traces(&self, messages: u64);
     /// Panics if the engine holds more memory than it may.
     fn check_memory(&self);
     /// Panics if a log has not the attributes of just the messages that it holds.

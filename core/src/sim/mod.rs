@@ -55,6 +55,7 @@ mod settings;
 mod speech;
 #[cfg(test)]
 mod stage;
+mod traced;
 mod truth;
 mod vandal;
 mod view;

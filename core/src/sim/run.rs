@@ -14,6 +14,7 @@ use super::engine::{Engine, Scenario, Summary, Totals, Way};
 use super::nature::{Fate, KEYS_FEW};
 use super::payload::{Stamp, TINY};
 use super::settings::{random_config, wall_of};
+use super::traced::Heard;
 use super::truth::{DIRECT, Truth};
 use super::world::World;
 use crate::access::{Allowed, Decision, Grants};
@@ -32,6 +33,7 @@ use crate::shard::trace::Note;
 use crate::shard::{Command, Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned, Wanted};
 use crate::telemetry::Telemetry;
 use crate::topic::key_number;
+use crate::traces::{TraceFlow, Traces, TracesConfig};
 use crate::types::{ConnectionId, Priority};
 
 /// Random steps of one run.
@@ -55,6 +57,8 @@ struct Host {
     open: Vec<Open>,
     /// Where it gets everything that the first shard reads, in most runs.
     outlet: Option<Account>,
+    /// What it hears of all messages, in some runs.
+    traced: Option<Heard>,
     /// Those that it is asked about, and what they say of their fate.
     undecided: Vec<(ConnectionId, String)>,
     /// Messages by client.
@@ -157,6 +161,17 @@ impl Rig {
         self.shared.ring.wake_reader(OUTLET_SHARD);
         let outlet = Outlet::new(outflow, &Arc::default()).expect("the first outlet");
         self.host.borrow_mut().outlet = Some(Account { outlet, came: 0, last: BTreeMap::new(), unseen: Vec::new() });
+    }
+
+    /// The host hears what befalls every message.
+    fn trace(&self) {
+        let flow = Arc::new(TraceFlow::new(&TracesConfig { sample: 1.0, events_max: 10_000 }).expect("an eventfd"));
+        for (shard, mailbox) in self.shared.mailboxes.iter().enumerate() {
+            assert!(mailbox.commands.push(Command::Trace(flow.clone())).is_ok(), "one of the first commands");
+            self.shared.ring.wake_reader(shard);
+        }
+        let traces = Traces::new(flow, &Arc::default()).expect("the first");
+        self.host.borrow_mut().traced = Some(Heard::new(traces));
     }
 
     /// The host decides on some that it is asked about, in any order, at times twice and of those that are gone.
@@ -288,6 +303,9 @@ impl Engine for Rig {
         if let Some(account) = &mut host.outlet {
             account.take(if settling { u64::MAX } else { rng.skewed(40) });
         }
+        if let Some(traced) = &mut host.traced {
+            traced.take();
+        }
         if settling || host.open.is_empty() {
             return;
         }
@@ -310,6 +328,12 @@ impl Engine for Rig {
             Ok(()) => self.shared.ring.wake_reader(connection.shard() as usize),
             Err(Command::Send { .. }) => *sent -= 1,
             Err(_) => {}
+        }
+    }
+
+    fn check_traces(&self, messages: u64) {
+        if let Some(traced) = &mut self.host.borrow_mut().traced {
+            traced.check(messages);
         }
     }
 
@@ -488,6 +512,10 @@ fn run(mut rng: Rng, steps: u64) -> Summary {
     };
     if rng.chance(600) {
         rig.open_outlet(*rng.pick(&[1, 8, 1_000]), *rng.pick(&[1_000, 80_000]));
+    }
+    // Without a draw, so that none of chance is another than before.
+    if rig.shards.len() != 2 {
+        rig.trace();
     }
     let mut truth = Truth::new(shared.config.topics.clone(), shared.mailboxes.len());
     truth.deflate = shared.config.compression.deflate;

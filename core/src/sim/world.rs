@@ -477,6 +477,7 @@ impl World {
         let late = truth.out_of_order;
         assert_eq!(totals.out_of_order, (late, late), "messages whose number came too late");
         self.engine.check_attributes(truth);
+        self.engine.check_traces(messages);
         let by_outlet = self.engine.by_outlet();
         assert!(by_outlet.is_none_or(|count| count == messages), "{by_outlet:?} of {messages} by the outlet");
         assert_eq!(truth.ledger.lost, totals.dropped, "messages lost: in notes, and in the counters");

@@ -5,21 +5,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanwire_token::{Fingerprint, JWKS_BYTES_MAX, Keys};
-use rustls::crypto::ring;
 use ureq::http::Uri;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::Order;
 use super::key_health::{KeyHealth, NotRead, Reason};
 use crate::clock;
 use crate::signals::StopRequests;
-use crate::tls;
+use crate::web;
 
 /// Time for all of it: name, connection, head, body.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -112,26 +109,8 @@ impl KeySource {
 }
 
 fn read(url: &KeyUrl, within: Duration) -> Result<Vec<u8>, NotRead> {
-    let is_tls = url.0.starts_with("https:");
-    let mut config = ureq::Agent::config_builder()
-        .https_only(is_tls)
-        .timeout_global(Some(within))
-        // Elsewhere is not where the configuration says.
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .max_idle_connections(0)
-        .user_agent(concat!("fanwire/", env!("CARGO_PKG_VERSION")))
-        .accept("application/jwk-set+json, application/json");
-    if is_tls {
-        let trusted =
-            tls::of_the_system().map_err(|failure| NotRead { reason: Reason::Tls, text: failure.error.to_string() })?;
-        let roots: RootCerts = trusted.iter().map(|der| Certificate::from_der(der).to_owned()).into();
-        let provider = Arc::new(ring::default_provider());
-        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
-        config = config.tls_config(tls);
-    } else {
-        config = config.proxy(None);
-    }
+    let config = web::agent(&url.0, within).map_err(|text| NotRead { reason: Reason::Tls, text })?;
+    let config = config.max_idle_connections(0).accept("application/jwk-set+json, application/json");
     let mut answer = config.build().new_agent().get(&url.0).call().map_err(|error| not_answered(&error))?;
     if answer.status() != 200 {
         let text = format!("the answer is HTTP {}, and 200 is needed", answer.status().as_u16());

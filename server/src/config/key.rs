@@ -14,6 +14,7 @@ use crate::args::LogFormat;
 use crate::control::PATH_BYTES_MAX;
 use crate::logging;
 use crate::settings::problem;
+use crate::spans::CollectorUrl;
 
 pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
@@ -39,6 +40,8 @@ pub const ADMIN_CERTIFICATE_FILE: &str = "admin.certificate_file";
 pub const ADMIN_KEY_FILE: &str = "admin.key_file";
 pub const ADMIN_CLIENT_CA_FILE: &str = "admin.client_ca_file";
 pub const BENCHMARK_EVERY: &str = "benchmark.every";
+pub const OTLP_ENDPOINT: &str = "tracing.otlp_endpoint";
+pub const SAMPLE: &str = "tracing.sample";
 
 /// Stands for no place at all.
 const NOWHERE: &str = "none";
@@ -79,7 +82,7 @@ impl Own {
 }
 
 /// What holds for the whole life of the process.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 15] = [
     LOG_LEVEL,
     LOG_FORMAT,
     CONTROL_SOCKET,
@@ -93,9 +96,11 @@ const FIXED: [&str; 13] = [
     ADMIN_KEY_FILE,
     ADMIN_CLIENT_CA_FILE,
     BENCHMARK_EVERY,
+    OTLP_ENDPOINT,
+    SAMPLE,
 ];
 
-static OWN: [Own; 24] = [
+static OWN: [Own; 26] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -261,6 +266,26 @@ static OWN: [Own; 24] = [
         separator: None,
         check: check_benchmark,
     },
+    Own {
+        name: OTLP_ENDPOINT,
+        help: "Where an OpenTelemetry collector takes spans of a sample of the messages and connections, by OTLP over HTTP (JSON); \
+               /v1/traces is added to it; not set: nothing is traced",
+        values: "http://... or https://...",
+        unit: Unit::Text,
+        default: "",
+        separator: None,
+        check: |text| text.parse::<CollectorUrl>().map(|_| ()),
+    },
+    Own {
+        name: SAMPLE,
+        help: "The part of the messages, and of the connections, that is traced; whether a message is that has a traceparent is said \
+               there",
+        values: "0 to 1",
+        unit: Unit::Text,
+        default: "0.01",
+        separator: None,
+        check: check_sample,
+    },
 ];
 
 /// A variable that is empty by mistake must not open the door.
@@ -293,6 +318,13 @@ fn check_benchmark(text: &str) -> Result<(), String> {
     match text.parse::<Span>()? {
         Span(time) if time < Duration::from_secs(60) => Err("must be at least 1m; leave it out for never".into()),
         _ => Ok(()),
+    }
+}
+
+fn check_sample(text: &str) -> Result<(), String> {
+    match text.parse::<f64>() {
+        Ok(sample) if (0.0..=1.0).contains(&sample) => Ok(()),
+        _ => Err("must be from 0 to 1, such as 0.01 for one in a hundred".into()),
     }
 }
 
@@ -369,7 +401,7 @@ pub enum Key {
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
     let has_option = |own: &&Own| {
         own.name == CONTROL_SOCKET
-            || ["token.", "admin.", "benchmark."].iter().any(|section| own.name.starts_with(section))
+            || ["token.", "admin.", "benchmark.", "tracing."].iter().any(|section| own.name.starts_with(section))
     };
     OWN.iter().filter(has_option)
 }

@@ -30,6 +30,7 @@ use crate::admin::{AdminConfig, Wanted};
 use crate::args::{LogFormat, ServeArgs};
 use crate::control;
 use crate::exit::{Exit, Failure};
+use crate::spans::SpansConfig;
 
 pub use command::{run, shown};
 pub use key::{JWKS_URL, SHUTDOWN_TIMEOUT, own_settings};
@@ -222,6 +223,12 @@ impl Loaded {
                 .map(|Span(time)| time),
             has_door: self.door().is_wanted(),
         }
+    }
+
+    /// What the settings below `tracing` say. `None`: nothing is to be traced.
+    pub fn spans(&self) -> Option<SpansConfig> {
+        let url = self.text(key::OTLP_ENDPOINT).parse().ok()?;
+        Some(SpansConfig { url, sample: self.text(key::SAMPLE).parse().unwrap_or_default() })
     }
 
     /// The value of a setting, as text; hidden if it is a secret.

@@ -86,6 +86,8 @@ fn every_setting_can_be_set_in_the_file_and_in_the_environment() {
             fanwire::settings::Unit::Flag => "false",
             fanwire::settings::Unit::Word => &*String::leak(key.values().split(", ").last().unwrap().to_owned()),
             fanwire::settings::Unit::Text if key.name() == "token.jwks_url" => "https://a.example",
+            fanwire::settings::Unit::Text if key.name() == "tracing.otlp_endpoint" => "http://localhost:4318",
+            fanwire::settings::Unit::Text if key.name() == "tracing.sample" => "0.5",
             fanwire::settings::Unit::Text => "warn",
             fanwire::settings::Unit::List if key.name().starts_with("token.anonymous_") => "a/*,b",
             fanwire::settings::Unit::List if key.name().starts_with("token.") => "a/*,b/{sub}",

@@ -7,6 +7,7 @@ use crate::subscribe::{
     self, Beginning, ClientMessage, ControlError, Id, KEY_BYTES_MAX, Publish, SinceList, TOPICS_MAX, code,
 };
 use crate::topic::{Pattern, TopicName};
+use crate::traceparent::{TRACEPARENT_BYTES, TraceParent};
 use crate::{Kind, Priority};
 use serde_json::Value;
 
@@ -145,6 +146,12 @@ fn check_publish(publish: &Publish<'_>, value: &Value) {
     assert_eq!(Some(&*publish.topic), value["topic"].as_str());
     assert_eq!(publish.key.as_deref(), value["key"].as_str());
     assert_eq!(publish.ttl_ms, value["ttl_ms"].as_u64());
+    if let Some(parent) = publish.parent {
+        let (said, again) = (value["traceparent"].as_str().unwrap_or_default(), parent.to_string());
+        // Of a later version what is known of it counts.
+        assert_eq!(said.get(2..TRACEPARENT_BYTES), again.get(2..));
+        assert_eq!(TraceParent::of_attributes(&parent.line()), Some(parent));
+    }
     assert_eq!(publish.priority.name(), value["priority"].as_str().unwrap_or("normal"));
     let data = &value["data"];
     match (value["encoding"].as_str(), decoded(&publish.content)) {

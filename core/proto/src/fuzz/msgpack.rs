@@ -106,7 +106,7 @@ fn assert_twins(json: &ClientMessage<'_>, packed: &ClientMessage<'_>) {
         }
         (ClientMessage::Publish(j), ClientMessage::Publish(m)) => {
             assert_eq!((j.id.is_some(), &j.topic, j.priority), (m.id.is_some(), &m.topic, m.priority));
-            assert_eq!((&j.key, j.ttl_ms), (&m.key, m.ttl_ms));
+            assert_eq!((&j.key, j.ttl_ms, j.parent), (&m.key, m.ttl_ms, m.parent));
             assert_eq!(decoded(&j.content), decoded(&m.content));
         }
         (ClientMessage::Ping { id: j_id }, ClientMessage::Ping { id }) => assert_eq!(j_id.is_some(), id.is_some()),

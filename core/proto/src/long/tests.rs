@@ -34,8 +34,8 @@ fn outcome(
 }
 
 fn published(publish: &Publish<'_>, kind: Kind, payload: &[u8]) -> Outcome {
-    let Publish { id, topic, priority, key, ttl_ms, .. } = publish;
-    Outcome::Taken(format!("{id:?} {topic} {priority:?} {key:?} {ttl_ms:?} {kind:?} {payload:?}"))
+    let Publish { id, topic, priority, key, ttl_ms, parent, .. } = publish;
+    Outcome::Taken(format!("{id:?} {topic} {priority:?} {key:?} {ttl_ms:?} {parent:?} {kind:?} {payload:?}"))
 }
 
 fn parse(encoding: Encoding, request: &[u8]) -> Result<ClientMessage<'_>, ControlError<'_>> {
@@ -129,6 +129,9 @@ fn a_long_json_request_is_what_it_is_at_once() {
             &string("é\\n\\u00e9\\ud83d\\ude00"),
             r#","encoding":"text","priority":"critical","key":"k","ttl_ms":5"#,
         ),
+        publish(&string("x"), r#","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01""#),
+        publish(&string("x"), r#","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7""#),
+        publish(&string("x"), &format!(r#","traceparent":{}"#, string("0"))),
         publish(&string("AAEC"), r#","encoding":"base64""#),
         publish(&string("AA\\/+"), r#","encoding":"base64""#),
         publish(&format!("\"{}A===\"", long("AAEC")), r#","encoding":"base64""#),

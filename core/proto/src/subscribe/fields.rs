@@ -10,6 +10,7 @@ use super::{
 use crate::Priority;
 use crate::json::reader::JsonString;
 use crate::topic::{NAME_BYTES_MAX, Pattern, TopicName};
+use crate::traceparent::TraceParent;
 use std::borrow::Cow;
 
 /// A value of a request as it is written. It was checked before: it is whole, and there is nothing behind it.
@@ -78,6 +79,7 @@ pub(crate) struct Fields<V> {
     priority: Option<V>,
     key: Option<V>,
     ttl_ms: Option<V>,
+    traceparent: Option<V>,
     encoding: Option<V>,
     token: Option<V>,
 }
@@ -99,6 +101,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
             "priority" => &mut self.priority,
             "key" => &mut self.key,
             "ttl_ms" => &mut self.ttl_ms,
+            "traceparent" => &mut self.traceparent,
             "encoding" => &mut self.encoding,
             "token" => &mut self.token,
             _ => return,
@@ -153,6 +156,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
                 None => None,
             },
             ttl_ms: present(self.ttl_ms).map(|raw| unsigned(raw, "ttl_ms")).transpose()?,
+            parent: present(self.traceparent).map(traceparent).transpose()?,
         })
     }
 
@@ -270,6 +274,14 @@ fn boolean<'a, V: RawValue<'a>>(raw: V, field: &str) -> Parsed<'a, bool> {
 
 fn unsigned<'a, V: RawValue<'a>>(raw: V, field: &str) -> Parsed<'a, u64> {
     raw.unsigned().ok_or_else(|| wrong_type(field, "a whole number that is not negative"))
+}
+
+/// The trace that a message belongs to.
+fn traceparent<'a>(raw: impl RawValue<'a>) -> Parsed<'a, TraceParent> {
+    let value = text(raw, "traceparent")?.text();
+    let wrong =
+        || ControlError::new(code::BAD_MESSAGE, "`traceparent` is no value of that header of W3C Trace Context");
+    TraceParent::parse(value.as_bytes()).ok_or_else(wrong)
 }
 
 fn max_hz<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, f64> {

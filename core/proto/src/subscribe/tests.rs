@@ -231,6 +231,8 @@ const REFUSED: &[(&str, &str, Option<&str>)] = &[
     (r#"{"type":"publish","topic":"a","data":1,"key":""}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"publish","topic":"a","data":1,"key":5}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"publish","topic":"a","data":1,"ttl_ms":-5}"#, code::BAD_MESSAGE, None),
+    (r#"{"type":"publish","topic":"a","data":1,"traceparent":1}"#, code::BAD_MESSAGE, None),
+    (r#"{"type":"publish","topic":"a","data":1,"traceparent":"00-1-2-3"}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"publish","topic":"a","data":1,"ttl_ms":1.5}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"publish","topic":"a","data":1,"ttl_ms":"1"}"#, code::BAD_MESSAGE, None),
 ];
@@ -292,6 +294,15 @@ fn limits_hold_at_and_one_past() {
     assert_eq!(parse(&with_topic(256)).expect_err("long topic").code, code::BAD_TOPIC);
     assert!(parse(r#"{"type":"subscribe","topics":["a"],"max_hz":1000000}"#).is_ok());
     assert!(parse(r#"{"type":"publish","topic":"a","data":1,"ttl_ms":18446744073709551615}"#).is_ok());
+    let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let text = format!(r#"{{"type":"publish","topic":"a","data":1,"traceparent":"{value}"}}"#);
+    let Ok(ClientMessage::Publish(publish)) = parse(&text) else { panic!() };
+    assert_eq!(publish.parent.map(|parent| parent.to_string()).as_deref(), Some(value));
+    let Ok(ClientMessage::Publish(publish)) = parse(r#"{"type":"publish","topic":"a","data":1,"traceparent":null}"#)
+    else {
+        panic!()
+    };
+    assert_eq!(publish.parent, None);
 }
 
 #[test]

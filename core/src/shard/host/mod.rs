@@ -5,14 +5,19 @@
 pub mod gauges;
 pub mod outlets;
 mod shared;
+mod tracer;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 pub use gauges::Watch;
-pub use outlets::Outlets;
+pub use outlets::{Outlets, Wanted};
 pub use shared::{Command, Mailbox, ShardStats, Shared};
+pub use tracer::Tracer;
 
 use crate::event::Event;
+use crate::ingest::Record;
+use crate::traces::{TraceFlow, is_chosen};
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -25,9 +30,61 @@ pub struct Host {
     pub watch: Watch,
     /// Where messages go beside the subscribers.
     pub outlets: Outlets,
+    /// Who hears what befalls a sample of them.
+    pub tracer: Option<Box<Tracer>>,
+    /// There is an outlet, or a tracer.
+    listens: bool,
+    has_outlets: bool,
+    /// The tracer's part of all messages, as chance is asked for it; 0 without one.
+    chosen_below: u64,
 }
 
 impl Host {
+    /// Whether messages go anywhere beside the subscribers.
+    #[inline]
+    pub fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// Whether this message may go anywhere beside them, where anybody [`Host::listens`]. What its publisher says decides later.
+    #[inline(always)]
+    pub fn may_want(&self, record: &Record<'_>) -> bool {
+        self.has_outlets || !record.attributes.is_empty() || is_chosen(record.position.0, self.chosen_below)
+    }
+
+    /// One more outlet.
+    pub fn add_outlet(&mut self, wanted: Wanted) {
+        self.outlets.add(wanted);
+        self.note_listeners();
+    }
+
+    /// From now on a sample is told of.
+    pub fn trace(&mut self, shard: u8, flow: Arc<TraceFlow>) {
+        self.chosen_below = flow.chosen_below();
+        self.tracer = Some(Box::new(Tracer::new(shard, flow)));
+        self.note_listeners();
+    }
+
+    fn note_listeners(&mut self) {
+        self.has_outlets = !self.outlets.is_empty();
+        self.listens = self.has_outlets || self.tracer.is_some();
+    }
+
+    /// True while messages of the sample are not sent everywhere.
+    #[inline]
+    pub fn has_unsent(&self) -> bool {
+        self.tracer.as_ref().is_some_and(|tracer| tracer.has_unsent())
+    }
+
+    /// Rings where something goes beside the subscribers, and forgets what nobody takes any more.
+    pub fn flush_listeners(&mut self) {
+        self.outlets.flush();
+        if self.tracer.take_if(|tracer| !tracer.flush()).is_some() {
+            self.chosen_below = 0;
+        }
+        self.note_listeners();
+    }
+
     /// Events that wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

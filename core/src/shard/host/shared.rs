@@ -24,6 +24,7 @@ use crate::shard::host::outlets::Wanted;
 use crate::shard::readmission::Notes;
 use crate::telemetry::{Instruments, Telemetry};
 use crate::tls::Acceptors;
+use crate::traces::TraceFlow;
 use crate::types::{ConnectionId, Kind, TopicId};
 
 /// What every shard and every handle of one engine holds.
@@ -138,6 +139,8 @@ pub enum Command {
     },
     /// Hand messages of some topics to the host, from now on.
     Outlet(Box<Wanted>),
+    /// Tell what befalls a sample of messages and connections, from now on.
+    Trace(Arc<TraceFlow>),
     /// Say how the subscribers of a topic stand, from now on.
     Watch {
         /// Which.

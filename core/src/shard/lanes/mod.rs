@@ -200,6 +200,12 @@ impl Lanes {
         &self.streams[self.lanes[lane].streams[Form::Raw as usize]]
     }
 
+    /// Cursors in all streams of a lane.
+    pub fn cursors_in(&self, lane: u32) -> u32 {
+        let streams = self.lanes[lane].streams.iter().filter(|stream| **stream != NONE);
+        streams.map(|stream| self.streams[*stream].cursors.all.len() as u32).sum()
+    }
+
     /// Places that streams may be in.
     pub fn stream_places(&self) -> u32 {
         self.streams.end()
@@ -318,7 +324,9 @@ impl Lanes {
             tail: &[],
             attributes,
         };
-        self.append(source, &frame);
+        if !self.append_at_once(source, &frame) {
+            self.append_with_room(source, &frame);
+        }
         self.note_grown(lane);
         self.activate(source);
         Some(Appended { position, seq })
@@ -345,6 +353,12 @@ impl Lanes {
     pub fn has_news(&self, id: u32, priority: Priority) -> bool {
         let stream = &self.streams[id];
         stream.is_active && stream.is_in_use() && self.lanes[stream.lane].priority == priority
+    }
+
+    /// Whether room was made since [`Lanes::take_room_steps`].
+    #[inline]
+    pub fn has_room_steps(&self) -> bool {
+        self.rank.steps != 0
     }
 
     /// Steps of making room since this was asked last.

@@ -21,6 +21,28 @@ impl Lanes {
     /// dry, or when the logs refer to so many payloads that there is no room to publish more: if that does not help, a payload is
     /// copied instead. If there is no memory at all, the frame is left out, and who has not had it is told so.
     pub(super) fn append(&mut self, id: u32, frame: &Frame<'_>) {
+        if !self.append_at_once(id, frame) {
+            self.append_with_room(id, frame);
+        }
+    }
+
+    /// Appends what its log takes as it is: see [`Log::append_plain`]. False: nothing has changed.
+    #[inline(always)]
+    pub(super) fn append_at_once(&mut self, id: u32, frame: &Frame<'_>) -> bool {
+        let Self { streams, pool, .. } = self;
+        let stream = &mut streams[id];
+        if !stream.log.append_plain(frame, pool) {
+            return false;
+        }
+        if stream.log.segments() as u32 != stream.ranked_segments {
+            self.note_segments(id);
+        }
+        true
+    }
+
+    /// See [`Lanes::append`].
+    #[cold]
+    pub(super) fn append_with_room(&mut self, id: u32, frame: &Frame<'_>) {
         if frame.position != self.streams[id].log.next() {
             // A derived log whose source has lost frames already. A log has no holes: a cursor runs from its place to the head
             // without looking at numbers.

@@ -234,6 +234,7 @@ impl<D: Driver> Shard<D> {
         self.shared.leave();
         self.stats.closed += 1;
         usdt::close(self.number.into(), slot, connection.generation(), code.into());
+        self.trace_closed(connection, code);
         if was_announced {
             self.tell_host(Event::Closed { connection, code });
         }

@@ -22,7 +22,9 @@ impl<D: Driver> Shard<D> {
             if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
                 break;
             }
-            let Some(record) = reader.next() else { break };
+            // By reference: moved out, it would be copied.
+            let next = reader.next();
+            let Some(record) = &next else { break };
             seen += 1;
             if seen == 1 && record.head.kind == RecordKind::Message {
                 let shared = &self.shared;
@@ -30,7 +32,7 @@ impl<D: Driver> Shard<D> {
                 self.pace.stopwatch.on_message(record.head.time_ns);
             }
             self.pace.work.records.spend(4 + (record.body.bytes().len() >> 10) as u32);
-            self.on_record(&record);
+            self.on_record(record);
         }
         self.ears.reader = Some(reader);
     }
@@ -74,9 +76,11 @@ impl<D: Driver> Shard<D> {
         };
         self.stats.messages += 1;
         self.stats.message_bytes += body.bytes().len() as u64;
-        self.pace.work.records.spend(self.lanes.take_room_steps());
-        if !self.host.outlets.is_empty() {
-            self.hand_to_outlets(appended, record);
+        if self.lanes.has_room_steps() {
+            self.pace.work.records.spend(self.lanes.take_room_steps());
+        }
+        if self.host.listens() && self.host.may_want(record) {
+            self.hand_on(lane, appended, record);
         }
         #[cfg(any(test, fuzzing))]
         if head.ttl_ms != 0 {
@@ -84,6 +88,19 @@ impl<D: Driver> Shard<D> {
             self.trace.notes.push(crate::shard::trace::Note::ReadExpiring(head.topic, head.priority, position));
         }
         self.apply_effects();
+    }
+
+    /// To whom hears of messages beside the subscribers.
+    #[cold]
+    fn hand_on(&mut self, lane: u32, appended: Appended, record: &Record<'_>) {
+        if let Some(tracer) = &self.host.tracer
+            && let Some(parent) = tracer.chooses(record)
+        {
+            self.trace_message(lane, appended.seq, parent, record);
+        }
+        if !self.host.outlets.is_empty() {
+            self.hand_to_outlets(appended, record);
+        }
     }
 
     #[cold]

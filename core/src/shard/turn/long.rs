@@ -178,6 +178,7 @@ pub(super) fn publication_of(publish: &Publish<'_>) -> Publication {
     let extras = Extras {
         key: publish.key.as_deref().map_or(0, crate::topic::key_number),
         ttl_ms: publish.ttl_ms.map_or(0, |ms| ms.clamp(1, u32::MAX.into()) as u32),
+        parent: publish.parent,
     };
     Publication { topic: NO_TOPIC, priority: publish.priority, kind: publish.content.kind(), extras }
 }

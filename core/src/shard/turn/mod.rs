@@ -35,6 +35,7 @@ mod subjects;
 mod subscribe;
 mod survey;
 mod tell;
+mod traces;
 mod upgrade;
 mod waiting;
 mod watch;
@@ -222,7 +223,8 @@ impl<D: Driver> Shard<D> {
                     }
                 }
                 Command::Decide { connection, decision } => self.on_decision(connection, *decision),
-                Command::Outlet(wanted) => self.host.outlets.add(*wanted),
+                Command::Outlet(wanted) => self.host.add_outlet(*wanted),
+                Command::Trace(flow) => self.begin_tracing(flow),
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
                 Command::Watch { topic, gauges } => self.watch(topic, gauges),
@@ -266,12 +268,20 @@ impl<D: Driver> Shard<D> {
     }
 
     fn flush_host_events(&mut self) {
-        if !self.host.outlets.is_empty() {
-            self.host.outlets.flush();
+        if self.host.listens() {
+            if self.host.has_unsent() && self.is_all_sent() {
+                self.trace_sent();
+            }
+            self.host.flush_listeners();
         }
         if self.host.flush(&self.shared.mailboxes[self.number as usize]) {
             (self.shared.bell)();
         }
+    }
+
+    /// Whatever can be sent now is sent.
+    fn is_all_sent(&self) -> bool {
+        self.clients.dirty.is_empty() && !self.lanes.is_behind() && self.lanes.active.iter().all(Vec::is_empty)
     }
 
     /// The turn is over: how long it took, and how old its messages are, if all of them are sent.
@@ -280,9 +290,7 @@ impl<D: Driver> Shard<D> {
         self.read_cpu_clock(now_ns, true);
         let turn_ns = now_ns.saturating_sub(self.pace.now_ns);
         self.stats.busy_ns += turn_ns;
-        let is_all_sent =
-            self.clients.dirty.is_empty() && !self.lanes.is_behind() && self.lanes.active.iter().all(Vec::is_empty);
-        let age_ns = self.pace.stopwatch.end(now_ns, is_all_sent);
+        let age_ns = self.pace.stopwatch.end(now_ns, self.is_all_sent());
         let instruments = self.instruments();
         instruments.turn_us.note_ns(turn_ns);
         if let Some(age_ns) = age_ns {

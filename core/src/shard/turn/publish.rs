@@ -2,7 +2,7 @@
 
 use crate::driver::Driver;
 use crate::event::Event;
-use crate::ingest::{Head, INLINE_MAX, Payload, Refused};
+use crate::ingest::{Head, Payload, Refused};
 use crate::proto::close::CloseCode;
 use crate::proto::subscribe::{self, ControlError, Publish};
 use crate::shard::clients::NO_TOPIC;
@@ -153,7 +153,7 @@ impl<D: Driver> Shard<D> {
                 Some(payload) => Published::NoRoom(payload),
                 None => Published::No,
             },
-            Inbound::Lent(bytes) if bytes.len() <= INLINE_MAX => self.publish_inline(slot, &publication, bytes),
+            Inbound::Lent(bytes) if publication.is_copied(bytes) => self.publish_inline(slot, &publication, bytes),
             message => match self.owned(slot, message) {
                 Some(payload) => self.publish_payload(slot, &publication, payload),
                 None => Published::No,
@@ -187,7 +187,7 @@ impl<D: Driver> Shard<D> {
         if let Some(credit) = &mut self.pace.ring_credit {
             *credit = credit.saturating_sub(payload.len() + 1);
         }
-        let published = match payload.len() <= INLINE_MAX {
+        let published = match publication.is_copied(&payload) {
             true => match self.publish_inline(slot, &publication, &payload) {
                 Published::NoRoom(_) => Published::NoRoom(payload),
                 other => other,
@@ -219,7 +219,11 @@ impl<D: Driver> Shard<D> {
 
     fn publish_inline(&mut self, slot: u32, publication: &Publication, bytes: &[u8]) -> Published {
         let head = self.head(slot, publication);
-        match self.shared.ring.try_publish(&head, bytes) {
+        let published = match publication.extras.parent {
+            None => self.shared.ring.try_publish(&head, bytes),
+            Some(_) => self.shared.ring.try_publish_with(&head, &publication.line(), bytes),
+        };
+        match published {
             Ok(_) => Published::Yes,
             Err(Refused::Full) => match self.keep(slot, bytes) {
                 Some(payload) => Published::NoRoom(payload),
@@ -231,7 +235,7 @@ impl<D: Driver> Shard<D> {
 
     fn publish_payload(&mut self, slot: u32, publication: &Publication, payload: Payload) -> Published {
         let head = self.head(slot, publication);
-        match self.shared.ring.try_publish_shared(&head, payload) {
+        match self.shared.ring.try_publish_shared_with(&head, &publication.line(), payload) {
             Ok(_) => Published::Yes,
             Err((Refused::Full, payload)) => Published::NoRoom(payload),
             Err(_) => self.engine_ends(slot),

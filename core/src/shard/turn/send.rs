@@ -37,6 +37,9 @@ impl<D: Driver> Shard<D> {
             let age_ns = self.pace.stopwatch.begin(now_ns);
             self.instruments().first_send_us.note_ns(age_ns);
         }
+        if self.host.listens() && self.host.has_unsent() {
+            self.trace_sending();
+        }
         for priority in Priority::ALL {
             if self.lanes.active[priority as usize].is_empty() {
                 continue;

@@ -173,6 +173,7 @@ impl<D: Driver> Shard<D> {
         self.subscriptions.open(slot, Form::of(protocol, deflate == Some(15)));
         self.subscriptions.of_mut(slot).made = made;
         self.note_opened(slot);
+        self.trace_opened(slot, peer, protocol);
         self.stats.upgraded += 1;
         self.shared.counted.addresses.on_success(self.admission.place(slot));
         if self.rules.events.capacity > 0 {
