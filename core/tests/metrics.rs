@@ -167,7 +167,8 @@ fn every_limit_has_a_counter_that_moves_and_stands_in_the_page() {
     };
     let mut limits: Vec<&str> = settings().map(|setting| setting.name).filter(|name| is_limit(name)).collect();
     let mut counted: Vec<&str> = LIMITS.iter().map(|(limit, _)| *limit).collect();
-    (limits.sort_unstable(), counted.sort_unstable());
+    limits.sort_unstable();
+    counted.sort_unstable();
     assert_eq!(limits, counted, "limits, and those that are counted");
     for (limit, family) in LIMITS {
         assert!(TABLE.iter().any(|(name, _)| name == family), "{limit}: there is no {family}");
