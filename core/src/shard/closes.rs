@@ -1,7 +1,7 @@
 //! The one door to a connection's end: marked by any part, opened at the end of the turn, in the order marked.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::clients::{Conn, Phase};
 
@@ -25,6 +25,8 @@ pub struct Closes {
     marked: Vec<(u32, How)>,
     /// Connections whose subscriptions are being taken down.
     pub leaving: VecDeque<u32>,
+    /// Bytes that closing connections have sent which nobody wants any more.
+    discarded: HashMap<u32, usize>,
 }
 
 impl Closes {
@@ -47,6 +49,18 @@ impl Closes {
         conn.close_code = code;
         self.marked.push((slot, How::Cut));
         true
+    }
+
+    /// A closing connection has sent so much that nobody wants. How much that is by now.
+    pub fn discard(&mut self, slot: u32, bytes: usize) -> usize {
+        let discarded = self.discarded.entry(slot).or_default();
+        *discarded += bytes;
+        *discarded
+    }
+
+    /// A connection is gone.
+    pub fn forget(&mut self, slot: u32) {
+        self.discarded.remove(&slot);
     }
 
     /// Those that are marked, in order.

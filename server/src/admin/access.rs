@@ -78,7 +78,10 @@ impl Access {
             return Err(denied(StatusCode::UNAUTHORIZED, "a token of admin.token_file is needed"));
         }
         if asks == Asks::ToRead {
-            return Ok(());
+            return match is_within_another_page(request) {
+                true => Err(denied(StatusCode::FORBIDDEN, "a page of another site may not ask for this")),
+                false => Ok(()),
+            };
         }
         if self.is_lesser {
             return Err(denied(
@@ -106,6 +109,14 @@ impl Access {
         lines(ORIGIN.as_str()).all(is_ours)
             && lines("sec-fetch-site").all(|site| matches!(site, b"same-origin" | b"none"))
     }
+}
+
+/// Whether a browser asks for a page of another site, and not because its reader goes here. It could not read the answer, but each is
+/// work, and an operator waits behind it.
+fn is_within_another_page(request: &Parts) -> bool {
+    let is =
+        |name: &str, said: &[&[u8]]| request.headers.get_all(name).iter().any(|line| said.contains(&line.as_bytes()));
+    is("sec-fetch-site", &[b"cross-site", b"same-site"]) && !is("sec-fetch-dest", &[b"document"])
 }
 
 fn asks(method: &Method, path: &str) -> Asks {
@@ -193,7 +204,13 @@ mod tests {
                     let all = [&[US], headers].concat();
                     assert_eq!(status(&access, request, &all), expected, "{request} {headers:?}");
                 }
-                assert_eq!(status(&access, "GET /metrics", &[&[US], headers].concat()), 200, "{headers:?}");
+                let is_fetched =
+                    headers.iter().any(|(name, said)| *name == "sec-fetch-site" && said.ends_with("-site"));
+                let expected = if is_fetched { 403 } else { 200 };
+                assert_eq!(status(&access, "GET /metrics", &[&[US], headers].concat()), expected, "{headers:?}");
+                // Who follows a link comes here.
+                let follows = [&[US, ("sec-fetch-dest", "document")], headers].concat();
+                assert_eq!(status(&access, "GET /", &follows), 200, "{headers:?}");
             }
         }
         assert_eq!(

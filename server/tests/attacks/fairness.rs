@@ -8,6 +8,8 @@ use fanwire::{Config, Engine, Kind, Priority};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
 
+use crate::access::answer;
+
 use super::served::{Client, NAMES, Served, Wish, frame, frame_of, topics};
 
 #[test]
@@ -120,4 +122,25 @@ fn bulk_refuses_no_critical_message() {
     });
     engine.shutdown_now();
     assert_eq!(refused, 0, "of {CRITICAL} critical messages");
+}
+
+#[test]
+fn no_page_of_another_site_has_its_reader_s_address_refused() {
+    let server = Served::start("--failures-per-address-per-minute-max 2 --allowed-origins https://ours.example");
+    let status = |target: &str, headers: &str| answer(server.address, target, headers)[9..12].to_owned();
+    // WebSockets of another origin; images and scripts, which have none.
+    for _ in 0..6 {
+        assert_eq!(status("/t/a", "Origin: https://evil.example\r\n"), "403");
+        assert_eq!(status("/nowhere", "Origin: https://evil.example\r\n"), "404");
+        assert_eq!(status("/favicon.ico", "Sec-Fetch-Site: cross-site\r\n"), "404");
+    }
+    assert_eq!(status("/t/a", "Origin: https://ours.example\r\n"), "101");
+    // What is the client's own doing counts, whatever it says of itself.
+    for expected in ["400", "404", "404", "429"] {
+        let (target, headers) = match expected {
+            "400" => ("/t/a?topic=%", "Sec-Fetch-Site: cross-site\r\n"),
+            _ => ("/nowhere", ""),
+        };
+        assert_eq!(status(target, headers), expected);
+    }
 }

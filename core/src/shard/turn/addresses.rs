@@ -1,7 +1,9 @@
 //! What is counted for a client's address, and what it is told where that is too much.
 
 use crate::driver::Driver;
+use crate::origin;
 use crate::proto::handshake::Refusal;
+use crate::proto::request::Request;
 use crate::shard::Shard;
 use crate::shard::admission::{Site, TurnedAway};
 use crate::shard::turn::upgrade::RETRY_AFTER_S;
@@ -45,6 +47,24 @@ impl<D: Driver> Shard<D> {
             self.note_failed_upgrade(slot);
         }
         self.refuse(slot, refusal);
+    }
+
+    /// The same for what a page of another site has had its reader's browser ask for: its reader is not to blame, and is not to be
+    /// locked out by whatever page comes along.
+    pub(super) fn refuse_page(&mut self, slot: u32, refusal: &Refusal) {
+        self.stats.upgrades_refused += 1;
+        self.refuse(slot, refusal);
+    }
+
+    /// Whether that is so. A page cannot choose these headers; whoever else sends them is refused before any token is looked at.
+    pub(super) fn is_of_a_page(&self, head: &[u8], refusal: &Refusal) -> bool {
+        let Ok(request) = Request::parse(head) else { return false };
+        let origins = &self.rules.access.allowed_origins;
+        match request.origin() {
+            Some(origin) => !origins.is_empty() && !origin::is_allowed(origin, origins),
+            // What is no WebSocket: an image, a script.
+            None => matches!(refusal.status, 404 | 405 | 426) && request.lines("Sec-Fetch-Site").next().is_some(),
+        }
     }
 
     /// A client did not bring its upgrade about.

@@ -230,6 +230,7 @@ impl<D: Driver> Shard<D> {
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.census.forget(slot);
+        self.closes.forget(slot);
         self.ears.driver.close(Slot(slot));
         self.shared.leave();
         self.stats.closed += 1;

@@ -34,6 +34,8 @@ fn ends_message(part: &Part<'_>) -> bool {
 
 /// What is inflated at once; a message that becomes longer is inflated in pieces.
 const INFLATED_AT_ONCE: usize = 64 << 10;
+/// Beside the rest of its largest message, bytes that a closing connection may still send.
+const LAST_BYTES: usize = 64 << 10;
 /// The largest message of a client that may not publish: room for a request with all the topics that one may name.
 pub const REQUEST_BYTES_MAX: usize = 512 << 10;
 
@@ -90,6 +92,7 @@ impl<D: Driver> Shard<D> {
 
     /// After our close frame only the client's matters (RFC 6455 section 7.1.1: the server closes the connection first).
     fn on_last_frames(&mut self, slot: u32, buf: &mut RecvBuf) {
+        let discarded = self.closes.discard(slot, buf.filled().len());
         let inbox = std::mem::take(&mut self.clients.extra(slot).inbox);
         if inbox.len() <= RECV_HEADROOM {
             buf.put_in_front(&inbox);
@@ -99,6 +102,27 @@ impl<D: Driver> Shard<D> {
         if conn.phase == Phase::Lingering && conn.flags.has_said_close {
             let code = conn.close_code;
             self.cut(slot, code);
+        } else if discarded > self.last_bytes_max(slot) {
+            self.stop_reading(slot);
+        }
+    }
+
+    /// Bytes that a closing connection may still send: it may be in the middle of a message, at whose end it would hear of the close.
+    fn last_bytes_max(&self, slot: u32) -> usize {
+        let rest = match self.admission.senders.counts_bytes() {
+            true => REQUEST_BYTES_MAX,
+            false => self.message_bytes_max(slot),
+        };
+        rest + LAST_BYTES
+    }
+
+    /// Nothing more is read of a closing connection, so that no stranger has us discard what it sends without end: its time goes on.
+    #[cold]
+    fn stop_reading(&mut self, slot: u32) {
+        let conn = &mut self.clients[slot];
+        if matches!(conn.phase, Phase::Closing | Phase::Lingering) && !conn.flags.is_paused {
+            conn.flags.is_paused = true;
+            self.ears.driver.pause_recv(Slot(slot));
         }
     }
 

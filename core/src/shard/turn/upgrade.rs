@@ -145,6 +145,7 @@ impl<D: Driver> Shard<D> {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, cause);
             }
+            Verdict::Refused(refusal) if self.is_of_a_page(&inbox[..len], &refusal) => self.refuse_page(slot, &refusal),
             Verdict::Refused(refusal) => self.refuse_upgrade(slot, &refusal),
             Verdict::Accepted(accepted) => self.upgrade(slot, inbox, *accepted),
         }

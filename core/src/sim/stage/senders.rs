@@ -185,3 +185,39 @@ fn who_is_paused_is_pinged_so_that_its_kernel_tells_if_it_is_gone() {
     }
     assert!(pings >= 1, "{pings}");
 }
+
+#[test]
+fn who_is_being_closed_is_not_read_without_end() {
+    // Without a limit on bytes, and with one: what is left of a largest message, and a little.
+    for (bytes, may) in [(0, 1 << 20), (1_000, 512 << 10)] {
+        let limits = LimitsConfig {
+            inbound_bytes_per_second_max: bytes,
+            message_bytes_max: 1 << 20,
+            close_timeout: Duration::from_secs(5),
+            ..LimitsConfig::default()
+        };
+        let config = Config { shards: Some(1), limits, ..Config::default() };
+        let mut stage = Stage::new(config, 4 << 20);
+        let mut player = stage.raw("/t/t");
+        // Against RFC 6455: a continuation of nothing.
+        player.wire.send_frame(Opcode::Continuation, true, b"", &mut player.rng);
+        stage.turns(2, &mut player);
+        let before = stage.net.bytes_moved();
+        let moved = |stage: &Stage| (stage.net.bytes_moved() - before) as usize;
+        let mut read = 0;
+        // As long as it is read, it sends.
+        for _ in 0..200 {
+            player.says(&"x".repeat(16_000));
+            stage.turns(1, &mut player);
+            if std::mem::replace(&mut read, moved(&stage)) == moved(&stage) {
+                break;
+            }
+        }
+        let most = may + (64 << 10);
+        assert!((most..most + (64 << 10)).contains(&read), "{bytes}: {read} of {most}");
+        // Its time goes on, and then it is gone.
+        assert_eq!(stage.net.open_slots(0), 1);
+        passes(&mut stage, &mut player, 6_000);
+        assert_eq!(stage.net.open_slots(0), 0);
+    }
+}
