@@ -64,6 +64,8 @@ pub struct Figure {
     payload_bytes: usize,
     /// Messages published before each turn; 0: all of them, and no turn at all.
     per_turn: u32,
+    /// The part of the messages that is traced; 0: none, and nobody looks.
+    traced: f64,
 }
 
 const fn figure(name: &'static str, what: &'static str) -> Figure {
@@ -76,6 +78,7 @@ const fn figure(name: &'static str, what: &'static str) -> Figure {
         form: Form::Raw,
         payload_bytes: 512,
         per_turn: 1,
+        traced: 0.0,
     }
 }
 
@@ -109,11 +112,26 @@ pub const FIGURES: &[Figure] = &[
     },
     Figure {
         unit: Unit::Message,
+        sizes: [512, 8_704],
+        subscribers: 1,
+        per_turn: 16,
+        ..figure("untraced", "the same, sent to one subscriber")
+    },
+    Figure {
+        unit: Unit::Message,
+        sizes: [512, 8_704],
+        subscribers: 1,
+        per_turn: 16,
+        traced: 0.01,
+        ..figure("traced", "the same, one message in a hundred traced: at most 2 % above `untraced`")
+    },
+    Figure {
+        unit: Unit::Message,
         sizes: [512, 2_560],
         subscribers: 1,
         form: Form::Json,
         per_turn: 16,
-        ..figure("json-form", "the same, rendered for one subscriber of fanwire.json.v1")
+        ..figure("json-form", "publishing 512 B, rendered for one subscriber of fanwire.json.v1, 16 a turn")
     },
     Figure {
         unit: Unit::Message,
@@ -143,6 +161,9 @@ impl Figure {
         let mut shard = OneShard::new(self.config());
         let topic = shard.topic(TOPIC);
         shard.turn();
+        if self.traced > 0.0 {
+            shard.trace(self.traced);
+        }
         let last = (0..self.subscribers).map(|_| self.subscribe(&mut shard)).last();
         let payload = payload(self.payload_bytes);
         let publish = || topic.publish(Priority::Normal, Kind::Json, &payload).expect("the ring has room");

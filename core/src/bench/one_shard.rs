@@ -13,9 +13,10 @@ use crate::failure::FailureRecord;
 use crate::ingest::{PayloadPool, Ring};
 use crate::registry::{Registry, User};
 use crate::rules::Rules;
-use crate::shard::{Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
+use crate::shard::{Command, Counted, Mailbox, REFUSAL_SLOTS, Shard, ShardStats, Shared, Turned};
 use crate::telemetry::Telemetry;
 use crate::topic::Topic;
+use crate::traces::{TRACE_EVENTS_MAX, TraceFlow, TracesConfig};
 
 /// The wall clock of whatever needs one: nanoseconds since the Unix epoch.
 const WALL_NS: u64 = 1_700_000_000_000_000_000;
@@ -80,6 +81,17 @@ impl OneShard {
     pub fn remove_topic(&self, name: &str) {
         let removed = self.shared.registry.remove(name, self.shared.to_ring());
         assert_eq!(removed, Ok(true), "no topic {name} to remove");
+    }
+
+    /// Has the shard tell what befalls a part of the messages, from its next turn on. Nobody hears it.
+    ///
+    /// # Panics
+    /// If there is no descriptor.
+    pub fn trace(&mut self, sample: f64) {
+        let config = TracesConfig { sample, events_max: TRACE_EVENTS_MAX };
+        let flow = Arc::new(TraceFlow::new(&config).expect("a descriptor"));
+        assert!(self.shared.mailboxes[0].commands.push(Command::Trace(flow)).is_ok(), "room for a command");
+        self.turn();
     }
 
     /// A new connection. It has said nothing yet.
