@@ -279,6 +279,11 @@ mod tests {
         for _ in 0..COUNT {
             topic.publish_timeout(Priority::Normal, Kind::Binary, &[0; 16 << 10], PATIENCE).unwrap();
         }
+        let until = clock::now() + PATIENCE;
+        while one.stats().shards.iter().map(|shard| shard.messages).sum::<u64>() < COUNT {
+            assert!(clock::now() < until, "they are not taken in");
+            clock::sleep(LOOK_EVERY);
+        }
         bridge.finish();
         // It comes back, although the other side is there and takes nothing.
         bridge.run(&one, outlet, "the other");
