@@ -22,7 +22,8 @@ PLACE(fw_event, peer, 40);
 PLACE(fw_event, protocol, 48);
 PLACE(fw_event, code, 56);
 PLACE(fw_event, priority, 60);
-PLACE(fw_event, reserved, 64);
+PLACE(fw_event, certificate, 64);
+PLACE(fw_event, reserved, 72);
 
 PLACE(fw_message, struct_size, 0);
 PLACE(fw_message, priority, 4);

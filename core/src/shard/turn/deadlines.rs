@@ -187,6 +187,10 @@ impl<D: Driver> Shard<D> {
     pub(super) fn arm_liveness(&mut self, slot: u32) {
         let limits = &self.rules.limits;
         let conn = &self.clients[slot];
+        if !conn.is_listening() {
+            // A close that has been decided has its own deadline, and comes sooner.
+            return;
+        }
         let every = nanoseconds(limits.ping_every);
         let idle = nanoseconds(limits.idle_timeout);
         let mut at = u64::MAX;

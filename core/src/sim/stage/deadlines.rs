@@ -307,3 +307,27 @@ fn who_asks_for_little_does_not_pay_for_those_that_hold_much() {
     assert_eq!(heard.iter().filter(|said| said.starts_with("subscribed")).count(), 200);
     crowd.iter_mut().for_each(|player| player.wire.reset());
 }
+
+#[test]
+fn who_breaks_the_protocol_right_after_a_message_is_closed_soon_whatever_follows() {
+    let reserved_bit: &[u8] = &[0xa1, 0x80, 1, 2, 3, 4];
+    let unknown_opcode: &[u8] = &[0x83, 0x80, 1, 2, 3, 4];
+    let of_nothing: &[u8] = &[0x80, 0x80, 1, 2, 3, 4];
+    let unmasked: &[u8] = &[0x81, 1, b'a'];
+    let ping: &[u8] = &[0x89, 0x80, 1, 2, 3, 4];
+    for wrong in [reserved_bit, unknown_opcode, of_nothing, unmasked] {
+        for behind in [&[][..], ping, &ping[..3], &[0x01, 0x81, 0, 0, 0, 0, b'a']] {
+            let mut stage = calm(|config| config.events = EventsConfig { capacity: 100, messages: true });
+            let mut player = stage.raw("/");
+            let bytes = [&[0x81, 0x81, 0, 0, 0, 0, b'a'], wrong, behind].concat();
+            player.wire.send_bytes(&bytes);
+            let mut said = Vec::new();
+            for _ in 0..10 {
+                // The host takes what there is, and answers nothing.
+                said.extend(passes(&mut stage, &mut player, 50));
+                stage.events();
+            }
+            assert!(said.iter().any(|said| said == "Close(Some(1002))"), "{wrong:?}, {behind:?}: {said:?}");
+        }
+    }
+}
