@@ -26,6 +26,7 @@ mod epoch;
 mod event;
 mod events;
 mod failure;
+mod flow;
 #[cfg(fuzzing)]
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]

@@ -6,14 +6,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
-
+use crate::flow::Flow;
 use crate::ingest::Payload;
 use crate::proto::topic::Pattern;
-use crate::sys::wake::EventFd;
 use crate::types::{Kind, Priority};
 
 /// Outlets that an engine may have at once.
@@ -78,12 +76,9 @@ impl OutletMessage {
 /// The queue between a shard and the host.
 #[derive(Debug)]
 pub(crate) struct Outflow {
-    queue: ArrayQueue<OutletMessage>,
+    flow: Flow<OutletMessage>,
     bytes: AtomicUsize,
     bytes_max: usize,
-    lost: AtomicU64,
-    is_closed: AtomicBool,
-    bell: EventFd,
 }
 
 impl Outflow {
@@ -92,49 +87,40 @@ impl Outflow {
     /// # Errors
     /// That of `eventfd`.
     pub fn new(messages_max: usize, bytes_max: usize) -> std::io::Result<Self> {
-        Ok(Self {
-            queue: ArrayQueue::new(messages_max),
-            bytes: AtomicUsize::new(0),
-            bytes_max,
-            lost: AtomicU64::new(0),
-            is_closed: AtomicBool::new(false),
-            bell: EventFd::new()?,
-        })
+        Ok(Self { flow: Flow::new(messages_max)?, bytes: AtomicUsize::new(0), bytes_max })
     }
 
     /// Whether a message of so many bytes finds room now. Only the shard adds, so it still does when that is added.
     pub fn has_room(&self, bytes: usize) -> bool {
-        !self.queue.is_full() && self.bytes.load(Relaxed).saturating_add(bytes) <= self.bytes_max
+        !self.flow.is_full() && self.bytes.load(Relaxed).saturating_add(bytes) <= self.bytes_max
     }
 
     /// Adds a message for which there is room.
     pub fn push(&self, message: OutletMessage) {
         self.bytes.fetch_add(message.bytes(), Relaxed);
-        if let Err(message) = self.queue.push(message) {
-            self.bytes.fetch_sub(message.bytes(), Relaxed);
-            self.lose();
+        if let Err(message) = self.flow.push(message) {
+            self.give_back(&message);
         }
     }
 
     /// A message found no room.
     pub fn lose(&self) {
-        self.lost.fetch_add(1, Relaxed);
+        self.flow.lose();
     }
 
     /// There is something new.
     pub fn ring(&self) {
-        self.bell.signal();
+        self.flow.ring();
     }
 
     /// The host does not take messages any more.
     pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Relaxed)
+        self.flow.is_closed()
     }
 
-    fn pop(&self) -> Option<OutletMessage> {
-        let message = self.queue.pop()?;
+    /// A message does not wait any more.
+    fn give_back(&self, message: &OutletMessage) {
         self.bytes.fetch_sub(message.bytes(), Relaxed);
-        Some(message)
     }
 }
 
@@ -164,12 +150,7 @@ impl Outlet {
     /// The next message, if there is one. Messages of one lane come in the order of their numbers.
     #[expect(clippy::should_implement_trait, reason = "None means not now, not the end")]
     pub fn next(&mut self) -> Option<OutletMessage> {
-        if let Some(message) = self.outflow.pop() {
-            return Some(message);
-        }
-        // Silence the bell, then look once more: what comes after rings again.
-        self.outflow.bell.drain();
-        self.outflow.pop()
+        self.outflow.flow.next().inspect(|message| self.outflow.give_back(message))
     }
 
     /// Waits up to `timeout` for a message.
@@ -177,27 +158,29 @@ impl Outlet {
         if let Some(message) = self.next() {
             return Some(message);
         }
-        self.outflow.bell.wait(timeout);
+        self.outflow.flow.wait(timeout);
         self.next()
     }
 
     /// Messages that found no room so far.
     pub fn lost(&self) -> u64 {
-        self.outflow.lost.load(Relaxed)
+        self.outflow.flow.lost()
     }
 }
 
 impl AsFd for Outlet {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.outflow.bell.as_fd()
+        self.outflow.flow.as_fd()
     }
 }
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.outflow.is_closed.store(true, Relaxed);
+        self.outflow.flow.close();
         // What waits is the payload pool's. What comes meanwhile goes with the shard's end of the queue.
-        while self.outflow.pop().is_some() {}
+        while let Some(message) = self.outflow.flow.pop() {
+            self.outflow.give_back(&message);
+        }
         self.open.fetch_sub(1, Relaxed);
     }
 }

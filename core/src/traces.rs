@@ -8,17 +8,14 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-
-use crossbeam_queue::ArrayQueue;
 
 use crate::config::nanoseconds;
 use crate::event::Protocol;
+use crate::flow::Flow;
 use crate::proto::traceparent::TraceParent;
 use crate::sys::clock;
-use crate::sys::wake::EventFd;
 use crate::types::{ConnectionId, Kind, Priority};
 
 /// Most events that may wait: [`TracesConfig::events_max`].
@@ -103,12 +100,9 @@ pub(crate) fn is_chosen(number: u64, chosen_below: u64) -> bool {
 /// The queue between all shards and the host.
 #[derive(Debug)]
 pub(crate) struct TraceFlow {
-    queue: ArrayQueue<TraceEvent>,
+    flow: Flow<TraceEvent>,
     /// What is below this by chance is chosen, of 2^32.
     chosen_below: u64,
-    lost: AtomicU64,
-    is_closed: AtomicBool,
-    bell: EventFd,
 }
 
 impl TraceFlow {
@@ -118,11 +112,8 @@ impl TraceFlow {
     /// That of `eventfd`.
     pub fn new(config: &TracesConfig) -> std::io::Result<Self> {
         Ok(Self {
-            queue: ArrayQueue::new(config.events_max),
+            flow: Flow::new(config.events_max)?,
             chosen_below: (config.sample * f64::from(u32::MAX)).round() as u64 + u64::from(config.sample >= 1.0),
-            lost: AtomicU64::new(0),
-            is_closed: AtomicBool::new(false),
-            bell: EventFd::new()?,
         })
     }
 
@@ -138,24 +129,23 @@ impl TraceFlow {
 
     /// Adds an event, or counts it.
     pub fn push(&self, event: TraceEvent) {
-        if self.queue.push(event).is_err() {
-            self.lose();
-        }
+        // What finds no room is counted there, and that is all.
+        let _ = self.flow.push(event);
     }
 
     /// An event found no room.
     pub fn lose(&self) {
-        self.lost.fetch_add(1, Relaxed);
+        self.flow.lose();
     }
 
     /// There is something new.
     pub fn ring(&self) {
-        self.bell.signal();
+        self.flow.ring();
     }
 
     /// The host does not want any more.
     pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Relaxed)
+        self.flow.is_closed()
     }
 }
 
@@ -173,15 +163,14 @@ impl Traces {
         (!is_wanted.swap(true, Relaxed)).then(|| Self { flow, is_wanted: is_wanted.clone() })
     }
 
+    fn queue(&self) -> &Flow<TraceEvent> {
+        &self.flow.flow
+    }
+
     /// The next event, if there is one.
     #[expect(clippy::should_implement_trait, reason = "None means not now, not the end")]
     pub fn next(&mut self) -> Option<TraceEvent> {
-        if let Some(event) = self.flow.queue.pop() {
-            return Some(event);
-        }
-        // Silence the bell, then look once more: what comes after rings again.
-        self.flow.bell.drain();
-        self.flow.queue.pop()
+        self.queue().next()
     }
 
     /// Waits up to `timeout` for an event.
@@ -193,7 +182,7 @@ impl Traces {
             }
             // It may have rung for what was taken meanwhile.
             let rest_ns = until_ns.saturating_sub(clock::monotonic_ns());
-            if rest_ns == 0 || !self.flow.bell.wait(Duration::from_nanos(rest_ns)) {
+            if rest_ns == 0 || !self.queue().wait(Duration::from_nanos(rest_ns)) {
                 return self.next();
             }
         }
@@ -201,20 +190,20 @@ impl Traces {
 
     /// Events that found no room so far.
     pub fn lost(&self) -> u64 {
-        self.flow.lost.load(Relaxed)
+        self.queue().lost()
     }
 }
 
 impl AsFd for Traces {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.flow.bell.as_fd()
+        self.queue().as_fd()
     }
 }
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        self.flow.is_closed.store(true, Relaxed);
-        while self.flow.queue.pop().is_some() {}
+        self.queue().close();
+        while self.queue().pop().is_some() {}
         self.is_wanted.store(false, Relaxed);
     }
 }
