@@ -351,6 +351,14 @@ pub struct TopicConfig {
     pub lane_bytes: Option<usize>,
     /// How long a batch of `fanwire.batch.v1` may stay open: 0 closes it at each turn of the shard's loop. `None`: 5 ms.
     pub batch_window: Option<Duration>,
+    /// Latency budget, in whole milliseconds up to [`TopicConfig::DELIVER_WITHIN_MAX`]: a subscriber is sent to once in that time, and
+    /// gets all that has come since. Critical messages do not wait. 0: nothing waits.
+    pub deliver_within: Duration,
+}
+
+impl TopicConfig {
+    /// Largest [`TopicConfig::deliver_within`].
+    pub const DELIVER_WITHIN_MAX: Duration = Duration::from_secs(1);
 }
 
 impl Default for TopicConfig {
@@ -361,6 +369,7 @@ impl Default for TopicConfig {
             policy: SlowPolicy::default(),
             lane_bytes: None,
             batch_window: None,
+            deliver_within: Duration::ZERO,
         }
     }
 }

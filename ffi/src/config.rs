@@ -446,6 +446,8 @@ impl fw_topic_config {
                 0 => None,
                 _ => Some(Duration::from_micros(self.batch_window_us).min(milliseconds(u64::MAX))),
             },
+            // The structure has no room for it: `topics` among the settings by name has.
+            deliver_within: Duration::ZERO,
         })
     }
 }

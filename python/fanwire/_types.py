@@ -43,6 +43,9 @@ class TopicSettings:
 
     `lane_bytes` overrides the engine's. `batch_window` is how many seconds a batch of fanwire.batch.v1 may stay open; 0: as
     short as can be; None: 5 ms.
+
+    `deliver_within` is a latency budget in seconds, whole milliseconds up to 1: a subscriber is sent to once in that time, and
+    gets all that has come since. Critical messages do not wait.
     """
 
     pattern: str
@@ -53,3 +56,4 @@ class TopicSettings:
     policy: Literal["drop_oldest", "latest", "disconnect"] = "drop_oldest"
     lane_bytes: int | None = None
     batch_window: float | None = None
+    deliver_within: float = 0.0

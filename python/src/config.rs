@@ -138,6 +138,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for TopicSettings {
             policy: object.getattr("policy")?.extract::<Policy>()?.0,
             lane_bytes: object.getattr("lane_bytes")?.extract()?,
             batch_window: window.map(|window| wait::duration("batch_window", window)).transpose()?,
+            deliver_within: wait::duration("deliver_within", object.getattr("deliver_within")?.extract()?)?,
         }))
     }
 }

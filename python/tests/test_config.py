@@ -49,7 +49,7 @@ def test_every_setting_is_taken():
         "close_window": 0.5,
         "topics": [
             fanwire.TopicSettings(pattern="log/**", retention="last", messages=10, bytes=1000, seconds=1.5, policy="disconnect"),
-            fanwire.TopicSettings(pattern="*", retention="none", policy="latest", lane_bytes=65536, batch_window=0.001),
+            fanwire.TopicSettings(pattern="*", retention="none", policy="latest", lane_bytes=65536, batch_window=0.001, deliver_within=0.02),
         ],
         "deflate": False,
         "compression_threshold_bytes": 10,

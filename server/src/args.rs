@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fanwire::Kind;
 use fanwire::Listener;
+use fanwire::TopicConfig;
 use fanwire::proto::subscribe::{KEY_BYTES_MAX, RATE_HZ_MAX};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::settings::Span;
@@ -537,6 +538,10 @@ pub struct SubArgs {
     #[arg(long, value_name = "N", value_parser = max_hz)]
     pub max_hz: Option<f64>,
 
+    /// Messages may wait so long on the server, a second at most, to be sent together. Critical ones do not
+    #[arg(long, value_name = "TIME", value_parser = max_delay)]
+    pub max_delay: Option<Span>,
+
     /// Connect again whenever the connection breaks, nobody answers, or the server has no room for it, and go on where it ended.
     /// With --protocol raw, which has no numbers, it goes on with the last message
     #[arg(long)]
@@ -840,6 +845,14 @@ fn max_hz(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How long messages of a subscription may wait.
+fn max_delay(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>()? {
+        span if span.0 <= TopicConfig::DELIVER_WITHIN_MAX => Ok(span),
+        _ => Err(format!("`{text}` is more than a second: no server lets messages wait longer")),
+    }
+}
+
 /// A time in which something has to happen.
 fn timeout(text: &str) -> Result<Span, String> {
     match text.parse::<Span>()? {
@@ -883,14 +896,25 @@ mod tests {
         {
             assert!(parse(&format!("fanwire pub ws://h:1 {wrong}")).is_err(), "{wrong}");
         }
-        for wrong in
-            ["--max-hz 1000001", "--max-hz 1e-7", "--max-hz nan", "--count -1", "--timeout 0", "--ping-every -1s"]
-        {
+        for wrong in [
+            "--max-hz 1000001",
+            "--max-hz 1e-7",
+            "--max-hz nan",
+            "--max-delay 1001ms",
+            "--count -1",
+            "--timeout 0",
+            "--ping-every -1s",
+        ] {
             assert!(parse(&format!("fanwire sub ws://h:1 a {wrong}")).is_err(), "{wrong}");
         }
-        for right in
-            ["--max-hz 1000000", "--max-hz 0.000001", "--count 0", "--ping-every 0", "--timeout 5000000000000h"]
-        {
+        for right in [
+            "--max-hz 1000000",
+            "--max-hz 0.000001",
+            "--max-delay 1s",
+            "--count 0",
+            "--ping-every 0",
+            "--timeout 5000000000000h",
+        ] {
             assert!(parse(&format!("fanwire sub ws://h:1 a {right}")).is_ok(), "{right}");
         }
     }

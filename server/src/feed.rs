@@ -65,6 +65,8 @@ pub struct Wanted<'a> {
     pub form: Form,
     /// At most so many messages a second and lane.
     pub max_hz: Option<f64>,
+    /// Messages may wait so long to be sent together.
+    pub max_delay: Option<Duration>,
     /// How to connect. The subprotocol is the form's.
     pub offer: Offer<'a>,
     /// It will have to go on where it ends.
@@ -266,8 +268,8 @@ fn requests_of(wanted: &Wanted<'_>, ledger: &Ledger) -> Result<Vec<Vec<u8>>, Fai
         if topics.is_empty() {
             continue;
         }
-        let subscription =
-            Subscription { topics: &topics, max_hz: wanted.max_hz, since: since.as_deref(), is_from_oldest: is_known };
+        let (max_hz, max_delay, since) = (wanted.max_hz, wanted.max_delay, since.as_deref());
+        let subscription = Subscription { topics: &topics, max_hz, max_delay, since, is_from_oldest: is_known };
         requests::write_subscribe(&mut request, SUBSCRIBE_ID, &subscription);
         requests.push(encoded(wanted.form, &request)?);
     }

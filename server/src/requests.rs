@@ -2,6 +2,8 @@
 //! Knows: the objects and their keys, in JSON and MessagePack. Must never know: sockets, where a payload comes from.
 
 use fanwire::proto::json;
+use std::time::Duration;
+
 use fanwire::{Kind, Priority};
 use serde_json::Value;
 
@@ -12,6 +14,8 @@ pub struct Subscription<'a> {
     pub topics: &'a [String],
     /// At most so many messages a second and lane.
     pub max_hz: Option<f64>,
+    /// Messages may wait so long to be sent together.
+    pub max_delay: Option<Duration>,
     /// Where to go on: the JSON text of a `since` object.
     pub since: Option<&'a str>,
     /// Topics that `since` does not name begin with the oldest message that is kept.
@@ -40,6 +44,9 @@ pub fn write_subscribe(out: &mut Vec<u8>, id: u64, subscription: &Subscription<'
     }
     if let Some(hz) = subscription.max_hz {
         out.extend_from_slice(format!(r#","max_hz":{hz}"#).as_bytes());
+    }
+    if let Some(delay) = subscription.max_delay {
+        out.extend_from_slice(format!(r#","max_delay_ms":{}"#, delay.as_millis()).as_bytes());
     }
     out.push(b'}');
 }
@@ -247,13 +254,17 @@ mod tests {
         let mut out = Vec::new();
         let topics = ["a/*".to_owned(), "b\"c/**".to_owned()];
         let since = Some(r#"{"a/b":{"epoch":1767225600000000,"seq":{"low":3}}}"#);
-        write_subscribe(&mut out, 7, &Subscription { topics: &topics, max_hz: Some(2.5), since, is_from_oldest: true });
+        let max_delay = Some(Duration::from_millis(20));
+        let asks = Subscription { topics: &topics, max_hz: Some(2.5), max_delay, since, is_from_oldest: true };
+        write_subscribe(&mut out, 7, &asks);
         let text = String::from_utf8(out.clone()).unwrap();
         let taken = subscribe::parse(&text).unwrap();
-        let ClientMessage::Subscribe { topics: asked, id, since, max_hz, .. } = &taken else { panic!("{text}") };
+        let ClientMessage::Subscribe { topics: asked, id, since, max_hz, max_delay_ms, .. } = &taken else {
+            panic!("{text}")
+        };
         assert_eq!(asked[..], topics);
         assert_eq!(id.unwrap().as_bytes(), b"7");
-        assert_eq!(*max_hz, Some(2.5));
+        assert_eq!((*max_hz, *max_delay_ms), (Some(2.5), Some(20)));
         let from = since.find("a/b").unwrap();
         assert_eq!((from.epoch, from.seq), (1_767_225_600_000_000, [None, None, None, Some(3)]));
         assert_eq!(since.unnamed(), subscribe::Beginning::Oldest);

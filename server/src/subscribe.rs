@@ -65,8 +65,12 @@ pub fn run(args: &SubArgs) -> Outcome {
 
 fn check(args: &SubArgs) -> Result<(), Failure> {
     let usage = |what: String| Err(Failure::message(Exit::Usage, what));
-    let without_numbers =
-        [("--json", args.json), ("--state", args.state.is_some()), ("--max-hz", args.max_hz.is_some())];
+    let without_numbers = [
+        ("--json", args.json),
+        ("--state", args.state.is_some()),
+        ("--max-hz", args.max_hz.is_some()),
+        ("--max-delay", args.max_delay.is_some()),
+    ];
     if let (ProtocolArg::Raw, Some((option, _))) = (args.protocol, without_numbers.iter().find(|(_, given)| *given)) {
         return usage(format!("{option} cannot be had with --protocol raw: messages are bare there"));
     }
@@ -181,6 +185,7 @@ impl Follower<'_> {
             topics: &args.topics,
             form: args.protocol.into(),
             max_hz: args.max_hz,
+            max_delay: args.max_delay.map(|span| span.0),
             offer: Offer {
                 protocol: None,
                 deflate: args.deflate,

@@ -31,7 +31,7 @@ pub enum Encoding {
 const SHORT_BYTES_MAX: usize = 4 << 10;
 
 /// The names of a request's fields.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "type",
     "id",
     "topics",
@@ -47,8 +47,9 @@ const NAMES: [&str; 15] = [
     "encoding",
     "token",
     "traceparent",
+    "max_delay_ms",
 ];
-const _: () = assert!(NAMES.len() <= 15, "a map of MessagePack that has so many says so in one byte");
+const _: () = assert!(NAMES.len() <= u8::MAX as usize, "how many they are is said in one byte");
 const TOPICS: usize = 2;
 const SINCE: usize = 3;
 const DATA: usize = 8;
@@ -147,8 +148,8 @@ impl LongRequest {
         };
         match brief.encoding {
             Encoding::Json => brief.text.push(b'{'),
-            // There are at most 15 names, which one byte says.
-            Encoding::Msgpack => brief.text.push(0x80 | values().count() as u8),
+            // `map 16`.
+            Encoding::Msgpack => brief.text.extend([0xde, 0, values().count() as u8]),
         }
         for (field, name, value) in values() {
             brief.name(name);

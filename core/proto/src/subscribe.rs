@@ -31,6 +31,8 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const KEY_BYTES_MAX: usize = 255;
 /// Longest `token`, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Largest `max_delay_ms`.
+pub const DELAY_MS_MAX: u16 = 1_000;
 /// Largest `max_hz`.
 pub const RATE_HZ_MAX: f64 = 1e6;
 
@@ -145,6 +147,8 @@ pub enum ClientMessage<'a> {
         since: SinceList,
         /// At most so many messages a second and lane.
         max_hz: Option<f64>,
+        /// Messages may wait so many milliseconds, at most [`DELAY_MS_MAX`], to be sent together.
+        max_delay_ms: Option<u16>,
         /// Whether the client's own messages come back to it.
         echo: Option<bool>,
     },

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::subscribe::DELAY_MS_MAX;
+
 /// The most topics one target may name.
 pub const TOPICS_MAX: usize = 256;
 
@@ -34,6 +36,9 @@ pub enum TargetError {
     /// `/t/` or `topic=` with nothing behind it.
     #[error("empty topic in the request target")]
     EmptyTopic,
+    /// `max_delay_ms=` with something else than a number from 0 to [`DELAY_MS_MAX`].
+    #[error("max_delay_ms in the request target: a number of milliseconds from 0 to 1000 is wanted")]
+    Delay,
 }
 
 /// A parsed request target. Borrows what needed no decoding.
@@ -50,10 +55,13 @@ pub struct Target<'a> {
     pub topics: Vec<Cow<'a, str>>,
     /// False after `echo=0`: the connection does not want back what it published itself.
     pub echo: bool,
+    /// What is sent may wait so many milliseconds, to be sent together.
+    pub max_delay_ms: u16,
 }
 
 impl<'a> Target<'a> {
-    /// Parses a target from its path on ([`super::request::Request::target`]): no path is the same as `/`. Parameters other than `topic` and `echo` are not looked into.
+    /// Parses a target from its path on ([`super::request::Request::target`]): no path is the same as `/`. Parameters other than `topic`, `echo` and `max_delay_ms` are
+    /// not looked into.
     ///
     /// # Errors
     /// See [`TargetError`].
@@ -69,11 +77,12 @@ impl<'a> Target<'a> {
             None if path == "/" => Endpoint::Root,
             None => Endpoint::Other,
         };
-        let mut echo = true;
+        let (mut echo, mut max_delay_ms) = (true, 0);
         for (name, value) in parameters(query) {
             match name {
                 "topic" if topics.len() == TOPICS_MAX => return Err(TargetError::TooManyTopics),
                 "topic" => topics.push(decode(value, Plus::Space)?),
+                "max_delay_ms" => max_delay_ms = delay(value).ok_or(TargetError::Delay)?,
                 "echo" => echo = !matches!(value, "0" | "false"),
                 _ => {}
             }
@@ -81,7 +90,7 @@ impl<'a> Target<'a> {
         if topics.iter().any(|topic| topic.is_empty()) {
             return Err(TargetError::EmptyTopic);
         }
-        Ok(Self { endpoint, path, query, topics, echo })
+        Ok(Self { endpoint, path, query, topics, echo, max_delay_ms })
     }
 
     /// The first query parameter of this name, decoded; `None` if there is none.
@@ -91,6 +100,12 @@ impl<'a> Target<'a> {
     pub fn parameter(&self, name: &str) -> Result<Option<Cow<'a, str>>, TargetError> {
         values(self.query, name).next().transpose()
     }
+}
+
+/// Whole milliseconds: a part of one is left out, for nothing may wait longer than is said.
+fn delay(value: &str) -> Option<u16> {
+    let ms = value.parse::<f64>().ok()?;
+    (0.0..=f64::from(DELAY_MS_MAX)).contains(&ms).then_some(ms as u16)
 }
 
 /// The values of all parameters of this name in a query, decoded, in their order. Each may be one that cannot be decoded.
@@ -179,6 +194,20 @@ mod tests {
             assert_eq!((parsed.endpoint, parsed.echo), (endpoint, echo), "{target}");
             assert_eq!(&parsed.topics[..], topics, "{target}");
         }
+    }
+
+    #[test]
+    fn how_long_messages_may_wait() {
+        for (value, ms) in [("0", Some(0)), ("20", Some(20)), ("16.7", Some(16)), ("1000", Some(1_000)), ("1001", None)]
+        {
+            let target = format!("/t/a?max_delay_ms={value}");
+            let parsed = Target::parse(&target).map(|target| target.max_delay_ms);
+            assert_eq!(parsed, ms.ok_or(TargetError::Delay), "{value}");
+        }
+        for value in ["", "-1", "x", "1e400", "NaN", "5ms"] {
+            assert_eq!(Target::parse(&format!("/t/a?max_delay_ms={value}")), Err(TargetError::Delay), "{value}");
+        }
+        assert_eq!(Target::parse("/t/a").map(|target| target.max_delay_ms), Ok(0));
     }
 
     #[test]

@@ -263,6 +263,11 @@ impl Log {
         }
     }
 
+    /// Bytes of the frames that it holds.
+    pub fn held_bytes(&self) -> u64 {
+        self.index.front().map_or(0, |first| self.head - first.offset)
+    }
+
     /// The oldest frame at most `lag` bytes behind the head. Never past the newest frame.
     pub fn at_lag(&self, lag: u64) -> Position {
         let from = self.head.saturating_sub(lag);

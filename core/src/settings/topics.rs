@@ -12,7 +12,7 @@ use crate::proto::topic::Pattern;
 
 /// What stands on the right, for messages about what does not.
 const WORDS: &str = "drop-oldest, latest, disconnect, keep-nothing, keep-last, keep-messages=N, keep-bytes=SIZE, \
-                     keep-for=TIME, lane-bytes=SIZE, batch-window=TIME";
+                     keep-for=TIME, lane-bytes=SIZE, batch-window=TIME, deliver-within=TIME";
 
 /// `PATTERN=WORD[,WORD…]`.
 impl FromStr for TopicConfig {
@@ -71,6 +71,7 @@ fn set(config: &mut TopicConfig, kept: &mut Kept, word: &str) -> Result<(), Stri
         ("keep-for", Some(time)) => kept.age = Some(time.parse::<Span>()?.0),
         ("lane-bytes", Some(size)) => config.lane_bytes = Some(size.parse::<ByteSize>()?.to_usize()),
         ("batch-window", Some(time)) => config.batch_window = Some(time.parse::<Span>()?.0),
+        ("deliver-within", Some(time)) => config.deliver_within = time.parse::<Span>()?.0,
         _ => return Err(format!("`{word}` is no setting of a topic: there are {WORDS}")),
     }
     Ok(())
@@ -97,7 +98,8 @@ impl fmt::Display for TopicConfig {
             }
         }
         self.lane_bytes.map_or(Ok(()), |size| write!(f, ",lane-bytes={}", ByteSize(size as u64)))?;
-        self.batch_window.map_or(Ok(()), |window| write!(f, ",batch-window={}", Span(window)))
+        self.batch_window.map_or(Ok(()), |window| write!(f, ",batch-window={}", Span(window)))?;
+        if self.deliver_within.is_zero() { Ok(()) } else { write!(f, ",deliver-within={}", Span(self.deliver_within)) }
     }
 }
 
@@ -135,6 +137,7 @@ mod tests {
                 "a/**=keep-messages=1000,keep-bytes=4MiB,keep-for=1m",
                 TopicConfig { retention: keep(Some(1_000), Some(4 << 20), minute), ..usual("a/**") },
             ),
+            ("a=deliver-within=20ms", TopicConfig { deliver_within: Duration::from_millis(20), ..usual("a") }),
             (
                 "a=lane-bytes=64KiB,batch-window=50ms",
                 TopicConfig { lane_bytes: Some(64 << 10), batch_window: window, ..usual("a") },

@@ -5,9 +5,9 @@
 use super::list::show_paths;
 use super::settings;
 use super::table::LANE_BYTES_MIN;
-use super::units::ByteSize;
+use super::units::{ByteSize, Span};
 use crate::access::ASKED_HEADERS_MAX;
-use crate::config::{ClientCertificates, Config};
+use crate::config::{ClientCertificates, Config, TopicConfig};
 use crate::listen::TRUSTED_PROXIES_MAX;
 use crate::origin;
 use crate::plan::{ConfigError, SHARDS_MAX};
@@ -135,6 +135,11 @@ impl Config {
                 let least = ByteSize(LANE_BYTES_MIN as u64);
                 let problem = format!("must be from {least} to one shard's part of memory.pool_bytes");
                 faults.add("topics.lane_bytes", ByteSize(bytes as u64), problem);
+            }
+            let (within, most) = (topic.deliver_within, TopicConfig::DELIVER_WITHIN_MAX);
+            if within > most || within.subsec_nanos() % 1_000_000 != 0 {
+                let problem = format!("must be whole milliseconds up to {}", Span(most));
+                faults.add("topics.deliver_within", Span(within), problem);
             }
         }
     }

@@ -129,6 +129,8 @@ struct Ears<D: Driver> {
     /// Where the driver puts it.
     fresh: Vec<IoEvent>,
     reader: Option<Reader>,
+    /// The end of a topic that was read while messages of it wait for the moment of a latency budget, and until when they may.
+    held_end: Option<(crate::types::TopicId, u64)>,
     /// New connections are accepted.
     admits: bool,
     /// Connections that the driver may have open.
@@ -235,6 +237,7 @@ impl<D: Driver> Shard<D> {
                 events: VecDeque::with_capacity(1_024),
                 fresh: Vec::with_capacity(1_024),
                 reader: Some(reader),
+                held_end: None,
                 admits: true,
                 slots,
             },

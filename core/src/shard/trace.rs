@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::budget::Work;
-use super::lanes::{Form, Stream};
+use super::lanes::{Cursor, Form, Stream};
 pub use super::subscriptions::{Lost, Start};
 use super::waiters::Cause;
 use super::{Shard, turn_steps_max};
@@ -169,6 +169,7 @@ impl<D: Driver> Shard<D> {
                 let conn = &self.clients[cursor.slot];
                 let is_held_up = conn.flags.is_blocked
                     || !conn.is_live()
+                    || self.is_in_time(cursor, link)
                     || self.subscriptions.terms(link).is_some_and(|terms| terms.interval_ns > 0);
                 let head = if stream.is_asleep { source } else { stream.log.next() };
                 assert!(
@@ -177,6 +178,13 @@ impl<D: Driver> Shard<D> {
                 );
             }
         }
+    }
+
+    /// True if a cursor waits for the moment of its latency budget, and that comes in time.
+    fn is_in_time(&self, cursor: &Cursor, link: u32) -> bool {
+        let left_ms = self.subscriptions.clock.left_ms(link, self.pace.now_ns);
+        assert_eq!(cursor.is_waiting(), left_ms.is_some(), "{cursor:?}");
+        left_ms.is_some_and(|left| left <= self.subscriptions.link(link).budget_ms.into())
     }
 
     /// Panics if somebody stands before what a critical lane has forgotten, and was not sent away for it.

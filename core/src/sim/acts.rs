@@ -86,6 +86,9 @@ impl Client {
         if let Some(hz) = self.nature.max_hz {
             object["max_hz"] = json!(hz);
         }
+        if let Some(ms) = self.nature.max_delay_ms {
+            object["max_delay_ms"] = json!(ms);
+        }
         if !since.is_empty() {
             let entry = |(epoch, seqs): &Since| {
                 let lanes = Priority::ALL.into_iter().zip(seqs);

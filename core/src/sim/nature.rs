@@ -89,6 +89,8 @@ pub struct Nature {
     pub echo: bool,
     /// At most so many messages a second and lane.
     pub max_hz: Option<f64>,
+    /// `max_delay_ms`.
+    pub max_delay_ms: Option<u16>,
     /// How it reads.
     pub pace: Pace,
     /// Publishes on these topics (raw: on its first topic).
@@ -124,6 +126,7 @@ impl Nature {
             target: Vec::new(),
             echo: true,
             max_hz: None,
+            max_delay_ms: if rng.chance(300) { Some(50) } else { None },
             pace: Pace::Eager,
             publishes: Vec::new(),
             hostile: false,
@@ -184,6 +187,7 @@ pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
     }
     let echo = !rng.chance(if publishes.is_empty() { 100 } else { 500 });
     let max_hz = if !is_raw && rng.chance(150) { Some(*rng.pick(&[0.5, 3.0, 40.0, 1_000.0, 1e6])) } else { None };
+    let max_delay_ms = if rng.chance(200) { Some(*rng.pick(&[0, 1, 16, 100, 1_000])) } else { None };
     if max_hz.is_some() || !echo {
         // What is subscribed in the target knows no `max_hz`, and one account has one set of wishes.
         target.clear();
@@ -195,6 +199,7 @@ pub fn random_nature(rng: &mut Rng, host_listens: bool) -> Nature {
         target,
         echo,
         max_hz,
+        max_delay_ms,
         pace,
         publishes,
         hostile,

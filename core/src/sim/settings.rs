@@ -144,6 +144,7 @@ fn random_topics(rng: &mut Rng) -> Vec<TopicConfig> {
                 Some(Duration::from_millis(5)),
                 Some(Duration::from_millis(300)),
             ]),
+            deliver_within: Duration::from_millis(*rng.pick(&[0, 0, 0, 1, 20, 300])),
         });
     }
     topics

@@ -6,6 +6,7 @@
 mod addresses;
 mod authorize;
 mod census;
+mod clock;
 mod cuts;
 mod deadlines;
 mod derived;

@@ -25,7 +25,7 @@ pub const SCENARIO: Scenario = Scenario {
         (
             "targets",
             "engine,send,ring",
-            "engine, send (a plain loop), ring (a bare io_uring) or a rival of perf/peers; engine/FORM for a form, NAME+tls for TLS",
+            "engine, send (a plain loop), ring (a bare io_uring) or a rival of perf/peers; engine/FORM for a form, engine@MS for a latency budget, NAME+tls for TLS",
         ),
         ("n", "1000", "subscribers of each target"),
         ("topics", "1", "topics, over which they are spread"),
@@ -214,15 +214,21 @@ fn show(rigs: &[Rig], prefix: &str, bench: &Bench, outcome: &mut Outcome) -> Res
 impl Rig {
     fn start(bench: &Bench, number: usize, name: &str) -> Result<Rig> {
         let parameters = &bench.parameters;
-        let (kind, form) = name.split_once('/').unwrap_or(match name.trim_end_matches("+tls") {
-            rival @ ("nats" | "foxglove") => (name, rival),
-            _ => (name, "raw"),
+        let (kind_and_form, delay) = match name.split_once('@') {
+            Some((rest, ms)) => (rest, Some(ms.parse::<u16>().with_context(|| format!("{name}: milliseconds"))?)),
+            None => (name, None),
+        };
+        let (kind, form) = kind_and_form.split_once('/').unwrap_or(match kind_and_form.trim_end_matches("+tls") {
+            rival @ ("nats" | "foxglove") => (kind_and_form, rival),
+            _ => (kind_and_form, "raw"),
         });
         let (kind, is_tls) = kind.strip_suffix("+tls").map_or((kind, false), |kind| (kind, true));
         ensure!(!is_tls || !matches!(kind, "send" | "ring"), "{name}: the bare kernel speaks no TLS");
         let n: usize = parameters.parse("n")?;
         let is_own = matches!(kind, "engine" | "send" | "ring");
-        ensure!(kind == "engine" || !name.contains('/'), "{name}: only the engine has forms");
+        let is_plain = !name.contains(['/', '@']);
+        ensure!(kind == "engine" || is_plain, "{name}: only the engine has forms and latency budgets");
+        ensure!(delay.is_none() || form.starts_with("raw"), "{name}: a latency budget is asked for in the target");
         Form::parse(form)?;
         let lane_bytes = parameters.parse("lane_bytes")?;
         let tls = is_tls.then(identity::of_this_run).transpose()?;
@@ -241,7 +247,11 @@ impl Rig {
         let specs = in_shares(host.addr(), &forms, "t0", n).enumerate().map(|(i, spec)| Spec {
             spread: topics,
             progress: Some((progress.path().into(), i)),
-            target: if form.starts_with("raw") { "/t/t{i}".into() } else { "/".into() },
+            target: match (form.starts_with("raw"), delay) {
+                (true, Some(ms)) => format!("/t/t{{i}}?max_delay_ms={ms}"),
+                (true, None) => "/t/t{i}".into(),
+                (false, _) => "/".into(),
+            },
             cpu,
             ..host.door(spec)
         });

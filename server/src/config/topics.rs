@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::file::scalar;
 
 /// A key of such a table, and how it is written in a text.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 8] = [
     ("slow", ""),
     ("keep", "keep-"),
     ("keep_messages", "keep-messages="),
@@ -16,6 +16,7 @@ const WORDS: [(&str, &str); 7] = [
     ("keep_for", "keep-for="),
     ("lane_bytes", "lane-bytes="),
     ("batch_window", "batch-window="),
+    ("deliver_within", "deliver-within="),
 ];
 
 const SLOW: [&str; 3] = ["drop-oldest", "latest", "disconnect"];

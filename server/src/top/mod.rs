@@ -98,6 +98,7 @@ impl Watch<'_> {
             topics: self.topics,
             form: Form::Json,
             max_hz: None,
+            max_delay: None,
             offer: Offer {
                 protocol: None,
                 deflate: true,

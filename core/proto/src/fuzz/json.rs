@@ -75,12 +75,13 @@ pub(super) fn check_error(error: &ControlError<'_>) {
 /// The bounds that hold for a request in any encoding.
 pub(super) fn check_bounds(message: &ClientMessage<'_>) {
     match message {
-        ClientMessage::Subscribe { topics, since, max_hz, .. } => {
+        ClientMessage::Subscribe { topics, since, max_hz, max_delay_ms, .. } => {
             assert!((1..=TOPICS_MAX).contains(&topics.len()));
             assert!(topics.iter().all(|topic| Pattern::check(topic).is_ok()));
             assert!(
                 since.iter().all(|(topic, entry)| TopicName::check(topic).is_ok() && since.find(topic) == Some(entry))
             );
+            assert!(max_delay_ms.is_none_or(|ms| ms <= subscribe::DELAY_MS_MAX));
             assert!(max_hz.is_none_or(|hz| hz > 0.0 && hz <= subscribe::RATE_HZ_MAX));
         }
         ClientMessage::Unsubscribe { topics, .. } => {
@@ -105,7 +106,7 @@ fn check_message(message: &ClientMessage<'_>, value: &Value) {
     assert!(value.is_object());
     let r#type = value["type"].as_str().expect("a type");
     match message {
-        ClientMessage::Subscribe { id, topics, since, max_hz, echo } => {
+        ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo } => {
             assert_eq!(r#type, "subscribe");
             check_id(*id, &value["id"]);
             assert!(topics.iter().map(|topic| Some(&**topic)).eq(strings(&value["topics"])));
@@ -117,6 +118,7 @@ fn check_message(message: &ClientMessage<'_>, value: &Value) {
                 *max_hz == hz || max_hz.zip(hz).is_some_and(|(a, b)| (a - b).abs() <= a * 1e-12),
                 "{max_hz:?} {hz:?}"
             );
+            assert_eq!(*max_delay_ms, value["max_delay_ms"].as_f64().map(|ms| ms as u16));
             assert_eq!(*echo, value["echo"].as_bool());
         }
         ClientMessage::Unsubscribe { id, topics } => {

@@ -92,10 +92,18 @@ fn check_twins(text: &[u8]) {
 fn assert_twins(json: &ClientMessage<'_>, packed: &ClientMessage<'_>) {
     match (json, packed) {
         (
-            ClientMessage::Subscribe { id: j_id, topics: j_topics, since: j_since, max_hz: j_hz, echo: j_echo },
-            ClientMessage::Subscribe { id, topics, since, max_hz, echo },
+            ClientMessage::Subscribe {
+                id: j_id,
+                topics: j_topics,
+                since: j_since,
+                max_hz: j_hz,
+                max_delay_ms: j_delay,
+                echo: j_echo,
+            },
+            ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo },
         ) => {
             assert_eq!((j_id.is_some(), j_topics, j_hz, j_echo), (id.is_some(), topics, max_hz, echo));
+            assert_eq!(j_delay, max_delay_ms);
             assert_eq!((j_since.len(), j_since.unnamed()), (since.len(), since.unnamed()));
             for (topic, j) in j_since.iter() {
                 assert_eq!(since.find(topic).map(|m| m.epoch), Some(j.epoch), "{topic}");

@@ -24,10 +24,10 @@ fn outcome(
     match parsed {
         Err(error) => refused(&error),
         Ok(ClientMessage::Publish(publish)) => payload(&publish),
-        Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
+        Ok(ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo }) => {
             let mut since: Vec<_> = since.iter().map(|(topic, since)| (topic.to_owned(), since)).collect();
             since.sort_by(|a, b| a.0.cmp(&b.0));
-            Outcome::Taken(format!("{id:?} {topics:?} {since:?} {max_hz:?} {echo:?}"))
+            Outcome::Taken(format!("{id:?} {topics:?} {since:?} {max_hz:?} {max_delay_ms:?} {echo:?}"))
         }
         Ok(other) => Outcome::Taken(format!("{other:?}")),
     }
@@ -67,12 +67,19 @@ fn in_pieces(encoding: Encoding, request: &[u8], piece: usize) -> Outcome {
     }
     let brief = long.brief(request);
     let parsed = match (brief.parse(), brief.since.clone()) {
-        (Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }), Some(raw)) => {
+        (Ok(ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo }), Some(raw)) => {
             let mut pieces = LongSince::new(encoding, &request[raw], since.unnamed());
             let done = loop {
                 match pieces.advance(3) {
                     Ok(true) => {
-                        break Ok(ClientMessage::Subscribe { id, topics, since: pieces.into_list(), max_hz, echo });
+                        break Ok(ClientMessage::Subscribe {
+                            id,
+                            topics,
+                            since: pieces.into_list(),
+                            max_hz,
+                            max_delay_ms,
+                            echo,
+                        });
                     }
                     Ok(false) => {}
                     Err(error) => break Err(error.with_id(id)),

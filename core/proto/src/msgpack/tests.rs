@@ -266,13 +266,16 @@ fn ids_are_echoed_byte_for_byte() {
 #[test]
 fn requests_are_understood() {
     let bytes = packed(json!({
-        "type": "subscribe", "id": 1, "topics": ["a/b", "c/*"], "max_hz": 2.5, "echo": false, "new": [{"x": [null]}],
+        "type": "subscribe", "id": 1, "topics": ["a/b", "c/*"], "max_hz": 2.5, "max_delay_ms": 20, "echo": false, "new": [{"x": [null]}],
         "since": {"x": {"epoch": 9_007_199_254_740_991u64, "seq": {"critical": 0, "low": u64::MAX, "urgent": "?"}, "new": 1}},
     }));
-    let Ok(ClientMessage::Subscribe { id: Some(_), topics, since, max_hz, echo }) = request::parse(&bytes) else {
+    let Ok(ClientMessage::Subscribe { id: Some(_), topics, since, max_hz, max_delay_ms, echo }) =
+        request::parse(&bytes)
+    else {
         panic!()
     };
-    assert_eq!((topics, max_hz, echo), (vec!["a/b".into(), "c/*".into()], Some(2.5), Some(false)));
+    assert_eq!(topics, ["a/b", "c/*"]);
+    assert_eq!((max_hz, max_delay_ms, echo), (Some(2.5), Some(20), Some(false)));
     let x = since.find("x").expect("x");
     assert_eq!((x.epoch, x.seq), ((1 << 53) - 1, [Some(0), None, None, Some(u64::MAX)]));
 
@@ -452,6 +455,7 @@ fn refusals_are_those_of_json() {
         (json!({"type": "subscribe", "topics": ["a"], "max_hz": -1}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "max_hz": 1_000_001}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "max_hz": "5"}), code::BAD_MESSAGE),
+        (json!({"type": "subscribe", "topics": ["a"], "max_delay_ms": 1_001}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "echo": 0}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "since": []}), code::BAD_MESSAGE),
         (json!({"type": "subscribe", "topics": ["a"], "since": {"a": 5}}), code::BAD_MESSAGE),

@@ -4,8 +4,8 @@
 //! [`ValueReader`], which each encoding gives. All calls are static.
 
 use super::{
-    Beginning, ClientMessage, Content, ControlError, Id, KEY_BYTES_MAX, LaneSince, Parsed, Publish, RATE_HZ_MAX,
-    REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code,
+    Beginning, ClientMessage, Content, ControlError, DELAY_MS_MAX, Id, KEY_BYTES_MAX, LaneSince, Parsed, Publish,
+    RATE_HZ_MAX, REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code,
 };
 use crate::Priority;
 use crate::json::reader::JsonString;
@@ -73,6 +73,7 @@ pub(crate) struct Fields<V> {
     since: Option<V>,
     from: Option<V>,
     max_hz: Option<V>,
+    max_delay_ms: Option<V>,
     echo: Option<V>,
     topic: Option<V>,
     data: Option<V>,
@@ -95,6 +96,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
             "since" => &mut self.since,
             "from" => &mut self.from,
             "max_hz" => &mut self.max_hz,
+            "max_delay_ms" => &mut self.max_delay_ms,
             "echo" => &mut self.echo,
             "topic" => &mut self.topic,
             "data" => &mut self.data,
@@ -128,6 +130,7 @@ impl<'a, V: RawValue<'a>> Fields<V> {
                 topics: self.topics()?,
                 since: self.since()?,
                 max_hz: present(self.max_hz).map(max_hz).transpose()?,
+                max_delay_ms: present(self.max_delay_ms).map(max_delay_ms).transpose()?,
                 echo: present(self.echo).map(|raw| boolean(raw, "echo")).transpose()?,
             })
         } else if r#type.is("unsubscribe") {
@@ -288,6 +291,14 @@ fn max_hz<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, f64> {
     match raw.number() {
         Some(hz) if hz > 0.0 && hz <= RATE_HZ_MAX => Ok(hz),
         _ => Err(wrong_type("max_hz", "a number above 0, at most 1000000")),
+    }
+}
+
+/// Whole milliseconds: a part of one is left out, for nothing may wait longer than is said.
+fn max_delay_ms<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, u16> {
+    match raw.number() {
+        Some(ms) if (0.0..=f64::from(DELAY_MS_MAX)).contains(&ms) => Ok(ms as u16),
+        _ => Err(wrong_type("max_delay_ms", "a number of milliseconds from 0 to 1000")),
     }
 }
 

@@ -104,13 +104,15 @@ fn text_and_base64_are_decoded() {
 
 #[test]
 fn subscribe_takes_all_its_fields() {
-    let text = r#"{"type":"subscribe","id":1,"topics":["a/b","c/*","**"],"max_hz":2.5,"echo":false,
+    let text = r#"{"type":"subscribe","id":1,"topics":["a/b","c/*","**"],"max_hz":2.5,"max_delay_ms":16.7,"echo":false,
         "since":{"x":{"epoch":9007199254740991,"seq":{"critical":0,"low":18446744073709551615,"urgent":"?"},"new":1},"a/b":{"seq":{},"epoch":0}}}"#;
-    let Ok(ClientMessage::Subscribe { id: i, topics, since, max_hz, echo }) = parse(text) else { panic!() };
+    let Ok(ClientMessage::Subscribe { id: i, topics, since, max_hz, max_delay_ms, echo }) = parse(text) else {
+        panic!()
+    };
     assert_eq!(i, id("1"));
     assert_eq!(topics, ["a/b", "c/*", "**"]);
     assert!(topics.iter().all(|t| matches!(t, Cow::Borrowed(_))));
-    assert_eq!((max_hz, echo), (Some(2.5), Some(false)));
+    assert_eq!((max_hz, max_delay_ms, echo), (Some(2.5), Some(16), Some(false)));
     assert_eq!(since.len(), 2);
     assert_eq!(since.find("a/b"), Some(Since { epoch: 0, seq: [None; 4] }));
     let x = since.find("x").expect("x");
@@ -201,6 +203,9 @@ const REFUSED: &[(&str, &str, Option<&str>)] = &[
     (r#"{"type":"subscribe","topics":["a"],"max_hz":-1}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"subscribe","topics":["a"],"max_hz":1000001}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"subscribe","topics":["a"],"max_hz":"5"}"#, code::BAD_MESSAGE, None),
+    (r#"{"type":"subscribe","topics":["a"],"max_delay_ms":-1}"#, code::BAD_MESSAGE, None),
+    (r#"{"type":"subscribe","topics":["a"],"max_delay_ms":1001}"#, code::BAD_MESSAGE, None),
+    (r#"{"type":"subscribe","topics":["a"],"max_delay_ms":"5"}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"subscribe","topics":["a"],"echo":0}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"subscribe","topics":["a"],"echo":"no"}"#, code::BAD_MESSAGE, None),
     (r#"{"type":"subscribe","topics":["a"],"since":[]}"#, code::BAD_MESSAGE, None),
@@ -293,6 +298,7 @@ fn limits_hold_at_and_one_past() {
     assert!(parse(&with_topic(255)).is_ok());
     assert_eq!(parse(&with_topic(256)).expect_err("long topic").code, code::BAD_TOPIC);
     assert!(parse(r#"{"type":"subscribe","topics":["a"],"max_hz":1000000}"#).is_ok());
+    assert!(parse(r#"{"type":"subscribe","topics":["a"],"max_delay_ms":1000}"#).is_ok());
     assert!(parse(r#"{"type":"publish","topic":"a","data":1,"ttl_ms":18446744073709551615}"#).is_ok());
     let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let text = format!(r#"{{"type":"publish","topic":"a","data":1,"traceparent":"{value}"}}"#);

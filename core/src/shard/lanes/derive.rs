@@ -98,9 +98,15 @@ impl Lanes {
     }
 
     /// Puts a cursor into a stream, before the message at `position`, where the hot pass leaves it alone. Returns its place.
-    pub fn add_cursor(&mut self, id: u32, link: u32, slot: u32, position: Position) -> u32 {
+    pub fn add_cursor(&mut self, id: u32, link: u32, slot: u32, position: Position, budget_ms: u16) -> u32 {
+        let cursor = Cursor::new(slot, position, true);
+        if budget_ms > 0 {
+            let lane = self.streams[id].lane;
+            self.streams[id].walk.is_delaying = true;
+            self.lanes[lane].budget_ms_max = self.lanes[lane].budget_ms_max.max(budget_ms);
+        }
         let cursors = &mut self.streams[id].cursors;
-        cursors.all.push(Cursor::new(slot, position, true));
+        cursors.all.push(if budget_ms > 0 { cursor.delayed() } else { cursor });
         cursors.links.push(link);
         cursors.all.len() as u32 - 1
     }
@@ -221,7 +227,8 @@ impl Lanes {
         budget.spend(self.take_room_steps());
         self.streams[id].filled_ns = clock.now_ns;
         let mut scratch = std::mem::take(&mut self.encoder.scratch);
-        while self.streams[id].taken() < target && !self.streams[id].is_asleep && !budget.is_spent() {
+        while self.streams[id].taken() < target && !self.streams[id].is_asleep && !self.rank.haste && !budget.is_spent()
+        {
             let next = self.streams[id].taken();
             let Some(entry) = self.streams[source].log.entries_from(next).next().copied() else {
                 // The source has lost the rest; so has this log.

@@ -24,6 +24,12 @@ pub struct Lane {
     pub is_picky: bool,
     /// Who loses one of its messages by lagging is sent away: it is critical, or its topic's policy is to disconnect.
     pub is_lossless: bool,
+    /// Latency budget of its topic in milliseconds; 0: none, as for critical lanes.
+    pub deliver_within_ms: u16,
+    /// Largest latency budget that a cursor in it has had.
+    pub budget_ms_max: u16,
+    /// Cursors before this message are visited at once, whatever their budgets: it expires soon.
+    pub visit_before: Position,
     /// Which message is the newest of its key, where the topic's policy is to keep only that.
     pub keys: Keys,
     /// Numbers at which cursors stand below the logs, where numbers are not positions.
@@ -40,8 +46,21 @@ impl Lane {
             has_grown: false,
             is_picky: false,
             is_lossless: priority == Priority::Critical || policy == SlowPolicy::Disconnect,
+            deliver_within_ms: 0,
+            budget_ms_max: 0,
+            visit_before: Position::FIRST,
             keys: Keys::default(),
             remembered: Remembered::default(),
+        }
+    }
+}
+
+impl Lane {
+    /// A message is there for so many milliseconds only: no latency budget may use half of that.
+    #[cold]
+    pub fn note_ttl(&mut self, ttl_ms: u32, position: Position) {
+        if ttl_ms / 2 < self.budget_ms_max.into() {
+            self.visit_before = position + 1;
         }
     }
 }

@@ -137,6 +137,8 @@ struct Rank {
     referred: [Ranking; 2],
     /// Steps of making room since they were asked for.
     steps: u32,
+    /// See [`Lanes::is_in_haste`].
+    haste: bool,
 }
 
 impl Lanes {
@@ -235,7 +237,9 @@ impl Lanes {
 
     /// Makes a lane with its source. `None`: there is no number left for it.
     pub fn create(&mut self, topic: u32, priority: Priority, keeps: Keeps) -> Option<u32> {
-        let lane = self.lanes.insert(Lane::new(topic, priority, keeps.policy))?;
+        let mut lane = Lane::new(topic, priority, keeps.policy);
+        lane.deliver_within_ms = keeps.deliver_within_ms;
+        let lane = self.lanes.insert(lane)?;
         let log = Log::new(Edge::START, keeps.lane_bytes, Referrer::Source);
         let source = self.streams.insert(Stream::new(log, lane, Form::Raw, self.compression_threshold))?;
         self.lanes[lane].streams[Form::Raw as usize] = source;
@@ -299,6 +303,9 @@ impl Lanes {
         }
         let is_latest = policy == SlowPolicy::Latest;
         record.is_picky |= head.ttl_ms != 0 || is_latest;
+        if head.ttl_ms != 0 {
+            record.note_ttl(head.ttl_ms, position);
+        }
         if is_latest {
             record.keys.note(head.key, position);
         }
@@ -332,6 +339,26 @@ impl Lanes {
         Some(Appended { position, seq })
     }
 
+    /// See [`Stream::visit_before`].
+    pub fn visit_before(&self, id: u32) -> Position {
+        let stream = &self.streams[id];
+        stream.visit_before(&self.lanes[stream.lane], self.pool.is_dry())
+    }
+
+    /// Whoever waits in a lane for the moment of a latency budget is visited next. True: somebody may wait.
+    pub fn visit_all(&mut self, lane: u32) -> bool {
+        let next = self.source(lane).log.next();
+        self.lanes[lane].visit_before = next;
+        let mut waits = false;
+        for id in self.lanes[lane].streams.into_iter().filter(|&id| id != NONE) {
+            if self.streams[id].walk.is_delaying && !self.streams[id].cursors.all.is_empty() {
+                waits = true;
+                self.activate(id);
+            }
+        }
+        waits
+    }
+
     /// A lane's derived logs may be behind from now on.
     fn note_grown(&mut self, lane: u32) {
         if !std::mem::replace(&mut self.lanes[lane].has_grown, true) {
@@ -353,6 +380,17 @@ impl Lanes {
     pub fn has_news(&self, id: u32, priority: Priority) -> bool {
         let stream = &self.streams[id];
         stream.is_active && stream.is_in_use() && self.lanes[stream.lane].priority == priority
+    }
+
+    /// True if a log whose cursors have latency budgets has grown by much since they were walked: nothing is added before they are.
+    #[inline]
+    pub fn is_in_haste(&self) -> bool {
+        self.rank.haste
+    }
+
+    /// They are walked now.
+    pub fn end_haste(&mut self) {
+        self.rank.haste = false;
     }
 
     /// Whether room was made since [`Lanes::take_room_steps`].

@@ -49,6 +49,8 @@ impl Lanes {
             self.forget_all(id);
             self.streams[id].log.skip_to(Edge { next: frame.position, last: frame.seq.before() });
         }
+        let stream = &self.streams[id];
+        self.rank.haste |= stream.walk.is_delaying && !stream.cursors.all.is_empty() && stream.has_grown_much();
         while self.streams[id].log.is_over_budget_with(frame) && self.forget_oldest(id) {}
         let copied;
         let mut frame = frame;

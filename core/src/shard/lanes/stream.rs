@@ -1,6 +1,7 @@
 //! A *stream*: one log (the source, or one derived from it) with the dense array of the cursors that stand in it.
 
 use super::form::Form;
+use super::lane::Lane;
 use super::rendering::Rendering;
 use crate::log::{Entry, Log, Place, Position, Seq};
 use crate::proto::batch::BatchEncoder;
@@ -14,17 +15,28 @@ pub struct Cursor {
     pub position: Position,
     /// The connection.
     pub slot: u32,
-    /// Bytes of its frame already sent (28 bits), and [`Cursor::GATHERED`]. Zero is the hot pass's only question.
+    /// Bytes of its frame already sent (28 bits), and the bits below. Zero is the hot pass's only question.
     bits: u32,
 }
 
 impl Cursor {
     /// Set where the hot pass must leave the cursor alone: its connection has several cursors, or something unusual pending.
     const GATHERED: u32 = 1 << 31;
+    /// Set where a latency budget is to be used: the cursor is visited when its moment has come.
+    const DELAYED: u32 = 1 << 30;
+    /// Set while it waits for that.
+    const WAITING: u32 = 1 << 29;
+    const SENT: u32 = (1 << 28) - 1;
 
     /// A cursor that stands before the frame at `position`.
     pub fn new(slot: u32, position: Position, gathered: bool) -> Self {
         Self { position, slot, bits: if gathered { Self::GATHERED } else { 0 } }
+    }
+
+    /// The same with a latency budget.
+    pub fn delayed(mut self) -> Self {
+        self.bits |= Self::DELAYED;
+        self
     }
 
     /// True where the hot pass may send for this cursor without looking at its connection.
@@ -33,18 +45,41 @@ impl Cursor {
         self.bits == 0
     }
 
+    /// True where the cursor has a latency budget.
+    #[inline]
+    pub fn is_delayed(&self) -> bool {
+        self.bits & Self::DELAYED != 0
+    }
+
+    /// True while it waits for its moment.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.bits & Self::WAITING != 0
+    }
+
+    /// True where nothing but its moment keeps it out of the hot pass.
+    #[inline]
+    pub fn is_plain_but_delayed(&self) -> bool {
+        self.bits & !(Self::DELAYED | Self::WAITING) == 0
+    }
+
+    /// It waits for its moment, or that has come.
+    pub fn set_waiting(&mut self, waiting: bool) {
+        self.bits = self.bits & !Self::WAITING | if waiting { Self::WAITING } else { 0 };
+    }
+
     /// Bytes of its frame already sent.
     pub fn sent_bytes(&self) -> u32 {
-        self.bits & !Self::GATHERED
+        self.bits & Self::SENT
     }
 
     /// Takes the cursor out of the hot pass, or gives it back.
     pub fn set_gathered(&mut self, gathered: bool) {
-        self.bits = self.sent_bytes() | if gathered { Self::GATHERED } else { 0 };
+        self.bits = self.bits & !Self::GATHERED | if gathered { Self::GATHERED } else { 0 };
     }
 
     fn set_sent(&mut self, sent: u32) {
-        self.bits = (self.bits & Self::GATHERED) | sent;
+        self.bits = self.bits & !Self::SENT | sent;
     }
 }
 
@@ -115,12 +150,23 @@ pub struct Stream {
     pub rendering: Option<Box<Rendering>>,
     /// The batch that is being filled, of a derived log of batches.
     pub open: Option<Box<OpenBatch>>,
-    /// Where the hot pass goes on, if a turn's budget did not reach round.
-    pub walk_from: usize,
+    /// The hot pass over its cursors.
+    pub walk: Walk,
     /// Segments of the log when its place among those that hold most was last looked at.
     pub ranked_segments: u32,
     /// How far its slowest cursor was behind when somebody wanted to know, in parts of a whole budget (`census::FULL`).
     pub behind: u32,
+}
+
+/// How far the hot pass over a stream's cursors has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    /// Where it goes on, if a turn's budget did not reach round.
+    pub from: usize,
+    /// The log's head when it last began.
+    pub head: u64,
+    /// It has come upon cursors with a latency budget, or may.
+    pub is_delaying: bool,
 }
 
 /// A batch that is not closed yet. Its messages are not in the log.
@@ -159,7 +205,7 @@ impl Stream {
             advisor: Advisor::new(threshold(compression_threshold)),
             rendering: None,
             open: None,
-            walk_from: 0,
+            walk: Walk::default(),
             ranked_segments: 0,
             behind: 0,
         }
@@ -192,6 +238,25 @@ impl Stream {
             Place::At(entry) if cursor.sent_bytes() != 0 => entry.end(),
             _ => cursor.position,
         }
+    }
+
+    /// Cursors before this message are visited whatever their latency budgets are: else they might lose something for that. They are a
+    /// third of the log behind (a segment may be forgotten at once, and one turn adds to it: [`Stream::has_grown_much`]), or of what the
+    /// log holds where others may take that from it; or the message will have expired.
+    pub fn visit_before(&self, lane: &Lane, is_short_of_room: bool) -> Position {
+        let bytes = if is_short_of_room { self.log.held_bytes() } else { self.capacity() };
+        self.log.at_lag(bytes / 3).max(lane.visit_before)
+    }
+
+    /// True if an eighth of the log's budget was added since its cursors were walked.
+    pub fn has_grown_much(&self) -> bool {
+        self.log.head() - self.walk.head > self.capacity() / 8
+    }
+
+    /// Bytes of such frames as it holds for which its log has room: the index and the ends of blocks count as well.
+    fn capacity(&self) -> u64 {
+        let (held, budget) = (self.log.held_bytes(), self.log.budget_bytes() as u64);
+        (held * budget).checked_div(self.log.charged_bytes() as u64).unwrap_or(budget)
     }
 
     /// Marks the stream as gone.

@@ -30,6 +30,8 @@ pub struct Sender {
     pub results: SendResults,
     /// Connections that are being served.
     pub serving: Vec<u32>,
+    /// Links whose moment has come, of the batch that is being served.
+    pub due: Vec<u32>,
     /// Of connections with more lanes than are looked at in a turn: how far that has come.
     pub looks: HashMap<u32, Looks>,
 }

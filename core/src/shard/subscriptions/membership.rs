@@ -63,6 +63,8 @@ pub struct Link {
     pub sibling: u32,
     /// Number of its [`Terms`], or [`NONE`].
     pub terms: u32,
+    /// Its latency budget in milliseconds; 0: none.
+    pub budget_ms: u16,
     /// The host was told that this cursor lags.
     pub was_warned: bool,
 }

@@ -4,6 +4,7 @@
 //! on from where it stopped.
 
 mod asked;
+mod clock;
 mod matching;
 mod membership;
 mod pairs;
@@ -16,6 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 pub use asked::{Asked, List};
+pub use clock::Clock;
 pub use membership::{Link, Membership, Terms};
 pub use spread::{Spread, SpreadTo};
 pub use start::{Has, Lost, Start, start};
@@ -30,7 +32,7 @@ use super::table::{NONE, Table};
 use crate::types::Priority;
 
 /// What one cursor costs beyond itself, in the tables of this module.
-pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8;
+pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8 + clock::NODE_BYTES;
 /// A connection with fewer cursors than this has room as long as there is any; one that has as many leaves the last
 /// eighth to others.
 pub const FEW_CURSORS: u32 = 1_024;
@@ -127,6 +129,8 @@ pub struct Subscriptions {
     pub spread: Spread,
     /// Cursors that wait for their time: when, connection, generation.
     pub paced: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// Cursors that wait for the moment of their latency budget.
+    pub clock: Clock,
 }
 
 impl Subscriptions {
@@ -146,6 +150,7 @@ impl Subscriptions {
             places: Places::default(),
             spread: Spread::default(),
             paced: BinaryHeap::new(),
+            clock: Clock::new(),
         }
     }
 
@@ -364,7 +369,7 @@ impl Subscriptions {
         let options = self.options_of(membership);
         let priority = lanes.lane_of(stream).priority;
         // Critical messages are neither paced nor passed over.
-        let is_picking = options.is_any() && priority != Priority::Critical;
+        let is_picking = options.is_picking() && priority != Priority::Critical;
         let mut terms = NONE;
         if is_picking || start.lost.is_some() {
             let record = Terms {
@@ -377,14 +382,20 @@ impl Subscriptions {
             let Some(number) = self.terms.insert(record) else { return false };
             terms = number;
         }
-        let record = Link { stream, index: 0, membership, next: NONE, prev: NONE, sibling, terms, was_warned: false };
+        // Critical messages leave at once.
+        let budget_ms = match priority {
+            Priority::Critical => 0,
+            _ => options.max_delay_ms.max(lanes.lane_of(stream).deliver_within_ms),
+        };
+        let (index, next, prev) = (0, NONE, NONE);
+        let record = Link { stream, index, membership, next, prev, sibling, terms, budget_ms, was_warned: false };
         let Some(link) = self.links.insert(record) else {
             if terms != NONE {
                 self.terms.remove(terms);
             }
             return false;
         };
-        self.links[link].index = lanes.add_cursor(stream, link, slot, start.floor);
+        self.links[link].index = lanes.add_cursor(stream, link, slot, start.floor, budget_ms);
         self.join_ring(slot, priority, link);
         self.memberships[membership].links = link;
         let subscriber = &mut self.subscribers[slot as usize];
@@ -477,6 +488,7 @@ impl Subscriptions {
         if let Some(moved) = lanes.remove_cursor(stream, index as usize, keeps_rest) {
             self.links[moved].index = index;
         }
+        self.clock.cancel(link);
         self.leave_ring(slot, priority, link);
         self.subscribers[slot as usize].links -= 1;
         if terms != NONE {

@@ -87,6 +87,8 @@ pub struct Keeps {
     pub policy: SlowPolicy,
     /// How long a batch may stay open, in nanoseconds.
     pub batch_window_ns: u64,
+    /// Latency budget in milliseconds; 0: none.
+    pub deliver_within_ms: u16,
     /// Budget of each of its logs.
     pub lane_bytes: usize,
     /// The configuration's row of topics that matches; [`NO_ROW`]: none.
@@ -231,11 +233,13 @@ impl Keeps {
         let matches = |t: &TopicConfig| Pattern::parse(&t.pattern).is_ok_and(|p| p.matches(name));
         let row = config.topics.iter().position(matches);
         let matching = row.map(|row| config.topics[row].clone());
-        let TopicConfig { retention, policy, lane_bytes, batch_window, .. } = matching.unwrap_or_default();
+        let TopicConfig { retention, policy, lane_bytes, batch_window, deliver_within, .. } =
+            matching.unwrap_or_default();
         Self {
             retention,
             policy,
             batch_window_ns: nanoseconds(batch_window.unwrap_or(BATCH_WINDOW)),
+            deliver_within_ms: deliver_within.min(TopicConfig::DELIVER_WITHIN_MAX).as_millis() as u16,
             lane_bytes: lane_bytes.unwrap_or(match is_sys(name) {
                 true => config.memory.lane_bytes.min(SYS_LANE_BYTES),
                 false => config.memory.lane_bytes,

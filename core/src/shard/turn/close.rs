@@ -26,9 +26,16 @@ const STEPS_A_ROUND: u32 = 1_000;
 impl<D: Driver> Shard<D> {
     /// Marks a connection to be closed in good order: the frame that is half sent is finished, a close frame follows, nothing after it.
     pub(super) fn mark_close(&mut self, slot: u32, code: u16, reason: impl Into<Cow<'static, str>>) {
+        if !self.subscriptions.clock.is_empty() {
+            self.send_what_waits(slot);
+        }
+        self.mark_close_at_once(slot, code, reason.into());
+    }
+
+    fn mark_close_at_once(&mut self, slot: u32, code: u16, reason: Cow<'static, str>) {
         if self.clients[slot].phase == Phase::Handshake {
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
-        } else if self.closes.mark(&mut self.clients[slot], slot, code, reason.into()) {
+        } else if self.closes.mark(&mut self.clients[slot], slot, code, reason) {
             self.refresh(slot);
         }
     }
@@ -50,7 +57,7 @@ impl<D: Driver> Shard<D> {
             let connection = self.clients.id(slot);
             self.tell_host(Event::Evicted { connection, reason });
         }
-        self.mark_close(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), reason);
+        self.mark_close_at_once(slot, CloseCode::TRY_AGAIN_LATER.to_u16(), reason.into());
     }
 
     /// Begins the ends that were marked.

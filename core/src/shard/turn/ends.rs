@@ -14,6 +14,8 @@ use crate::types::TopicId;
 pub(super) const ENDED_MAX: usize = 64;
 /// Steps of a member that leaves.
 const STEPS: u32 = 5;
+/// How long the end of a topic is held at most, for messages that wait for their moment.
+const HELD_END_NS: u64 = 100_000_000;
 /// Cursors looked at for half-sent frames, for a step.
 const CURSORS_A_STEP: usize = 64;
 
@@ -35,6 +37,43 @@ impl<D: Driver> Shard<D> {
         self.apply_effects();
         self.shared.registry.begins_laying_down();
         self.leave_ended_topics();
+    }
+
+    /// True if messages of a topic that has ended wait for the moment of a latency budget: they are to be sent now.
+    #[cold]
+    pub(super) fn has_to_visit(&mut self, id: TopicId) -> bool {
+        if self.subscriptions.clock.is_empty() || self.ears.held_end.is_some() {
+            return false;
+        }
+        let Some(topic) = self.topics.find(id).and_then(|index| self.topics.get(index)) else { return false };
+        let mut waits = false;
+        for lane in topic.lanes.into_iter().filter(|&lane| lane != NONE) {
+            waits |= self.lanes.visit_all(lane);
+        }
+        waits
+    }
+
+    /// Nothing more of the ring is read before the topic is ended.
+    pub(super) fn hold_end(&mut self, id: TopicId) {
+        self.ears.held_end = Some((id, self.pace.now_ns + HELD_END_NS));
+        // Its number must not be given away meanwhile.
+        self.shared.registry.begins_laying_down();
+    }
+
+    /// Ends the topic whose end was held, once its messages are sent, or have had time for that. False: not yet.
+    pub(super) fn end_held(&mut self) -> bool {
+        let Some((id, until_ns)) = self.ears.held_end else { return true };
+        let now_ns = self.pace.now_ns;
+        let is_visited = self.lanes.active.iter().all(Vec::is_empty)
+            && self.clients.dirty.is_empty()
+            && self.subscriptions.clock.due_ns().is_none_or(|due_ns| due_ns > now_ns);
+        if !is_visited && now_ns < until_ns {
+            return false;
+        }
+        self.ears.held_end = None;
+        self.on_topic_removed(id);
+        self.shared.registry.has_laid_down();
+        true
     }
 
     /// Goes on with topics that have ended, as far as the budget goes.

@@ -16,9 +16,12 @@ impl<D: Driver> Shard<D> {
     /// Reads records, as far as the budget goes.
     pub(super) fn read_ring(&mut self) {
         let Some(mut reader) = self.ears.reader.take() else { return };
-        let may_read = self.may_read(&mut reader);
+        let may_read = self.may_read(&mut reader) && self.end_held();
         let mut seen = 0u32;
         while may_read && !self.pace.work.records.is_spent() && self.topics.leaving().len() < ENDED_MAX {
+            if self.lanes.is_in_haste() || self.ears.held_end.is_some() {
+                break;
+            }
             if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
                 break;
             }
@@ -43,6 +46,7 @@ impl<D: Driver> Shard<D> {
         self.pace.work.records.spend(20);
         match record.head.kind {
             RecordKind::TopicCreated => self.on_topic_created(record.head.topic, record.body.bytes(), record.head.seq),
+            _ if self.has_to_visit(record.head.topic) => self.hold_end(record.head.topic),
             _ => self.on_topic_removed(record.head.topic),
         }
     }

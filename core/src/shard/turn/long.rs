@@ -127,8 +127,9 @@ impl<D: Driver> Shard<D> {
     fn on_brief(&mut self, slot: u32, long: &Long, brief: &Brief) -> Next {
         let parsed = brief.parse();
         match (parsed, &brief.since, &brief.data) {
-            (Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }), resumes, _) => {
-                let (id, options, topics) = (owned_id(id), Options::new(max_hz, echo), owned(&topics));
+            (Ok(ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo }), resumes, _) => {
+                let (id, topics) = (owned_id(id), owned(&topics));
+                let options = Options::new(max_hz, max_delay_ms, echo);
                 let Some(raw) = resumes.clone() else {
                     let action = Action::Subscribe { options, since };
                     return Next::Done(self.run_request(slot, Box::new(Request::new(id, action, topics))));

@@ -37,6 +37,7 @@ mod survey;
 mod tell;
 mod traces;
 mod upgrade;
+mod visit;
 mod waiting;
 mod watch;
 
@@ -131,6 +132,7 @@ impl<D: Driver> Shard<D> {
             && !self.waiters.goes_on(Cause::Ring)
             && !self.lanes.is_behind()
             && self.lanes.active.iter().all(Vec::is_empty)
+            && self.ears.held_end.is_none()
             && !self.readmission.holds_reader()
             && !self.census.is_busy()
             && self.pace.ending != Ending::Ended
@@ -150,6 +152,7 @@ impl<D: Driver> Shard<D> {
         }
         let mut until = self.clients.wheel.next_deadline_ns().unwrap_or(u64::MAX);
         until = until.min(self.lanes.next_batch_due_ns().unwrap_or(u64::MAX));
+        until = until.min(self.subscriptions.clock.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.host.watch.due_ns().unwrap_or(u64::MAX));
         until = until.min(self.survey_due_ns());
         until = until.min(self.admission.granted.due_ns().unwrap_or(u64::MAX));

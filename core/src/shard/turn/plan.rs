@@ -50,7 +50,8 @@ impl<D: Driver> Shard<D> {
         }
         let phase = conn.phase;
         let half_sent = conn.half_sent();
-        let must_look = std::mem::take(&mut conn.flags.must_look);
+        let takes_along = std::mem::take(&mut conn.flags.has_waiting);
+        let must_look = std::mem::take(&mut conn.flags.must_look) | takes_along;
         let mut plan = Plan::new(slot);
         let mut room = SEND_BYTES_MAX;
         match half_sent {

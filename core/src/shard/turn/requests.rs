@@ -54,8 +54,8 @@ impl<D: Driver> Shard<D> {
         }
         let protocol = self.clients[slot].protocol;
         let others = match dialect::parse(protocol, kind, message.bytes()) {
-            Ok(ClientMessage::Subscribe { id, topics, since, max_hz, echo }) => {
-                let action = Action::Subscribe { options: Options::new(max_hz, echo), since };
+            Ok(ClientMessage::Subscribe { id, topics, since, max_hz, max_delay_ms, echo }) => {
+                let action = Action::Subscribe { options: Options::new(max_hz, max_delay_ms, echo), since };
                 return self.run_request(slot, Box::new(Request::new(owned_id(id), action, owned(&topics))));
             }
             Ok(ClientMessage::Publish(publish)) => match self.on_publish(slot, &publish) {

@@ -16,6 +16,7 @@ use crate::shard::budget::SENDS_UNTIL_NS;
 use crate::shard::clients::{Clients, HalfSent};
 use crate::shard::lanes::{Cursors, Stream};
 use crate::shard::sender::{BATCH_BYTES, SEND_BYTES_MAX};
+use crate::shard::subscriptions::Subscriptions;
 use crate::shard::{Ears, Shard};
 use crate::types::Priority;
 use crate::usdt;
@@ -40,7 +41,11 @@ impl<D: Driver> Shard<D> {
         if self.host.listens() && self.host.has_unsent() {
             self.trace_sending();
         }
+        self.lanes.end_haste();
         for priority in Priority::ALL {
+            if priority == Priority::High && !self.subscriptions.clock.is_empty() {
+                self.visit_due();
+            }
             if self.lanes.active[priority as usize].is_empty() {
                 continue;
             }
@@ -77,8 +82,9 @@ impl<D: Driver> Shard<D> {
     fn walk(&mut self, id: u32) {
         let stream = self.lanes.stream_mut(id);
         stream.is_active = false;
+        stream.walk.head = stream.log.head();
         let count = stream.cursors.all.len();
-        let from = std::mem::take(&mut stream.walk_from).min(count);
+        let from = std::mem::take(&mut stream.walk.from).min(count);
         // Twice the same code, so that counting what each client costs takes nothing where nobody wants to know.
         let stopped = match self.census.tallies.are_on() {
             false => self.walk_range::<false>(id, from..count).or_else(|| self.walk_range::<false>(id, 0..from)),
@@ -86,14 +92,16 @@ impl<D: Driver> Shard<D> {
         };
         if let Some(stopped) = stopped {
             let stream = self.lanes.stream_mut(id);
-            stream.walk_from = stopped;
+            stream.walk.from = stopped;
             stream.is_active = true;
         }
     }
 
     /// Returns the place of the first cursor that was not looked at, if the budget was spent before.
     fn walk_range<const COUNTS: bool>(&mut self, id: u32, range: Range<usize>) -> Option<usize> {
-        let Self { number, shared, lanes, sender, clients, ears, pace, stats, closes, census, .. } = self;
+        let Self { number, shared, lanes, sender, clients, ears, pace, stats, closes, census, subscriptions, .. } =
+            self;
+        let at_once = if lanes.stream(id).walk.is_delaying { lanes.visit_before(id) } else { Position::FIRST };
         let batches = &shared.mailboxes[*number as usize].instruments.batch_sends;
         let Ears { driver, .. } = ears;
         let Stream { log, cursors, .. } = lanes.stream_mut(id);
@@ -117,6 +125,12 @@ impl<D: Driver> Shard<D> {
                         None => gather(log, &mut batch, cursor.slot, known.from, head),
                     };
                     sent.push((i, known.from, offered));
+                } else if cursor.is_delayed() {
+                    if cursor.position < at_once {
+                        hasten(cursors, i, subscriptions, pace.now_ns);
+                    } else if !cursor.is_waiting() {
+                        await_moment(cursors, i, subscriptions, clients, pace.now_ns);
+                    }
                 } else if sender.note_news(&mut clients[cursor.slot], cursors.links[i]) {
                     clients.dirty.push(cursor.slot);
                 }
@@ -165,18 +179,18 @@ impl<D: Driver> Shard<D> {
 }
 
 /// What is new for cursors in one place.
-struct News<'a> {
+pub(super) struct News<'a> {
     /// Where they stand: the message, …
-    position: Position,
+    pub position: Position,
     /// …and its offset.
-    from: u64,
+    pub from: u64,
     /// The memory from there to the head, where it is one piece.
-    run: Option<&'a [u8]>,
+    pub run: Option<&'a [u8]>,
 }
 
 impl<'a> News<'a> {
     /// Finds them, and how many sends of them make a batch. False: nothing can be sent from there by the hot pass.
-    fn look_up(&mut self, log: &'a Log, position: Position, head: u64, most: &mut usize) -> bool {
+    pub fn look_up(&mut self, log: &'a Log, position: Position, head: u64, most: &mut usize) -> bool {
         let Place::At(entry) = log.place(position) else { return false };
         let from = entry.offset;
         let run = log.run(from, head, SEND_BYTES_MAX);
@@ -187,10 +201,31 @@ impl<'a> News<'a> {
     }
 }
 
+/// A cursor has news, and a latency budget: it is visited when its moment has come.
+#[cold]
+#[inline(never)]
+fn await_moment(cursors: &mut Cursors, index: usize, to: &mut Subscriptions, clients: &mut Clients, now_ns: u64) {
+    let (slot, link) = (cursors.all[index].slot, cursors.links[index]);
+    cursors.all[index].set_waiting(true);
+    to.clock.wait(link, slot, to.link(link).budget_ms, now_ns);
+    if !cursors.all[index].is_plain_but_delayed() {
+        // Whatever else is sent to it takes this along.
+        clients[slot].flags.has_waiting = true;
+    }
+}
+
+/// A cursor would lose something by waiting longer: it is visited in the next turn.
+#[cold]
+#[inline(never)]
+fn hasten(cursors: &mut Cursors, index: usize, to: &mut Subscriptions, now_ns: u64) {
+    cursors.all[index].set_waiting(true);
+    to.clock.hasten(cursors.links[index], now_ns);
+}
+
 /// Adds news that cross a segment's end to the batch; returns their length.
 #[cold]
 #[inline(never)]
-fn gather<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head: u64) -> usize {
+pub(super) fn gather<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, head: u64) -> usize {
     let mut parts: ArrayVec<IoSlice<'_>, RUN_PARTS_MAX> = ArrayVec::new();
     let offered = log.gather(from, head, SEND_BYTES_MAX, &mut parts);
     batch.push(Slot(slot), &parts);
@@ -200,7 +235,13 @@ fn gather<'a>(log: &'a Log, batch: &mut SendBatch<'a>, slot: u32, from: u64, hea
 /// A cursor has not caught up: its connection is looked at, now or when it takes more.
 #[cold]
 #[inline(never)]
-fn fell_short(cursors: &mut Cursors, index: usize, clients: &mut Clients, took_all: bool, driver: &mut impl Driver) {
+pub(super) fn fell_short(
+    cursors: &mut Cursors,
+    index: usize,
+    clients: &mut Clients,
+    took_all: bool,
+    driver: &mut impl Driver,
+) {
     cursors.all[index].set_gathered(true);
     let slot = cursors.all[index].slot;
     let conn = &mut clients[slot];

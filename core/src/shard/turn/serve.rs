@@ -41,7 +41,7 @@ impl<D: Driver> Shard<D> {
         self.sender.serving = dirty;
     }
 
-    fn serve_group(&mut self, group: &[u32]) {
+    pub(super) fn serve_group(&mut self, group: &[u32]) {
         let mut plans = std::mem::take(&mut self.sender.plans);
         plans.clear();
         for &slot in group {

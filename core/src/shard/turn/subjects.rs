@@ -57,8 +57,14 @@ impl<D: Driver> Shard<D> {
         let opened = self.shared.registry.open(name, user, to, false).map_err(SubscribeError::from);
         match &opened {
             Ok(opened) if !opened.was_published => {
-                self.admission.seated.leave_behind(slot, What::Topics);
-                if own.is_some() {
+                // Its own may be an earlier life of the name, whose end is still to be read: then this one is counted only now.
+                let is_own = own == Some(opened.id);
+                let is_taken =
+                    |shard: &mut Self| shard.admission.seated.take(slot, What::Topics, &shard.shared.counted.subjects);
+                if has_taken || is_own || is_taken(self) {
+                    self.admission.seated.leave_behind(slot, What::Topics);
+                }
+                if is_own {
                     self.topics.life_mut(opened.id).made_for = None;
                     let subscriber = self.subscriptions.of_mut(slot);
                     subscriber.made = subscriber.made.saturating_sub(1);

@@ -48,6 +48,7 @@ pub(super) struct Accepted {
     /// permessage-deflate was agreed, with this window for what is sent.
     deflate: Option<u8>,
     echo: bool,
+    max_delay_ms: u16,
 }
 
 impl<D: Driver> Shard<D> {
@@ -152,7 +153,7 @@ impl<D: Driver> Shard<D> {
     }
 
     fn upgrade(&mut self, slot: u32, mut inbox: Vec<u8>, accepted: Accepted) {
-        let Accepted { response, protocol, topics, path, may_publish, grants, deflate, echo } = accepted;
+        let Accepted { response, protocol, topics, path, may_publish, grants, deflate, echo, max_delay_ms } = accepted;
         self.admission.leave(slot);
         self.release_input(slot);
         let extra = self.clients.extra(slot);
@@ -189,7 +190,7 @@ impl<D: Driver> Shard<D> {
             self.welcome(slot);
             self.tell_newcomer_of_end(slot);
         }
-        let options = Options::new(None, Some(echo));
+        let options = Options::new(None, Some(max_delay_ms), Some(echo));
         self.clients[slot].flags.skips_own |= options.skips_own;
         let since = SinceList::default();
         for (i, (topic, opened)) in topics.iter().enumerate() {
@@ -296,6 +297,7 @@ impl<D: Driver> Shard<D> {
             grants,
             deflate: deflate.map(|agreement| agreement.server_window_bits),
             echo: target.echo,
+            max_delay_ms: target.max_delay_ms,
         }))
     }
 
