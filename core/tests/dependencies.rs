@@ -263,6 +263,21 @@ fn the_ring_is_below_everything_of_ours() {
     assert!(faults.is_empty(), "the ring knows neither connections nor frames: {faults:?}");
 }
 
+/// Hosts have it inside themselves: what it needs, each of them carries.
+#[test]
+fn who_decides_on_tokens_is_no_server() {
+    let manifest = read(&repository().join("access/Cargo.toml"));
+    let wrong = names_of_dependencies(&manifest, &["axum", "hyper", "tokio", "clap", "fanwire-server", "fanwire-ffi"]);
+    assert!(wrong.is_empty(), "access must not depend on {wrong:?}");
+    assert_eq!(names_of_dependencies("a = 1\ntokio.workspace = true\ntoml = 2", &["tokio", "b"]), ["tokio"]);
+}
+
+/// Which of these a manifest names.
+fn names_of_dependencies<'a>(manifest: &str, names: &[&'a str]) -> Vec<&'a str> {
+    let is_named = |name: &&&str| manifest.lines().any(|line| line.split(['.', ' ', '=']).next() == Some(**name));
+    names.iter().filter(is_named).copied().collect()
+}
+
 mod the_checker_itself {
     use super::*;
 
@@ -775,7 +790,7 @@ fn module_of(file: &Path) -> String {
 /// All Rust sources of the workspace with their names relative to the repository.
 fn all_sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
-    for part in ["core", "server", "perf", "ffi", "python", "benches"] {
+    for part in ["access", "core", "server", "perf", "ffi", "python", "benches"] {
         for file in rust_files(&repository().join(part)) {
             let name = file.strip_prefix(repository()).expect("in the repository").to_string_lossy().into_owned();
             sources.push((name, read(&file)));

@@ -36,7 +36,7 @@ const ABSOLUTE_ALLOWED: &[&str] = &[
 
 /// Folders of the project that a path in inline code may begin with; what it names must then be there.
 const FOLDERS: &[&str] =
-    &["benches", "clients", "core", "docs", "ffi", "include", "perf", "python", "server", "tuning"];
+    &["access", "benches", "clients", "core", "docs", "ffi", "include", "perf", "python", "server", "tuning"];
 
 /// One document: where it is below the project's root, and its text.
 struct Document {

@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use fanwire_access::{AccessError, ErrorKind};
+
 /// Why the process ends with something else than 0. Most wrong usage is clap's own 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -53,6 +55,19 @@ impl Failure {
     /// The code as the process hands it over.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(u8::try_from(self.code).unwrap_or(1))
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        let exit = match error.kind {
+            ErrorKind::NotReadable => Exit::NoInput,
+            ErrorKind::NotUsable => Exit::Config,
+            ErrorKind::NotKept => Exit::Io,
+            // There are as many as there may be, and whatever comes to be.
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, error)
     }
 }
 

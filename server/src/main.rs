@@ -4,7 +4,6 @@
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
 #![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "of all commands, only the reader of settings runs"))]
 
-mod access;
 mod admin;
 mod args;
 mod bearer;
@@ -62,7 +61,6 @@ mod units;
 mod upgrade;
 mod uplink;
 mod url;
-mod web;
 mod window;
 mod wire;
 
@@ -71,8 +69,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use fanwire_access::Meant;
 
-use crate::access::Meant;
 use crate::args::{Args, Command, LogFormat};
 use crate::config::Loaded;
 use crate::control::Asked;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use fanwire::settings::Span;
 use fanwire::{Engine, Events, InheritedSocket};
+use fanwire_access as access;
+use fanwire_access::{Attendant, Door, Opened, Revocations};
 
-use crate::access::{self, Attendant, Door, Opened, Revocations};
 use crate::admin::{Admin, Closing, Desk, Desks, Keeper, Running};
 use crate::args::ServeArgs;
 use crate::config::Loaded;
@@ -149,7 +150,7 @@ fn attend(
             let is_over = &is_over;
             scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
             let health = server.key_health();
-            scope.spawn(move || access::keep(&moves, &orders, &health, stop));
+            scope.spawn(move || access::keep(&moves, &orders, &health, &|| stop.is_over()));
         }
         let (waiting, ending, after) = operate(engine, stop, (control, desks), server);
         // Who goes on has the admin port, too. Where nobody does, the end is seen there.

@@ -4,10 +4,10 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
+use fanwire_access::{read_keys, read_text, secret};
 use fanwire_token::{PATTERNS_MAX, Rules, SigningKey, TOKEN_BYTES_MAX, Verifier, peek};
 use serde_json::{Map, Value, json};
 
-use crate::access::{read_keys, read_text, secret};
 use crate::args::{InspectArgs, MintArgs, TokenArgs, TokenCommand};
 use crate::clock;
 use crate::engine::{say, unsaid};

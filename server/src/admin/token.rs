@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use crate::access::read_text;
 use crate::exit::{Exit, Failure};
+use fanwire_access::read_text;
 
 /// Shortest token: shorter ones can be guessed.
 const BYTES_MIN: usize = 16;

@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::access::read_text;
 use crate::exit::{Exit, Failure};
+use fanwire_access::read_text;
 
 pub use arguments::BearerArgs;
 

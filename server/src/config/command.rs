@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fanwire::settings::Unit;
+use fanwire_access as access;
+use fanwire_access::{Door, Revocations};
 
 use super::key::{Key, all};
 use super::{Loaded, load, load_checked};
-use crate::access::{self, Door, Revocations};
 use crate::args::{ConfigArgs, ConfigCommand, LogFormat};
 use crate::engine::{say, unsaid};
 use crate::exit::{Exit, Failure, OrExit, Outcome};

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use fanwire::Config;
 use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
+use fanwire_access::KeyUrl;
 
-use crate::access::KeyUrl;
 use crate::args::LogFormat;
 use crate::control::PATH_BYTES_MAX;
 use crate::logging;

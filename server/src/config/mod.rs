@@ -22,10 +22,10 @@ use clap::ValueEnum;
 use fanwire::proto::topic::Pattern;
 use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
+use fanwire_access::{DoorConfig, KeySource, KeysFrom, RevocationsConfig};
 use fanwire_token::Rules;
 
 use self::key::Key;
-use crate::access::{DoorConfig, KeySource, KeysFrom, RevocationsConfig};
 use crate::admin::{AdminConfig, Wanted};
 use crate::args::{LogFormat, ServeArgs};
 use crate::control;

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use fanwire::settings::Span;
+use fanwire_access::{Meant, Revoked};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Meant;
 use crate::exit::{Exit, Failure};
-use crate::operate::{Reloaded, Revoked, ServersReport, Status};
+use crate::operate::{Reloaded, ServersReport, Status};
 use crate::patience::Patience;
 
 /// Longest request.

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fanwire::{ConnectionId, Engine, SendError};
+use fanwire_access::{Attendant, KeyHealth, Moved};
 
 use self::own::Own;
-use crate::access::{Attendant, KeyHealth, Moved};
 use crate::admin::Keeper;
 use crate::args::ServeArgs;
 use crate::config::Loaded;
@@ -27,7 +27,6 @@ use crate::takeover::Taker;
 pub use metrics::before_end;
 pub use reload::Reloaded;
 pub use report::ServersReport;
-pub use revoke::Revoked;
 pub use status::Status;
 
 /// A server that runs. Any thread may ask it for something.

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::sync_channel;
 
 use fanwire::{Config, Setting};
+use fanwire_access as access;
+use fanwire_access::{Door, DoorConfig, Opened, Order};
 use serde::{Deserialize, Serialize};
 
 use super::Server;
 use super::own::Own;
-use crate::access::{self, Door, DoorConfig, Opened, Order};
 use crate::config::{self, Loaded};
 use crate::engine;
 use crate::exit::{Exit, Failure};
@@ -70,7 +71,7 @@ impl Server<'_> {
             }
             _ => None,
         };
-        let admin = self.keeper.as_ref().map(|keeper| Ok((keeper, keeper.read_anew()?))).transpose()?;
+        let admin = self.keeper.as_ref().map(|keeper| keeper.read_anew().map(|anew| (keeper, anew))).transpose()?;
         let mut config = loaded.config.clone();
         if self.attendant.is_some() {
             access::configure(&mut config);

@@ -5,10 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use fanwire_access::web;
 use ureq::Agent;
 use ureq::http::Uri;
-
-use crate::web;
 
 /// Time for one request.
 const WITHIN: Duration = Duration::from_secs(5);

@@ -11,4 +11,4 @@ pub mod trust;
 mod verifier;
 
 pub use arguments::TlsArgs;
-pub use trust::{Trust, certificates, of_the_system, private_key};
+pub use trust::{Trust, certificates, private_key};

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use fanwire_access::{read_text, web};
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
@@ -12,7 +13,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TlsArgs;
 use super::verifier::{Everybody, Verifier};
-use crate::access::read_text;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::stderr;
 use crate::url::Url;
@@ -46,7 +46,11 @@ impl Trust {
                 let whom = format!("those in {}", path.display());
                 Arc::new(verifier(certificates(path)?, whom, &provider)?)
             }
-            (None, false) => Arc::new(verifier(of_the_system()?, "those whom this machine trusts".into(), &provider)?),
+            (None, false) => {
+                let nobody = |text| Failure::message(Exit::Config, format!("{text}, or name a file with --ca"));
+                let trusted = web::trusted_here().map_err(nobody)?;
+                Arc::new(verifier(trusted, "those whom this machine trusts".into(), &provider)?)
+            }
         };
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.or_exit(Exit::Software, || "cannot begin with TLS".into())?;
@@ -73,20 +77,6 @@ fn verifier(
 ) -> Result<Verifier, Failure> {
     let cannot = format!("nobody can be trusted: no certificate of {whom} can be used");
     Verifier::new(trusted, whom, provider.clone()).or_exit(Exit::Config, || cannot)
-}
-
-/// What OpenSSL would trust here: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else what the distribution has.
-pub fn of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::debug!("certificates of the system: {error}");
-    }
-    if found.certs.is_empty() {
-        let first = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        let what = format!("this machine trusts nobody{first}: install ca-certificates, or name a file with --ca");
-        return Err(Failure::message(Exit::Config, what));
-    }
-    Ok(found.certs)
 }
 
 /// The certificates in a file.

@@ -4,12 +4,12 @@
 use fanwire::{ConnectionId, Event};
 use fanwire_token::Cost;
 
-use super::door::{Decided, Door};
-use super::live::Live;
-use super::placement::{self, Carried};
-use super::refusals::What;
-use super::revocations::Revocations;
-use super::waiting::{Source, Waiting};
+use crate::door::{Decided, Door};
+use crate::live::Live;
+use crate::placement::{self, Carried};
+use crate::refusals::What;
+use crate::revocations::Revocations;
+use crate::waiting::{Source, Waiting};
 
 /// A token that a connection brings.
 #[derive(Debug)]
@@ -107,12 +107,12 @@ mod tests {
     use fanwire_token::{Keys, Rules, SigningKey};
     use serde_json::json;
 
-    use super::super::door::{DoorConfig, KeysFrom};
-    use super::super::revocations::RevocationsConfig;
     use super::*;
+    use crate::door::{DoorConfig, KeysFrom};
+    use crate::revocations::RevocationsConfig;
 
-    const KEY: &[u8] = include_bytes!("../../../core/token/testdata/p256.pem");
-    const PUBLIC: &[u8] = include_bytes!("../../../core/token/testdata/p256.pub.pem");
+    const KEY: &[u8] = include_bytes!("../../core/token/testdata/p256.pem");
+    const PUBLIC: &[u8] = include_bytes!("../../core/token/testdata/p256.pub.pem");
     const NOW: u64 = 1_800_000_000;
 
     fn desk() -> Desk {

@@ -9,12 +9,12 @@ use fanwire::proto::topic::Pattern;
 use fanwire::{Decision, Grants, SUBJECT_BYTES_MAX};
 use fanwire_token::{Cost, Fingerprint, Keys, Refusal, Rules, Verifier};
 
-use super::key_file::read_keys;
-use super::key_url::{Fetched, KeySource, Moved};
-use super::live::Bearer;
-use super::placement::Carried;
-use super::revocations::Revocations;
-use crate::exit::Failure;
+use crate::error::AccessError;
+use crate::key_file::read_keys;
+use crate::key_url::{Fetched, KeySource, Moved};
+use crate::live::Bearer;
+use crate::placement::Carried;
+use crate::revocations::Revocations;
 
 /// What is said where no keys are wanted.
 const NO_KEYS: &str = "no keys: everybody gets the same";
@@ -59,6 +59,7 @@ impl DoorConfig {
 /// What comes of a request.
 #[derive(Debug)]
 pub struct Decided {
+    /// What the engine is told.
     pub decision: Decision,
     /// In a word, why it is refused.
     pub refused: Option<&'static str>,
@@ -102,7 +103,9 @@ pub struct Door {
 
 /// A door, with what there is to say of its keys.
 pub struct Opened {
+    /// The door.
     pub door: Door,
+    /// What they are, or why there are none, for a person.
     pub said: Result<String, String>,
     /// Where keys come from now and then, and which these are.
     pub moved: Moved,
@@ -112,8 +115,8 @@ impl Door {
     /// Reads the keys. Those of a URL that cannot be read, or that nobody waits for any more, are missing until they can.
     ///
     /// # Errors
-    /// 66 where their file cannot be read, 78 where it has none that can be used.
-    pub fn open(config: DoorConfig, is_over: impl Fn() -> bool) -> Result<Opened, Failure> {
+    /// Their file cannot be read, or has none that can be used.
+    pub fn open(config: DoorConfig, is_over: impl Fn() -> bool) -> Result<Opened, AccessError> {
         let moved = Moved { source: config.source().cloned(), fingerprint: None, problem: None };
         let (keys, said) = match &config.keys {
             None => return Ok(Opened { door: Door::without_keys(config), said: Ok(NO_KEYS.into()), moved }),

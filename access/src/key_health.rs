@@ -42,6 +42,7 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct NotRead {
+    /// Why, in a word.
     pub reason: Reason,
     /// For a person.
     pub text: String,

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use ureq::Agent;
 use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
-
-use crate::tls;
 
 /// Whoever asks a URL, at most so long for all of it: name, connection, head, body. Elsewhere than the URL says nobody is asked.
 ///
@@ -27,9 +26,25 @@ pub fn agent(url: &str, within: Duration) -> Result<ConfigBuilder<AgentScope>, S
     if !is_tls {
         return Ok(config.proxy(None));
     }
-    let trusted = tls::of_the_system().map_err(|failure| failure.error.to_string())?;
+    let trusted = trusted_here()?;
     let roots: RootCerts = trusted.iter().map(|der| Certificate::from_der(der).to_owned()).into();
     let provider = Arc::new(ring::default_provider());
     let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
     Ok(config.tls_config(tls))
+}
+
+/// What OpenSSL would trust on this machine: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else what the distribution has.
+///
+/// # Errors
+/// That it trusts nobody, for a person.
+pub fn trusted_here() -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!("certificates of the system: {error}");
+    }
+    if found.certs.is_empty() {
+        let first = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(format!("this machine trusts nobody{first}: install ca-certificates"));
+    }
+    Ok(found.certs)
 }

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 use fanwire_token::{Fingerprint, JWKS_BYTES_MAX, Keys};
 use ureq::http::Uri;
 
-use super::Order;
-use super::key_health::{KeyHealth, NotRead, Reason};
+use crate::attendant::Order;
 use crate::clock;
-use crate::signals::StopRequests;
+use crate::key_health::{KeyHealth, NotRead, Reason};
 use crate::web;
 
 /// Time for all of it: name, connection, head, body.
@@ -72,6 +71,7 @@ pub struct KeySource {
 
 /// Keys as they were found.
 pub struct Fetched {
+    /// The set.
     pub keys: Keys,
     /// Of the bytes.
     pub fingerprint: Fingerprint,
@@ -168,8 +168,8 @@ impl Known {
     }
 
     /// Reads the set. `None`: it is as it was, or cannot be had.
-    fn look(&mut self, health: &KeyHealth, stop: &StopRequests) -> Option<Keys> {
-        let fetched = self.source.fetch(|| stop.is_over());
+    fn look(&mut self, health: &KeyHealth, is_over: &dyn Fn() -> bool) -> Option<Keys> {
+        let fetched = self.source.fetch(is_over);
         health.note(fetched.as_ref().map(drop).map_err(|error| error.reason), clock::now());
         self.failures = if fetched.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let fetched = match fetched {
@@ -202,7 +202,9 @@ fn chance() -> u64 {
 
 /// What a reload says: keys come from there from now on, and were these.
 pub struct Moved {
+    /// From where, if now and then.
     pub source: Option<KeySource>,
+    /// Which these are, if they were had.
     pub fingerprint: Option<Fingerprint>,
     /// Why there are none.
     pub problem: Option<Reason>,
@@ -220,10 +222,10 @@ impl Moved {
     }
 }
 
-/// Reads the keys anew from time to time and has those that are new count, until the process is asked to stop.
-pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, health: &KeyHealth, stop: &StopRequests) {
+/// Reads the keys anew from time to time and has those that are new count, until it is over.
+pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, health: &KeyHealth, is_over: &dyn Fn() -> bool) {
     let mut known: Option<Known> = None;
-    while !stop.is_over() {
+    while !is_over() {
         match moved.recv_timeout(LOOK_EVERY) {
             Ok(moved) => {
                 let url = moved.source.as_ref().map(|source| &source.url);
@@ -237,8 +239,8 @@ pub fn keep(moved: &Receiver<Moved>, orders: &Sender<Order>, health: &KeyHealth,
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(known) = known.as_mut().filter(|known| clock::now() >= known.next) else { continue };
-        if let Some(keys) = known.look(health, stop) {
-            let said = super::door::in_words(&known.source.url, &keys);
+        if let Some(keys) = known.look(health, is_over) {
+            let said = crate::door::in_words(&known.source.url, &keys);
             let (done, is_done) = sync_channel(1);
             if orders.send(Order::Keys { keys, done }).is_err() {
                 return;

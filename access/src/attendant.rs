@@ -1,36 +1,22 @@
 //! Job: who comes in, and what each may do: tokens are verified, others get what everybody gets.
 //! Knows: the settings below `token`, the engine's question. Must never know: how a signature is verified.
 
-mod desk;
-mod door;
-mod key_file;
-mod key_health;
-mod key_url;
-mod live;
-mod placement;
-mod refusals;
-mod revocations;
-mod waiting;
-
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use fanwire::{AskHost, Config, DecideError, Engine, Event, Events, SendError};
 use fanwire_token::{Keys, TOKEN_BYTES_MAX};
+use serde::{Deserialize, Serialize};
 
-use self::desk::{Desk, Made};
-use self::live::Live;
-use self::refusals::{Refusals, What};
-use crate::clock;
-use crate::exit::{Exit, Failure};
-use crate::operate::Revoked;
-
-pub use door::{Door, DoorConfig, KeysFrom, Opened};
-pub use key_file::{read_keys, read_text, secret};
-pub use key_health::KeyHealth;
-pub use key_url::{KeySource, KeyUrl, Moved, keep, not_read};
-pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};
+use crate::desk::{Desk, Made};
+use crate::door::Door;
+use crate::error::{AccessError, ErrorKind};
+use crate::key_url::Moved;
+use crate::live::Live;
+use crate::refusals::{Refusals, What};
+use crate::revocations::{Meant, Revocations, RevocationsConfig};
+use crate::{clock, placement, waiting};
 
 /// Events that may wait on each shard.
 const EVENTS: usize = 1_024;
@@ -73,11 +59,47 @@ pub struct Attendant {
 /// What the operator wants of who decides.
 pub enum Order {
     /// Decide by this from now on, and close those whose key it has no more. Answered with their number.
-    Replace { door: Box<Door>, done: SyncSender<usize> },
+    Replace {
+        /// The new one.
+        door: Box<Door>,
+        /// Where the answer goes.
+        done: SyncSender<usize>,
+    },
     /// Decide by these keys from now on. Answered as above.
-    Keys { keys: Keys, done: SyncSender<usize> },
+    Keys {
+        /// They.
+        keys: Keys,
+        /// Where the answer goes.
+        done: SyncSender<usize>,
+    },
     /// Refuse these tokens from now on, and close those who came in by them.
-    Revoke { meant: Meant, done: SyncSender<Result<Revoked, Failure>> },
+    Revoke {
+        /// Which.
+        meant: Meant,
+        /// Where the answer goes.
+        done: SyncSender<Result<Revoked, AccessError>>,
+    },
+}
+
+/// What a revocation has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Connections that are closed.
+    pub closed: usize,
+    /// Revocations that there are now.
+    pub entries: usize,
+    /// They outlive the process.
+    pub are_kept: bool,
+}
+
+impl Revoked {
+    /// All of it for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let Revoked { closed, entries, are_kept } = self;
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        let kept = if *are_kept { "" } else { ", until the server ends: token.revocations_file keeps them" };
+        vec![format!("{closed} connection{} closed; {entries} revocation{}{kept}", s(*closed), s(*entries))]
+    }
 }
 
 /// Events taken before the next signature.
@@ -100,7 +122,7 @@ pub fn attend(
         if let Some(made) = untold.take() {
             untold = tell(engine, made, &mut live, &mut refusals);
             if untold.is_some() {
-                std::thread::sleep(TRY_EVERY);
+                clock::sleep(TRY_EVERY);
                 continue;
             }
         }
@@ -172,7 +194,7 @@ fn obey(order: Order, desk: &mut Desk, live: &mut Live) {
             let now = clock::unix_s();
             let revoked = revocations.revoke(meant, now);
             // Also where it cannot be kept: whoever is meant has to go.
-            let is_refused = revoked.as_ref().err().is_none_or(|failure| failure.code == Exit::Io as i32);
+            let is_refused = revoked.as_ref().err().is_none_or(|error| error.kind == ErrorKind::NotKept);
             let closed = match is_refused {
                 true => live.end_where("its token is revoked", |bearer| revocations.newest_means(bearer)),
                 false => 0,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use fanwire_token::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::key_file::read_regular;
-use super::live::Bearer;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::error::{AccessError, Doing as _, ErrorKind};
+use crate::key_file::read_regular;
+use crate::live::Bearer;
 
 /// Longest `sub` or `jti` that can be revoked.
 pub const NAME_BYTES_MAX: usize = 1_024;
@@ -101,8 +101,8 @@ impl Revocations {
     /// Reads what an earlier process has left.
     ///
     /// # Errors
-    /// 66 where the file cannot be read, 78 where it is none: who is revoked must not come in because a file is broken.
-    pub fn open(config: RevocationsConfig) -> Result<Self, Failure> {
+    /// The file cannot be read, or is none: who is revoked must not come in because a file is broken.
+    pub fn open(config: RevocationsConfig) -> Result<Self, AccessError> {
         let known = match &config.file {
             Some(path) => read(path, config.entries_max)?.into_iter().map(Known::of).collect(),
             None => Vec::new(),
@@ -139,8 +139,8 @@ impl Revocations {
     /// Refuses these tokens from now on. The question that it comes back with finds those who came in by them.
     ///
     /// # Errors
-    /// 1: there are too many entries. 74: the file cannot be written; they are refused all the same, until the process ends.
-    pub fn revoke(&mut self, meant: Meant, now: u64) -> Result<(), Failure> {
+    /// There are too many entries. [`ErrorKind::NotKept`]: the file cannot be written; they are refused all the same, until the process ends.
+    pub fn revoke(&mut self, meant: Meant, now: u64) -> Result<(), AccessError> {
         self.known.retain(|known| !known.has_ended(now));
         let until = self.config.lifetime_max.map(|most| now.saturating_add(most.as_secs()).saturating_add(1));
         let entry = Entry { meant, until };
@@ -153,13 +153,13 @@ impl Revocations {
         let rest = self.known.iter().filter(|known| !is_wider(known)).count();
         if rest >= self.config.entries_max {
             let what = format!("{rest} revocations are as many as there may be (token.revocations_max)");
-            return Err(Failure::message(Exit::Failed, what));
+            return Err(AccessError::new(ErrorKind::TooMany, what));
         }
         self.known.retain(|known| !is_wider(known));
         self.known.push(Known::of(entry));
         match &self.config.file {
             Some(path) => write(path, self.known.iter().map(|known| known.entry.clone()).collect())
-                .or_exit(Exit::Io, || {
+                .doing(ErrorKind::NotKept, || {
                     format!("revoked until the server ends, but {} cannot be written", path.display())
                 }),
             None => Ok(()),
@@ -177,15 +177,15 @@ fn file_bytes_max(entries_max: usize) -> u64 {
     (entries_max.saturating_mul(2 * 6 * NAME_BYTES_MAX + ENTRY_BYTES) as u64).saturating_add(1 << 10)
 }
 
-fn read(path: &Path, entries_max: usize) -> Result<Vec<Entry>, Failure> {
+fn read(path: &Path, entries_max: usize) -> Result<Vec<Entry>, AccessError> {
     let bytes = match read_regular(path, file_bytes_max(entries_max)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).or_exit(Exit::NoInput, || format!("cannot read {}", path.display())),
+        Err(error) => return Err(error).doing(ErrorKind::NotReadable, || format!("cannot read {}", path.display())),
     };
     let wrong = |what: String| {
         let fix = "mend it, or remove it: what is revoked in it is then let in again";
-        Failure::message(Exit::Config, format!("{} (token.revocations_file): {what}; {fix}", path.display()))
+        AccessError::new(ErrorKind::NotUsable, format!("{} (token.revocations_file): {what}; {fix}", path.display()))
     };
     let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     if kept.version != 1 {
@@ -270,7 +270,7 @@ mod tests {
         // The same once more takes no place.
         revocations.revoke(sub("b"), 2_000).unwrap();
         let failure = revocations.revoke(sub("c"), 4_600).unwrap_err();
-        assert!(failure.code == 1 && failure.error.to_string().contains("token.revocations_max"));
+        assert!(failure.kind == ErrorKind::TooMany && failure.to_string().contains("token.revocations_max"));
         assert_eq!(revocations.refusal(&bearer("c", "t", None), None), None);
         assert_eq!((revocations.len(4_600), revocations.len(4_601)), (2, 1));
         revocations.revoke(sub("c"), 4_601).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(revocations.refusal(&bearer("a", "t", None), None), Some("revoked"));
         revocations.revoke(sub("b"), 100).unwrap();
         assert_eq!(open().unwrap().len(100), 2);
-        assert_eq!(Revocations::open(of(1, None, Some(path.clone()))).unwrap_err().code, 78);
+        assert_eq!(Revocations::open(of(1, None, Some(path.clone()))).unwrap_err().kind, ErrorKind::NotUsable);
         let whole = fs::read(&path).unwrap();
         for wrong in [
             &whole[..whole.len() / 2],
@@ -312,8 +312,8 @@ mod tests {
         ] {
             fs::write(&path, wrong).unwrap();
             let failure = open().unwrap_err();
-            assert_eq!(failure.code, 78);
-            assert!(failure.error.to_string().contains("token.revocations_file"), "{:#}", failure.error);
+            assert_eq!(failure.kind, ErrorKind::NotUsable);
+            assert!(failure.to_string().contains("token.revocations_file"), "{failure}");
         }
         // A name at its longest, however it is written, and one byte longer.
         let named = |length: usize| {
@@ -322,16 +322,16 @@ mod tests {
         fs::write(&path, named(NAME_BYTES_MAX)).unwrap();
         assert_eq!(open().unwrap().len(100), 1);
         fs::write(&path, named(NAME_BYTES_MAX + 1)).unwrap();
-        assert_eq!(open().unwrap_err().code, 78);
+        assert_eq!(open().unwrap_err().kind, ErrorKind::NotUsable);
         // What never ends, and what never comes.
         fs::write(&path, vec![b' '; file_bytes_max(2) as usize + 1]).unwrap();
-        assert_eq!(open().unwrap_err().code, 66);
+        assert_eq!(open().unwrap_err().kind, ErrorKind::NotReadable);
         fs::remove_file(&path).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-        assert_eq!(open().unwrap_err().code, 66);
+        assert_eq!(open().unwrap_err().kind, ErrorKind::NotReadable);
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(open().unwrap_err().code, 66);
+        assert_eq!(open().unwrap_err().kind, ErrorKind::NotReadable);
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none").join("revoked.json");
         let mut revocations = Revocations::open(of(2, None, Some(path))).unwrap();
-        assert_eq!(revocations.revoke(sub("a"), 100).unwrap_err().code, 74);
+        assert_eq!(revocations.revoke(sub("a"), 100).unwrap_err().kind, ErrorKind::NotKept);
         assert_eq!(revocations.refusal(&bearer("a", "t", None), None), Some("revoked"));
     }
 }

@@ -8,35 +8,35 @@ use std::path::Path;
 use fanwire_token::Keys;
 use rustix::fs::OFlags;
 
-use crate::exit::{Exit, Failure, OrExit};
+use crate::error::{AccessError, Doing as _, ErrorKind};
 
 /// A JWK set, a public key in PEM, or a secret: by what the file begins with.
 ///
 /// # Errors
-/// 66 where it cannot be read, 78 where it has none that can be used.
-pub fn read_keys(path: &Path) -> Result<Keys, Failure> {
+/// It cannot be read, or has none that can be used.
+pub fn read_keys(path: &Path) -> Result<Keys, AccessError> {
     let text = read_text(path)?;
     let keys = match &text[..] {
         [b'{', ..] => Keys::from_jwks(&text),
         _ if text.starts_with(b"-----BEGIN") => Keys::from_pem(&text),
         _ => Keys::from_secret(secret(path, &text)?),
     };
-    keys.or_exit(Exit::Config, || path.display().to_string())
+    keys.doing(ErrorKind::NotUsable, || path.display().to_string())
 }
 
 /// The text of a file, if it can be a secret. Everybody has a public key: one that is taken for a secret, for its file is not as
 /// expected, would let everybody in.
 ///
 /// # Errors
-/// 78 where it looks like something else.
-pub fn secret<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8], Failure> {
+/// It looks like something else.
+pub fn secret<'a>(path: &Path, text: &'a [u8]) -> Result<&'a [u8], AccessError> {
     let is_one_word = text.iter().all(u8::is_ascii_graphic) && !matches!(text.first(), Some(b'{' | b'[' | b'"' | b'-'));
     if is_one_word {
         return Ok(text);
     }
     let what = "this is no JWK set and no key in PEM, and a secret is one line of printable ASCII without blanks \
                 (`openssl rand -hex 32` makes one)";
-    Err(Failure::message(Exit::Config, format!("{}: {what}", path.display())))
+    Err(AccessError::new(ErrorKind::NotUsable, format!("{}: {what}", path.display())))
 }
 
 /// Longest file of keys.
@@ -46,10 +46,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// clients wait: only a file that has all its bytes will do.
 ///
 /// # Errors
-/// 66 where it cannot be read, is no regular file, or too long.
-pub fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes =
-        read_regular(path, FILE_BYTES_MAX).or_exit(Exit::NoInput, || format!("cannot read {}", path.display()))?;
+/// It cannot be read, is no regular file, or too long.
+pub fn read_text(path: &Path) -> Result<Vec<u8>, AccessError> {
+    let bytes = read_regular(path, FILE_BYTES_MAX)
+        .doing(ErrorKind::NotReadable, || format!("cannot read {}", path.display()))?;
     Ok(bytes.trim_ascii().to_vec())
 }
 
