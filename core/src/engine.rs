@@ -21,11 +21,12 @@ use crate::epoch::Epochs;
 use crate::events::Events;
 use crate::failure::{FailureRecord, ShardFailure};
 use crate::ingest::{Payload, PayloadPool, Reader, Ring, RingError};
+use crate::interest::{Interest, InterestError};
 use crate::listen::{
     Held, Inherited, InheritedSocket, Listener, Listeners, Place, SocketFile, is_dual_stack, listen_all, resolve,
 };
 use crate::outlet::{
-    OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, OUTLETS_MAX, Outflow, Outlet, OutletConfig,
+    OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLET_SHARD, Outflow, Outlet, OutletConfig, OutletError,
 };
 use crate::plan::{ConfigError, MemoryPlan};
 use crate::registry::{Registry, TopicError, User};
@@ -177,41 +178,6 @@ pub enum TracesError {
     #[error("traces are told to one at a time")]
     Taken,
     /// A shard does not take orders now.
-    #[error(transparent)]
-    Send(#[from] SendError),
-}
-
-/// Why there is no outlet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OutletError {
-    /// No pattern, or too many.
-    #[error("an outlet has from 1 to {OUTLET_PATTERNS_MAX} patterns, not {patterns}")]
-    Patterns {
-        /// How many.
-        patterns: usize,
-    },
-    /// A queue of no length, or too long.
-    #[error("an outlet holds from 1 to {OUTLET_MESSAGES_MAX} messages, not {messages}")]
-    Messages {
-        /// Its length.
-        messages: usize,
-    },
-    /// More bytes than are an outlet's part of the payload pool.
-    #[error("an outlet holds at most {max} bytes, not {bytes} (an eighth of memory.payload_bytes)")]
-    Bytes {
-        /// Asked for.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// There are as many as there may be.
-    #[error("an engine has at most {OUTLETS_MAX} outlets")]
-    TooMany,
-    /// The process has no descriptor left for it.
-    #[error("there is no descriptor left for it")]
-    NoDescriptor,
-    /// It cannot be handed to a shard.
     #[error(transparent)]
     Send(#[from] SendError),
 }
@@ -668,7 +634,7 @@ impl Engine {
     /// # Errors
     /// See [`OutletError`].
     pub fn outlet(&self, config: OutletConfig) -> Result<Outlet, OutletError> {
-        let OutletConfig { topics, messages_max, bytes_max } = config;
+        let OutletConfig { topics, messages_max, bytes_max, leaves_out_forwarded } = config;
         let most = self.shared.config.memory.payload_bytes / 8;
         if topics.is_empty() || topics.len() > OUTLET_PATTERNS_MAX {
             return Err(OutletError::Patterns { patterns: topics.len() });
@@ -681,9 +647,19 @@ impl Engine {
         }
         let outflow = Outflow::new(messages_max, bytes_max).map_err(|_| OutletError::NoDescriptor)?;
         let outlet = Outlet::new(Arc::new(outflow), &self.outlets).ok_or(OutletError::TooMany)?;
-        let wanted = Wanted { topics, outflow: outlet.outflow() };
+        let wanted = Wanted { topics, outflow: outlet.outflow(), leaves_out_forwarded };
         self.command_shard(OUTLET_SHARD, Command::Outlet(Box::new(wanted)))?;
         Ok(outlet)
+    }
+
+    /// Has the host told which names and patterns have subscribers, those of now included: for a host that fetches what is wanted
+    /// from elsewhere. One at a time; to be asked for early, for a shard goes through all of its patterns at once. What a topic's
+    /// removal ends is told as not wanted, though subscribers wait for the name.
+    ///
+    /// # Errors
+    /// See [`InterestError`].
+    pub fn interest(&self) -> Result<Interest, InterestError> {
+        Interest::begin(&self.shared)
     }
 
     /// Has what befalls a sample of the messages and connections told, from soon on. One at a time. See [`Traces`].

@@ -31,6 +31,7 @@ mod flow;
 pub mod fuzz;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzz;
+mod interest;
 mod listen;
 mod log;
 mod numbering;
@@ -70,21 +71,24 @@ pub use config::{
 pub use counters::{Counter, CounterKind, ShardStats, counters};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{
-    DecideError, Engine, HandOver, OutletError, SendError, ShutdownReport, SnapshotError, StartError, Stats,
-    TracesError, try_io_uring,
+    DecideError, Engine, HandOver, SendError, ShutdownReport, SnapshotError, StartError, Stats, TracesError,
+    try_io_uring,
 };
 pub use event::{Event, Protocol};
 pub use events::Events;
 pub use failure::ShardFailure;
 pub use ingest::{ATTRIBUTES_MAX, Payload, Position};
+pub use interest::{Interest, InterestChange, InterestError};
 pub use listen::{InheritedSocket, Listener, ListenerError, Place, TrustedProxy, TrustedProxyError};
 pub use numbering::SEQ_MAX;
-pub use outlet::{OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletMessage};
+pub use outlet::{
+    OUTLET_MESSAGES_MAX, OUTLET_PATTERNS_MAX, OUTLETS_MAX, Outlet, OutletConfig, OutletError, OutletMessage,
+};
 pub use plan::{ConfigError, MESSAGE_BYTES_MAX, MemoryPlan, PlanLine};
 pub use registry::TopicError;
 pub use rules::Reconfigured;
 pub use settings::{Setting, SettingError, settings};
 pub use telemetry::{Metric, MetricKind, SysTopic, metrics};
-pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic};
+pub use topic::{Claim, Forwarded, Message, Pressure, PublishError, Publisher, RefusedPayload, Topic, key_number};
 pub use traces::{TRACE_EVENTS_MAX, TraceEvent, Traced, TracedConnection, TracedMessage, Traces, TracesConfig};
 pub use types::{ConnectionId, Kind, Priority, TopicId};

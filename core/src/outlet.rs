@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::engine::SendError;
 use crate::flow::Flow;
 use crate::ingest::Payload;
 use crate::proto::topic::Pattern;
@@ -35,6 +36,8 @@ pub struct OutletConfig {
     /// Bytes of payloads and attributes that may wait. They are the payload pool's: more than an eighth of
     /// [`crate::MemoryConfig::payload_bytes`] is refused.
     pub bytes_max: usize,
+    /// What came by [`crate::Topic::forward`] is left out; [`OutletMessage::missed`] does not count it.
+    pub leaves_out_forwarded: bool,
 }
 
 /// One message.
@@ -71,6 +74,41 @@ impl OutletMessage {
     fn bytes(&self) -> usize {
         self.payload.len() + self.attributes.as_ref().map_or(0, |attributes| attributes.len())
     }
+}
+
+/// Why there is no outlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutletError {
+    /// No pattern, or too many.
+    #[error("an outlet has from 1 to {OUTLET_PATTERNS_MAX} patterns, not {patterns}")]
+    Patterns {
+        /// How many.
+        patterns: usize,
+    },
+    /// A queue of no length, or too long.
+    #[error("an outlet holds from 1 to {OUTLET_MESSAGES_MAX} messages, not {messages}")]
+    Messages {
+        /// Its length.
+        messages: usize,
+    },
+    /// More bytes than are an outlet's part of the payload pool.
+    #[error("an outlet holds at most {max} bytes, not {bytes} (an eighth of memory.payload_bytes)")]
+    Bytes {
+        /// Asked for.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// There are as many as there may be.
+    #[error("an engine has at most {OUTLETS_MAX} outlets")]
+    TooMany,
+    /// The process has no descriptor left for it.
+    #[error("there is no descriptor left for it")]
+    NoDescriptor,
+    /// It cannot be handed to a shard.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// The queue between a shard and the host.

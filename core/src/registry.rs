@@ -14,9 +14,11 @@ use std::sync::{Arc, OnceLock};
 
 use crate::epoch::Epochs;
 use crate::ingest::{Head, RecordKind, Refused, Ring};
+use crate::interest::Interests;
 use crate::numbering::Given;
 use crate::proto::topic::{NAME_BYTES_MAX, TopicName, TopicNameError};
 use crate::shard::Gauges;
+use crate::sys::wake::EventFd;
 use crate::types::{Kind, Priority, TopicId};
 pub use crate::types::{TOPIC_INDEX_BITS, topic_index};
 
@@ -108,12 +110,15 @@ impl Entry {
         self.handles == 0 && self.shards == 0 && !self.is_published
     }
 
-    fn note(&mut self, user: User) {
+    /// Returns whether it is the first shard that has subscribers.
+    fn note(&mut self, user: User) -> bool {
+        let had_none = self.shards == 0;
         match user {
             User::Handle => self.handles += 1,
             User::Publisher | User::NextPublisher => self.is_published = true,
             User::Shard { number, .. } => self.shards |= 1 << number,
         }
+        had_none && self.shards != 0
     }
 }
 
@@ -139,6 +144,8 @@ struct Names {
     retired: VecDeque<Retired>,
     /// Topics that nobody needed when somebody looked, and for whose end the ring had no room.
     idle: VecDeque<Box<str>>,
+    /// Where a host hears which of them have subscribers.
+    interest: Option<Interests>,
 }
 
 const _: () = assert!(crate::plan::SHARDS_MAX <= u64::BITS as usize);
@@ -228,8 +235,12 @@ impl Registry {
                 return Err(TopicError::OtherEpoch(entry.opened.epoch));
             }
             let was_published = entry.is_published;
-            entry.note(user);
-            return Ok(Opened { was_published, ..entry.opened.clone() });
+            let is_first = entry.note(user);
+            let opened = Opened { was_published, ..entry.opened.clone() };
+            if is_first {
+                names.note_interest(name);
+            }
+            return Ok(opened);
         }
         let most = match user {
             User::NextPublisher | User::Shard { may_make: MayMake::Nothing, .. } => return Err(TopicError::TooMany),
@@ -263,8 +274,11 @@ impl Registry {
         names.created += 1;
         let mut entry =
             Entry { opened: opened.clone(), handles: 0, shards: 0, is_published: false, is_queued: false, is_spotless };
-        entry.note(user);
+        let is_first = entry.note(user);
         names.by_name.insert(name.into(), entry);
+        if is_first {
+            names.note_interest(name);
+        }
         Ok(Opened { is_new: true, ..opened })
     }
 
@@ -281,10 +295,50 @@ impl Registry {
     pub fn give_back(&self, name: &str, id: TopicId, shard: u8, to: To<'_>) -> bool {
         let Ok(mut names) = self.try_lock() else { return false };
         if let Some(entry) = names.by_name.get_mut(name).filter(|entry| entry.opened.id == id) {
+            let had_some = entry.shards != 0;
             entry.shards &= !(1 << shard);
+            if had_some && entry.shards == 0 {
+                names.note_interest(name);
+            }
             self.end_if_idle(&mut names, name, to);
         }
         true
+    }
+
+    /// From now on a host hears which names and patterns have subscribers; `bell` rings for it. False: another one does already.
+    pub fn begin_interest(&self, bell: Arc<EventFd>) -> bool {
+        let mut names = self.lock();
+        if names.interest.is_some() {
+            return false;
+        }
+        let mut interest = Interests::new(bell);
+        let named = names.by_name.iter().filter(|(_, entry)| entry.shards != 0);
+        named.for_each(|(name, _)| interest.note(name));
+        names.interest = Some(interest);
+        true
+    }
+
+    /// Nobody hears of it any more.
+    pub fn end_interest(&self) {
+        self.lock().interest = None;
+    }
+
+    /// A shard has subscribers by this pattern, or none any more. False: the lock is busy, so the same again later.
+    pub fn note_pattern(&self, text: &str, shard: u8, is_wanted: bool) -> bool {
+        let Ok(mut names) = self.try_lock() else { return false };
+        if let Some(interest) = &mut names.interest {
+            interest.note_pattern(text, shard, is_wanted);
+        }
+        true
+    }
+
+    /// A name or a pattern that the host has to look at, and whether it has subscribers now.
+    pub fn next_interest(&self) -> Option<(Box<str>, bool)> {
+        let mut names = self.lock();
+        let text = names.interest.as_mut()?.next()?;
+        let is_name_wanted = names.by_name.get(&text).is_some_and(|entry| entry.shards != 0);
+        let is_wanted = is_name_wanted || names.interest.as_ref().is_some_and(|interest| interest.has_pattern(&text));
+        Some((text, is_wanted))
     }
 
     /// True if [`Registry::end_idle`] has something to do.
@@ -389,13 +443,23 @@ impl Names {
         Err(if self.retired.is_empty() { TopicError::TooMany } else { TopicError::WouldBlock })
     }
 
+    fn note_interest(&mut self, name: &str) {
+        if let Some(interest) = &mut self.interest {
+            interest.note(name);
+        }
+    }
+
     fn end(&mut self, name: &str, to: To<'_>) -> Result<(), TopicError> {
         let Some(entry) = self.by_name.get(name) else { return Ok(()) };
         let (id, is_spotless) = (entry.opened.id, entry.is_spotless);
         let ended = to.ring.try_publish(&head(RecordKind::TopicRemoved, id, to.time_ns), &[]);
         let position = ended.map_err(to_topic_error)?.0;
         entry.opened.is_removed.store(true, Relaxed);
+        let had_subscribers = entry.shards != 0;
         self.by_name.remove(name);
+        if had_subscribers {
+            self.note_interest(name);
+        }
         if id.0 >> TOPIC_INDEX_BITS == REUSES_MAX && !is_spotless {
             // Its first number may still be in somebody's hand: the index is never used again.
             self.worn_out += 1;

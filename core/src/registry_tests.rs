@@ -175,3 +175,41 @@ fn the_last_index_is_the_last() {
     assert_eq!(rig.id("a", SHARD), TopicId(INDEXES_MAX - 1));
     assert_eq!(rig.open("b", SHARD).map(drop), Err(TopicError::TooMany));
 }
+
+fn interest(rig: &Rig) -> Vec<(String, bool)> {
+    std::iter::from_fn(|| rig.registry.next_interest()).map(|(text, is_wanted)| (text.to_string(), is_wanted)).collect()
+}
+
+fn said(changes: &[(&str, bool)]) -> Vec<(String, bool)> {
+    changes.iter().map(|&(text, is_wanted)| (text.to_owned(), is_wanted)).collect()
+}
+
+#[test]
+fn a_host_hears_of_the_first_and_the_last_of_all_shards() {
+    let rig = Rig::new(8);
+    let before = rig.id("before", SHARD);
+    rig.id("published", User::Publisher);
+    let bell = Arc::new(EventFd::new().expect("an eventfd"));
+    assert!(rig.registry.begin_interest(bell.clone()));
+    assert!(!rig.registry.begin_interest(bell.clone()), "one at a time");
+    assert!(bell.drain(), "it rings for what is there");
+    assert_eq!(interest(&rig), said(&[("before", true)]));
+    rig.id("before", OTHER);
+    let a = rig.id("a", OTHER);
+    assert!(rig.registry.note_pattern("b/*", 0, true) && rig.registry.note_pattern("b/*", 1, true));
+    assert!(bell.drain());
+    assert_eq!(interest(&rig), said(&[("a", true), ("b/*", true)]));
+    assert!(rig.registry.give_back("before", before, 0, rig.to()));
+    assert!(rig.registry.note_pattern("b/*", 1, false) && rig.registry.note_pattern("c/**", 1, false));
+    assert!(!bell.drain(), "there is somebody left");
+    assert_eq!(interest(&rig), said(&[]));
+    // What comes and goes is told once, as it is.
+    assert!(rig.registry.give_back("a", a, 1, rig.to()));
+    assert!(rig.registry.note_pattern("b/*", 0, false) && rig.registry.note_pattern("b/*", 1, true));
+    rig.registry.remove("before", rig.to()).expect("room");
+    assert_eq!(interest(&rig), said(&[("a", false), ("b/*", true), ("before", false)]));
+    rig.registry.end_interest();
+    assert!(rig.registry.note_pattern("d/*", 0, true));
+    assert_eq!(interest(&rig), said(&[]));
+    assert!(rig.registry.begin_interest(bell));
+}

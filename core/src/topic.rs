@@ -124,8 +124,8 @@ fn check_attributes(attributes: &[u8]) -> Result<(), PublishError> {
     }
 }
 
-/// A key as the engine compares it: FNV-1a, never 0.
-pub(crate) fn key_number(key: &str) -> u64 {
+/// A key as the engine compares it, and as [`crate::OutletMessage::key`] and [`Forwarded::key`] say it: FNV-1a, never 0.
+pub fn key_number(key: &str) -> u64 {
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

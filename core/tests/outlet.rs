@@ -12,7 +12,7 @@ on_both_drivers![what_is_published_comes_by_the_outlet_too];
 
 fn wanted(patterns: &[&str], messages_max: usize) -> OutletConfig {
     let topics = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect();
-    OutletConfig { topics, messages_max, bytes_max: 64 << 10 }
+    OutletConfig { topics, messages_max, bytes_max: 64 << 10, leaves_out_forwarded: false }
 }
 
 fn next(outlet: &mut Outlet) -> (String, u64, u64, Vec<u8>) {
@@ -62,7 +62,7 @@ fn limits_of_outlets_hold_at_the_limit_and_not_one_past_it() {
     let most = engine.config().memory.payload_bytes / 8;
     let of = |patterns: usize, messages_max: usize, bytes_max: usize| {
         let topics = vec![Pattern::parse("a").expect("a pattern"); patterns];
-        engine.outlet(OutletConfig { topics, messages_max, bytes_max })
+        engine.outlet(OutletConfig { topics, messages_max, bytes_max, leaves_out_forwarded: false })
     };
     drop(of(OUTLET_PATTERNS_MAX, 1, most).expect("at the limit"));
     assert_eq!(

@@ -11,6 +11,7 @@ mod bad_input;
 mod counters;
 mod engine;
 mod host;
+mod interest;
 mod large_messages;
 mod lifecycle;
 mod limits;

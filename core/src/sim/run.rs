@@ -155,7 +155,7 @@ impl Rig {
     fn open_outlet(&self, messages_max: usize, bytes_max: usize) {
         let outflow = Arc::new(Outflow::new(messages_max, bytes_max).expect("an eventfd"));
         let topics = vec![Pattern::parse("**").expect("a pattern")];
-        let wanted = Wanted { topics, outflow: outflow.clone() };
+        let wanted = Wanted { topics, outflow: outflow.clone(), leaves_out_forwarded: false };
         let pushed = self.shared.mailboxes[OUTLET_SHARD].commands.push(Command::Outlet(Box::new(wanted)));
         assert!(pushed.is_ok(), "the first command");
         self.shared.ring.wake_reader(OUTLET_SHARD);

@@ -221,7 +221,9 @@ mod tests {
     /// What arrives at an engine on a topic.
     fn watched(engine: &Engine, topic: &str) -> Outlet {
         let topics = vec![fanwire::proto::topic::Pattern::parse(topic).unwrap()];
-        engine.outlet(OutletConfig { topics, messages_max: 1_000, bytes_max: 1 << 20 }).unwrap()
+        engine
+            .outlet(OutletConfig { topics, messages_max: 1_000, bytes_max: 1 << 20, leaves_out_forwarded: false })
+            .unwrap()
     }
 
     #[test]

@@ -70,6 +70,6 @@ fn outlet(engine: &Engine) -> Result<Outlet, Failure> {
     let all = Pattern::parse("**").or_exit(Exit::Software, || "every topic".into())?;
     let bytes_max = engine.config().memory.payload_bytes / 8;
     engine
-        .outlet(OutletConfig { topics: vec![all], messages_max: MESSAGES_MAX, bytes_max })
+        .outlet(OutletConfig { topics: vec![all], messages_max: MESSAGES_MAX, bytes_max, leaves_out_forwarded: false })
         .or_exit(Exit::Address, || "cannot hand messages over".into())
 }

@@ -17,14 +17,24 @@ pub struct Wanted {
     pub topics: Vec<Pattern>,
     /// The queue.
     pub outflow: Arc<Outflow>,
+    /// What came from another engine is not for it.
+    pub leaves_out_forwarded: bool,
+}
+
+/// How far an outlet is in a lane.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    /// The last message that it was given.
+    position: Position,
+    /// Those behind it that were not for it.
+    left_out: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     wanted: Wanted,
-    /// Of topics that had a message: of each lane that had one, the last that was handed over; `None` where it is not for
-    /// this outlet.
-    topics: HashMap<TopicId, Option<[Option<Position>; Priority::ALL.len()]>>,
+    /// Of topics that had a message: of each lane that had one, how far it is; `None` where it is not for this outlet.
+    topics: HashMap<TopicId, Option<[Option<Last>; Priority::ALL.len()]>>,
     rang: bool,
 }
 
@@ -67,6 +77,7 @@ impl Outlets {
         payloads: &PayloadPool,
     ) -> usize {
         let Record { head, body, attributes, .. } = record;
+        let is_forwarded = head.flags & FLAG_FORWARDED != 0;
         let mut looks = 0;
         for open in &mut self.open {
             let Open { wanted, topics, rang } = open;
@@ -78,7 +89,11 @@ impl Outlets {
             let last = &mut lasts[head.priority as usize];
             // The first that this outlet sees of the lane: what was before it is not missing.
             let previous = position.back(1);
-            let before = *last.get_or_insert(previous);
+            let before = *last.get_or_insert(Last { position: previous, left_out: 0 });
+            if is_forwarded && wanted.leaves_out_forwarded {
+                *last = Some(Last { left_out: before.left_out + 1, ..before });
+                continue;
+            }
             if !wanted.outflow.has_room(body.bytes().len() + attributes.len()) {
                 wanted.outflow.lose();
                 continue;
@@ -98,16 +113,16 @@ impl Outlets {
                 epoch: topic.epoch,
                 priority: head.priority,
                 seq: seq.0,
-                missed: previous - before,
+                missed: previous - before.position - before.left_out,
                 kind: head.payload_kind,
                 time_ns: head.time_ns,
                 key: head.key,
                 ttl: (head.ttl_ms != 0).then(|| Duration::from_millis(head.ttl_ms.into())),
-                is_forwarded: head.flags & FLAG_FORWARDED != 0,
+                is_forwarded,
                 attributes,
                 payload,
             });
-            *last = Some(position);
+            *last = Some(Last { position, left_out: 0 });
             *rang = true;
         }
         looks
@@ -147,7 +162,7 @@ mod tests {
             let outflow = Arc::new(Outflow::new(messages_max, bytes_max).expect("an eventfd"));
             let topics = patterns.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect();
             let mut outlets = Outlets::default();
-            outlets.add(Wanted { topics, outflow: outflow.clone() });
+            outlets.add(Wanted { topics, outflow: outflow.clone(), leaves_out_forwarded: true });
             Rig {
                 outlets,
                 outlet: Outlet::new(outflow, &Arc::default()).expect("the first"),
@@ -169,6 +184,16 @@ mod tests {
             bytes: usize,
         ) {
             let head = Head::message(TopicId(id), priority, Kind::Text);
+            self.hand_over(head, name, (position, seq), bytes);
+        }
+
+        /// One that came from another engine.
+        fn forwards(&mut self, seq: u64) {
+            let head = Head { flags: FLAG_FORWARDED, ..Head::message(TopicId(1), Priority::Normal, Kind::Text) };
+            self.hand_over(head, "a", (seq, seq), 10);
+        }
+
+        fn hand_over(&mut self, head: Head, name: &str, (position, seq): (u64, u64), bytes: usize) {
             let at = (Position(position), Seq(seq));
             let named = Named { name: &name.into(), epoch: 5 };
             let payload = vec![b'x'; bytes];
@@ -206,6 +231,23 @@ mod tests {
         assert_eq!(rig.heard(), [(12, 3), (15, 2)]);
         rig.says(1, "a/b", Priority::High, 2, 10);
         assert_eq!(rig.heard(), [(2, 1)]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_neither_handed_over_nor_missing() {
+        let mut rig = Rig::new(&["a"], 2, 1_000);
+        rig.forwards(1);
+        rig.says(1, "a", Priority::Normal, 2, 10);
+        rig.forwards(3);
+        rig.forwards(4);
+        rig.says(1, "a", Priority::Normal, 5, 10);
+        // No room for one between two that are left out.
+        rig.forwards(6);
+        rig.says(1, "a", Priority::Normal, 7, 10);
+        rig.forwards(8);
+        assert_eq!((rig.heard(), rig.outlet.lost()), (vec![(2, 0), (5, 0)], 1));
+        rig.says(1, "a", Priority::Normal, 9, 10);
+        assert_eq!(rig.heard(), [(9, 1)]);
     }
 
     #[test]

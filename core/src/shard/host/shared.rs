@@ -139,6 +139,8 @@ pub enum Command {
     },
     /// Hand messages of some topics to the host, from now on.
     Outlet(Box<Wanted>),
+    /// Tell the names which patterns have subscribers, from now on or no more.
+    Interest(bool),
     /// Tell what befalls a sample of messages and connections, from now on.
     Trace(Arc<TraceFlow>),
     /// Say how the subscribers of a topic stand, from now on.

@@ -3,7 +3,7 @@
 //!
 //! Equal texts of all connections share one entry, so a new topic is matched against each text once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::matching::{Matched, Matching, Ordered};
 use super::pairs::{LISTED_MAX, Pairs};
@@ -85,6 +85,10 @@ pub struct Asked {
     /// Where walks over all of a connection's stand.
     pub places: Places,
     bytes: usize,
+    /// Somebody hears which patterns there are.
+    tells_patterns: bool,
+    /// Those that are to be told of, or that are no more.
+    changed: BTreeSet<Box<str>>,
 }
 
 impl Default for Asked {
@@ -97,6 +101,8 @@ impl Default for Asked {
             of: Pairs::default(),
             places: Places::default(),
             bytes: 0,
+            tells_patterns: false,
+            changed: BTreeSet::new(),
         }
     }
 }
@@ -213,9 +219,51 @@ impl Asked {
         self.by_text.insert(text.into(), entry);
         if Pattern::parse(text).is_ok_and(|p| !p.is_literal()) {
             self.patterns.insert(level_order(text), entry);
+            self.note_changed(text);
         }
-        self.bytes += TEXT_BYTES + 3 * text.len();
+        self.bytes += TEXT_BYTES + self.copies() * text.len();
         Some(entry)
+    }
+
+    /// How many times a text is held: three more by what is told of patterns, here and in the names.
+    fn copies(&self) -> usize {
+        if self.tells_patterns { 6 } else { 3 }
+    }
+
+    fn note_changed(&mut self, text: &str) {
+        if self.tells_patterns {
+            self.changed.insert(text.into());
+        }
+    }
+
+    /// Patterns are told of from now on, those that are there included, or no more. As many steps as there are texts.
+    pub fn tell_patterns(&mut self, tells: bool) {
+        let is_pattern = |text: &str| Pattern::parse(text).is_ok_and(|pattern| !pattern.is_literal());
+        let texts: usize = self.by_text.keys().map(|text| text.len()).sum();
+        self.bytes -= self.copies() * texts;
+        self.tells_patterns = tells;
+        self.bytes += self.copies() * texts;
+        self.changed = match tells {
+            true => self.by_text.keys().filter(|text| is_pattern(text)).cloned().collect(),
+            false => BTreeSet::new(),
+        };
+    }
+
+    /// A pattern that is to be told of, and whether anybody here has subscribed to it.
+    pub fn next_changed(&mut self) -> Option<(Box<str>, bool)> {
+        let text = self.changed.pop_first()?;
+        let is_wanted = self.by_text.contains_key(&text);
+        Some((text, is_wanted))
+    }
+
+    /// It could not be told.
+    pub fn tell_again(&mut self, text: Box<str>) {
+        self.changed.insert(text);
+    }
+
+    /// Whether there are any.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// Changes the id of a request's answers. Returns the one before.
@@ -262,9 +310,11 @@ impl Asked {
         if self.texts[entry].first == NONE {
             let text = std::mem::take(&mut self.texts[entry].text);
             self.by_text.remove(&text);
-            self.patterns.remove(&level_order(&text));
+            if self.patterns.remove(&level_order(&text)).is_some() {
+                self.note_changed(&text);
+            }
             self.texts.remove(entry);
-            self.bytes -= TEXT_BYTES + 3 * text.len();
+            self.bytes -= TEXT_BYTES + self.copies() * text.len();
         }
         next_of_text
     }
@@ -398,5 +448,32 @@ mod tests {
             asked.remove(&mut lists[slot], record);
         }
         assert_eq!(slots(&asked), [3, 1]);
+    }
+
+    #[test]
+    fn patterns_are_told_of_when_they_come_and_go_while_somebody_hears() {
+        let (mut asked, mut lists) = (Asked::default(), [List::default(); 2]);
+        let none = Options::default();
+        asked.insert(&mut lists[0], 0, "a/*", 0, None, none).expect("room");
+        asked.insert(&mut lists[0], 0, "name", 0, None, none).expect("room");
+        assert!(!asked.has_changed(), "nobody hears");
+        asked.tell_patterns(true);
+        asked.insert(&mut lists[1], 1, "a/*", 0, None, none).expect("room");
+        let b = asked.insert(&mut lists[1], 1, "b/**", 0, None, none).expect("room");
+        let said = |asked: &mut Asked| std::iter::from_fn(|| asked.next_changed()).collect::<Vec<_>>();
+        assert_eq!(said(&mut asked), [("a/*".into(), true), ("b/**".into(), true)]);
+        asked.remove(&mut lists[1], b);
+        let a = asked.find(&lists[1], 1, "a/*").expect("it is there");
+        asked.remove(&mut lists[1], a);
+        assert_eq!(said(&mut asked), [("b/**".into(), false)]);
+        asked.tell_again("b/**".into());
+        assert!(asked.has_changed());
+        asked.tell_patterns(false);
+        assert!(!asked.has_changed());
+        for text in ["a/*", "name"] {
+            let record = asked.find(&lists[0], 0, text).expect("it is there");
+            asked.remove(&mut lists[0], record);
+        }
+        assert_eq!(asked.bytes(), 0);
     }
 }

@@ -142,8 +142,23 @@ impl<D: Driver> Shard<D> {
         true
     }
 
-    /// True if topics are left to be given back.
+    /// Tells the registry of patterns that have their first subscribers here, or none any more.
+    pub(super) fn tell_interest(&mut self) {
+        for _ in 0..LOOKED_AT_PER_TURN {
+            if self.pace.work.leaving.is_spent() {
+                return;
+            }
+            let Some((text, is_wanted)) = self.subscriptions.asked.next_changed() else { return };
+            self.pace.work.leaving.spend(STEPS);
+            if !self.shared.registry.note_pattern(&text, self.number, is_wanted) {
+                self.subscriptions.asked.tell_again(text);
+                return;
+            }
+        }
+    }
+
+    /// True if topics are left to be given back, or patterns to be told of.
     pub(super) fn has_topics_to_give_back(&self) -> bool {
-        self.subscriptions.unsettled() > 0 || self.shared.registry.has_idle()
+        self.subscriptions.unsettled() > 0 || self.shared.registry.has_idle() || self.subscriptions.asked.has_changed()
     }
 }

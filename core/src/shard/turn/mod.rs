@@ -84,6 +84,7 @@ impl<D: Driver> Shard<D> {
         self.take_down();
         self.leave_ended_topics();
         self.give_back_topics();
+        self.tell_interest();
         self.expire_deadlines();
         self.expire_grants();
         self.end_lifetimes();
@@ -227,6 +228,7 @@ impl<D: Driver> Shard<D> {
                 }
                 Command::Decide { connection, decision } => self.on_decision(connection, *decision),
                 Command::Outlet(wanted) => self.host.add_outlet(*wanted),
+                Command::Interest(is_heard) => self.subscriptions.asked.tell_patterns(is_heard),
                 Command::Trace(flow) => self.begin_tracing(flow),
                 Command::LetIn { shard } => self.on_let_in(shard),
                 Command::Notes(notes) => self.on_notes(*notes),
