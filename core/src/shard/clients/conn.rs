@@ -57,8 +57,6 @@ pub struct Flags {
     pub is_dirty: bool,
     /// Some of its cursors may lag although their streams have no news: look at all of them.
     pub must_look: bool,
-    /// Some of its cursors wait for the moment of their latency budget: whatever is sent before takes along what they have.
-    pub has_waiting: bool,
     /// Receiving is paused in the driver.
     pub is_paused: bool,
     /// The peer will send no more.

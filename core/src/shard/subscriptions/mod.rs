@@ -56,12 +56,41 @@ pub struct Subscriber {
     pub asked: List,
     /// What it is sent.
     pub form: Form,
-    /// Some of its cursors look at each frame: the hot pass must leave it alone.
-    pub is_picking: bool,
+    /// What some of its cursors do.
+    pub doing: Doing,
     /// The upper half of the second of its upgrade.
     pub opened_s: u16,
     /// Topics that are there for it alone.
     pub made: u32,
+}
+
+/// What some cursors of a connection do, in one byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doing(u8);
+
+impl Doing {
+    const PICK: u8 = 1;
+    const WAIT: u8 = 2;
+
+    /// They look at each frame: the hot pass must leave the connection alone.
+    pub fn pick(self) -> bool {
+        self.0 & Self::PICK != 0
+    }
+
+    /// From now on.
+    pub fn set_pick(&mut self) {
+        self.0 |= Self::PICK;
+    }
+
+    /// They wait for the moment of their latency budget: whatever is sent before takes along what they have.
+    pub fn wait(self) -> bool {
+        self.0 & Self::WAIT != 0
+    }
+
+    /// They do, or not any more.
+    pub fn set_wait(&mut self, wait: bool) {
+        self.0 = self.0 & !Self::WAIT | if wait { Self::WAIT } else { 0 };
+    }
 }
 
 /// Memberships of one topic.
@@ -85,7 +114,7 @@ impl Subscriber {
             links: 0,
             asked: List::default(),
             form,
-            is_picking: false,
+            doing: Doing::default(),
             opened_s: 0,
             made: 0,
         }
@@ -93,7 +122,7 @@ impl Subscriber {
 
     /// True if its only cursor may be served by the hot pass, as far as its subscriptions are concerned.
     pub fn is_plain(&self) -> bool {
-        self.links == 1 && !self.is_picking && self.announce_from == NONE
+        self.links == 1 && !self.doing.pick() && self.announce_from == NONE
     }
 
     /// Its only link.
@@ -399,7 +428,9 @@ impl Subscriptions {
         self.join_ring(slot, priority, link);
         self.memberships[membership].links = link;
         let subscriber = &mut self.subscribers[slot as usize];
-        subscriber.is_picking |= is_picking;
+        if is_picking {
+            subscriber.doing.set_pick();
+        }
         subscriber.links += 1;
         if subscriber.links == 2 {
             self.set_all_gathered(slot, lanes);

@@ -50,8 +50,12 @@ impl<D: Driver> Shard<D> {
         }
         let phase = conn.phase;
         let half_sent = conn.half_sent();
-        let takes_along = std::mem::take(&mut conn.flags.has_waiting);
-        let must_look = std::mem::take(&mut conn.flags.must_look) | takes_along;
+        let mut must_look = std::mem::take(&mut conn.flags.must_look);
+        if !self.subscriptions.clock.is_empty() && self.subscriptions.of(slot).doing.wait() {
+            // What waits there goes along.
+            self.subscriptions.of_mut(slot).doing.set_wait(false);
+            must_look = true;
+        }
         let mut plan = Plan::new(slot);
         let mut room = SEND_BYTES_MAX;
         match half_sent {

@@ -129,7 +129,7 @@ impl<D: Driver> Shard<D> {
                     if cursor.position < at_once {
                         hasten(cursors, i, subscriptions, pace.now_ns);
                     } else if !cursor.is_waiting() {
-                        await_moment(cursors, i, subscriptions, clients, pace.now_ns);
+                        await_moment(cursors, i, subscriptions, pace.now_ns);
                     }
                 } else if sender.note_news(&mut clients[cursor.slot], cursors.links[i]) {
                     clients.dirty.push(cursor.slot);
@@ -204,13 +204,13 @@ impl<'a> News<'a> {
 /// A cursor has news, and a latency budget: it is visited when its moment has come.
 #[cold]
 #[inline(never)]
-fn await_moment(cursors: &mut Cursors, index: usize, to: &mut Subscriptions, clients: &mut Clients, now_ns: u64) {
+fn await_moment(cursors: &mut Cursors, index: usize, to: &mut Subscriptions, now_ns: u64) {
     let (slot, link) = (cursors.all[index].slot, cursors.links[index]);
     cursors.all[index].set_waiting(true);
     to.clock.wait(link, slot, to.link(link).budget_ms, now_ns);
     if !cursors.all[index].is_plain_but_delayed() {
         // Whatever else is sent to it takes this along.
-        clients[slot].flags.has_waiting = true;
+        to.of_mut(slot).doing.set_wait(true);
     }
 }
 

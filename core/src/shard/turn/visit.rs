@@ -57,7 +57,7 @@ impl<D: Driver> Shard<D> {
         if !conn.is_live() || conn.flags.is_blocked {
             return;
         }
-        let mut has_waiting = conn.flags.has_waiting;
+        let mut has_waiting = self.subscriptions.of(slot).doing.wait();
         if let Some(link) = self.subscriptions.of(slot).only_link() {
             let at = self.subscriptions.link(link);
             let cursor = &mut self.lanes.stream_mut(at.stream).cursors.all[at.index as usize];
@@ -126,10 +126,9 @@ impl<D: Driver> Shard<D> {
                 offers.push(Offer { stream, index, from: known.from, bytes });
             } else {
                 of = NONE;
-                let conn = &mut clients[cursor.slot];
                 // What else waits has its own moment.
-                conn.flags.has_waiting = false;
-                if sender.note_news(conn, link) {
+                subscriptions.of_mut(cursor.slot).doing.set_wait(false);
+                if sender.note_news(&mut clients[cursor.slot], link) {
                     clients.dirty.push(cursor.slot);
                 }
             }
