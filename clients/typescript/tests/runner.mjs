@@ -90,9 +90,9 @@ export class Runner {
 
   // ---- the user ----
 
-  subscribe({ topics, max_hz: maxHz, ...rest }) {
+  subscribe({ topics, max_hz: maxHz, max_delay_ms: maxDelayMs, ...rest }) {
     this.asked.push({ key: ++this.keys, topics: JSON.stringify(topics) });
-    this.session.subscribe(this.nowMs, this.keys, topics, { ...rest, ...(maxHz !== undefined && { maxHz }) });
+    this.session.subscribe(this.nowMs, this.keys, topics, { ...rest, maxHz, maxDelayMs });
   }
 
   unsubscribe({ topics }) {
@@ -240,7 +240,9 @@ export class Runner {
 }
 
 function bytesOfHex(hex) {
-  return Uint8Array.from(hex.replace(/\s/g, '').match(/../g), (pair) => parseInt(pair, 16));
+  const digits = hex.replace(/\s/g, '');
+  assert.ok(digits.length % 2 === 0, 'half a byte');
+  return Uint8Array.from(digits.match(/../g), (pair) => parseInt(pair, 16));
 }
 
 function base64Of(bytes) {
