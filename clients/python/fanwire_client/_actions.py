@@ -27,6 +27,8 @@ class Disconnect(NamedTuple):
 
     code: int
     reason: str
+    is_dead: bool = False
+    """Nobody answers there: nothing is worth writing any more."""
 
 
 Action = Union[Connect, WantToken, Send, Disconnect]

@@ -284,13 +284,15 @@ class Client:
         elif isinstance(action, act.WantToken):
             self._task(self._get_token())
         else:
-            self._leave(action.code, action.reason)
+            self._leave(action.code, action.reason, is_dead=action.is_dead)
 
-    def _leave(self, code: int, reason: str) -> None:
+    def _leave(self, code: int, reason: str, *, is_dead: bool = False) -> None:
         """Nothing of the connection there is, or is being made, is wanted any more."""
         connecting, self._connecting = self._connecting, None
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and is_dead:
+            connection.cut()
+        elif connection is not None:
             self._task(connection.close(code, reason))
         if connecting is not None and connecting is not asyncio.current_task():
             connecting.cancel()

@@ -18,8 +18,10 @@ from websockets.typing import Subprotocol
 
 OUTBOX_BYTES_MAX = 4 << 20
 """Beyond so much that is not written yet, who publishes waits."""
+WRITE_S = 10.0
+"""How long, at an end, what is left may take to be written."""
 CLOSE_S = 2.0
-"""How long an end may take before the socket is cut."""
+"""How long the closing handshake may take after that, before the socket is cut."""
 USER_AGENT = "fanwire-client"
 
 
@@ -116,7 +118,7 @@ class Connection:
         self._is_closing = True
         self._news.set()
         try:
-            await asyncio.wait_for(asyncio.shield(self._writer), CLOSE_S)
+            await asyncio.wait_for(asyncio.shield(self._writer), WRITE_S)
             await asyncio.wait_for(self._socket.close(code, reason), 2 * CLOSE_S)
         except (asyncio.TimeoutError, OSError, ConnectionClosed):
             pass

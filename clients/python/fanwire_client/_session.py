@@ -292,7 +292,7 @@ class Session:
                 self._ping(now)
                 self._deadlines["silent"] = now + self._settings.silent_s
             elif name == "silent":
-                self._actions.append(act.Disconnect(1000, ""))
+                self._actions.append(act.Disconnect(1000, "", is_dead=True))
                 self._lose(1006, f"nothing came for {self._settings.silent_s:g} s, no answer to a ping either", now)
             elif name == "migrate":
                 self._actions.append(act.Disconnect(1000, ""))
