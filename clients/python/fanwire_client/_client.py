@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import math
@@ -32,6 +33,8 @@ YIELD_EVERY = 64
 """So many messages of the socket are taken before other tasks get their turn."""
 ALIVE_EVERY_S = 10.0
 """A client that does not read, for its readers are behind and shall not lose anything, says so often that it lives."""
+READY_PING_S = 1.0
+"""So often who waits for a subscription asks again: connections may come and go meanwhile."""
 TOKEN_BYTES_MAX = 8192
 
 
@@ -59,6 +62,7 @@ class Client:
         *,
         connect_timeout_s: Optional[float],
         max_hz: Optional[float],
+        max_delay_ms: Optional[float],
         queue_messages_max: int,
         queue_bytes_max: int,
         when_full: str,
@@ -70,6 +74,7 @@ class Client:
         self._token_source = token
         self._connect_timeout_s = connect_timeout_s
         self._max_hz = max_hz
+        self._max_delay_ms = max_delay_ms
         self._queue_limits = (queue_messages_max, queue_bytes_max)
         self._when_full = _checked(when_full)
         self._on_gap = on_gap
@@ -146,6 +151,7 @@ class Client:
         self,
         *topics: str,
         max_hz: Optional[float] = None,
+        max_delay_ms: Optional[float] = None,
         echo: bool = True,
         start: str = "newest",
         since: Optional[Mapping[str, Any]] = None,
@@ -157,8 +163,9 @@ class Client:
         """Subscribes to names and patterns.
 
         `start`: each lane begins with its `newest` message, or the `oldest` that is kept. `since`: where an earlier
-        subscription's `position()` was. `on_message`: called, and awaited, with each message, in place of iterating.
-        `echo=False`: what this client publishes does not come back.
+        subscription's `position()` was. `max_delay_ms`: messages may wait so long at the server, to come together.
+        `on_message`: called, and awaited, with each message, in place of iterating. `echo=False`: what this client
+        publishes does not come back.
 
         Raises ValueError for what is no topic or pattern, or no option of one."""
         if start not in ("newest", "oldest"):
@@ -166,7 +173,12 @@ class Client:
         self._raise_if_ended()
         messages_max = queue_messages_max or self._queue_limits[0]
         waits = _checked(when_full or self._when_full) == "wait"
-        options = Options(max_hz if max_hz is not None else self._max_hz, start == "oldest", echo)
+        options = Options(
+            max_hz if max_hz is not None else self._max_hz,
+            start == "oldest",
+            echo,
+            max_delay_ms if max_delay_ms is not None else self._max_delay_ms,
+        )
         key = self._session.subscribe(topics, options, since)
         queue = Queue(1 << 60 if waits else messages_max, 1 << 60 if waits else self._queue_limits[1], self._on_dropped)
         subscription = Subscription(self, key, topics, queue, Progress(since), on_gap or self._on_gap)
@@ -213,10 +225,14 @@ class Client:
         key = self._session.publish(topic, data, self._loop.time(), **fields)
         answer = self._await(key) if confirm else None
         self._pump()
-        if self._connection is not None:
-            await self._connection.until_room()
-        if answer is not None:
-            await self._answer(key, answer)
+        try:
+            if self._connection is not None:
+                await self._connection.until_room()
+            if answer is not None:
+                await self._answer(key, answer)
+        except asyncio.CancelledError:
+            self._session.withdraw(key)
+            raise
 
     async def ping(self, timeout: Optional[float] = None) -> float:
         """Waits until the server has taken everything sent before; gives the round trip in seconds.
@@ -263,10 +279,14 @@ class Client:
 
     def _pump(self) -> None:
         session = self._session
-        while (action := session.next_action()) is not None:
-            self._do(action)
-        while (event := session.next_event()) is not None:
-            self._tell(event)
+        while True:
+            # What is told may ask for more.
+            if (action := session.next_action()) is not None:
+                self._do(action)
+            elif (event := session.next_event()) is not None:
+                self._tell(event)
+            else:
+                break
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -347,7 +367,7 @@ class Client:
             session.close()
             self._pump()
             return
-        self._connection = connection
+        self._connecting, self._connection = None, connection
         session.on_open(connection.protocol, self._loop.time())
         self._pump()
         try:
@@ -356,10 +376,9 @@ class Client:
             if self._connection is connection:
                 code, reason = close_of(closed, self._settings.message_bytes_max)
                 self._connection = None
+                connection.cut()
                 session.on_close(code, reason, self._loop.time())
                 self._pump()
-        finally:
-            connection.cut()
 
     async def _read(self, connection: Connection) -> None:
         count = 0
@@ -483,17 +502,29 @@ class Client:
             self._pump()
 
     async def _until_answered(self, subscription: Subscription, timeout: Optional[float]) -> None:
-        """A pattern may match nothing: a ping behind it tells that it was taken."""
-        if self._session.ping(self._loop.time()) is not None:
-            self._pump()
-        await asyncio.wait_for(subscription._is_ready.wait(), timeout)
+        """A pattern may match nothing: a ping behind it tells that it was taken, whenever it goes out."""
+
+        async def wait() -> None:
+            while not subscription._is_ready.is_set():
+                if self._session.ping(self._loop.time()) is not None:
+                    self._pump()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(subscription._is_ready.wait(), READY_PING_S)
+
+        await asyncio.wait_for(wait(), timeout)
 
     def _state_is(self, state: State) -> None:
         self._state = state
-        if self._on_state is not None:
+        if self._on_state is None:
+            return
+        try:
             self._on_state(state)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "on_state failed", "exception": error})
 
     def _raise_if_ended(self) -> None:
+        if self._session.state == "idle":
+            raise RuntimeError("the client is not open: `async with connect(…) as client`, or `await connect(…)`")
         if self._session.state == "ended":
             raise self._error or ClosedError("the client was closed", 1000)
 
@@ -541,6 +572,7 @@ def connect(
     token: TokenSource = None,
     protocol: str = "auto",
     max_hz: Optional[float] = None,
+    max_delay_ms: Optional[float] = None,
     compression: bool = True,
     ssl: Optional[SSLContext] = None,
     headers: Optional[Mapping[str, str]] = None,
@@ -598,6 +630,7 @@ def connect(
         token,
         connect_timeout_s=connect_timeout,
         max_hz=max_hz,
+        max_delay_ms=max_delay_ms,
         queue_messages_max=queue_messages_max,
         queue_bytes_max=queue_bytes_max,
         when_full=when_full,

@@ -31,10 +31,6 @@ class ClosedError(FanwireError):
         self.reason = reason
 
 
-class ProtocolError(ClosedError):
-    """The server sent what it must not send."""
-
-
 class RefusedError(FanwireError):
     """The server refused a request; `code` is one of PROTOCOL.md's, such as `not_allowed`."""
 
@@ -48,9 +44,9 @@ class UnconfirmedError(FanwireError):
     """The connection ended before the server confirmed what was published: it may have been taken, or not."""
 
 
-class QueueFullError(FanwireError):
-    """Too many messages wait to be published."""
-
-
 class WireError(Exception):
-    """Inside: what came cannot be read. It never reaches a user: see `ProtocolError`."""
+    """Inside: what came cannot be read. It ends the connection, and never reaches a user."""
+
+
+class QueueFullError(Exception):
+    """Inside: too many messages wait to be published. A client waits instead."""

@@ -14,6 +14,7 @@ from ._ledger import Ledger
 
 TOPICS_MAX = 1024
 """In one request."""
+DELAY_MS_MAX = 1000
 REQUEST_BYTES_MAX = 524_288
 """Of a subscribe or unsubscribe."""
 
@@ -24,6 +25,7 @@ class Options(NamedTuple):
     max_hz: Optional[float] = None
     is_oldest: bool = False
     has_echo: bool = True
+    max_delay_ms: Optional[float] = None
 
 
 class Request:
@@ -58,6 +60,8 @@ class Requests:
             raise ValueError(f"1 to {TOPICS_MAX} topics at once, not {len(names)}")
         if options.max_hz is not None and not 0 < options.max_hz <= 1_000_000:
             raise ValueError(f"max_hz is above 0 and at most 1,000,000, not {options.max_hz}")
+        if options.max_delay_ms is not None and not 0 <= options.max_delay_ms <= DELAY_MS_MAX:
+            raise ValueError(f"max_delay_ms is from 0 to {DELAY_MS_MAX}, not {options.max_delay_ms}")
         for other in self:
             for name in names:
                 if name in other.topics and other.options != options:
@@ -91,6 +95,8 @@ def subscribe_object(request: Request, id: int, ledger: Ledger, named: set[str])
     said: dict[str, Any] = {"type": "subscribe", "id": id, "topics": list(request.topics)}
     if options.max_hz is not None:
         said["max_hz"] = options.max_hz
+    if options.max_delay_ms is not None:
+        said["max_delay_ms"] = options.max_delay_ms
     if not options.has_echo:
         said["echo"] = False
     is_oldest = options.is_oldest or request.is_answered

@@ -176,6 +176,10 @@ class Session:
             self._unsent.append(publish)
         return publish.key
 
+    def withdraw(self, key: int) -> None:
+        """Who publishes waits no longer: what has not gone out stays here. Of the rest nothing can be taken back."""
+        self._unsent = deque(publish for publish in self._unsent if publish.key != key)
+
     def ping(self, now: float) -> Optional[int]:
         """Asks whether everything sent so far was taken. Gives a key, with which `Ponged` or `Unponged` comes; None
         where there is no connection."""
@@ -549,17 +553,20 @@ class Session:
         if type(name) is not str:
             raise WireError("an unsubscribed without topic")
         # Not asked for: what a new token does not cover ends.
-        for request in self.requests:
+        for request in self.requests if "id" not in said else ():
             if name in request.topics and request.sent_as >= 0:
                 request.topics = tuple(topic for topic in request.topics if topic != name)
                 if not request.topics:
                     self.requests.remove(request.key)
                 text = f"the permission does not cover {name} any more"
                 self._events.append(act.Refused("subscribe", request.key, "not_allowed", text))
-        self._forget_unwanted()
+        id = said.get("id")
+        self._forget_unwanted(id if type(id) is int else None)
 
-    def _forget_unwanted(self) -> None:
-        for name in [name for name in self.ledger.topics if not self.requests.is_wanted(name)]:
+    def _forget_unwanted(self, before: Optional[int] = None) -> None:
+        """Topics of no subscription; what was asked for after the request `before` begins anew, and counts not."""
+        requests = [request for request in self.requests if before is None or request.sent_as < before]
+        for name in [name for name in self.ledger.topics if not any(request.matches(name) for request in requests)]:
             self.ledger.forget(name)
 
     def _on_migrate(self, said: Mapping[str, Any], now: float) -> None:

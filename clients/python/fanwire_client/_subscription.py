@@ -147,7 +147,11 @@ class Subscription:
     def _pass_over(self, item: Item) -> None:
         """A reader that iterates messages alone is told of the rest here."""
         if isinstance(item, Gap) and self._on_gap is not None:
-            self._on_gap(item)
+            try:
+                self._on_gap(item)
+            except Exception as error:
+                said = f"on_gap of {', '.join(self.topics)} failed"
+                self._client._loop.call_exception_handler({"message": said, "exception": error})
         elif not self._has_warned:
             self._has_warned = True
             log.warning("%s: %s; items() and on_gap tell this, and stats() counts it", ", ".join(self.topics), item)

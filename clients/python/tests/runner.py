@@ -134,7 +134,9 @@ class Runner:
     # The user.
 
     def step_subscribe(self, value: dict[str, Any]) -> None:
-        options = Options(value.get("max_hz"), value.get("from") == "oldest", value.get("echo", True))
+        options = Options(
+            value.get("max_hz"), value.get("from") == "oldest", value.get("echo", True), value.get("max_delay_ms")
+        )
         names = tuple(value["topics"])
         self.keys[names] = self.subscribe(names, options)
 

@@ -188,3 +188,64 @@ def test_closing_writes_what_was_published_and_ends_all_that_waits(server: Serve
                 client.subscribe("c")
 
     run(test())
+
+
+def test_what_is_given_up_before_it_was_sent_is_not_sent(server: Server) -> None:
+    async def test() -> None:
+        async with fanwire_client.connect(server.url, connect_timeout=PATIENCE_S) as client:
+            subscription = client.subscribe("a/**", start="oldest")
+            await subscription.ready()
+            server.kill()
+            await until(lambda: client.state != "open")
+            with pytest.raises(asyncio.TimeoutError):
+                await client.publish("a/b", "given up", timeout=0.05)
+            waiting = asyncio.create_task(client.publish("a/b", "patient"))
+            late = client.subscribe("b/**")
+            server.start()
+            await waiting
+            await late.ready()
+            message = await subscription.next(PATIENCE_S)
+            assert isinstance(message, Message) and message.data == "patient"
+
+    run(test())
+
+
+def test_a_client_that_is_not_open_says_so() -> None:
+    async def test() -> None:
+        client = fanwire_client.connect("ws://127.0.0.1:1/")
+        with pytest.raises(RuntimeError, match="not open"):
+            client.subscribe("a")
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.publish("a", 1)
+
+    run(test())
+
+
+def test_a_callback_for_states_that_fails_harms_nobody(server: Server) -> None:
+    failures: list[Any] = []
+
+    def fail(_: State) -> None:
+        raise RuntimeError("a user's")
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["message"]))
+        async with fanwire_client.connect(server.url, on_state=fail, connect_timeout=PATIENCE_S) as client:
+            assert await client.ping() > 0
+        assert set(failures) == {"on_state failed"}
+
+    run(test())
+
+
+def test_a_subscription_that_is_ended_and_made_anew_at_once_stays(server: Server) -> None:
+    async def test() -> None:
+        async with fanwire_client.connect(server.url, connect_timeout=PATIENCE_S) as client:
+            first = client.subscribe("a")
+            await first.ready()
+            await first.close()
+            second = client.subscribe("a")
+            await second.ready()
+            await client.publish("a", 1)
+            message = await second.next(PATIENCE_S)
+            assert isinstance(message, Message) and message.data == 1
+
+    run(test())

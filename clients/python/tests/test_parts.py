@@ -96,6 +96,10 @@ def test_limits_of_a_subscription() -> None:
     for wrong in (0, -1, 1_000_001, float("nan")):
         with pytest.raises(ValueError):
             session.subscribe(["w"], Options(max_hz=wrong))
+    session.subscribe(["x"], Options(max_delay_ms=1000))
+    for wrong in (-1, 1000.5, float("nan")):
+        with pytest.raises(ValueError):
+            session.subscribe(["y"], Options(max_delay_ms=wrong))
     with pytest.raises(ValueError, match="other options"):
         session.subscribe(["v"], Options(max_hz=5))
 
