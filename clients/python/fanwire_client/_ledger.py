@@ -11,9 +11,6 @@ from typing import Any, Optional
 
 from ._types import RANKS, Account
 
-EPOCHS_KEPT = 16
-"""Of each topic: so many numberings that are over are still accounted for, besides the one that holds."""
-
 
 class Lane:
     """One priority of one epoch of a topic."""
@@ -64,8 +61,8 @@ class Ledger:
     def __init__(self, topics_max: int) -> None:
         self._topics_max = topics_max
         self.topics: dict[str, Topic] = {}
-        self._over: deque[tuple[str, Topic]] = deque(maxlen=4 * topics_max)
-        """Numberings that are over, the oldest first."""
+        self._over: deque[tuple[str, Topic]] = deque(maxlen=topics_max)
+        """Numberings that are over, the oldest first: as many as topics."""
         self.untracked = 0
         self.discarded = 0
         self.epoch_changes = 0

@@ -96,7 +96,7 @@ class Stats(NamedTuple):
     protocol: Optional[str]
     messages: int
     bytes_received: int
-    """Of WebSocket payloads, after decompression."""
+    """Of WebSocket payloads, after decompression; of text messages the characters."""
     discarded: int
     """Messages that had come before: batches may begin with some."""
     ignored: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -101,6 +102,56 @@ def test_a_killed_server_is_come_back_to_and_the_unknown_is_said(server: Server)
                 second.epoch,
             }
             check(stats.accounts)
+
+    run(test())
+
+
+def test_servers_that_are_killed_under_load_leave_exact_accounts(server: Server) -> None:
+    restarts = 5
+
+    async def publish(client: fanwire_client.Client) -> None:
+        number = 0
+        while True:
+            number += 1
+            with contextlib.suppress(fanwire_client.UnconfirmedError):
+                await client.publish("log/a", number, priority="high" if number % 3 else "low")
+
+    async def restart(client: fanwire_client.Client) -> None:
+        for done in range(restarts):
+            # The last of the server before may still come after its end.
+            await until(lambda: client.stats().epoch_changes == done)  # noqa: B023
+            before = client.stats().messages
+            await until(lambda: client.stats().messages > before + 50)  # noqa: B023
+            server.kill()
+            server.start()
+
+    async def test() -> None:
+        async with connect(server.url) as publisher, connect(server.url) as client:
+            subscription = client.subscribe("log/**", start="oldest")
+            await subscription.ready()
+            publishing = asyncio.create_task(publish(publisher))
+            await restart(client)
+            await until(lambda: client.stats().epoch_changes == restarts)
+            after = client.stats().messages
+            await until(lambda: client.stats().messages > after + 50)
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+            items = await subscription.take(10**6)
+            stats = client.stats()
+        heard = [(item.epoch, item.priority, item.seq) for item in items if isinstance(item, Message)]
+        assert len(set(heard)) == len(heard) == stats.messages
+        assert stats.epoch_changes == restarts == sum(isinstance(item, EpochChange) for item in items)
+        check(stats.accounts)
+        for account in stats.accounts:
+            lane = [seq for epoch, priority, seq in heard if (epoch, priority) == (account.epoch, account.priority)]
+            lost = [
+                item
+                for item in items
+                if isinstance(item, Gap) and (item.epoch, item.priority) == (account.epoch, account.priority)
+            ]
+            told = [number for gap in lost for number in range(gap.first, gap.last + 1)]
+            assert lane == sorted(lane) and sorted(lane + told) == list(range(1, len(lane) + len(told) + 1)), account
+            assert (account.delivered, account.lost) == (len(lane), len(told))
 
     run(test())
 
