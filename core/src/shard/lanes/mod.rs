@@ -388,6 +388,11 @@ impl Lanes {
         self.rank.haste
     }
 
+    /// Nothing more is to be added before cursors are walked.
+    pub fn make_haste(&mut self) {
+        self.rank.haste = true;
+    }
+
     /// They are walked now.
     pub fn end_haste(&mut self) {
         self.rank.haste = false;

@@ -56,6 +56,7 @@ impl<D: Driver> Shard<D> {
     /// Nothing more of the ring is read before the topic is ended.
     pub(super) fn hold_end(&mut self, id: TopicId) {
         self.ears.held_end = Some((id, self.pace.now_ns + HELD_END_NS));
+        self.lanes.make_haste();
         // Its number must not be given away meanwhile.
         self.shared.registry.begins_laying_down();
     }

@@ -19,7 +19,7 @@ impl<D: Driver> Shard<D> {
         let may_read = self.may_read(&mut reader) && self.end_held();
         let mut seen = 0u32;
         while may_read && !self.pace.work.records.is_spent() && self.topics.leaving().len() < ENDED_MAX {
-            if self.lanes.is_in_haste() || self.ears.held_end.is_some() {
+            if self.lanes.is_in_haste() {
                 break;
             }
             if seen != 0 && seen.is_multiple_of(RECORDS_LEAST) && !self.has_time_until(RECORDS_UNTIL_NS) {
