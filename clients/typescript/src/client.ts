@@ -219,8 +219,11 @@ export class Client {
   #drain(): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
-    for (let action; (action = this.#session.next());) this.#perform(action);
-    this.#isDraining = false;
+    try {
+      for (let action; (action = this.#session.next());) this.#perform(action);
+    } finally {
+      this.#isDraining = false;
+    }
     this.#wake();
   }
 

@@ -53,7 +53,7 @@ export class Ledger {
     this.topics.set(name, topic);
     for (const priority of PRIORITIES) {
       const due = said[priority];
-      if (due === undefined || due === null) continue;
+      if (typeof due !== 'number') continue;
       // A lane of a known epoch that is new was made since: it is asked for from its beginning.
       const lane = topic.lanes.get(priority) ?? newLane(topic, priority, isOldest || known === topic ? 0 : due);
       lane.due = due;
@@ -64,7 +64,7 @@ export class Ledger {
   /** Notes a message: its epoch if it is new, 0 if it is to be discarded. */
   onMessage(name: string, priority: Priority, seq: number): number {
     const topic = this.topics.get(name);
-    if (!topic) return 0;
+    if (!topic || !PRIORITIES.includes(priority) || !(seq > 0)) return 0;
     const lane = topic.lanes.get(priority) ?? newLane(topic, priority, 0);
     if (seq <= lane.seq || seq <= lane.due) {
       lane.discarded++;
@@ -80,7 +80,7 @@ export class Ledger {
   onGap(object: Received): Gap | null {
     const { topic: name, priority, from, to, reason } = object as unknown as Gap;
     const topic = this.topics.get(name);
-    if (!topic || !PRIORITIES.includes(priority)) return null;
+    if (!topic || !PRIORITIES.includes(priority) || !(from > 0)) return null;
     const lane = topic.lanes.get(priority) ?? newLane(topic, priority, 0);
     if (!(to > lane.seq)) return null;
     const first = Math.max(from, lane.seq + 1);

@@ -110,8 +110,12 @@ export class Publishes {
         `the server takes at most ${this.bytesMax} bytes, this message has ${size}`,
       );
     const id = this.nextId();
-    // What is undefined is not sent.
-    this.send({ type: 'publish', id, topic, kind, data, priority, key: replaces, ttl_ms: ttlMs, traceparent });
+    try {
+      // What is undefined is not sent.
+      this.send({ type: 'publish', id, topic, kind, data, priority, key: replaces, ttl_ms: ttlMs, traceparent });
+    } catch (error) {
+      return this.refuse(key, 'bad_data', `the data cannot be written: ${(error as Error).message}`);
+    }
     this.#sent.set(id, key);
     this.#needsPing = true;
   }

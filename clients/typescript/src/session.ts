@@ -8,6 +8,7 @@ import type { Outgoing } from './publishes.js';
 import { Publishes } from './publishes.js';
 import { Requests } from './requests.js';
 import type { Ask, Asked } from './requests.js';
+import { Renewal } from './renewal.js';
 import { lifetimeMs } from './token.js';
 import type { Codec, Decoder, Delivery, Priority, Received, Request, State, Welcome } from './types.js';
 
@@ -17,10 +18,6 @@ const CONNECT_MS = 10_000;
 const CLOSE_PATIENCE_MS = 5_000;
 /** A connection on which only pings are answered counts as one that works after so long, in milliseconds. */
 const LASTING_MS = 10_000;
-/** Part of a token's life after which another one is brought. */
-const RENEW_AT = 0.8;
-/** No token is brought sooner than this after another, in milliseconds; also the pause after one that was refused. */
-const RENEW_MIN_MS = 5_000;
 
 export interface SessionOptions {
   readonly url: string;
@@ -68,6 +65,7 @@ export class Session {
   readonly #requests: Requests;
   readonly #publishes: Publishes;
   readonly #link: Link;
+  readonly #renewal = new Renewal();
   #actions: Action[] = [];
   #taken = 0;
   #phase: Phase = 'idle';
@@ -78,10 +76,6 @@ export class Session {
   #attempt = 0;
   #isAnnounced = false;
   #retryAtMs = Infinity;
-  #renewAtMs = Infinity;
-  #renewedAtMs = -Infinity;
-  #isRenewing = false;
-  #authId = 0;
   #nowMs = 0;
   #openedMs = 0;
   #id = 0;
@@ -208,21 +202,20 @@ export class Session {
     this.#nowMs = nowMs;
     this.#token = token;
     if (this.#phase === 'token') this.#connect();
-    else if (this.#isRenewing && this.#isOpen) this.#send({ type: 'auth', id: (this.#authId = ++this.#id), token });
+    else if (this.#isOpen && this.#renewal.onToken(++this.#id)) this.#send({ type: 'auth', id: this.#id, token });
   }
 
   /** There is no token now: it is asked for again later, as after a connection that failed. */
   onTokenFailed(nowMs: number, reason: string): void {
     this.#nowMs = nowMs;
     if (this.#phase === 'token') this.#retry(1006, `no token: ${reason}`);
-    this.#isRenewing = false;
-    if (this.#isOpen) this.#renewAtMs = nowMs + RENEW_MIN_MS;
+    if (this.#isOpen) this.#renewal.onFailed(nowMs);
   }
 
   /** The moment at which `onTime` is to be called. */
   get deadlineMs(): number {
     const connection = this.#phase === 'connecting' || this.#isOpen ? this.#link.deadlineMs : Infinity;
-    return Math.min(this.#retryAtMs, this.#renewAtMs, connection);
+    return Math.min(this.#retryAtMs, this.#renewal.deadlineMs, connection);
   }
 
   onTime(nowMs: number): void {
@@ -231,11 +224,7 @@ export class Session {
       this.#retryAtMs = Infinity;
       this.#seek();
     }
-    if (nowMs >= this.#renewAtMs) {
-      this.#renewAtMs = Infinity;
-      this.#isRenewing = true;
-      this.#act({ do: 'token' });
-    }
+    if (this.#renewal.onTime(nowMs)) this.#act({ do: 'token' });
     if (this.#phase !== 'connecting' && !this.#isOpen) return;
     const end = this.#link.onTime(nowMs);
     if (end === 'migrate') this.#lose(1012, 'the server asked for it');
@@ -296,9 +285,8 @@ export class Session {
   #leave(): void {
     this.#phase = 'idle';
     this.#decoder = undefined;
-    this.#renewAtMs = Infinity;
     this.#retryAtMs = Infinity;
-    this.#isRenewing = false;
+    this.#renewal.onLost();
     this.#publishes.onLost();
     this.#link.onLost();
   }
@@ -348,7 +336,7 @@ export class Session {
 
   #onWelcome(welcome: Welcome): void {
     this.#publishes.bytesMax = welcome.limits?.message_bytes_max ?? Infinity;
-    if (this.#options.token === true) this.#renewAfter(lifetimeMs(this.#token!, welcome.time_us / 1000));
+    if (this.#token !== undefined) this.#renewAfter(lifetimeMs(this.#token, welcome.time_us / 1000));
     this.#tell({ tell: 'welcome', welcome });
   }
 
@@ -362,7 +350,9 @@ export class Session {
   }
 
   #onSubscribed(object: Received): void {
-    const change = this.ledger.onSubscribed(object, this.#requests.onSubscribed(object.topic as string));
+    // What is no such object says nothing.
+    if (typeof object.topic !== 'string' || typeof object.epoch !== 'number') return;
+    const change = this.ledger.onSubscribed(object, this.#requests.onSubscribed(object.topic));
     if (change === false) {
       const message = `more topics than a client counts: ${String(object.topic)} is not delivered`;
       this.#deliver({ type: 'refused', code: 'too_many_topics', message });
@@ -387,9 +377,8 @@ export class Session {
 
   #onError({ id, code, message }: Received): void {
     const said = { code: String(code), message: String(message ?? code) };
-    if (id === this.#authId && this.#authId > 0) {
-      this.#isRenewing = false;
-      this.#renewAtMs = this.#nowMs + RENEW_MIN_MS;
+    if (this.#renewal.isOwn(id)) {
+      this.#renewal.onFailed(this.#nowMs);
       return this.#tell({ tell: 'authorized', code: said.code });
     }
     if (this.#publishes.onError(id as number, said.code, said.message)) return;
@@ -399,15 +388,12 @@ export class Session {
   }
 
   #onAuthorized({ expires_in_ms: ms }: Received): void {
-    this.#isRenewing = false;
     this.#renewAfter(typeof ms === 'number' ? ms : Infinity);
     this.#tell({ tell: 'authorized', code: null });
   }
 
   #renewAfter(lifeMs: number): void {
-    if (this.#options.token !== true || lifeMs === Infinity) return;
-    this.#renewedAtMs = this.#nowMs;
-    this.#renewAtMs = this.#renewedAtMs + Math.max(RENEW_MIN_MS, lifeMs * RENEW_AT);
+    if (this.#options.token === true) this.#renewal.begin(this.#nowMs, lifeMs);
   }
 
   #onMigrate({ after_ms: afterMs, url }: Received): void {

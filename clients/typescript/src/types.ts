@@ -143,7 +143,7 @@ export interface Codec {
 export class FanwireError extends Error {
   /**
    * @param code for programs: an error code of the protocol, or `closed`, `unconfirmed`, `overflow`, `too_large`,
-   *   `bad_option`
+   *   `bad_option`, `refused`, `unauthorized`
    */
   constructor(
     readonly code: string,

@@ -302,3 +302,50 @@ test('while it is late, OptimizedTelemetryClient gives the newest of each lane, 
   assert.ok(p99 > 50 && offset > 1000, `${p99} ${offset}`);
   client.disconnect();
 });
+
+test('data that cannot be written is refused, at once and when it has waited', async () => {
+  const { made, WebSocket } = sockets();
+  const client = connect('ws://a/', { WebSocket, pingEveryMs: 0 });
+  const circular = {};
+  circular.self = circular;
+  const waiting = [client.publish('a', circular), client.publish('a', 10n), client.publish('a', 1)];
+  made[0].open();
+  await assert.rejects(waiting[0], { code: 'bad_data' });
+  await assert.rejects(waiting[1], { code: 'bad_data' });
+  await assert.rejects(client.publish('a', circular), { code: 'bad_data' });
+  await turn();
+  const published = made[0].sent.filter(({ type }) => type === 'publish');
+  assert.deepEqual(
+    published.map(({ data }) => data),
+    [1],
+  );
+  client.close();
+  await assert.rejects(waiting[2], { code: 'unconfirmed' });
+});
+
+test('objects with fields that are no such thing change nothing', async () => {
+  const { client, socket } = opened();
+  const subscription = client.subscribe('a');
+  const given = [
+    { type: 'subscribed' },
+    { type: 'subscribed', topic: 'a', epoch: 'x', seq: 5 },
+    { type: 'subscribed', topic: 'a', topic_id: 0, epoch: 1, seq: { normal: 'x', low: null } },
+    { type: 'message', topic: 'a', priority: 'urgent', seq: 1, time_us: 5, data: 1 },
+    { type: 'message', topic: 'a', priority: 'normal', time_us: 5, data: 1 },
+    { type: 'message', topic: 'a', priority: 'normal', seq: 'x', time_us: 5, data: 1 },
+    { type: 'message' },
+    { type: 'gap', topic: 'a', priority: 'normal', reason: 'lag' },
+    { type: 'gap', topic: 'a', priority: 'normal', to: 9, reason: 'lag' },
+    { type: 'pong' },
+    { type: 'unsubscribed', topic: 5 },
+    { type: 'authorized' },
+    { type: 'message', topic: 'a', priority: 'normal', seq: 1, time_us: 5, data: 'right' },
+  ];
+  for (const object of given) socket.give(object);
+  const { value } = await subscription.next();
+  assert.deepEqual([value.type, value.data], ['message', 'right']);
+  const [{ published, delivered, lost, leftOut }] = client.stats().lanes;
+  assert.deepEqual([published, delivered, lost, leftOut], [1, 1, 0, 0]);
+  assert.equal(client.state.name, 'open');
+  client.close();
+});

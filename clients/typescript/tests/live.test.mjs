@@ -249,9 +249,13 @@ test('a token that ends is followed by another one, and by a resume', { skip }, 
     rmSync(folder, { recursive: true });
   });
   const mint = (life) =>
-    execFileSync(binary(), ['token', 'mint', '--key', key, '--sub', 'u1', '--expires-in', life, '--subscribe', '**'], {
-      encoding: 'utf8',
-    }).trim();
+    execFileSync(
+      binary(),
+      ['token', 'mint', '--key', key, '--sub', 'u1', '--expires-in', life, '--subscribe', '**'],
+      {
+        encoding: 'utf8',
+      },
+    ).trim();
   const states = [];
   let asked = 0;
   const token = () => {

@@ -68,9 +68,17 @@ const trace = join(scratch, 'trace.json');
 const browser = spawn(
   process.env.CHROMIUM ?? 'chromium',
   [
-    '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', `--user-data-dir=${scratch}`,
-    '--trace-startup=toplevel,__metadata', '--trace-startup-format=json', `--trace-startup-file=${trace}`, `--trace-startup-duration=${seconds + 5}`,
-    '--remote-debugging-port=0', `http://127.0.0.1:${http.address().port}/`,
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-dev-shm-usage',
+    `--user-data-dir=${scratch}`,
+    '--trace-startup=toplevel,__metadata',
+    '--trace-startup-format=json',
+    `--trace-startup-file=${trace}`,
+    `--trace-startup-duration=${seconds + 5}`,
+    '--remote-debugging-port=0',
+    `http://127.0.0.1:${http.address().port}/`,
   ],
   { stdio: 'ignore' },
 );
@@ -106,8 +114,10 @@ const busyUs = steady.reduce((sum, { dur }) => sum + dur, 0);
 const spanUs = steady.at(-1).ts - begin;
 const longest = Math.max(...steady.map(({ dur }) => dur)) / 1000;
 console.log(`published ${published}, refused ${failed}; drawn ${seen.rows}, lost ${seen.lost}`);
-console.log(`main thread: ${steady.length} tasks, the longest ${longest.toFixed(1)} ms, ` +
-  `busy ${((100 * busyUs) / spanUs).toFixed(1)} % of ${(spanUs / 1e6).toFixed(1)} s`);
+console.log(
+  `main thread: ${steady.length} tasks, the longest ${longest.toFixed(1)} ms, ` +
+    `busy ${((100 * busyUs) / spanUs).toFixed(1)} % of ${(spanUs / 1e6).toFixed(1)} s`,
+);
 publisher.close();
 await server.kill();
 http.close();
