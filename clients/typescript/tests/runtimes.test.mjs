@@ -34,10 +34,11 @@ for (const [name, options] of [
   ['deno', ['run', '--allow-all', '--no-lock', '--quiet']],
   ['bun', []],
 ]) {
+  const bun = `runtimes/node_modules/@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : process.arch}`;
   const found = [
     `runtimes/node_modules/@deno/linux-${process.arch}-glibc/deno`,
-    `runtimes/node_modules/@oven/bun-linux-${process.arch}/bin/bun`,
-    `runtimes/node_modules/@oven/bun-linux-${process.arch}-baseline/bin/bun`,
+    `${bun}/bin/bun`,
+    `${bun}-baseline/bin/bun`,
   ]
     .map((path) => join(here, path))
     .find((path) => path.endsWith(name) && existsSync(path));
