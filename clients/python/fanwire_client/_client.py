@@ -136,8 +136,9 @@ class Client:
         self._pump()
         for subscription in list(self._subscriptions.values()):
             await subscription.close()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Not all that is over has been taken out of the set yet.
+        while running := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(running)
 
     async def wait_closed(self) -> None:
         """Waits until the client has ended; raises the error, if it did not end well."""
