@@ -20,6 +20,8 @@ const folder = join(here, '../../conformance');
 const sessions = readdirSync(folder)
   .filter((name) => name.endsWith('.json'))
   .flatMap((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
+/** After so long a runtime hangs, in milliseconds. */
+const PATIENCE_MS = 180_000;
 let server;
 
 before(async () => {
@@ -42,15 +44,19 @@ for (const [name, options] of [
   ]
     .map((path) => join(here, path))
     .find((path) => path.endsWith(name) && existsSync(path));
-  test(`${name} runs every session, and talks to the server`, { skip: why(found, name) }, async () => {
-    const { stdout } = await promisify(execFile)(found, [
-      ...options,
-      join(here, 'runtimes/run.mjs'),
-      server.url,
-      name,
-    ]);
-    assert.deepEqual(JSON.parse(stdout), { sessions: sessions.length, spoken: SPOKEN });
-  });
+  test(
+    `${name} runs every session, and talks to the server`,
+    { skip: why(found, name), timeout: PATIENCE_MS },
+    async () => {
+      const { stdout } = await promisify(execFile)(found, [
+        ...options,
+        join(here, 'runtimes/run.mjs'),
+        server.url,
+        name,
+      ]);
+      assert.deepEqual(JSON.parse(stdout), { sessions: sessions.length, spoken: SPOKEN });
+    },
+  );
 }
 
 const chromium = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(
@@ -116,23 +122,30 @@ async function modules(entries, contents) {
 const report = `.then((value) => ({ value }), (error) => ({ error: String(error?.stack ?? error) }))
   .then((said) => fetch('/', { method: 'POST', body: JSON.stringify(said) }));`;
 
-test('Chromium runs every session, and talks to the server', { skip: why(chromium, 'chromium') }, async (context) => {
-  const script = await modules(
-    [],
-    `import { converse, runSessions } from './everywhere.mjs';
+test(
+  'Chromium runs every session, and talks to the server',
+  { skip: why(chromium, 'chromium'), timeout: PATIENCE_MS },
+  async (context) => {
+    const script = await modules(
+      [],
+      `import { converse, runSessions } from './everywhere.mjs';
     const sessions = ${JSON.stringify(sessions)};
     const talk = () => converse('${server.url}', 'chromium');
     (async () => ({ sessions: runSessions(sessions), spoken: await talk() }))()${report}`,
-  );
-  const { value, error } = await page(context, { '/page.js': script });
-  assert.equal(error, undefined);
-  assert.deepEqual(value, { sessions: sessions.length, spoken: SPOKEN });
-});
+    );
+    const { value, error } = await page(context, { '/page.js': script });
+    assert.equal(error, undefined);
+    assert.deepEqual(value, { sessions: sessions.length, spoken: SPOKEN });
+  },
+);
 
-test('a page draws columns that a Worker has decoded', { skip: why(chromium, 'chromium') }, async (context) => {
-  const script = await modules(
-    [],
-    `import { connect } from '../dist/index.js';
+test(
+  'a page draws columns that a Worker has decoded',
+  { skip: why(chromium, 'chromium'), timeout: PATIENCE_MS },
+  async (context) => {
+    const script = await modules(
+      [],
+      `import { connect } from '../dist/index.js';
     import { connectInWorker } from '../dist/worker.js';
     (async () => {
       const worker = new Worker('/worker.js', { type: 'module' });
@@ -163,17 +176,18 @@ test('a page draws columns that a Worker has decoded', { skip: why(chromium, 'ch
       const { lanes } = (await client.fetch(), client.stats);
       return { ...seen, protocol: client.state.protocol, delivered: lanes[0].delivered };
     })()${report}`,
-  );
-  const files = { '/page.js': script, '/worker.js': await modules([join(here, '../dist/worker-thread.js')]) };
-  const { value, error } = await page(context, files);
-  assert.equal(error, undefined);
-  const sum = (5000 * 4999) / 2;
-  assert.deepEqual(value, {
-    rows: 5000,
-    sum,
-    lost: 0,
-    inOrder: true,
-    protocol: 'fanwire.batch.v1+lz4',
-    delivered: 5000,
-  });
-});
+    );
+    const files = { '/page.js': script, '/worker.js': await modules([join(here, '../dist/worker-thread.js')]) };
+    const { value, error } = await page(context, files);
+    assert.equal(error, undefined);
+    const sum = (5000 * 4999) / 2;
+    assert.deepEqual(value, {
+      rows: 5000,
+      sum,
+      lost: 0,
+      inOrder: true,
+      protocol: 'fanwire.batch.v1+lz4',
+      delivered: 5000,
+    });
+  },
+);
