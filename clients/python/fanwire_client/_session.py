@@ -22,7 +22,7 @@ from ._types import GAP_REASONS, RANKS, EpochChange, Gap, Message
 MIGRATE_PATIENCE_S = 5.0
 """How long after the moment that `migrate` names its close is waited for."""
 AUTH_PAUSE_S = 5.0
-"""Before a new token is tried again that was not taken."""
+"""Before another token is brought: after one that was not taken, and at least."""
 RETRY_CODES = frozenset({"unavailable", "stopped"})
 """A subscription refused with these is asked for again."""
 RETRY_S = 2.0
@@ -412,7 +412,7 @@ class Session:
     def _renew_in(self, left_s: float, now: float) -> None:
         """The token ends in so many seconds: the next one is brought when a fifth of them is left."""
         if self._settings.has_tokens:
-            self._deadlines["token"] = now + max(1.0, left_s * 0.8)
+            self._deadlines["token"] = now + max(AUTH_PAUSE_S, left_s * 0.8)
 
     # What comes.
 
