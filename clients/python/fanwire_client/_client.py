@@ -18,6 +18,7 @@ from . import _actions as act
 from . import _codec
 from ._connection import Connection, Refusal, Transport, close_of
 from ._errors import ClosedError, ConnectError, FanwireError, RefusedError, UnauthorizedError, UnconfirmedError
+from ._ledger import checked_position
 from ._position import Progress
 from ._queue import Queue
 from ._requests import Options
@@ -182,7 +183,9 @@ class Client:
         )
         key = self._session.subscribe(topics, options, since)
         queue = Queue(1 << 60 if waits else messages_max, 1 << 60 if waits else self._queue_limits[1], self._on_dropped)
-        subscription = Subscription(self, key, topics, queue, Progress(since), on_gap or self._on_gap)
+        subscription = Subscription(
+            self, key, topics, queue, Progress(checked_position(since or {})), on_gap or self._on_gap
+        )
         self._subscriptions[key] = subscription
         self._waits[key] = messages_max if waits else math.inf
         self._routes.clear()

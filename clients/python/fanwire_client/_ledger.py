@@ -68,12 +68,11 @@ class Ledger:
         self.epoch_changes = 0
 
     def on_position(self, position: Mapping[str, Any]) -> None:
-        """Begins with what another client had: the argument is what `since` gave."""
+        """Begins with what another client had, as `checked_position` gives it."""
         for name, place in position.items():
-            topic = Topic(int(place["epoch"]))
-            for priority, seq in dict(place.get("seq", {})).items():
-                if priority in RANKS:
-                    topic.lanes[priority] = Lane(int(seq), int(seq))
+            topic = Topic(place["epoch"])
+            for priority, seq in place["seq"].items():
+                topic.lanes[priority] = Lane(seq, seq)
             self.topics.setdefault(name, topic)
 
     def on_subscribed(self, name: str, epoch: int, seq: Mapping[str, int], *, is_oldest: bool) -> Optional[int]:
@@ -181,3 +180,19 @@ class Ledger:
     def _close(self, name: str, topic: Topic) -> None:
         if any(True for _ in topic.accounts(name)):
             self._over.append((name, topic))
+
+
+def checked_position(position: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A position that somebody kept, with the priorities that there are; ValueError for what is none."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for name, place in position.items():
+            seq = {priority: number for priority, number in dict(place["seq"]).items() if priority in RANKS}
+            if not all(type(number) is int and number >= 0 for number in (place["epoch"], *seq.values())):
+                raise ValueError
+            found[str(name)] = {"epoch": place["epoch"], "seq": seq}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            "a position is {topic: {'epoch': int, 'seq': {priority: int}}}, as position() gives it"
+        ) from None
+    return found

@@ -15,7 +15,7 @@ from . import _actions as act
 from . import _codec, _policy, _token, _topics
 from ._codec import Incoming, Wire
 from ._errors import QueueFullError, WireError
-from ._ledger import Ledger
+from ._ledger import Ledger, checked_position
 from ._requests import Options, Request, Requests, subscribe_object
 from ._types import GAP_REASONS, RANKS, EpochChange, Gap, Message
 
@@ -137,9 +137,9 @@ class Session:
     ) -> int:
         """Gives the subscription's key. `since`: where another client was, as `position` of this module gives it."""
         key = self._id()
+        places = checked_position(since or {})
         request = self.requests.add(key, topics, options, is_answered=since is not None)
-        if since is not None:
-            self.ledger.on_position({name: place for name, place in since.items() if request.matches(name)})
+        self.ledger.on_position({name: place for name, place in places.items() if request.matches(name)})
         if self.state == "open":
             self._send_subscribe(request, set())
         return key

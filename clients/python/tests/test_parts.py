@@ -104,6 +104,20 @@ def test_limits_of_a_subscription() -> None:
         session.subscribe(["v"], Options(max_hz=5))
 
 
+@pytest.mark.parametrize(
+    "since", [{"a": 5}, {"a": {}}, {"a": {"epoch": "5", "seq": {}}}, {"a": {"epoch": 5, "seq": {"low": -1}}}, [1]]
+)
+def test_a_position_that_is_none_is_refused_and_nothing_subscribed(since: Any) -> None:
+    session = opened()
+    with pytest.raises(ValueError, match="position"):
+        session.subscribe(["a"], since=since)
+    assert not list(session.requests) and drain(session) == ([], [])
+    session.subscribe(["a"], since={"a": {"epoch": 5, "seq": {"low": 3, "urgent": "x"}}, "b": {"epoch": 6, "seq": {}}})
+    ((subscribe,), _) = drain(session)
+    said = json.loads(subscribe.wire)
+    assert said["since"] == {"a": {"epoch": 5, "seq": {"low": 3}}} and said["from"] == "oldest"
+
+
 def test_limits_of_a_publish() -> None:
     session = opened()
     session.publish("a", 1, 0.0, key="k" * 255, ttl_ms=2**32 - 1)
