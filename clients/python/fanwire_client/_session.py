@@ -88,6 +88,8 @@ class Session:
         self._elsewhere: Optional[str] = None
         self._unsent: deque[_Publish] = deque()
         self._token_end_s: Optional[float] = None
+        self._is_asking = False
+        """A token is wanted for the next connection; one for a connection that is gone meanwhile is not waited for."""
         self._reset()
 
     def _reset(self) -> None:
@@ -206,7 +208,8 @@ class Session:
         """The user's function gave a token; None where it failed."""
         if self.state == "open":
             self._bring(token, now)
-        elif self.state == "waiting":
+        elif self._is_asking:
+            self._is_asking = False
             if token is None:
                 self._retry(
                     _policy.after_refusal(None, None, self._attempt, self._chance(), fresh_tokens=0),
@@ -313,6 +316,7 @@ class Session:
     def _connect(self) -> None:
         self.state = "waiting"
         if self._settings.has_tokens:
+            self._is_asking = True
             self._actions.append(act.WantToken())
         else:
             self._go()
@@ -358,6 +362,7 @@ class Session:
         while self._unsent:
             self._events.append(act.Unconfirmed(self._unsent.popleft().key, was_sent=False))
         self.state = "ended"
+        self._is_asking = False
         self._events.append(act.Ended(how, code, text))
 
     def _hear(self, now: float) -> None:

@@ -209,6 +209,28 @@ def test_the_least_important_goes_first_and_critical_stays() -> None:
     assert {item.priority for item in said if isinstance(item, Gap)} == {"low", "high"}
 
 
+def test_a_token_that_comes_after_its_connection_is_gone_makes_none() -> None:
+    session = Session(Settings(URL, has_tokens=True), lambda: 1.0)
+    session.start()
+    session.on_token("h.eyJleHAiOjEwMH0.s", 0.0)
+    session.on_open(_codec.JSON, 0.0)
+    session.on_message(json.dumps({"type": "welcome", "time_us": 0}), 0.0)
+    drain(session)
+    session.on_time(80.0)
+    assert act.WantToken() in drain(session)[0]
+    session.on_close(1006, "", 80.0)
+    session.on_token("late", 80.1)
+    assert drain(session)[0] == [] and session.state == "waiting"
+    session.on_time(80.5)
+    assert drain(session)[0] == [act.WantToken()]
+    session.on_token("another", 80.6)
+    assert [type(action) for action in drain(session)[0]] == [act.Connect]
+    session.close()
+    drain(session)
+    session.on_token("late", 81.0)
+    assert drain(session) == ([], [])
+
+
 def test_topics_beyond_the_maximum_come_and_are_not_accounted_for() -> None:
     ledger = Ledger(2)
     for name in ("a", "b", "c"):
