@@ -231,6 +231,42 @@ def test_a_token_that_comes_after_its_connection_is_gone_makes_none() -> None:
     assert drain(session) == ([], [])
 
 
+def test_what_subscribed_says_is_not_due_is_discarded_while_its_gap_has_not_come() -> None:
+    ledger = Ledger(10)
+    ledger.on_subscribed("a", 5, {"low": 3}, is_oldest=False)
+    assert ledger.on_message("a", "low", 4) == 5
+    ledger.on_subscribed("a", 5, {"low": 7}, is_oldest=True)
+    assert ledger.on_message("a", "low", 6) is None and ledger.since("a")["seq"] == {"low": 4}
+    assert ledger.on_gap("a", "low", 5, 7, count=None, is_counted=False)
+    assert ledger.on_message("a", "low", 8) == 5
+    (account,) = ledger.accounts()
+    assert (account.published, account.delivered, account.lost, account.left_out) == (5, 2, 3, 0)
+
+
+def test_of_a_gap_that_overlaps_only_what_is_new_counts() -> None:
+    ledger = Ledger(10)
+    ledger.on_subscribed("a", 5, {"low": 0}, is_oldest=False)
+    for first, last, is_new in ((1, 10, True), (1, 10, False), (6, 14, True), (3, 9, False)):
+        assert ledger.on_gap("a", "low", first, last, count=None, is_counted=False) == is_new
+    (account,) = ledger.accounts()
+    assert (account.published, account.lost, account.left_out) == (14, 14, 0)
+
+
+@pytest.mark.parametrize("protocol", [_codec.BATCH, _codec.BATCH_LZ4])
+def test_a_block_of_the_maximum_is_taken_and_a_larger_one_is_not(protocol: str) -> None:
+    import lz4.block
+
+    frame = batch(20)
+    size = len(frame) - 24
+    if protocol == _codec.BATCH_LZ4:
+        packed = lz4.block.compress(frame[24:], store_size=False)
+        frame = struct.pack("<BBBBIQII", 1, 1, 5, 2, 3, 41, size, 0) + packed
+    said = _codec.make(protocol, size).decode(frame)
+    assert isinstance(said, list) and len(said) == 20
+    with pytest.raises(WireError, match="at most"):
+        _codec.make(protocol, size - 1).decode(frame)
+
+
 def test_topics_beyond_the_maximum_come_and_are_not_accounted_for() -> None:
     ledger = Ledger(2)
     for name in ("a", "b", "c"):
