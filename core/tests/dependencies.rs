@@ -42,9 +42,35 @@ const SANS_IO: &[&str] = &[
     "crate::bench",
 ];
 
+/// What a bridge's node must not name.
+const NODE: &[&str] = &[
+    "std::net",
+    "std::os",
+    "std::thread",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "rustix",
+    "libc",
+    "tokio",
+    "async_nats",
+    "futures_util",
+    "fanwire::Engine",
+    "fanwire::Outlet",
+    "fanwire::Interest",
+    "crate::shell",
+];
+
 /// Where the sources lie that the rules are about, and the module that a crate's root stands for.
-const ROOTS: &[(&str, &str)] =
-    &[("core/src", ""), ("core/proto/src", "proto"), ("core/token/src", "token"), ("core/tls/src", "sealed")];
+const ROOTS: &[(&str, &str)] = &[
+    ("core/src", ""),
+    ("core/proto/src", "proto"),
+    ("core/token/src", "token"),
+    ("core/tls/src", "sealed"),
+    ("bridge/src/node", "node"),
+];
 
 /// Crates of ours that may hold no unsafe code at all, and what they must not depend on, as [`SANS_IO`] says it of modules.
 const SANS_IO_CRATES: &[&str] = &["core/proto", "core/tls", "core/token", "core/types"];
@@ -69,6 +95,12 @@ const RULES: &[Rule] = &[
         forbidden: SANS_IO,
         allowed: &[],
         why: "a record is bytes, and so is a certificate: no socket, file or thread",
+    },
+    Rule {
+        module: "node",
+        forbidden: NODE,
+        allowed: &[],
+        why: "a node of a cluster must run in the simulator: messages and the time go in, what is to be done comes out",
     },
     Rule {
         module: "log",
@@ -790,7 +822,7 @@ fn module_of(file: &Path) -> String {
 /// All Rust sources of the workspace with their names relative to the repository.
 fn all_sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
-    for part in ["access", "core", "server", "perf", "ffi", "python", "benches"] {
+    for part in ["access", "bridge", "core", "server", "perf", "ffi", "python", "benches"] {
         for file in rust_files(&repository().join(part)) {
             let name = file.strip_prefix(repository()).expect("in the repository").to_string_lossy().into_owned();
             sources.push((name, read(&file)));

@@ -5,7 +5,7 @@ use super::{read, repository, rust_files};
 #[test]
 fn every_file_of_tests_is_in_a_program() {
     let mut faults = Vec::new();
-    for package in ["core", "server", "ffi", "perf"] {
+    for package in ["core", "bridge", "server", "ffi", "perf"] {
         let folder = repository().join(package);
         let manifest = read(&folder.join("Cargo.toml"));
         let is_automatic = !manifest.lines().any(|line| line.trim() == "autotests = false");
