@@ -68,3 +68,33 @@ pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     file.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_longest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, [7; 100]).unwrap();
+        assert_eq!(read_regular(&path, 100).unwrap(), [7; 100]);
+        assert!(read_regular(&path, 99).unwrap_err().to_string().contains("at most 99 bytes"));
+        fs::write(&path, "").unwrap();
+        assert_eq!(read_regular(&path, 0).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn what_may_never_come_or_never_end_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        for path in [&path, Path::new("/dev/zero"), folder.path()] {
+            assert!(read_regular(path, 100).unwrap_err().to_string().contains("a regular file"), "{path:?}");
+        }
+    }
+}

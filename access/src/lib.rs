@@ -26,7 +26,7 @@ pub mod web;
 pub use attendant::{Attendant, Order, Revoked, attend, configure, memory};
 pub use door::{Door, DoorConfig, KeysFrom, Opened};
 pub use error::{AccessError, ErrorKind};
-pub use key_file::{read_keys, read_text, secret};
+pub use key_file::{read_keys, read_regular, read_text, secret};
 pub use key_health::KeyHealth;
 pub use key_url::{KeySource, KeyUrl, Moved, keep, not_read};
 pub use revocations::{Meant, NAME_BYTES_MAX, Revocations, RevocationsConfig};

@@ -132,12 +132,12 @@ fn execute(args: Args) -> Outcome {
         Command::Tune(args) => tune::run(args).and_then(|code| engine::unsaid().map(|()| code)),
         Command::Config(args) => config::run(args, log.as_deref(), log_format),
         Command::Token(args) => token::run(args),
-        Command::Reload(args) => control::run(&args.control, &Asked::Reload),
+        Command::Reload(args) => control::run(&args.control, &Asked::Reload {}),
         Command::Revoke(args) => {
             let meant = Meant { sub: args.sub.clone(), jti: args.jti.clone(), before: args.before };
             control::run(&args.control, &Asked::Revoke(meant))
         }
-        Command::Status(args) => control::run(&args.control, &Asked::Status),
+        Command::Status(args) => control::run(&args.control, &Asked::Status {}),
         Command::Drain(args) => control::run(&args.control, &Asked::Drain { within_ms: milliseconds(args.within.0) }),
         Command::Restart(args) => {
             control::run(&args.control, &Asked::Restart { within_ms: milliseconds(args.within.0) })

@@ -63,11 +63,12 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     if door.is_some() {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
-    let before =
-        predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded, &stop)).transpose()?;
     let events = engine.events();
     let spans = loaded.spans().and_then(|config| spans::start(&engine, config));
     let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
+    // The last thing that may fail: until here the other one serves, whatever becomes of this one.
+    let before =
+        predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded, &stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
     let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
@@ -112,11 +113,10 @@ fn settle(
 ) -> Result<Link, Failure> {
     let outlet = Successor::outlet(engine)?;
     let listener = predecessor.take_control();
-    let link = predecessor.settle(engine, outlet, listener.is_some(), stop)?;
-    if let (Some(listener), Some(path)) = (listener, loaded.control_socket()) {
-        control.adopt(listener, path)?;
-    }
-    Ok(link)
+    predecessor.settle(engine, outlet, listener.is_some(), stop, || match (listener, loaded.control_socket()) {
+        (Some(listener), Some(path)) => control.adopt(listener, path),
+        _ => Ok(()),
+    })
 }
 
 /// Serves until it is to end, and until it has ended. Who waits for that comes back.

@@ -341,7 +341,7 @@ fn without_a_server_to_take_over_from_it_starts_as_usual() {
 }
 
 /// A process that nobody holds.
-struct Loose(u32);
+pub struct Loose(pub u32);
 
 impl Drop for Loose {
     fn drop(&mut self) {
@@ -470,14 +470,10 @@ fn asks_for_sockets(site: &Site) -> (UnixStream, Value) {
     let mut stream = UnixStream::connect(site.path("control")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"{\"command\":\"takeover\",\"version\":1,\"within_ms\":100}\n").unwrap();
-    let (mut line, mut byte) = (Vec::new(), [0]);
-    while byte != *b"\n" {
-        stream.read_exact(&mut byte).unwrap();
-        line.push(byte[0]);
-    }
+    let shown = line_of(&mut stream);
     // The descriptors come with a byte, and are closed where nobody asks for them.
-    stream.read_exact(&mut byte).unwrap();
-    (stream, serde_json::from_slice(&line).unwrap())
+    stream.read_exact(&mut [0]).unwrap();
+    (stream, shown)
 }
 
 #[test]
@@ -508,6 +504,45 @@ fn a_successor_that_takes_no_messages_delays_no_end() {
     stream.write_all(format!("{}\n", json!({"sockets": shown["sockets"]})).as_bytes()).unwrap();
     let (code, _, log) = server.finish();
     assert!(code == 0 && log.contains("found no room on the way"), "{code} {log}");
+}
+
+/// A line of JSON, and not a byte behind it.
+fn line_of(stream: &mut UnixStream) -> Value {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while byte != *b"\n" {
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    serde_json::from_slice(&line).unwrap()
+}
+
+#[test]
+fn a_successor_that_ends_right_after_it_serves_leaves_its_predecessor_serving() {
+    let site = Site::new();
+    let mut server = site.start("--shards 1");
+    let at = server.address();
+    let mut client = Subscriber::connect(at, "a", None);
+    for _ in 0..3 {
+        let (mut stream, shown) = asks_for_sockets(&site);
+        let ready = json!({"sockets": shown["sockets"], "settles": true});
+        stream.write_all(format!("{ready}\n").as_bytes()).unwrap();
+        assert_eq!(line_of(&mut stream), json!({"exit": 0, "handed_over": {"settle": true}}));
+        drop(stream);
+        server.stderr_line("everything stays as it was");
+        assert!(upgrade(at, REQUEST).is_ok());
+        assert_eq!(site.pid(), server.id());
+    }
+    client.send(r#"{"type":"ping","id":9}"#);
+    until(&mut client, "pong");
+    // One that says its last word has them.
+    let (mut stream, shown) = asks_for_sockets(&site);
+    let ready = json!({"sockets": shown["sockets"], "settles": true});
+    stream.write_all(format!("{ready}\n").as_bytes()).unwrap();
+    line_of(&mut stream);
+    stream.write_all(b"{\"settled\":true}\n").unwrap();
+    let (code, _, log) = server.finish();
+    assert!(code == 0 && log.contains("takes over"), "{code} {log}");
+    assert_eq!(client.close_code(), 1012);
 }
 
 #[test]

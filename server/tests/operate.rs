@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 use support::{Fanwire, PATIENCE, Subscriber, run, skip};
 
+use crate::handover::Loose;
+
 /// A folder with a file of settings, and a server that was started with it.
 struct Site {
     folder: TempDir,
@@ -126,6 +128,45 @@ fn a_file_that_is_wrong_changes_nothing_and_ends_with_78() {
     site.server.signal(Signal::HUP);
     site.server.stderr_line("everything stays as it was");
     assert_eq!(status(site.address, "https://a.example"), "101");
+}
+
+#[test]
+fn a_file_that_never_comes_delays_no_reload() {
+    let settings = "[access]\nallowed_origins = [\"https://a.example\"]\n";
+    let site = Site::start(settings);
+    std::fs::remove_file(site.path("fanwire.toml")).unwrap();
+    assert!(Command::new("mkfifo").arg(site.path("fanwire.toml")).status().unwrap().success());
+    let (code, out, log) = site.ask(&["reload"]);
+    assert_eq!((code, &out[..]), (66, ""), "{log}");
+    assert!(log.contains("a regular file of at most"), "{log}");
+    assert_eq!((site.ask(&["status"]).0, status(site.address, "https://b.example")), (0, "403".into()));
+    std::fs::remove_file(site.path("fanwire.toml")).unwrap();
+    site.write("fanwire.toml", settings);
+    assert_eq!(site.ask(&["reload"]).1, "no setting has changed\n");
+}
+
+#[test]
+fn settings_that_came_on_stdin_hold_over_a_reload_and_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket").display().to_string();
+    let settings = format!(
+        "listen = [\"127.0.0.1:0\"]\n[control]\nsocket = \"{socket}\"\n\
+         [access]\nallowed_origins = [\"https://a.example\"]\n"
+    );
+    let mut server = Fanwire::start_with(&["serve", "--config", "-", "--cpus", "none"], settings.as_bytes());
+    let address = server.address();
+    let ask = |command: &[&str]| run(&[command, &["--socket", &socket]].concat(), &[]);
+    let (code, out, log) = ask(&["reload"]);
+    assert_eq!((code, String::from_utf8(out).unwrap().as_str()), (0, "no setting has changed\n"), "{log}");
+    assert_eq!(status(address, "https://b.example"), "403");
+    let (code, out, log) = ask(&["restart", "--within", "1ms"]);
+    assert_eq!(code, 0, "{log}");
+    let out = String::from_utf8(out).unwrap();
+    let _new = Loose(out.split_whitespace().nth(1).and_then(|pid| pid.parse().ok()).expect("the process is named"));
+    assert_eq!(server.finish().0, 0);
+    assert_eq!(status(address, "https://b.example"), "403");
+    let (code, out, log) = ask(&["drain", "--within", "1ms"]);
+    assert_eq!((code, log.as_str()), (0, ""), "{}", String::from_utf8_lossy(&out));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Job: settings out of a TOML file, each with its line and column.
 //! Knows: TOML (<https://toml.io/en/v1.0.0>). Must never know: what else says something.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 
+use fanwire_access::read_regular;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
@@ -21,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What the file says.
 ///
 /// # Errors
-/// 66 where it cannot be read.
+/// 66 where it cannot be read, is no regular file, or too long.
 pub fn read(path: &Path) -> Result<Layer, Failure> {
     let name = if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() };
     let text = bytes(path).or_exit(Exit::NoInput, || format!("cannot read {name}"))?;
@@ -37,16 +38,31 @@ pub fn read(path: &Path) -> Result<Layer, Failure> {
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if path != Path::new(STDIN) {
+        return read_regular(path, FILE_BYTES_MAX);
+    }
+    if let Some(bytes) = ON_STDIN.get() {
+        return Ok(bytes.clone());
+    }
+    let bytes = to_end(io::stdin().lock())?;
+    Ok(ON_STDIN.get_or_init(|| bytes).clone())
+}
+
+fn to_end(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let most = FILE_BYTES_MAX + 1;
-    match path == Path::new(STDIN) {
-        true => io::stdin().lock().take(most).read_to_end(&mut bytes)?,
-        false => File::open(path)?.take(most).read_to_end(&mut bytes)?,
-    };
+    input.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > FILE_BYTES_MAX {
         true => Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))),
         false => Ok(bytes),
     }
+}
+
+/// What stdin said, if settings came from there: it says so once, and there is nothing at a reload, or for another process.
+static ON_STDIN: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// See [`ON_STDIN`].
+pub fn on_stdin() -> Option<&'static [u8]> {
+    ON_STDIN.get().map(Vec::as_slice)
 }
 
 /// What a text of TOML says; `name` is the file's.

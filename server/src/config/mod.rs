@@ -33,6 +33,7 @@ use crate::exit::{Exit, Failure};
 use crate::spans::SpansConfig;
 
 pub use command::{run, shown};
+pub use file::on_stdin;
 pub use key::{JWKS_URL, SHUTDOWN_TIMEOUT, own_settings};
 pub use options::OwnArgs;
 

@@ -28,7 +28,7 @@ pub fn run(args: &ControlArgs, asked: &Asked) -> Outcome {
         Said::Drained(drained) => vec![in_words(drained)],
         Said::Restarted { pid } => vec![format!("process {pid} serves; the one before ends when everybody has moved")],
         Said::Report(report) => report.status.lines(),
-        Said::Sockets(_) | Said::HandedOver {} => Vec::new(),
+        Said::Sockets(_) | Said::HandedOver { .. } => Vec::new(),
         Said::Error(why) => return Err(Failure { code: answer.exit, error: anyhow::Error::msg(why) }),
     };
     lines.iter().for_each(|line| say(line));

@@ -19,18 +19,18 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Longest answer that a command takes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// A request.
+/// A request. Each variant has braces: of one without them serde ignores fields that there are not.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Asked {
     /// Read the settings again.
-    Reload,
+    Reload {},
     /// End, with the closes spread over so much time. It is answered at the end.
     Drain { within_ms: u64 },
     /// Say how it is.
-    Status,
+    Status {},
     /// Say all that a report needs.
-    Report,
+    Report {},
     /// Refuse some tokens from now on.
     Revoke(Meant),
     /// Start another process in place of this one, and end when it serves, with the closes spread over so much time.
@@ -42,10 +42,10 @@ pub enum Asked {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Asked::Reload => f.write_str("reload"),
+            Asked::Reload {} => f.write_str("reload"),
             Asked::Drain { within_ms } => write!(f, "drain within {}", Span(Duration::from_millis(*within_ms))),
-            Asked::Status => f.write_str("status"),
-            Asked::Report => f.write_str("report"),
+            Asked::Status {} => f.write_str("status"),
+            Asked::Report {} => f.write_str("report"),
             Asked::Restart { within_ms } => write!(f, "restart within {}", Span(Duration::from_millis(*within_ms))),
             Asked::Takeover { within_ms, .. } => {
                 write!(f, "takeover within {}", Span(Duration::from_millis(*within_ms)))
@@ -84,8 +84,11 @@ pub enum Said {
     },
     /// Names of the sockets that follow.
     Sockets(Vec<String>),
-    /// They are the other process's from now on.
-    HandedOver {},
+    /// They are the other process's from now on. `settle`: it is to say that it has heard this, and goes on.
+    HandedOver {
+        #[serde(default)]
+        settle: bool,
+    },
     /// Why nothing was done.
     Error(String),
 }
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_request_is_a_line_of_a_known_form() {
-        assert_eq!(asked(b"{\"command\":\"reload\"}\n"), Ok(Asked::Reload));
+        assert_eq!(asked(b"{\"command\":\"reload\"}\n"), Ok(Asked::Reload {}));
         assert_eq!(asked(b"{\"command\":\"drain\",\"within_ms\":5}\nmore"), Ok(Asked::Drain { within_ms: 5 }));
         for wrong in [
             &b""[..],
@@ -204,6 +207,15 @@ mod tests {
             b"{\"command\":\"drain\"}\n",
             b"{\"command\":\"drain\",\"within_ms\":-1}\n",
             b"{\"command\":\"drain\",\"within_ms\":1,\"at_once\":true}\n",
+            b"{\"command\":\"drain\",\"within_ms\":1,\"within_ms\":2}\n",
+            b"{\"command\":\"reload\",\"dry_run\":true}\n",
+            b"{\"command\":\"status\",\"of\":\"all\"}\n",
+            b"{\"command\":\"report\",\"within_ms\":1}\n",
+            b"{\"command\":\"reload\",\"command\":\"reload\"}\n",
+            b"{\"command\":\"revoke\",\"jti\":\"a\",\"subject\":\"b\"}\n",
+            b"{\"command\":\"revoke\",\"jti\":\"a\",\"jti\":\"b\"}\n",
+            b"{\"command\":\"restart\",\"within_ms\":1,\"now\":true}\n",
+            b"{\"command\":\"takeover\",\"version\":1,\"within_ms\":1,\"force\":true}\n",
             b"[\"reload\"]\n",
             b"\xff\n",
         ] {
@@ -219,7 +231,7 @@ mod tests {
             line.push(b'\n');
             line
         };
-        assert_eq!(asked(&padded(REQUEST_BYTES_MAX)), Ok(Asked::Reload));
+        assert_eq!(asked(&padded(REQUEST_BYTES_MAX)), Ok(Asked::Reload {}));
         assert!(asked(&padded(REQUEST_BYTES_MAX + 1)).unwrap_err().contains("at most 65536 bytes"));
         // One that never ends is not read on.
         assert!(asked(&vec![b' '; 4 * REQUEST_BYTES_MAX]).unwrap_err().contains("at most 65536 bytes"));

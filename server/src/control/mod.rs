@@ -120,10 +120,10 @@ impl Control {
         tracing::info!(event = "control.request", "control: {asked}");
         let time = Duration::from_millis;
         let answer = match asked {
-            Asked::Reload => server.reload().map(Said::Reloaded),
+            Asked::Reload {} => server.reload().map(Said::Reloaded),
             Asked::Revoke(meant) => server.revoke(meant).map(Said::Revoked),
-            Asked::Status => Ok(Said::Status(server.status())),
-            Asked::Report => Ok(Said::Report(Box::new(server.report()))),
+            Asked::Status {} => Ok(Said::Status(server.status())),
+            Asked::Report {} => Ok(Said::Report(Box::new(server.report()))),
             Asked::Drain { within_ms } => match server.drain(time(within_ms)) {
                 Ok(()) => return waiting.0.push(stream),
                 Err(failure) => Err(failure),

@@ -22,7 +22,7 @@ impl Server<'_> {
         control: Option<BorrowedFd<'_>>,
     ) -> Result<(), Failure> {
         let mut taker = takeover::offer(stream, (version, window), self.engine, control, self.stop)?;
-        taker.let_go()?;
+        taker.let_go(self.stop)?;
         if !self.stop.ask_for_handover() {
             return Err(Failure::message(
                 Exit::Unavailable,

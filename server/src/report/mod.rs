@@ -72,7 +72,7 @@ fn section(text: &mut String, title: &str, body: &str) {
 }
 
 fn server(args: &ReportArgs) -> Result<ServersReport, Failure> {
-    let answer = control::ask(&args.control, &Asked::Report)?;
+    let answer = control::ask(&args.control, &Asked::Report {})?;
     match answer.said {
         Said::Report(report) => Ok(*report),
         Said::Error(why) => Err(Failure { code: answer.exit, error: anyhow::Error::msg(why) }),

@@ -2,6 +2,8 @@
 //! Knows: this process's own arguments. Must never know: how it takes over.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -9,8 +11,10 @@ use std::process::{Child as Process, Command};
 use std::time::Duration;
 
 use fanwire::settings::Span;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::config;
 use crate::exit::{Exit, Failure, OrExit};
 
 /// The options that say from whom; everything else of this process's own is handed on.
@@ -32,8 +36,12 @@ impl Child {
         let mut own = std::env::args_os();
         let program = own.next().unwrap_or_else(|| "fanwire".into());
         let cannot = || format!("cannot start {}", program.display());
-        let process =
-            Command::new(&program).args(arguments(own, path, window)).spawn().or_exit(Exit::Address, cannot)?;
+        let mut command = Command::new(&program);
+        command.args(arguments(own, path, window));
+        if let Some(settings) = config::on_stdin() {
+            command.stdin(file_of(settings).or_exit(Exit::Address, cannot)?);
+        }
+        let process = command.spawn().or_exit(Exit::Address, cannot)?;
         let ended = pidfd_open(Pid::from_child(&process), PidfdFlags::empty()).or_exit(Exit::Address, cannot)?;
         tracing::info!("process {} is started, to take over", process.id());
         Ok(Child { process, ended })
@@ -64,6 +72,14 @@ impl AsFd for Child {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }
+}
+
+/// A file in memory, to be read from its beginning.
+fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("settings", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// This process's own arguments, and from whom to take over.

@@ -7,12 +7,16 @@
 //!   {"command":"takeover", …}            ──▶
 //!                                        ◀──   {"exit":0,"sockets":[names]}, then the sockets (SCM_RIGHTS)
 //!   starts its engine, accepts
-//!   {"sockets":[names of those it uses]} ──▶   tells systemd MAINPID
-//!                                        ◀──   {"exit":0,"handed_over":{}}, accepts no more
+//!   {"sockets":[names of those it uses],
+//!    "settles":true}                     ──▶   tells systemd MAINPID
+//!                                        ◀──   {"exit":0,"handed_over":{"settle":true}}
+//!   has all that it needs
+//!   {"settled":true}                     ──▶   accepts no more
 //!   messages                            ◀──▶   messages, until it has ended
 //! ```
 //!
-//! Until the last line of the predecessor nothing has changed for it: a successor that fails closes the stream, and that is all.
+//! Until the last line nothing has changed for the predecessor: a successor that fails closes the stream, and that is all. One that
+//! does not say `settles` is of a version that has no such line: it is believed when it says that it serves.
 
 mod bridge;
 mod child;
@@ -53,6 +57,15 @@ pub const START_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Serialize, Deserialize)]
 struct Ready {
     sockets: Vec<String>,
+    /// Its word that it has heard what is answered can be waited for.
+    #[serde(default)]
+    settles: bool,
+}
+
+/// Says that nothing can go wrong any more.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settled {
+    settled: bool,
 }
 
 /// The stream between the two, and what this side's engine has for the other.

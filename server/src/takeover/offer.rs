@@ -1,6 +1,7 @@
 //! Job: the predecessor's side: it shows its sockets, and lets go once the other says that it serves.
 //! Knows: the engine's sockets, the stop request. Must never know: how it then ends.
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use fanwire::Engine;
 use rustix::net::sockopt;
 
-use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, VERSION, line, outlet, sockets};
+use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, Settled, VERSION, line, outlet, sockets};
 use crate::control::{Answer, Said};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::patience::Patience;
@@ -25,6 +26,8 @@ pub struct Taker {
     pub sockets: Vec<String>,
     /// It takes requests at the control socket, too.
     pub has_control: bool,
+    /// It says so when it has heard that the sockets are its own.
+    settles: bool,
     /// Time over which connections move.
     pub window: Duration,
     /// The way to it.
@@ -53,26 +56,39 @@ pub fn offer(
     };
     let has_ended = || HAS_ENDED.to_owned();
     let starts = Patience::of(START_PATIENCE).unless(stop);
-    let Ready { sockets } = line::read(&stream, starts).or_exit(Exit::Unavailable, has_ended)?;
+    let Ready { sockets, settles } = line::read(&stream, starts).or_exit(Exit::Unavailable, has_ended)?;
     let peer = sockopt::socket_peercred(&stream).or_exit(Exit::Unavailable, has_ended)?;
     let pid = peer.pid.as_raw_nonzero().get();
     let has_control = sockets.iter().any(|name| name == CONTROL);
-    Ok(Taker { pid, sockets, has_control, window, link: Link { stream, outlet } })
+    Ok(Taker { pid, sockets, has_control, settles, window, link: Link { stream, outlet } })
 }
 
 impl Taker {
-    /// Says that the sockets are the other's from now on: this process accepts no more.
+    /// Says that the sockets are the other's from now on, and hears that it goes on: this process accepts no more.
     ///
     /// # Errors
     /// 69: it has gone in this moment. Everything stays as it was.
-    pub fn let_go(&mut self) -> Result<(), Failure> {
+    pub fn let_go(&mut self, stop: &StopRequests) -> Result<(), Failure> {
         // Before it says a word itself: what is no main process is not heard.
         systemd::tell_main_pid(self.pid.unsigned_abs());
-        let told = line::write(&self.link.stream, &Answer::done(Said::HandedOver {}), Patience::of(PATIENCE));
+        let told = self.tell(stop);
         if told.is_err() {
             systemd::tell_main_pid(std::process::id());
         }
         told.or_exit(Exit::Unavailable, || HAS_ENDED.to_owned())
+    }
+
+    fn tell(&self, stop: &StopRequests) -> io::Result<()> {
+        let stream = &self.link.stream;
+        let answer = Answer::done(Said::HandedOver { settle: self.settles });
+        line::write(stream, &answer, Patience::of(PATIENCE))?;
+        if !self.settles {
+            return Ok(());
+        }
+        match line::read(stream, Patience::of(START_PATIENCE).unless(stop))? {
+            Settled { settled: true } => Ok(()),
+            Settled { settled: false } => Err(io::Error::other("it gives them back")),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fanwire::{Engine, InheritedSocket, Outlet};
 
-use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, VERSION, line, outlet, sockets};
+use super::{CONTROL, Link, PATIENCE, Ready, START_PATIENCE, Settled, VERSION, line, outlet, sockets};
 use crate::control::{Answer, Asked, Said};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::patience::Patience;
@@ -81,26 +81,33 @@ impl Successor {
         outlet(engine)
     }
 
-    /// Says that this process serves. When it returns, the sockets are its own.
+    /// Says that this process serves. When it returns, the sockets are its own. `adopt`: what has to go well before that.
     ///
     /// # Errors
-    /// 69: the other side has gone, or has other plans; the sockets are its own still.
+    /// 69: the other side has gone, or has other plans; the sockets are its own still. Those of `adopt`: they are again.
     pub fn settle(
         self,
         engine: &Engine,
         outlet: Outlet,
         has_control: bool,
         stop: &StopRequests,
+        adopt: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Link, Failure> {
         let gone = || "the server that was to hand over does not: it ends, or has waited too long".to_owned();
         let control = has_control.then(|| CONTROL.to_owned());
-        let ready = Ready { sockets: engine.taken_over().iter().cloned().chain(control).collect() };
+        let sockets = engine.taken_over().iter().cloned().chain(control).collect();
+        let ready = Ready { sockets, settles: true };
         line::write(&self.stream, &ready, Patience::of(PATIENCE)).or_exit(Exit::Unavailable, gone)?;
         let patience = Patience::of(START_PATIENCE).unless(stop);
         let answer: Answer = line::read(&self.stream, patience).or_exit(Exit::Unavailable, gone)?;
-        match answer.said {
-            Said::HandedOver {} => Ok(Link { stream: self.stream, outlet }),
-            _ => Err(Failure::message(Exit::Unavailable, gone())),
+        let Said::HandedOver { settle } = answer.said else {
+            return Err(Failure::message(Exit::Unavailable, gone()));
+        };
+        adopt()?;
+        if settle {
+            let settled = Settled { settled: true };
+            line::write(&self.stream, &settled, Patience::of(PATIENCE)).or_exit(Exit::Unavailable, gone)?;
         }
+        Ok(Link { stream: self.stream, outlet })
     }
 }
