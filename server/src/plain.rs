@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 /// Control characters (C0, DEL, C1), ends of lines and of paragraphs, and those that turn the direction of writing.
 fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One line of text for people: every control character as `\x1b` or `\u{202e}`.

@@ -1,7 +1,19 @@
 // Job: the table of clients: who is furthest behind, or costs most, first; with what it has lost and why it lags.
 // Knows: a client of `$sys/clients`. Must never know: sockets, how a client is closed.
 
-import { bytes, count, element, keepRows, percent, rate, setText, short, some, span } from '../../page/ui/dom.js';
+import {
+  bytes,
+  count,
+  element,
+  keepRows,
+  percent,
+  rate,
+  setLabel,
+  setText,
+  short,
+  some,
+  span,
+} from '../../page/ui/dom.js';
 import { setBar } from './charts.js';
 
 /** A step of work is about 100 ns of a shard. */
@@ -135,11 +147,11 @@ export class Clients {
     setText(part.lost, short(client.lost_total ?? 0));
     part.lost.classList.toggle('is-lost', (client.lost_total ?? 0) > 0);
     setText(part.range, client.lost?.[0] ? `${client.lost[0].from}–${client.lost[0].to}` : '');
-    part.range.title = lostText(client.lost?.[0]);
+    setLabel(part.range, 'title', lostText(client.lost?.[0]));
     setText(part.work, percent(shareOf(client)));
     setText(part.sent, `${bytes(client.sent_bytes_per_s ?? 0)}/s`);
     row.setAttribute('aria-selected', String(client.id === selected));
-    part.close.setAttribute('aria-label', `Close ${client.id}`);
+    setLabel(part.close, 'aria-label', `Close ${client.id}`);
   }
 }
 

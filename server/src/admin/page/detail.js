@@ -2,7 +2,7 @@
 // Knows: a client of `$sys/clients`. Must never know: sockets.
 
 import { spark } from '../../page/ui/canvas.js';
-import { $, bytes, count, element, keepRows, percent, setText } from '../../page/ui/dom.js';
+import { $, bytes, count, element, keepRows, percent, setLabel, setText } from '../../page/ui/dom.js';
 import { setBar } from './charts.js';
 import { barWithMarks, factsOf } from './clients.js';
 
@@ -78,7 +78,7 @@ function showLane(row, { topic, priority, behind_messages: messages, behind_byte
   row.chip.className = `chip ${priority}`;
   setText(row.chip, priority);
   setText(row.follow, topic);
-  row.follow.title = `Follow ${topic}`;
+  setLabel(row.follow, 'title', `Follow ${topic}`);
   setBar(row.bar, used ?? 0);
   row.bar.setAttribute('aria-label', `${percent(used ?? 0)} behind`);
   setText(row.text, `${percent(used ?? 0)} · ${count(messages ?? 0)} messages · ${bytes(size ?? 0)}`);

@@ -1,7 +1,7 @@
 // Job: the bars of lanes, those whose slowest subscriber is furthest behind first.
 // Knows: lanes of `$sys/topics`. Must never know: sockets.
 
-import { $, bytes, element, keepRows, percent, setText } from '../../page/ui/dom.js';
+import { $, bytes, element, keepRows, percent, setLabel, setText } from '../../page/ui/dom.js';
 import { setBar } from './charts.js';
 import { barWithMarks } from './clients.js';
 
@@ -24,7 +24,7 @@ export function showLanes(lanes, { words, onFollow }) {
     row.chip.className = `chip ${priority}`;
     setText(row.chip, priority);
     setText(row.follow, topic);
-    row.follow.title = `Follow ${topic}`;
+    setLabel(row.follow, 'title', `Follow ${topic}`);
     setBar(row.bar, behind ?? 0);
     row.bar.setAttribute('aria-label', `the slowest subscriber is ${percent(behind ?? 0)} behind`);
     setText(row.text, `${percent(behind ?? 0)} · keeps ${bytes(kept ?? 0)} of ${bytes(capacity ?? 0)}`);

@@ -1,7 +1,7 @@
 // Job: the explanation of whatever is pointed at, has the focus or is touched.
 // Knows: elements with `data-explain` or `data-says`. Must never know: figures.
 
-import { element } from '../../page/ui/dom.js';
+import { element, setText } from '../../page/ui/dom.js';
 import { EXPLAIN } from './explain.js';
 
 const MARGIN = 8;
@@ -21,7 +21,7 @@ export function explainAll() {
     if (!text) return;
     hide();
     shown = target;
-    tip.textContent = text;
+    setText(tip, text);
     tip.hidden = false;
     target.setAttribute('aria-describedby', 'tip');
     const at = target.getBoundingClientRect();

@@ -2,7 +2,7 @@
 // Knows: rows of tree.js. Must never know: sockets.
 
 import { spark } from '../../page/ui/canvas.js';
-import { $, bytes, count, element, keepRows, percent, rate, setText } from '../../page/ui/dom.js';
+import { $, bytes, count, element, keepRows, percent, rate, setLabel, setText } from '../../page/ui/dom.js';
 import { textOf } from './tail.js';
 import { rowsOf } from './tree.js';
 
@@ -67,9 +67,9 @@ export class Topics {
     row.fold.hidden = !isBranch;
     setText(row.fold, isOpen ? '▾' : '▸');
     row.fold.setAttribute('aria-expanded', String(isOpen));
-    row.fold.setAttribute('aria-label', `${isOpen ? 'Fold' : 'Unfold'} ${path}`);
+    setLabel(row.fold, 'aria-label', `${isOpen ? 'Fold' : 'Unfold'} ${path}`);
     setText(row.name, name);
-    row.name.title = `Follow ${followedBy(node)}`;
+    setLabel(row.name, 'title', `Follow ${followedBy(node)}`);
     row.classList.toggle('is-branch', topic === null);
     row.setAttribute('aria-selected', String(followed === followedBy(node)));
     const [perSecond, size, subscribers, behind] = row.parts;

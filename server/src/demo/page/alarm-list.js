@@ -1,7 +1,7 @@
 // Job: the card of alarms: those that hold, with a button to acknowledge each; what was; the filter; the sound.
 // Knows: the state of alarms (alarms.js). Must never know: where they come from.
 
-import { $, clock, element, keepRows, setText, span } from '../../page/ui/dom.js';
+import { $, clock, element, keepRows, setLabel, setText, span } from '../../page/ui/dom.js';
 
 const BEEP_MS = 180;
 
@@ -122,7 +122,7 @@ function showActive(row, { source, priority, text, sinceUs, isAcknowledged, doub
   row.age.title = `since ${clock(sinceUs / 1000)}`;
   row.button.disabled = isAcknowledged;
   setText(row.button, isAcknowledged ? 'seen' : 'Ack');
-  row.button.setAttribute('aria-label', `${row.button.textContent}: ${source}, ${text}`);
+  setLabel(row.button, 'aria-label', `${row.button.textContent}: ${source}, ${text}`);
 }
 
 function pastRow({ timeUs, source, priority, text, isRaised }) {

@@ -58,7 +58,7 @@ export class Link {
     this.chosen = n;
     this.buttons.forEach((button, i) => button.setAttribute('aria-pressed', String(i === n)));
     document.documentElement.dataset.link = n > 0 ? 'slow' : 'full';
-    $('lanes-speed').textContent = n > 0 ? LINKS[n].name : '';
+    setText($('lanes-speed'), n > 0 ? LINKS[n].name : '');
     this.gapCount = 0;
     $('gap-log').replaceChildren(element('li', { class: 'empty' }, 'None so far'));
     $('gap-count').textContent = '';

@@ -2,6 +2,7 @@
 // Knows: pixels, metres. Must never know: where positions come from.
 
 import { FONT, begin, colours, line, niceStep } from '../../page/ui/canvas.js';
+import { plain } from '../../page/ui/dom.js';
 
 const HOLE_US = 2e6;
 
@@ -94,7 +95,7 @@ function marker(g, { points, colour, label, heading, hasFix, age }, x, y, width)
   g.strokeStyle = ink;
   if (isHollow) g.stroke();
   g.restore();
-  const text = age ? `${label} · ${age}` : hasFix ? label : `${label} · no fix`;
+  const text = plain(age ? `${label} · ${age}` : hasFix ? label : `${label} · no fix`);
   g.font = `600 ${FONT}`;
   const isRight = px > width - 120;
   g.textAlign = isRight ? 'right' : 'left';

@@ -2,6 +2,7 @@
 // Knows: pixels, colours by name. Must never know: where numbers come from.
 
 import { FONT, begin, colours, line, niceStep } from '../../page/ui/canvas.js';
+import { plain } from '../../page/ui/dom.js';
 
 export const STRIP_LEFT = 44;
 const STRIP_RIGHT = 2;
@@ -206,5 +207,6 @@ function barGroup(g, group, { from, room, bottom, height, limit, y }) {
     g.font = FONT;
   });
   g.fillStyle = group.isLate ? colours.high : colours.soft;
-  g.fillText(group.isLate ? `${group.label} · silent` : group.label, from + room / 2, height - 8);
+  const label = plain(group.label);
+  g.fillText(group.isLate ? `${label} · silent` : label, from + room / 2, height - 8);
 }

@@ -2,7 +2,7 @@
 // Knows: figures. Must never know: the protocol, how figures are made.
 
 import { spark } from '../../page/ui/canvas.js';
-import { $, clock, count, element, keepRows, ms, rate, setText, span } from '../../page/ui/dom.js';
+import { $, clock, count, element, keepRows, ms, plain, rate, setLabel, setText, span } from '../../page/ui/dom.js';
 
 const cells = (n, classes = []) => Array.from({ length: n }, (_, i) => element('td', { class: classes[i] ?? null }));
 const POINTS = 60;
@@ -20,7 +20,7 @@ export function showRovers(rovers, sources, nowMs) {
   const make = (rover) => {
     const row = rowOf(7);
     row.dot = element('i', { class: `swatch s${rover.colour.slice(-1)}` });
-    row.parts[0].append(row.dot, ` ${rover.label}`);
+    row.parts[0].append(row.dot, plain(` ${rover.label}`));
     return row;
   };
   keepRows(
@@ -128,7 +128,7 @@ export function showOthers(others, nowMs) {
       const age = held.lastMs === 0 ? `from ${clock(held.lastUs / 1000)}` : `${span((nowMs - held.lastMs) / 1000)} ago`;
       setText(row.age, `${age} · ${count(held.count)}`);
       setText(row.line, held.line);
-      row.line.title = held.line;
+      setLabel(row.line, 'title', held.line);
       keepRows(row.lines, [...held.fields], ([path]) => path, fieldRow, showField);
     },
   );

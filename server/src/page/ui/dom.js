@@ -1,6 +1,17 @@
 // Job: elements and figures as text, for all pages.
 // Knows: the document. Must never know: what is shown.
 
+/** What moves a cursor, or turns the direction of writing: control characters, ends of lines, marks of direction. */
+const CONTROLS = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+
+/** Other people's text made harmless, as the terminal shows it: `\u{202e}` stands for what would turn a line round. */
+export const plain = (text) => String(text).replace(CONTROLS, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+
+/** Attributes that people read, or hear. */
+const SHOWN = new Set(['title', 'aria-label', 'placeholder']);
+
+const isNode = (child) => typeof child === 'object' || typeof child === 'function';
+
 export const $ = (id) => document.getElementById(id);
 
 /**
@@ -12,22 +23,30 @@ export function element(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith('on')) made.addEventListener(name.slice(2), value);
+    else if (SHOWN.has(name)) setLabel(made, name, value);
     else made.setAttribute(name, value === true ? '' : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  const shown = children.filter((child) => child !== null && child !== undefined);
+  made.append(...shown.map((child) => (isNode(child) ? child : plain(child))));
   return made;
 }
 
 export function svg(tag, attributes = {}, ...children) {
   const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
+  made.append(...children.map((child) => (isNode(child) ? child : plain(child))));
   return made;
 }
 
 /** Sets text only where it differs: nothing is laid out anew, and no selection is lost. */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = plain(text);
+  if (node.textContent !== shown) node.textContent = shown;
+}
+
+/** What is shown of a node where the mouse rests, or read aloud instead of it. */
+export function setLabel(node, name, text) {
+  node.setAttribute(name, plain(text));
 }
 
 /**
