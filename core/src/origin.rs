@@ -57,6 +57,12 @@ pub fn is_allowed(origin: &str, allowed: &[String]) -> bool {
     normal(origin).is_ok_and(|origin| allowed.contains(&origin))
 }
 
+/// Whether a request's origin is that of the host that it was sent to, as browsers write both: a port only if it is not the scheme's
+/// own.
+pub fn is_of_host(origin: &str, host: &str) -> bool {
+    !host.is_empty() && origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+}
+
 fn normal(text: &str) -> Result<String, OriginError> {
     // A local file has no host.
     if text == "null" || text.eq_ignore_ascii_case("file://") {
@@ -130,6 +136,24 @@ fn normal_host(host: &str) -> Result<String, OriginError> {
 mod tests {
     use super::OriginError::{Host, NotAscii, Path, Port, Scheme, Socket, User, Wildcard};
     use super::*;
+
+    #[test]
+    fn a_page_of_the_host_itself_is_known_by_its_host_and_port() {
+        for (origin, host, is_so) in [
+            ("https://a.example", "a.example", true),
+            ("http://A.example:9001", "a.EXAMPLE:9001", true),
+            ("http://[::1]:9001", "[::1]:9001", true),
+            ("https://a.example", "b.example", false),
+            ("https://a.example", "a.example:9001", false),
+            ("https://a.example.evil.example", "a.example", false),
+            ("https://evil.example", "", false),
+            ("https://", "", false),
+            ("null", "null", false),
+            ("file://", "file:", false),
+        ] {
+            assert_eq!(is_of_host(origin, host), is_so, "{origin} {host}");
+        }
+    }
 
     #[test]
     fn what_may_be_listed_has_one_normal_form() {

@@ -1,7 +1,7 @@
 //! Nobody takes another's turn: floods share the ring, clients that never read freeze no one, and bulk leaves critical messages room.
 
-use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use fanwire::{Config, Engine, Kind, Priority};
@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
 
 use crate::access::answer;
+use crate::support::PATIENCE;
 
 use super::served::{Client, NAMES, Served, Wish, frame, frame_of, topics};
 
@@ -124,15 +125,28 @@ fn bulk_refuses_no_critical_message() {
     assert_eq!(refused, 0, "of {CRITICAL} critical messages");
 }
 
+/// The status that a page's image or script gets: any page can have any browser ask for one.
+fn image(address: SocketAddr, target: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nReferer: http://evil.example/\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer[9..12].to_owned()
+}
+
 #[test]
 fn no_page_of_another_site_has_its_reader_s_address_refused() {
     let server = Served::start("--failures-per-address-per-minute-max 2 --allowed-origins https://ours.example");
     let status = |target: &str, headers: &str| answer(server.address, target, headers)[9..12].to_owned();
-    // WebSockets of another origin; images and scripts, which have none.
+    // WebSockets of another origin; images and scripts, which are none.
     for _ in 0..6 {
         assert_eq!(status("/t/a", "Origin: https://evil.example\r\n"), "403");
         assert_eq!(status("/nowhere", "Origin: https://evil.example\r\n"), "404");
-        assert_eq!(status("/favicon.ico", "Sec-Fetch-Site: cross-site\r\n"), "404");
+        for (target, expected) in [("/favicon.ico", "404"), ("/t/a?topic=%", "400"), ("/t/a", "426")] {
+            assert_eq!(image(server.address, target), expected, "{target}");
+        }
     }
     assert_eq!(status("/t/a", "Origin: https://ours.example\r\n"), "101");
     // What is the client's own doing counts, whatever it says of itself.
@@ -143,4 +157,23 @@ fn no_page_of_another_site_has_its_reader_s_address_refused() {
         };
         assert_eq!(status(target, headers), expected);
     }
+}
+
+#[test]
+fn without_a_list_of_origins_pages_have_pages_refused_and_nobody_else() {
+    let server = Served::start("--failures-per-address-per-minute-max 2");
+    let status = |target: &str, headers: &str| answer(server.address, target, headers)[9..12].to_owned();
+    let evil = "Origin: https://evil.example\r\n";
+    for expected in ["404", "404", "404", "429", "429", "429"] {
+        assert_eq!(status("/nowhere", evil), expected);
+    }
+    assert_eq!(status("/t/a", evil), "429", "whoever the page is");
+    // Its reader's own programs, and pages of the server's own host.
+    assert_eq!(status("/t/a", ""), "101");
+    assert_eq!(status("/t/a", "Origin: http://x\r\n"), "101");
+    // And the other way round: what counts for the address shuts out all.
+    for expected in ["404", "404", "404", "429"] {
+        assert_eq!(status("/nowhere", "Origin: http://x\r\n"), expected);
+    }
+    assert_eq!(status("/t/a", ""), "429");
 }

@@ -45,12 +45,23 @@ struct Count {
     next: u32,
     upgrades_due_ns: u64,
     breaker: Breaker,
+    /// The same for what a page of another site may have had its reader's browser ask for.
+    pages: Breaker,
 }
 
 impl Count {
     /// True if there is nothing to be remembered of an address that has no connections.
     fn is_over(&self, now_ns: u64) -> bool {
-        self.upgrades_due_ns <= now_ns && self.breaker.is_quiet(now_ns)
+        self.upgrades_due_ns <= now_ns && self.breaker.is_quiet(now_ns) && self.pages.is_quiet(now_ns)
+    }
+}
+
+impl Count {
+    fn breaker_of(&mut self, by: By) -> &mut Breaker {
+        match by {
+            By::Client => &mut self.breaker,
+            By::Page => &mut self.pages,
+        }
     }
 }
 
@@ -98,6 +109,15 @@ pub struct Addresses {
     hasher: RandomState,
     #[allow(clippy::disallowed_types, reason = "see above")]
     counts: Mutex<Counts>,
+}
+
+/// Whose doing an upgrade is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The client's own.
+    Client,
+    /// Perhaps that of a page of another site, which its reader's browser runs.
+    Page,
 }
 
 /// Where the address of a connection is counted.
@@ -203,20 +223,43 @@ impl Addresses {
         }
     }
 
-    /// The upgrade of a connection has failed. True if its address is refused from now on.
-    pub fn on_failure(&self, place: Place, now_ns: u64) -> bool {
+    /// A page of another site asks for an upgrade, by a connection that was let in.
+    ///
+    /// # Errors
+    /// Too many such upgrades of this address have failed: after so long one may try again.
+    pub fn enter_page(&self, place: Place, now_ns: u64) -> Result<(), u64> {
+        if place == Place::NOT_COUNTED || !self.limits.failures().is_limited() {
+            return Ok(());
+        }
+        let pages = &mut self.lock().counts[place.0].pages;
+        match pages.refuses_for_ns(now_ns) {
+            0 => {
+                pages.on_entry(now_ns);
+                Ok(())
+            }
+            wait_ns => Err(wait_ns),
+        }
+    }
+
+    /// The upgrade of a connection has failed. True if its address is refused from now on, or what pages ask for there.
+    pub fn on_failure(&self, place: Place, by: By, now_ns: u64) -> bool {
         let failures = self.limits.failures();
         if place == Place::NOT_COUNTED || !failures.is_limited() {
             return false;
         }
-        self.lock().counts[place.0].breaker.on_failure(&failures, now_ns)
+        self.lock().counts[place.0].breaker_of(by).on_failure(&failures, now_ns)
     }
 
     /// The upgrade of a connection is done.
-    pub fn on_success(&self, place: Place) {
+    pub fn on_success(&self, place: Place, by: By) {
         if place != Place::NOT_COUNTED && self.limits.failures().is_limited() {
-            self.lock().counts[place.0].breaker.on_success();
+            self.lock().counts[place.0].breaker_of(by).on_success();
         }
+    }
+
+    /// Whether failures are counted just now.
+    pub fn counts_failures(&self) -> bool {
+        self.limits.failures().is_limited()
     }
 
     /// Addresses that are known.
@@ -241,7 +284,14 @@ impl Addresses {
         }
         let chain = self.chain_of(site, counts);
         let next = counts.chains[chain];
-        let count = Count { site, connections: 0, next, upgrades_due_ns: 0, breaker: Breaker::default() };
+        let count = Count {
+            site,
+            connections: 0,
+            next,
+            upgrades_due_ns: 0,
+            breaker: Breaker::default(),
+            pages: Breaker::default(),
+        };
         let place = counts.counts.insert(count)?;
         counts.chains[chain] = place;
         counts.left.push(place);

@@ -121,20 +121,47 @@ fn an_address_fails_so_often_in_a_minute_and_after_once_more_one_may_try() {
     let addresses = rates(0, 2);
     let place = addresses.enter(site("192.0.2.1:1"), 0).unwrap();
     let other = addresses.enter(site("192.0.2.2:1"), 0).unwrap();
-    assert!(!addresses.on_failure(place, 0) && !addresses.on_failure(place, 0), "at the limit");
-    assert!(!addresses.on_failure(other, 0), "another address");
+    assert!(!addresses.on_failure(place, By::Client, 0) && !addresses.on_failure(place, By::Client, 0), "at the limit");
+    assert!(!addresses.on_failure(other, By::Client, 0), "another address");
     assert!(addresses.enter(site("192.0.2.1:2"), 0).is_ok());
-    assert!(addresses.on_failure(place, 0), "one past it");
+    assert!(addresses.on_failure(place, By::Client, 0), "one past it");
     let failing = |wait_s| Err(TurnedAway::Failing { wait_ns: wait_s * SECOND_NS });
     assert_eq!(addresses.enter(site("192.0.2.1:3"), 0), failing(30));
     assert!(addresses.enter(site("192.0.2.2:3"), 0).is_ok());
     let tries = addresses.enter(site("192.0.2.1:4"), 30 * SECOND_NS).unwrap();
     assert_eq!(addresses.enter(site("192.0.2.1:5"), 30 * SECOND_NS), failing(15), "one tries at a time");
-    assert!(addresses.on_failure(tries, 30 * SECOND_NS));
+    assert!(addresses.on_failure(tries, By::Client, 30 * SECOND_NS));
     assert_eq!(addresses.enter(site("192.0.2.1:6"), 30 * SECOND_NS), failing(60));
     let tries = addresses.enter(site("192.0.2.1:7"), 90 * SECOND_NS).unwrap();
-    addresses.on_success(tries);
+    addresses.on_success(tries, By::Client);
     assert!(addresses.enter(site("192.0.2.1:8"), 90 * SECOND_NS).is_ok());
+}
+
+#[test]
+fn what_pages_ask_for_is_counted_by_itself() {
+    let addresses = rates(0, 2);
+    let place = addresses.enter(site("192.0.2.1:1"), 0).unwrap();
+    for _ in 0..2 {
+        assert!(!addresses.on_failure(place, By::Page, 0), "at the limit");
+        assert_eq!(addresses.enter_page(place, 0), Ok(()));
+    }
+    assert!(addresses.on_failure(place, By::Page, 0), "one past it");
+    assert_eq!(addresses.enter_page(place, 0), Err(30 * SECOND_NS));
+    let own = addresses.enter(site("192.0.2.1:2"), 0).unwrap();
+    assert!(!addresses.on_failure(own, By::Client, 0), "nothing was counted for the client itself");
+    assert_eq!(addresses.enter_page(place, 30 * SECOND_NS), Ok(()), "one tries");
+    assert_eq!(addresses.enter_page(place, 30 * SECOND_NS), Err(15 * SECOND_NS));
+    addresses.on_success(place, By::Page);
+    assert_eq!(addresses.enter_page(place, 30 * SECOND_NS), Ok(()));
+    // And the other way round; what is to be remembered of pages keeps the address.
+    assert!(!addresses.on_failure(own, By::Client, 0) && addresses.on_failure(own, By::Client, 0));
+    assert_eq!(addresses.enter_page(place, 30 * SECOND_NS), Ok(()));
+    addresses.on_failure(place, By::Page, 30 * SECOND_NS);
+    let other = addresses.enter(site("192.0.2.2:1"), 0).unwrap();
+    addresses.on_failure(other, By::Page, 0);
+    addresses.leave(other, 0);
+    assert_eq!(addresses.len(), 2);
+    assert_eq!(addresses.enter_page(Place::NOT_COUNTED, 0), Ok(()));
 }
 
 #[test]
@@ -166,22 +193,22 @@ fn what_is_over_is_forgotten_and_where_there_is_no_room_what_was_left_first() {
 fn an_address_that_is_over_goes_before_one_that_is_refused() {
     let addresses = rates(0, 1);
     let failing = addresses.enter(site("192.0.2.1:1"), 0).unwrap();
-    assert!(!addresses.on_failure(failing, 0) && addresses.on_failure(failing, 0));
+    assert!(!addresses.on_failure(failing, By::Client, 0) && addresses.on_failure(failing, By::Client, 0));
     addresses.leave(failing, 0);
     // One failure each, which is over a minute later.
     for number in 0..3 + REMEMBERED_MAX {
         let place = addresses.enter(site(&format!("[2001:db8:0:{number:x}::1]:1")), 0).unwrap();
-        addresses.on_failure(place, 0);
+        addresses.on_failure(place, By::Client, 0);
         addresses.leave(place, 0);
     }
     assert_eq!(addresses.len(), 4 + REMEMBERED_MAX as usize);
     let now_ns = 300 * SECOND_NS;
     let tries = addresses.enter(site("192.0.2.1:1"), now_ns).unwrap();
-    addresses.on_failure(tries, now_ns);
+    addresses.on_failure(tries, By::Client, now_ns);
     addresses.leave(tries, now_ns);
     for number in 0..100 {
         let place = addresses.enter(site(&format!("[2001:db8:1:{number:x}::1]:1")), now_ns).unwrap();
-        addresses.on_failure(place, now_ns);
+        addresses.on_failure(place, By::Client, now_ns);
         addresses.leave(place, now_ns);
     }
     assert!(matches!(addresses.enter(site("192.0.2.1:1"), now_ns), Err(TurnedAway::Failing { .. })));

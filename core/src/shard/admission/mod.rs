@@ -15,7 +15,7 @@ mod senders;
 mod site;
 mod subjects;
 
-pub use addresses::{Addresses, COUNTED_BYTES, Place, REMEMBERED_MAX, TurnedAway};
+pub use addresses::{Addresses, By, COUNTED_BYTES, Place, REMEMBERED_MAX, TurnedAway};
 use asked::Asked;
 pub use asked::{Answer, Answered, QUESTION_BYTES};
 pub use granted::Granted;

@@ -5,7 +5,7 @@ use crate::origin;
 use crate::proto::handshake::Refusal;
 use crate::proto::request::Request;
 use crate::shard::Shard;
-use crate::shard::admission::{Site, TurnedAway};
+use crate::shard::admission::{By, Site, TurnedAway};
 use crate::shard::turn::upgrade::RETRY_AFTER_S;
 
 impl<D: Driver> Shard<D> {
@@ -42,34 +42,62 @@ impl<D: Driver> Shard<D> {
 
     /// Answers an upgrade request with a refusal and closes. Where the client is to blame, its address has failed once more.
     pub(super) fn refuse_upgrade(&mut self, slot: u32, refusal: &Refusal) {
+        self.refuse_by(slot, refusal, Some(By::Client));
+    }
+
+    /// The same for who is to blame; `None`: nobody.
+    pub(super) fn refuse_by(&mut self, slot: u32, refusal: &Refusal, blame: Option<By>) {
         self.stats.upgrades_refused += 1;
-        if (400..500).contains(&refusal.status) && refusal.status != 429 {
-            self.note_failed_upgrade(slot);
+        if let Some(by) = blame
+            && (400..500).contains(&refusal.status)
+            && refusal.status != 429
+        {
+            self.note_failed_upgrade(slot, by);
         }
         self.refuse(slot, refusal);
     }
 
-    /// The same for what a page of another site has had its reader's browser ask for: its reader is not to blame, and is not to be
-    /// locked out by whatever page comes along.
-    pub(super) fn refuse_page(&mut self, slot: u32, refusal: &Refusal) {
-        self.stats.upgrades_refused += 1;
-        self.refuse(slot, refusal);
-    }
-
-    /// Whether that is so. A page cannot choose these headers; whoever else sends them is refused before any token is looked at.
-    pub(super) fn is_of_a_page(&self, head: &[u8], refusal: &Refusal) -> bool {
-        let Ok(request) = Request::parse(head) else { return false };
+    /// Who is to blame if this request fails. No reader is to be locked out by whatever page comes along: a page has a browser ask
+    /// for images, which are no WebSockets, and for WebSockets, with an origin that it cannot choose. Where there is a list of
+    /// origins, what others ask for is refused before any token is looked at. Else it may be anything, so it is counted by itself.
+    pub(super) fn blame(&self, head: &[u8]) -> Option<By> {
+        if !self.shared.counted.addresses.counts_failures() {
+            return Some(By::Client);
+        }
+        let Ok(request) = Request::parse(head) else { return Some(By::Client) };
         let origins = &self.rules.access.allowed_origins;
         match request.origin() {
-            Some(origin) => !origins.is_empty() && !origin::is_allowed(origin, origins),
-            // What is no WebSocket: an image, a script.
-            None => matches!(refusal.status, 404 | 405 | 426) && request.lines("Sec-Fetch-Site").next().is_some(),
+            Some(origin) if !origins.is_empty() => origin::is_allowed(origin, origins).then_some(By::Client),
+            Some(origin) if origin::is_of_host(origin, request.host().unwrap_or_default()) => Some(By::Client),
+            Some(_) => Some(By::Page),
+            None => request.header("Sec-WebSocket-Key").is_some().then_some(By::Client),
+        }
+    }
+
+    /// Lets a whole request in that a page of another site may have brought about, or answers it. False: it was answered.
+    pub(super) fn admit_page(&mut self, slot: u32) -> bool {
+        let extra = self.clients.extra(slot);
+        let len = extra.handshake.as_ref().map_or(0, |handshake| handshake.request_len);
+        let inbox = std::mem::take(&mut extra.inbox);
+        let blame = self.blame(&inbox[..len]);
+        self.clients.extra(slot).inbox = inbox;
+        if blame != Some(By::Page) {
+            return true;
+        }
+        match self.shared.counted.addresses.enter_page(self.admission.place(slot), self.pace.now_ns) {
+            Ok(()) => true,
+            Err(wait_ns) => {
+                self.stats.refused_failing += 1;
+                let what = "too many requests of pages from this address have failed";
+                self.refuse_by(slot, &Refusal::too_many(what, seconds(wait_ns)), blame);
+                false
+            }
         }
     }
 
     /// A client did not bring its upgrade about.
-    pub(super) fn note_failed_upgrade(&mut self, slot: u32) {
-        if self.shared.counted.addresses.on_failure(self.admission.place(slot), self.pace.now_ns) {
+    pub(super) fn note_failed_upgrade(&mut self, slot: u32, by: By) {
+        if self.shared.counted.addresses.on_failure(self.admission.place(slot), by, self.pace.now_ns) {
             self.stats.addresses_failing += 1;
         }
     }

@@ -9,6 +9,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::encoder;
 use crate::proto::handshake::Refusal;
 use crate::shard::Shard;
+use crate::shard::admission::By;
 use crate::shard::clients::{Moment, Phase};
 use crate::shard::turn::upgrade::RETRY_AFTER_S;
 
@@ -80,7 +81,7 @@ impl<D: Driver> Shard<D> {
             self.refuse_upgrade(slot, &Refusal::timeout());
         } else {
             self.stats.handshakes_late += 1;
-            self.note_failed_upgrade(slot);
+            self.note_failed_upgrade(slot, By::Client);
             self.cut(slot, CloseCode::ABNORMAL.to_u16());
         }
     }

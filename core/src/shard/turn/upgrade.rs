@@ -15,7 +15,7 @@ use crate::proto::subscribe::SinceList;
 use crate::proto::target::{Endpoint, Target};
 use crate::proto::topic::TopicName;
 use crate::shard::Shard;
-use crate::shard::admission::Site;
+use crate::shard::admission::{By, Site};
 use crate::shard::clients::{Handshake, Moment, Phase};
 use crate::shard::lanes::Form;
 use crate::shard::options::Options;
@@ -126,7 +126,7 @@ impl<D: Driver> Shard<D> {
             Ok(None) => self.check_held_bytes(slot),
             Ok(Some(len)) => {
                 handshake.request_len = len;
-                if self.learn_client(slot) {
+                if self.learn_client(slot) && self.admit_page(slot) {
                     self.try_upgrade(slot);
                 }
             }
@@ -146,8 +146,10 @@ impl<D: Driver> Shard<D> {
                 self.clients.extra(slot).inbox = inbox;
                 self.hold_input(slot, cause);
             }
-            Verdict::Refused(refusal) if self.is_of_a_page(&inbox[..len], &refusal) => self.refuse_page(slot, &refusal),
-            Verdict::Refused(refusal) => self.refuse_upgrade(slot, &refusal),
+            Verdict::Refused(refusal) => {
+                let blame = self.blame(&inbox[..len]);
+                self.refuse_by(slot, &refusal, blame);
+            }
             Verdict::Accepted(accepted) => self.upgrade(slot, inbox, *accepted),
         }
     }
@@ -177,7 +179,8 @@ impl<D: Driver> Shard<D> {
         self.note_opened(slot);
         self.trace_opened(slot, peer, protocol);
         self.stats.upgraded += 1;
-        self.shared.counted.addresses.on_success(self.admission.place(slot));
+        let by = self.blame(&inbox[..len]).unwrap_or(By::Client);
+        self.shared.counted.addresses.on_success(self.admission.place(slot), by);
         if self.rules.events.capacity > 0 {
             self.clients[slot].flags.was_announced = true;
             let connection = self.clients.id(slot);
