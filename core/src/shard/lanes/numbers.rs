@@ -1,16 +1,37 @@
 //! The numbers of messages by their positions, also of those that the logs have forgotten and at which a cursor still stands.
 //!
 //! Where every number is a position there is nothing to remember. Else each cursor that falls below its logs has the number of its
-//! message remembered, so that its gap notice can name it. That takes a look at the lane's cursors each time a log forgets.
+//! message remembered, so that its gap notice can name it. That takes one comparison for each of the lane's cursors each time a log
+//! forgets, and a step more for each number that is new: those that fell earlier cost nothing again. What nobody stands at any more
+//! goes when there is twice as much as at the last look.
 
 use std::collections::HashMap;
 
+use super::derive::CURSORS_A_STEP;
 use super::form::Form;
 use super::{Lanes, NONE, Stream};
 use crate::log::{Position, Seq};
 
-/// See the module's head: by position, at most one for each cursor of the lane.
-pub(super) type Remembered = HashMap<Position, Seq>;
+/// What is remembered beyond twice as much as at the last look, before there is another one.
+const SPARE: usize = 64;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    numbers: HashMap<Position, Seq>,
+    /// How many were left when those were sorted out at which nobody stands.
+    left: usize,
+}
+
+impl Remembered {
+    fn get(&self, position: Position) -> Option<Seq> {
+        self.numbers.get(&position).copied()
+    }
+
+    fn is_due(&self) -> bool {
+        self.numbers.len() > 2 * self.left + SPARE
+    }
+}
 
 impl Lanes {
     /// The number of the message at which a cursor of this stream stands; of one that this shard never had, the first that it may have.
@@ -21,7 +42,7 @@ impl Lanes {
             return Seq(position.0);
         }
         let held = stream.log.seq_of(position).or_else(|| source.log.seq_of(position));
-        let known = held.or_else(|| self.lanes[stream.lane].remembered.get(&position).copied());
+        let known = held.or_else(|| self.lanes[stream.lane].remembered.get(position));
         // A derived log may end at what its source has forgotten before it could take it.
         let ends_there = if position == stream.log.next() { stream } else { source };
         known.unwrap_or_else(|| ends_there.log.least_seq_of(position))
@@ -41,7 +62,7 @@ impl Lanes {
         }
     }
 
-    /// A log is about to forget what lies before `until`: the numbers at which cursors of its lane stand are remembered, others no more.
+    /// A log is about to forget what lies before `until`: the numbers at which cursors of its lane stand are remembered.
     pub(super) fn remember_numbers(&mut self, id: u32, until: Position) {
         let lane = self.streams[id].lane;
         if !self.source(lane).log.is_counted() {
@@ -51,19 +72,41 @@ impl Lanes {
 
     #[cold]
     fn remember_each(&mut self, id: u32, lane: u32, until: Position) {
-        let is_source = self.streams[id].form == Form::Raw;
-        let before = std::mem::take(&mut self.lanes[lane].remembered);
-        let mut remembered = Remembered::new();
+        let Stream { log, form, .. } = &self.streams[id];
+        let (floor, is_source) = (log.floor(), *form == Form::Raw);
+        // What lies below the floor was remembered when that was forgotten.
+        let falls = |position: Position| floor <= position && position < until;
+        let mut found = Vec::new();
+        for form in self.lanes[lane].streams.into_iter().filter(|&form| form != NONE && (is_source || form == id)) {
+            let all = &self.streams[form].cursors.all;
+            self.rank.steps += all.len() as u32 / CURSORS_A_STEP;
+            found.extend(all.iter().filter(|cursor| falls(cursor.position)).map(|cursor| (form, cursor.position)));
+        }
+        // Of many that stand at one message one is looked up.
+        found.dedup();
+        self.rank.steps += found.len() as u32;
+        for (form, position) in found {
+            let seq = self.seq_at(form, position);
+            self.lanes[lane].remembered.numbers.entry(position).or_insert(seq);
+        }
+        if self.lanes[lane].remembered.is_due() {
+            self.sort_out(lane);
+        }
+    }
+
+    /// Forgets the numbers at which no cursor stands any more.
+    fn sort_out(&mut self, lane: u32) {
+        let Remembered { mut numbers, .. } = std::mem::take(&mut self.lanes[lane].remembered);
+        let last = numbers.keys().copied().max().unwrap_or(Position::FIRST);
+        let mut kept = HashMap::new();
         for form in self.lanes[lane].streams.into_iter().filter(|&form| form != NONE) {
-            for cursor in &self.streams[form].cursors.all {
-                let position = cursor.position;
-                if let Some(&seq) = before.get(&position) {
-                    remembered.insert(position, seq);
-                } else if position < until && (is_source || form == id) {
-                    remembered.entry(position).or_insert_with(|| self.seq_at(form, position));
-                }
+            let all = &self.streams[form].cursors.all;
+            self.rank.steps += all.len() as u32 / CURSORS_A_STEP;
+            for cursor in all.iter().filter(|cursor| cursor.position <= last) {
+                self.rank.steps += 1;
+                kept.extend(numbers.remove_entry(&cursor.position));
             }
         }
-        self.lanes[lane].remembered = remembered;
+        self.lanes[lane].remembered = Remembered { left: kept.len(), numbers: kept };
     }
 }

@@ -13,6 +13,8 @@ const ANY: Priority = Priority::Low;
 const IDLE_NS: u64 = 1_000_000_000;
 /// Cursors asked whether they have still to get something, at most.
 const ASKED_MAX: usize = 512;
+/// Who loses what must not be lost is told, noted and closed.
+const STEPS_A_LOSS: u32 = 8;
 /// Derived logs that were asleep take old messages from others up to this part of the pool.
 const WOKEN_PART: usize = 4;
 
@@ -218,20 +220,24 @@ impl Lanes {
         self.rank.steps += 1;
         self.move_rests_out(id, survivor);
         self.remember_numbers(id, survivor);
-        let Self { streams, lanes, pool, effects, .. } = self;
+        let Self { streams, lanes, pool, effects, rank, .. } = self;
         let Stream { log, form, lane, .. } = &mut streams[id];
         let lane = &mut lanes[*lane];
         if *form == Form::Raw && !lane.keys.is_empty() {
             let gone = log.entries_from(Position::FIRST).take_while(|e| e.position < survivor);
-            gone.for_each(|e| lane.keys.forget(e.key, e.position));
+            for entry in gone {
+                lane.keys.forget(entry.key, entry.position);
+                rank.steps += 1;
+            }
         }
         log.forget_oldest(pool);
         if lane.is_lossless {
-            name_laggards(&streams[id], survivor, effects);
+            rank.steps += name_laggards(&streams[id], survivor, effects);
             if streams[id].form == Form::Raw {
                 // A derived log that has not taken them cannot be made of them any more.
                 let derived = lane.streams.iter().skip(1).filter(|&&form| form != NONE).map(|&form| &streams[form]);
-                derived.filter(|log| log.taken() < survivor).for_each(|log| name_laggards(log, survivor, effects));
+                let behind = derived.filter(|log| log.taken() < survivor);
+                rank.steps += behind.map(|log| name_laggards(log, survivor, effects)).sum::<u32>();
             }
         }
         self.rank(id);
@@ -256,10 +262,10 @@ impl Lanes {
     /// Names who has lost what must not be lost, where a source holds nothing of what was before its head. A derived log is made again from
     /// its source; who has lost something there is found when it is looked at.
     pub(super) fn name_who_lost(&mut self, id: u32) {
-        let Self { streams, lanes, effects, .. } = self;
+        let Self { streams, lanes, effects, rank, .. } = self;
         let stream = &streams[id];
         if stream.form == Form::Raw && lanes[stream.lane].is_lossless {
-            name_laggards(stream, stream.log.next(), effects);
+            rank.steps += name_laggards(stream, stream.log.next(), effects);
         }
     }
 
@@ -283,11 +289,12 @@ impl Lanes {
     }
 }
 
-/// Names those who stand before message `first`, where what was there is lost to them.
-fn name_laggards(stream: &Stream, first: Position, effects: &mut Vec<Effect>) {
-    let Cursors { all, links, .. } = &stream.cursors;
+/// Names those who stand before message `first`, where what was there is lost to them. Returns the steps.
+fn name_laggards(stream: &Stream, first: Position, effects: &mut Vec<Effect>) -> u32 {
+    let (Cursors { all, links, .. }, before) = (&stream.cursors, effects.len());
     let lost = all.iter().zip(links).filter(|(cursor, _)| cursor.position < first);
     effects.extend(lost.map(|(cursor, &link)| Effect::Lost { slot: cursor.slot, link }));
+    all.len() as u32 / CURSORS_A_STEP + STEPS_A_LOSS * (effects.len() - before) as u32
 }
 
 impl Rank {

@@ -93,3 +93,43 @@ fn who_lags_past_what_the_log_has_is_told_how_many_messages_that_were() {
         );
     }
 }
+
+/// What a log forgets costs a look at the cursors, in steps that the turn counts; who fell behind long ago costs nothing again.
+#[test]
+fn a_crowd_that_never_reads_costs_a_look_each_time_that_a_log_forgets() {
+    const CROWD: u64 = 800;
+    let mut config = Config { shards: Some(1), connections_max: 2_000, ..config(SlowPolicy::DropOldest) };
+    config.memory.client_bytes = 64 << 20;
+    let mut stage = Stage::new(config, 4 << 20);
+    let mut crowd = Vec::new();
+    let mut number = 0;
+    let mut says = |stage: &mut Stage, len: usize| {
+        number += 1;
+        stage.says("a", &text("x", len), |head| head.seq = 7 * number + 5);
+    };
+    says(&mut stage, 100);
+    // Everybody stands at a message of its own.
+    for _ in 0..CROWD {
+        crowd.push(stage.raw("/t/a"));
+        stage.turn_of(&mut []);
+        stage.send_capacity(1);
+        says(&mut stage, 100);
+        stage.turn_of(&mut []);
+        stage.send_capacity(4 << 20);
+        stage.turn_of(&mut []);
+    }
+    stage.send_capacity(1);
+    let (mut looks, mut most) = (0, 0);
+    for _ in 0..60 {
+        (0..10).for_each(|_| says(&mut stage, 4_000));
+        stage.turn_of(&mut []);
+        let spent = u64::from(stage.shard.last_work().records.spent());
+        // Ten records, without what it takes to forget.
+        let spent = spent.saturating_sub(10 * (4 + 4));
+        looks += spent;
+        most = most.max(spent);
+    }
+    assert!(looks >= CROWD / 8, "{looks} steps: what is looked at is counted");
+    assert!(looks < 30 * CROWD && most < 4 * CROWD, "{looks} steps, {most} at once");
+    assert_eq!(stage.stats().cursors, CROWD);
+}
