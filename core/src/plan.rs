@@ -215,6 +215,7 @@ impl Config {
                 ),
                 line("long messages that are inflated", shards_u64 * shard::LONG_BYTES as u64, "shards"),
                 line("connections", slots * shard::CONNECTION_BYTES as u64, "connections_max"),
+                line("connections that are not idle", slots * shard::BUSY_BYTES as u64, "connections_max"),
                 line(
                     "upgrade requests that are not whole",
                     handshakes * (self.limits.request_bytes_max + RECV_BYTES as usize + shard::HANDSHAKE_BYTES) as u64,

@@ -1,5 +1,7 @@
 //! An idle subscribed connection costs a shard little memory: a counting allocator adds up what shard threads hold.
 
+#[path = "footprint/busy.rs"]
+mod busy;
 #[path = "support/held.rs"]
 mod held;
 mod support;
@@ -34,6 +36,7 @@ fn an_idle_subscribed_connection_costs_a_shard_a_few_hundred_bytes() {
                 assert!(each <= BYTES_MAX, "{driver:?}, {manner:?}: {each} bytes for each connection");
             }
         }
+        busy::no_connection_costs_more_than_is_stated(driver);
         tls::an_idle_connection_costs_little(driver);
     }
 }

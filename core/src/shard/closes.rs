@@ -1,7 +1,7 @@
 //! The one door to a connection's end: marked by any part, opened at the end of the turn, in the order marked.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::clients::{Conn, Phase};
 
@@ -25,9 +25,10 @@ pub struct Closes {
     marked: Vec<(u32, How)>,
     /// Connections whose subscriptions are being taken down.
     pub leaving: VecDeque<u32>,
-    /// Bytes that closing connections have sent which nobody wants any more.
-    discarded: HashMap<u32, usize>,
 }
+
+/// What the ends of a connection take here at most, marked and cut off at once; lists grow by doubling.
+pub const CLOSING_BYTES: usize = 2 * (2 * size_of::<(u32, How)>() + size_of::<u32>());
 
 impl Closes {
     /// Marks a connection to be closed with a close frame. False: it is ending already, or was never open.
@@ -49,18 +50,6 @@ impl Closes {
         conn.close_code = code;
         self.marked.push((slot, How::Cut));
         true
-    }
-
-    /// A closing connection has sent so much that nobody wants. How much that is by now.
-    pub fn discard(&mut self, slot: u32, bytes: usize) -> usize {
-        let discarded = self.discarded.entry(slot).or_default();
-        *discarded += bytes;
-        *discarded
-    }
-
-    /// A connection is gone.
-    pub fn forget(&mut self, slot: u32) {
-        self.discarded.remove(&slot);
     }
 
     /// Those that are marked, in order.

@@ -49,7 +49,7 @@ pub use self::admission::{
 use self::budget::Work;
 use self::census::{Census, LOSER_BYTES, TALLY_BYTES};
 use self::clients::{Clients, Conn, Extra, NODE_BYTES};
-use self::closes::Closes;
+use self::closes::{CLOSING_BYTES, Closes};
 use self::host::Host;
 use self::lanes::{Clock, Cursor, Lanes};
 use self::message::{INFLATING_BYTES, INFLATING_MAX};
@@ -71,8 +71,10 @@ pub const REFUSAL_SLOTS: u32 = 64;
 
 /// What one connection costs in the shard's tables, at most, when idle.
 pub const CONNECTION_BYTES: usize = size_of::<Conn>() + SUBSCRIBER_BYTES + NODE_BYTES + 64;
+/// What it costs on top when it is not: while it is in the middle of something, or ends.
+pub const BUSY_BYTES: usize = size_of::<Extra>() + CLOSING_BYTES;
 /// What one connection before its upgrade costs on top, apart from its request's bytes.
-pub const HANDSHAKE_BYTES: usize = size_of::<Extra>() + PENDING_BYTES;
+pub const HANDSHAKE_BYTES: usize = PENDING_BYTES;
 /// What inflating long messages takes of a shard, at most.
 pub const LONG_BYTES: usize = INFLATING_MAX * INFLATING_BYTES;
 /// What one topic costs a shard.

@@ -75,6 +75,8 @@ pub struct Extra {
     pub publishes_to: Option<Box<str>>,
     /// A close that waits for what is to be sent before it.
     pub closing: Option<PlannedClose>,
+    /// Bytes that have come since its end began, which nobody wants any more.
+    pub discarded: u32,
     /// Bytes of this connection that are part of [`super::Clients::held_bytes`].
     pub counted: usize,
 }
@@ -127,6 +129,7 @@ impl Extra {
             && self.assembly.is_none()
             && self.held.is_none()
             && self.closing.is_none()
+            && self.discarded == 0
             && self.publishes_to.is_none()
             && self.handshake.is_none()
     }

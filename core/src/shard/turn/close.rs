@@ -9,6 +9,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::encoder;
 use crate::proto::handshake::Refusal;
 use crate::shard::Shard;
+use crate::shard::admission::By;
 use crate::shard::budget::{Budget, Progress};
 use crate::shard::clients::{Awaits, CONTROL_MAX, Phase, PlannedClose};
 use crate::shard::closes::How;
@@ -151,7 +152,7 @@ impl<D: Driver> Shard<D> {
             Phase::Closing | Phase::Marked if error.is_none() => {}
             Phase::Lingering | Phase::Closing => self.cut(slot, self.clients[slot].close_code),
             Phase::Handshake if error == Some(EPROTO) => {
-                self.note_failed_upgrade(slot);
+                self.note_failed_upgrade(slot, By::Client);
                 self.cut(slot, CloseCode::ABNORMAL.to_u16());
             }
             // What it sent before is looked at first.
@@ -237,7 +238,6 @@ impl<D: Driver> Shard<D> {
         self.clients.vacate(slot, &mut self.lanes.rests);
         self.sender.forget(slot);
         self.census.forget(slot);
-        self.closes.forget(slot);
         self.ears.driver.close(Slot(slot));
         self.shared.leave();
         self.stats.closed += 1;
