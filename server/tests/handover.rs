@@ -64,7 +64,7 @@ impl Site {
 }
 
 /// Waits until a process has ended that others may share the output of.
-fn has_ended(server: &mut Fanwire) {
+pub fn has_ended(server: &mut Fanwire) {
     let until = Instant::now() + PATIENCE;
     while server.is_running() {
         assert!(Instant::now() < until, "it does not end");

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use support::{Fanwire, PATIENCE, Subscriber, run, skip};
 
-use crate::handover::Loose;
+use crate::handover::{Loose, has_ended};
 
 /// A folder with a file of settings, and a server that was started with it.
 struct Site {
@@ -163,7 +163,7 @@ fn settings_that_came_on_stdin_hold_over_a_reload_and_a_restart() {
     assert_eq!(code, 0, "{log}");
     let out = String::from_utf8(out).unwrap();
     let _new = Loose(out.split_whitespace().nth(1).and_then(|pid| pid.parse().ok()).expect("the process is named"));
-    assert_eq!(server.finish().0, 0);
+    has_ended(&mut server);
     assert_eq!(status(address, "https://b.example"), "403");
     let (code, out, log) = ask(&["drain", "--within", "1ms"]);
     assert_eq!((code, log.as_str()), (0, ""), "{}", String::from_utf8_lossy(&out));

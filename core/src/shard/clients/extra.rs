@@ -44,6 +44,15 @@ pub struct Handshake {
     pub is_brought: bool,
 }
 
+/// What is counted of a connection.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Bytes that are part of [`super::Clients::held_bytes`].
+    pub held: usize,
+    /// Bytes that have come since its end began, which nobody wants any more.
+    pub discarded: u32,
+}
+
 /// What only some connections need, some of the time.
 #[derive(Debug, Default)]
 pub struct Extra {
@@ -75,10 +84,8 @@ pub struct Extra {
     pub publishes_to: Option<Box<str>>,
     /// A close that waits for what is to be sent before it.
     pub closing: Option<PlannedClose>,
-    /// Bytes that have come since its end began, which nobody wants any more.
-    pub discarded: u32,
-    /// Bytes of this connection that are part of [`super::Clients::held_bytes`].
-    pub counted: usize,
+    /// What is counted of it.
+    pub tally: Tally,
 }
 
 /// What the host has still to do for a client that broke the protocol.
@@ -129,7 +136,7 @@ impl Extra {
             && self.assembly.is_none()
             && self.held.is_none()
             && self.closing.is_none()
-            && self.discarded == 0
+            && self.tally.discarded == 0
             && self.publishes_to.is_none()
             && self.handshake.is_none()
     }

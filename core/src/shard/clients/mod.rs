@@ -158,7 +158,7 @@ impl Clients {
         self.open_count -= 1;
         let Some(mut extra) = extra else { return };
         extra.rest.iter().for_each(|piece| rests.give_back(piece));
-        self.held_bytes -= extra.counted;
+        self.held_bytes -= extra.tally.held;
         if self.spare.len() < SPARE_MAX {
             extra.reset();
             self.spare.push(extra);
@@ -179,8 +179,8 @@ impl Clients {
     pub fn tidy(&mut self, slot: u32) {
         let Some(extra) = &mut self.conns[slot as usize].extra else { return };
         if extra.is_empty() {
-            self.held_bytes -= extra.counted;
-            extra.counted = 0;
+            self.held_bytes -= extra.tally.held;
+            extra.tally.held = 0;
             if let Some(mut extra) = self.conns[slot as usize].extra.take()
                 && self.spare.len() < SPARE_MAX
             {
@@ -190,13 +190,13 @@ impl Clients {
             return;
         }
         let holds = extra.held_bytes();
-        self.held_bytes = self.held_bytes - extra.counted + holds;
-        extra.counted = holds;
+        self.held_bytes = self.held_bytes - extra.tally.held + holds;
+        extra.tally.held = holds;
     }
 
     /// The connection that holds most of what waits, if that is another one, and it is to stay so far. One look at each connection.
     pub fn holds_more_than(&self, slot: u32) -> Option<u32> {
-        let counted = |conn: &Conn| conn.extra.as_ref().map_or(0, |extra| extra.counted);
+        let counted = |conn: &Conn| conn.extra.as_ref().map_or(0, |extra| extra.tally.held);
         let all = (0..).zip(&self.conns).filter(|(_, conn)| conn.is_live());
         let (other, conn) = all.max_by_key(|(_, conn)| counted(conn))?;
         (other != slot && counted(conn) > counted(&self.conns[slot as usize])).then_some(other)

@@ -93,8 +93,9 @@ impl<D: Driver> Shard<D> {
     /// After our close frame only the client's matters (RFC 6455 section 7.1.1: the server closes the connection first).
     fn on_last_frames(&mut self, slot: u32, buf: &mut RecvBuf) {
         let extra = self.clients.extra(slot);
-        extra.discarded = extra.discarded.saturating_add(buf.filled().len() as u32);
-        let (discarded, inbox) = (extra.discarded as usize, std::mem::take(&mut extra.inbox));
+        let discarded = extra.tally.discarded.saturating_add(buf.filled().len() as u32);
+        extra.tally.discarded = discarded;
+        let (discarded, inbox) = (discarded as usize, std::mem::take(&mut extra.inbox));
         if inbox.len() <= RECV_HEADROOM {
             buf.put_in_front(&inbox);
         }
