@@ -194,6 +194,8 @@ impl Config {
         let shards_u64 = shards as u64;
         let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
         let handshakes = shards_u64 * self.handshakes_per_shard(shards) as u64;
+        let cursors =
+            u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64 + shards_u64 * shard::PIECES_BYTES as u64;
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let mut plan = MemoryPlan {
             lines: vec![
@@ -227,7 +229,7 @@ impl Config {
                         * (shards_u64 * shard::TOPIC_BYTES as u64 + registry::ENTRY_BYTES as u64),
                     "topics_max",
                 ),
-                line("cursors", u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64, "cursors_max"),
+                line("cursors", cursors, "cursors_max"),
             ],
             shards,
             available,

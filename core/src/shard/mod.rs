@@ -17,6 +17,7 @@ mod host;
 mod lanes;
 mod message;
 mod options;
+mod pieces;
 mod readmission;
 mod request;
 mod rest;
@@ -81,6 +82,8 @@ pub const LONG_BYTES: usize = INFLATING_MAX * INFLATING_BYTES;
 pub const TOPIC_BYTES: usize = topics::TOPIC_BYTES + size_of::<subscriptions::Members>();
 /// What one cursor costs.
 pub const CURSOR_BYTES: usize = size_of::<Cursor>() + subscriptions::CURSOR_BYTES;
+/// What the tables of a shard's memberships and patterns cost, however many there are.
+pub const PIECES_BYTES: usize = 3 * pieces::PIECES_BYTES;
 
 /// What one connection costs at most that `$sys` topics may tell of.
 pub const WATCHED_BYTES: usize = TALLY_BYTES + LOSER_BYTES;

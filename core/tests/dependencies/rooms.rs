@@ -9,8 +9,9 @@ use super::{
 };
 
 /// From the lowest to the highest: each names only those before it. The turn, and the shard itself, name all.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "table",
+    "pieces",
     "budget",
     "options",
     "message",
@@ -32,7 +33,7 @@ const ORDER: [&str; 20] = [
     "turn",
 ];
 /// Words that several parts share, and no parts.
-const WORDS: [&str; 7] = ["table", "budget", "options", "message", "request", "dialect", "rest"];
+const WORDS: [&str; 8] = ["table", "pieces", "budget", "options", "message", "request", "dialect", "rest"];
 /// What only tests have.
 const FOR_TESTS: [&str; 1] = ["trace"];
 /// Other parts that one may name.

@@ -3,7 +3,7 @@
 //!
 //! Equal texts of all connections share one entry, so a new topic is matched against each text once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::matching::{Matched, Matching, Ordered};
 use super::pairs::{LISTED_MAX, Pairs};
@@ -11,6 +11,7 @@ use super::walk::Places;
 use crate::proto::topic::Pattern;
 use crate::shard::budget::Budget;
 use crate::shard::options::Options;
+use crate::shard::pieces::Pieces;
 use crate::shard::table::{NONE, Table};
 use crate::shard::topics::level_order;
 
@@ -79,7 +80,7 @@ impl List {
 pub struct Asked {
     records: Table<Subscription>,
     texts: Table<Text>,
-    by_text: HashMap<Box<str>, u32>,
+    by_text: Pieces<Box<str>, u32>,
     patterns: Ordered,
     of: Pairs,
     /// Where walks over all of a connection's stand.
@@ -96,7 +97,7 @@ impl Default for Asked {
         Self {
             records: Table::new(NONE - 1),
             texts: Table::new(NONE - 1),
-            by_text: HashMap::new(),
+            by_text: Pieces::default(),
             patterns: Ordered::new(),
             of: Pairs::default(),
             places: Places::default(),

@@ -23,7 +23,7 @@ pub use spread::{Spread, SpreadTo};
 pub use start::{Has, Lost, Start, start};
 pub use walk::AskedFor;
 
-use self::pairs::{LISTED_MAX, Pairs};
+use self::pairs::{LISTED_MAX, PAIR_BYTES, Pairs};
 use self::walk::Places;
 use super::budget::{Budget, Progress};
 use super::lanes::{Form, Lanes};
@@ -31,8 +31,10 @@ use super::options::Options;
 use super::table::{NONE, Table};
 use crate::types::Priority;
 
-/// What one cursor costs beyond itself, in the tables of this module.
-pub const CURSOR_BYTES: usize = size_of::<Link>() + size_of::<Membership>() + 8 + clock::NODE_BYTES;
+/// What one cursor costs beyond itself, in the tables of this module: with its numbers, its places in two lists of free ones, and the
+/// pair by which a connection with many finds its membership.
+pub const CURSOR_BYTES: usize =
+    size_of::<Link>() + size_of::<Membership>() + 8 + clock::NODE_BYTES + 2 * 8 + PAIR_BYTES;
 /// A connection with fewer cursors than this has room as long as there is any; one that has as many leaves the last
 /// eighth to others.
 pub const FEW_CURSORS: u32 = 1_024;

@@ -3,15 +3,17 @@
 //! Most connections have a few: those are found by walking the connection's own list. Only a connection with more than
 //! [`LISTED_MAX`] has its pairs here, so an idle connection costs nothing.
 
-use std::collections::HashMap;
+use crate::shard::pieces::Pieces;
 
+/// What one pair takes at most: its entry and a byte of the table, of which an eighth is empty, and which grows by doubling.
+pub const PAIR_BYTES: usize = 2 * (size_of::<((u32, u32), u32)>() + 1) * 8 / 7;
 /// A list of so many is walked.
 pub const LISTED_MAX: u32 = 16;
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    of: HashMap<(u32, u32), u32>,
+    of: Pieces<(u32, u32), u32>,
 }
 
 impl Pairs {
@@ -28,8 +30,5 @@ impl Pairs {
     /// It has nothing of it any more.
     pub fn remove(&mut self, slot: u32, what: u32) {
         self.of.remove(&(slot, what));
-        if self.of.is_empty() {
-            self.of = HashMap::new();
-        }
     }
 }
