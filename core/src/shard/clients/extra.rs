@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
+use super::holders::Place;
 use crate::ingest::Payload;
 use crate::proto::decoder::Decoder;
 use crate::proto::request::RequestScanner;
@@ -49,6 +50,8 @@ pub struct Handshake {
 pub struct Tally {
     /// Bytes that are part of [`super::Clients::held_bytes`].
     pub held: usize,
+    /// Its place among those that hold as much.
+    pub(super) place: Place,
     /// Bytes that have come since its end began, which nobody wants any more.
     pub discarded: u32,
 }

@@ -6,6 +6,7 @@
 mod arriving;
 mod conn;
 mod extra;
+mod holders;
 mod wheel;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use extra::{Awaits, CONTROL_MAX, Direct, Extra, Handshake, PlannedClose};
 pub use wheel::{Moment, NODE_BYTES, Wheel};
 
 use self::arriving::{Arrival, Arriving};
+use self::holders::Holders;
 use super::message::Segments;
 use super::request::Held;
 use super::rest::{Rest, RestBudget};
@@ -37,6 +39,7 @@ pub struct Clients {
     pub dirty: Vec<u32>,
     /// Memory of input and answers that wait, over all connections.
     held_bytes: usize,
+    holders: Holders,
     arriving: Arriving,
 }
 
@@ -51,6 +54,7 @@ impl Clients {
             spare: Vec::new(),
             dirty: Vec::new(),
             held_bytes: 0,
+            holders: Holders::default(),
             arriving: Arriving::default(),
         }
     }
@@ -151,6 +155,7 @@ impl Clients {
     pub fn vacate(&mut self, slot: u32, rests: &mut RestBudget) {
         self.take_message(slot);
         self.take_held(slot);
+        self.rank(slot, 0);
         let conn = &mut self.conns[slot as usize];
         let extra = conn.extra.take();
         conn.vacate();
@@ -177,29 +182,44 @@ impl Clients {
 
     /// Counts what a connection holds, and takes back what it does not need any more.
     pub fn tidy(&mut self, slot: u32) {
-        let Some(extra) = &mut self.conns[slot as usize].extra else { return };
-        if extra.is_empty() {
-            self.held_bytes -= extra.tally.held;
-            extra.tally.held = 0;
-            if let Some(mut extra) = self.conns[slot as usize].extra.take()
-                && self.spare.len() < SPARE_MAX
-            {
-                extra.trim();
-                self.spare.push(extra);
-            }
-            return;
-        }
-        let holds = extra.held_bytes();
+        let conn = &mut self.conns[slot as usize];
+        let is_live = conn.is_live();
+        let Some(extra) = &mut conn.extra else { return };
+        let is_empty = extra.is_empty();
+        let holds = if is_empty { 0 } else { extra.held_bytes() };
         self.held_bytes = self.held_bytes - extra.tally.held + holds;
         extra.tally.held = holds;
+        self.rank(slot, if is_live { holds } else { 0 });
+        if is_empty
+            && let Some(mut extra) = self.conns[slot as usize].extra.take()
+            && self.spare.len() < SPARE_MAX
+        {
+            extra.trim();
+            self.spare.push(extra);
+        }
     }
 
-    /// The connection that holds most of what waits, if that is another one, and it is to stay so far. One look at each connection.
-    pub fn holds_more_than(&self, slot: u32) -> Option<u32> {
+    fn rank(&mut self, slot: u32, bytes: usize) {
+        let Self { conns, holders, .. } = self;
+        holders.set(slot, bytes, |slot, change| {
+            if let Some(extra) = &mut conns[slot as usize].extra {
+                change(&mut extra.tally.place);
+            }
+        });
+    }
+
+    /// A connection that holds most of what waits, to within a factor of two, if that is another one, and it is to stay so far.
+    pub fn holds_more_than(&mut self, slot: u32) -> Option<u32> {
         let counted = |conn: &Conn| conn.extra.as_ref().map_or(0, |extra| extra.tally.held);
-        let all = (0..).zip(&self.conns).filter(|(_, conn)| conn.is_live());
-        let (other, conn) = all.max_by_key(|(_, conn)| counted(conn))?;
-        (other != slot && counted(conn) > counted(&self.conns[slot as usize])).then_some(other)
+        loop {
+            let other = self.holders.first()?;
+            if self.conns[other as usize].is_live() {
+                let holds_more = counted(&self.conns[other as usize]) > counted(&self.conns[slot as usize]);
+                return (other != slot && holds_more).then_some(other);
+            }
+            // It ends, and is in question no more.
+            self.rank(other, 0);
+        }
     }
 
     /// Puts a connection on the list of those to be served this turn (or the next, if this turn's sends are done).

@@ -32,6 +32,8 @@ fn ends_message(part: &Part<'_>) -> bool {
     }
 }
 
+/// Who holds most is found, told and closed.
+const STEPS_A_LOOK: u32 = 16;
 /// What is inflated at once; a message that becomes longer is inflated in pieces.
 const INFLATED_AT_ONCE: usize = 64 << 10;
 /// Beside the rest of its largest message, bytes that a closing connection may still send.
@@ -438,15 +440,19 @@ impl<D: Driver> Shard<D> {
         self.refresh(slot);
     }
 
+    /// Memory that what waits of this shard's clients may take.
+    pub(super) fn client_bytes_max(&self) -> usize {
+        self.rules.memory.client_bytes / self.shared.mailboxes.len()
+    }
+
     /// Input and answers that wait have a share of memory. Where it is used up, who holds most has to go, be it this one or another:
     /// nobody who wants little pays for those.
     pub(super) fn check_held_bytes(&mut self, slot: u32) {
         self.clients.tidy(slot);
-        let max = self.rules.memory.client_bytes / self.shared.mailboxes.len();
-        if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= max {
+        if self.clients.held_bytes() + self.subscriptions.asked.bytes() <= self.client_bytes_max() {
             return;
         }
-        self.pace.work.input.spend(1 + self.clients.slots() / 64);
+        self.pace.work.input.spend(STEPS_A_LOOK);
         if let Some(other) = self.clients.holds_more_than(slot) {
             self.evict(other, "no memory for this input");
         } else if self.clients[slot].phase == Phase::Handshake {
