@@ -82,3 +82,29 @@ fn silent_sockets_of_one_address_keep_nobody_out() {
         assert!(came.is_ok(), "newcomer {newcomer}: {:?}", came.err().map(|error| error.to_string()));
     }
 }
+
+#[test]
+fn patterns_of_strangers_take_no_room_from_what_others_send() {
+    let server = Served::start("--client-bytes 1MiB");
+    let mut held = Vec::new();
+    // Large ones first, then what fills the last gap.
+    for (count, bytes, clients) in [(250, 200, 8), (1, 20, 40)] {
+        for client in 0..clients {
+            let mut stranger = server.stranger();
+            let name = |i| format!("{client}/{bytes}/{i}/{}/*", "x".repeat(bytes));
+            // It may be refused, or sent away: that is the server's right.
+            let _ = stranger.try_raw(&frame(&topics("subscribe", (0..count).map(name)).to_string()));
+            held.push(stranger);
+        }
+    }
+    let request = frame(r#"{"type":"ping","id":"halves"}"#);
+    for _ in 0..20 {
+        let mut client = server.client();
+        for half in request.chunks(request.len() / 2 + 1) {
+            client.raw(half);
+            // The server has looked at the first one when it answers somebody else.
+            server.client().settle();
+        }
+        assert_eq!(client.next().expect("it is not sent away")["id"], "halves");
+    }
+}

@@ -52,6 +52,15 @@ impl SubscribeError {
     }
 }
 
+/// Of the memory of clients, so much at most is of patterns: what clients send has the rest.
+const PATTERNS_PART: usize = 2;
+/// With the ids of requests that are still to be told it is so much at most.
+const IDS_PARTS: (usize, usize) = (3, 4);
+/// The last eighth of the patterns' part is for connections with fewer subscriptions.
+const FEW_PATTERNS: u32 = 64;
+/// A pattern that nobody else has: its text is noted three times.
+const STEPS_A_PATTERN: u32 = 12;
+
 /// What is asked for, apart from the topic.
 pub(super) struct Asking<'a> {
     /// The `id` of the request.
@@ -110,6 +119,9 @@ impl<D: Driver> Shard<D> {
         if let Some(id) = id
             && self.clients[slot].protocol != Protocol::Raw
         {
+            if !self.has_room_for_ids() {
+                return Err(SubscribeError::TooMany);
+            }
             let added = self.subscriptions.asked.insert_id(&mut list, slot, id, asking.options);
             subscription = added.unwrap_or(NONE);
             self.subscriptions.of_mut(slot).asked = list;
@@ -137,6 +149,7 @@ impl<D: Driver> Shard<D> {
         let scan = match scan {
             Some(scan) => scan,
             None => {
+                budget.spend(STEPS_A_PATTERN + pattern.len() as u32 / 32);
                 let begun = self.begin_pattern(slot, pattern, asking)?;
                 scan.insert(begun)
             }
@@ -201,6 +214,9 @@ impl<D: Driver> Shard<D> {
         if list.counted >= self.rules.limits.subscriptions_per_connection_max {
             return Err(SubscribeError::TooMany);
         }
+        if !self.has_room_for_pattern(list.counted) {
+            return Err(SubscribeError::TooMany);
+        }
         self.take_of_subject(slot, What::Subscriptions)?;
         self.take_of_subject(slot, What::Patterns)?;
         let before_number = self.topics.created();
@@ -211,6 +227,20 @@ impl<D: Driver> Shard<D> {
             return Err(SubscribeError::TooMany);
         };
         Ok(Scan { after: None, before_number, subscription, is_again: false })
+    }
+
+    /// Whether a connection with so many subscriptions may have a pattern more: nobody takes with patterns the memory that others need
+    /// for what they send.
+    fn has_room_for_pattern(&self, has: u32) -> bool {
+        let share = self.client_bytes_max() / PATTERNS_PART;
+        let most = if has < FEW_PATTERNS { share } else { share - share / 8 };
+        self.subscriptions.asked.bytes() < most
+    }
+
+    /// The same for the id of a request, until it is told.
+    fn has_room_for_ids(&self) -> bool {
+        let (parts, of) = IDS_PARTS;
+        self.subscriptions.asked.bytes() < self.client_bytes_max() / of * parts
     }
 
     /// Ends a subscription by the name or pattern it was made with. `Ok(false)`: there was none.

@@ -278,3 +278,60 @@ fn those_that_are_refused_for_their_address_take_no_place_from_others() {
     (0..8).for_each(|_| both_turn(&mut stage, &mut other));
     assert_eq!((stage.stats().connections, stage.shared.counted.addresses.len()), (0, 0));
 }
+
+/// A stage where clients have so many bytes for what waits.
+fn stage_of_clients(client_bytes: usize) -> Stage {
+    let mut config = Config { shards: Some(1), ..Config::default() };
+    config.memory.client_bytes = client_bytes;
+    Stage::new(config, 4 << 20)
+}
+
+/// What a client is told that asks for a pattern of 200 bytes which nobody else has.
+fn asks_for_pattern(stage: &mut Stage, player: &mut Player, number: usize) -> Vec<String> {
+    player.asks(&json!({"type": "subscribe", "id": 1, "topics": [text(&format!("p{number}/*/"), 200)]}));
+    stage.plays(3, player)
+}
+
+#[test]
+fn patterns_take_half_of_what_waits_and_the_last_eighth_of_that_is_for_who_has_few() {
+    const BYTES: usize = 512 << 10;
+    let mut stage = stage_of_clients(BYTES);
+    let mut greedy = stage.player(Protocol::JsonV1, &topics(&["x"]));
+    greedy.reads();
+    let count = (0..1_000).find(|&number| is_refused(&asks_for_pattern(&mut stage, &mut greedy, number)));
+    let taken = stage.stats().client_bytes as usize;
+    assert!(count.is_some() && taken >= BYTES / 2 * 7 / 8 && taken < BYTES / 2 * 7 / 8 + 2_048, "{taken}");
+    // Others have the last eighth, 63 each, and then nobody has more.
+    let mut others: Vec<Player> = Vec::new();
+    let is_full = |stage: &Stage| stage.stats().client_bytes as usize >= BYTES / 2;
+    for number in 1_000..2_000 {
+        if number % 60 == 40 || others.is_empty() {
+            let mut other = stage.player(Protocol::JsonV1, &topics(&["x"]));
+            other.reads();
+            others.push(other);
+        }
+        let other = others.last_mut().expect("one at least");
+        if is_refused(&asks_for_pattern(&mut stage, other, number)) {
+            break;
+        }
+        assert!(number < 1_999, "there is an end");
+    }
+    assert!(is_full(&stage));
+    let mut last = stage.player(Protocol::JsonV1, &topics(&["x"]));
+    assert!(is_refused(&asks_for_pattern(&mut stage, &mut last, 9_999)), "one past it");
+    // Nobody pays for that whose frame comes byte by byte.
+    let mut bystander = stage.player(Protocol::JsonV1, &topics(&["x"]));
+    bystander.reads();
+    bystander.asks(&json!({"type": "ping", "id": text("long", 64)}));
+    while bystander.wire.queued() > 0 {
+        bystander.wire.write_some(&mut bystander.rng);
+        stage.turn_of(&mut []);
+    }
+    let said = stage.plays(3, &mut bystander);
+    assert!(said.iter().any(|text| text.contains("Pong")) && !is_sent_away(&said), "{said:?}");
+    // What is given up is there for others.
+    greedy.wire.reset();
+    stage.plays(20, &mut last);
+    assert!(!is_refused(&asks_for_pattern(&mut stage, &mut last, 9_999)));
+    assert_eq!(stage.stats().evicted, 0);
+}
