@@ -323,7 +323,7 @@ fn patterns_take_half_of_what_waits_and_the_last_eighth_of_that_is_for_who_has_f
     // Nobody pays for that whose frame comes byte by byte.
     let mut bystander = stage.player(Protocol::JsonV1, &topics(&["x"]));
     bystander.reads();
-    bystander.asks(&json!({"type": "ping", "id": text("long", 64)}));
+    bystander.asks(&json!({"type": "ping", "id": text("long", 60)}));
     while bystander.wire.queued() > 0 {
         bystander.wire.write_some(&mut bystander.rng);
         stage.turn_of(&mut []);
