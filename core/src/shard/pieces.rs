@@ -38,6 +38,19 @@ impl<K: Eq + Hash, V> Pieces<K, V> {
         self.pieces[self.piece_of(key)].get(key)
     }
 
+    /// Whether there is such a key.
+    pub fn contains_key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.get(key).is_some()
+    }
+
+    /// All keys, one after the other.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.pieces.iter().flat_map(HashMap::keys)
+    }
+
     /// Keeps a value under a key; the one before comes back.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.len == AT_ONCE && self.pieces.len() == 1 {
@@ -104,7 +117,8 @@ mod tests {
                 assert_eq!(map.insert(key, key * 3), Some(key * 2), "{key} of {count}");
             }
             assert_eq!((map.len(), map.get(&count)), (count, None));
-            assert!((0..count).all(|key| map.get(&key) == Some(&(key * 3))));
+            assert!((0..count).all(|key| map.get(&key) == Some(&(key * 3)) && map.contains_key(&key)));
+            assert!(!map.contains_key(&count) && map.keys().sum::<usize>() == count * (count - 1) / 2);
             assert_eq!(map.remove(&count), None);
             for key in 0..count {
                 assert_eq!((map.remove(&key), map.remove(&key)), (Some(key * 3), None));
