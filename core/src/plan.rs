@@ -194,8 +194,6 @@ impl Config {
         let shards_u64 = shards as u64;
         let slots = u64::from(self.connections_max) + shards_u64 * u64::from(shard::REFUSAL_SLOTS);
         let handshakes = shards_u64 * self.handshakes_per_shard(shards) as u64;
-        let cursors =
-            u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64 + shards_u64 * shard::PIECES_BYTES as u64;
         let line = |what, bytes: u64, field| PlanLine { what, bytes, field };
         let mut plan = MemoryPlan {
             lines: vec![
@@ -229,7 +227,7 @@ impl Config {
                         * (shards_u64 * shard::TOPIC_BYTES as u64 + registry::ENTRY_BYTES as u64),
                     "topics_max",
                 ),
-                line("cursors", cursors, "cursors_max"),
+                line("cursors", self.cursors_bytes(shards_u64), "cursors_max"),
             ],
             shards,
             available,
@@ -269,6 +267,11 @@ impl Config {
             plan.lines.push(line("events that wait for the host", bytes, "events.capacity"));
         }
         plan
+    }
+
+    /// Cursors, and by what they are found.
+    fn cursors_bytes(&self, shards: u64) -> u64 {
+        u64::from(self.cursors_max) * shard::CURSOR_BYTES as u64 + shards * shard::PIECES_BYTES as u64
     }
 
     /// What is kept of connections where a limit asks for it.
