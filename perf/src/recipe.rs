@@ -45,6 +45,8 @@ recipes![
     "one-per-turn",
     "coalescing",
     "steady",
+    "clock",
+    "clock-10",
     "subscribers-10k",
     "many-topics",
     "shards",
