@@ -13,7 +13,8 @@ Publishing never waits unless it is told to with `timeout=`: a full ring raises 
 The GIL is released where a call waits, and where it copies more than 16 KiB.
 
 Parts: `fanwire.logging` (a handler that broadcasts log records), `fanwire.asgi` (an engine for the life of a Starlette or
-FastAPI application), `fanwire.fastapi` (its routes for metrics and health), `python -m fanwire demo`.
+FastAPI application), `fanwire.fastapi` (its routes for metrics and health), `fanwire.client` (what reads from a server, a package of its own),
+`python -m fanwire demo`.
 """
 
 from ._errors import (
