@@ -1,11 +1,11 @@
 //! Job: who comes in, and what each may do: tokens are verified, others get what everybody gets.
 //! Knows: the settings below `token`, the engine's question. Must never know: how a signature is verified.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanwire::{AskHost, Config, DecideError, Engine, Event, Events, SendError};
+use fanwire::{AskHost, Config, DecideError, Decider, Event, Events, SendError};
 use fanwire_token::{Keys, TOKEN_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,9 @@ use crate::door::Door;
 use crate::error::{AccessError, ErrorKind};
 use crate::key_url::Moved;
 use crate::live::Live;
+use crate::placement::Carried;
 use crate::refusals::{Refusals, What};
+use crate::relay::Relay;
 use crate::revocations::{Meant, Revocations, RevocationsConfig};
 use crate::{clock, placement, waiting};
 
@@ -105,22 +107,95 @@ impl Revoked {
 /// Events taken before the next signature.
 const TAKEN_AT_ONCE: usize = 32;
 
-/// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still.
+/// What is the host's affair, where a program decides for its own host.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Where it hears of it; `None`: it wants to hear of nothing.
+    relay: Option<Arc<Relay>>,
+    /// What it wants to be asked about those who bring no token; `None`: it is not asked.
+    asks: Arc<Mutex<Option<AskHost>>>,
+}
+
+impl Beside {
+    /// A host that hears of things there.
+    pub fn new(relay: Option<Arc<Relay>>, asks: Option<AskHost>) -> Self {
+        Beside { relay, asks: Arc::new(Mutex::new(asks)) }
+    }
+
+    /// It wants to be asked so from now on.
+    pub fn ask(&self, asks: Option<AskHost>) {
+        *self.asks.lock().unwrap_or_else(PoisonError::into_inner) = asks;
+    }
+
+    /// Whether the host is asked this, not the door.
+    fn is_asked(&self, event: &Event, live: &Live) -> bool {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+            && match event {
+                Event::Authorize { target, headers, .. } => placement::find(target, headers) == Carried::Nothing,
+                Event::Reauthorize { connection, .. } => live.bearer(*connection).is_none(),
+                _ => false,
+            }
+    }
+
+    /// Leaves of a request's headers those that the host has asked for.
+    fn choose_headers(&self, event: &mut Event) {
+        if let (Event::Authorize { headers, .. }, Some(asks)) =
+            (event, self.asks.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+        {
+            headers.retain(|(name, _)| asks.headers.iter().any(|asked| asked.eq_ignore_ascii_case(name)));
+        }
+    }
+
+    /// Tells it. Comes back where there is no room for it.
+    fn give(&self, mut event: Event) -> Option<Event> {
+        self.choose_headers(&mut event);
+        self.relay.as_ref().and_then(|relay| relay.give(event))
+    }
+}
+
+/// However it ends: the host is not to wait for more.
+struct Finish<'a>(Option<&'a Beside>);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        if let Some(relay) = self.0.and_then(|beside| beside.relay.as_ref()) {
+            relay.finish();
+        }
+    }
+}
+
+/// What an event comes to.
+enum Heard {
+    /// A question is decided.
+    Made(Made),
+    /// It is for the host.
+    Hosts(Event),
+    /// Nothing, or not yet.
+    Nothing,
+}
+
+/// Decides on everybody who knocks, until it is over: also while the engine ends, for some are on the way in still. Beside a host, it
+/// is over too when the engine has ended, and the host has been given everything.
 pub fn attend(
-    engine: &Engine,
+    decider: &Decider,
     mut events: Events,
     (door, revocations): (Door, Revocations),
-    is_over: &AtomicBool,
+    connections_max: u32,
+    is_over: &dyn Fn() -> bool,
     orders: &Receiver<Order>,
+    beside: Option<&Beside>,
 ) {
+    let _finish = Finish(beside);
     let mut refusals = Refusals::default();
-    let mut live = Live::new(engine.config().connections_max);
+    let mut live = Live::new(connections_max);
     let mut desk = Desk::new(door, revocations);
     // What the engine had no room to be told. Until it has, nothing else happens here.
     let mut untold = None;
-    while !is_over.load(Relaxed) {
+    // What the host had no room for. Until it has, nothing is heard: so the engine lets nobody in whom the host does not hear of.
+    let mut unheard = None;
+    while !is_over() {
         if let Some(made) = untold.take() {
-            untold = tell(engine, made, &mut live, &mut refusals);
+            untold = tell(decider, made, &mut live, &mut refusals);
             if untold.is_some() {
                 clock::sleep(TRY_EVERY);
                 continue;
@@ -129,42 +204,67 @@ pub fn attend(
         while let Ok(order) = orders.try_recv() {
             obey(order, &mut desk, &mut live);
         }
-        let patience = match end_some(engine, &mut live) {
-            _ if desk.has_work() => Duration::ZERO,
+        let has_ended = beside.is_some() && decider.has_ended();
+        let is_told = end_some(decider, &mut live);
+        unheard = unheard.and_then(|event| beside.and_then(|beside| beside.give(event)));
+        let patience = match is_told && unheard.is_none() {
+            _ if desk.has_work() || has_ended && unheard.is_none() => Duration::ZERO,
             true => LOOK_EVERY,
             false => TRY_EVERY,
         };
-        let mut event = events.wait(patience);
-        for _ in 0..TAKEN_AT_ONCE {
-            let Some(heard) = event.take().or_else(|| events.next()) else { break };
-            untold = hear(heard, &mut desk, &mut live).and_then(|made| tell(engine, made, &mut live, &mut refusals));
-            if untold.is_some() {
-                break;
+        let is_quiet = match unheard {
+            None => {
+                let mut event = events.wait(patience);
+                let is_quiet = event.is_none();
+                for _ in 0..TAKEN_AT_ONCE {
+                    let Some(heard) = event.take().or_else(|| events.next()) else { break };
+                    match hear(heard, &mut desk, &mut live, beside) {
+                        Heard::Made(made) => untold = tell(decider, made, &mut live, &mut refusals),
+                        Heard::Hosts(event) => unheard = beside.and_then(|beside| beside.give(event)),
+                        Heard::Nothing => {}
+                    }
+                    if untold.is_some() || unheard.is_some() {
+                        break;
+                    }
+                }
+                is_quiet
             }
-        }
+            Some(_) => {
+                clock::sleep(patience);
+                false
+            }
+        };
         if untold.is_none()
             && let Some(made) = desk.next(&live, clock::unix_s())
         {
-            untold = tell(engine, made, &mut live, &mut refusals);
+            untold = tell(decider, made, &mut live, &mut refusals);
         }
         refusals.tell(clock::now());
+        if has_ended && is_quiet {
+            return;
+        }
     }
 }
 
 /// Notes what has become of a connection, or hears a question: what is decided at once.
-fn hear(event: Event, desk: &mut Desk, live: &mut Live) -> Option<Made> {
+fn hear(event: Event, desk: &mut Desk, live: &mut Live, beside: Option<&Beside>) -> Heard {
     match event {
         Event::Opened { connection, .. } => live.open(connection),
         Event::Closed { connection, .. } => live.close(connection),
-        question => return desk.hear(question, live, clock::unix_s()),
+        Event::Authorize { .. } | Event::Reauthorize { .. }
+            if !beside.is_some_and(|beside| beside.is_asked(&event, live)) =>
+        {
+            return desk.hear(event, live, clock::unix_s()).map_or(Heard::Nothing, Heard::Made);
+        }
+        _ => {}
     }
-    None
+    Heard::Hosts(event)
 }
 
 /// Tells the engine what is decided. It comes back where there is no room for it.
-fn tell(engine: &Engine, made: Made, live: &mut Live, refusals: &mut Refusals) -> Option<Made> {
+fn tell(decider: &Decider, made: Made, live: &mut Live, refusals: &mut Refusals) -> Option<Made> {
     let Made { connection, what, decided } = &made;
-    match (engine.decide(*connection, decided.decision.clone()), decided.bearer) {
+    match (decider.decide(*connection, decided.decision.clone()), decided.bearer) {
         (Err(DecideError::Send(SendError::WouldBlock)), _) => return Some(made),
         // Whoever has gone meanwhile needs none.
         (Err(error), _) => tracing::debug!("no decision: {error}"),
@@ -211,9 +311,9 @@ fn end_without_key(door: &Door, live: &mut Live) -> usize {
 }
 
 /// Closes those that are to be closed, as far as the engine takes it; true if it has taken all.
-fn end_some(engine: &Engine, live: &mut Live) -> bool {
+fn end_some(decider: &Decider, live: &mut Live) -> bool {
     while let Some(ending) = live.next_ending() {
-        if engine.close(ending.connection, ending.code, ending.reason) == Err(SendError::WouldBlock) {
+        if decider.close(ending.connection, ending.code, ending.reason) == Err(SendError::WouldBlock) {
             return false;
         }
         live.ended();

@@ -13,6 +13,10 @@ pub enum ErrorKind {
     NotUsable,
     /// There are as many as there may be.
     TooMany,
+    /// No token is meant that could be.
+    NotMeant,
+    /// The engine has ended.
+    Ended,
     /// A file cannot be written; what was asked for holds until the process ends.
     NotKept,
 }

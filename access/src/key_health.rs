@@ -108,11 +108,21 @@ impl KeyHealth {
         family(IN_A_ROW, "gauge", "", "Such times since the last good set.");
     }
 
+    /// A text of metrics with these in front of its last line.
+    pub fn add_to(&self, mut metrics: String, now: Instant) -> String {
+        metrics.truncate(metrics.strip_suffix(END).map_or(metrics.len(), str::len));
+        self.write(&mut metrics, now);
+        metrics.push_str(END);
+        metrics
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The last line of each text of metrics.
+const END: &str = "# EOF\n";
 const AGE: &str = "fanwire_jwks_age_seconds";
 const FAILURES: &str = "fanwire_jwks_failures";
 const IN_A_ROW: &str = "fanwire_jwks_failures_in_a_row";

@@ -19,7 +19,7 @@ use crate::engine::{Engine, HandOver, StartError};
 use crate::events::Events;
 use crate::listen::InheritedSocket;
 use crate::sys::wake::EventFd;
-use crate::sys::{clock, socket};
+use crate::sys::{clock, signal, socket};
 
 /// Why a call cannot be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,30 @@ impl Bell {
     }
 }
 
+impl Bell {
+    /// What rings when there are events.
+    pub fn of(events: &Events) -> Bell {
+        Bell(events.bell())
+    }
+
+    /// Waits up to `timeout` for it to ring.
+    pub fn wait(&self, timeout: Duration) {
+        self.0.wait(timeout);
+    }
+}
+
+/// Starts a thread of ours in a host's process: no signal of the host's is ever open in it.
+///
+/// # Errors
+/// What the system says.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<std::thread::JoinHandle<T>> {
+    let _signals = signal::AllBlocked::new()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -100,22 +124,27 @@ impl<I> Host<I> {
     /// # Errors
     /// As [`Engine::start`].
     pub fn start(config: Config, inbox: impl FnOnce(Option<Events>) -> I) -> Result<Self, StartError> {
-        Self::start_with(config, &[], inbox)
+        Self::start_with(config, &[], |_, events| {
+            let bell = events.as_ref().map(Bell::of);
+            Ok((inbox(events), bell))
+        })
     }
 
-    /// Starts an engine with sockets that listen already.
+    /// Starts an engine with sockets that listen already. `inbox` says where its events go, and what rings when there are some.
     ///
     /// # Errors
-    /// As [`Engine::start_with`].
+    /// As [`Engine::start_with`]; those of `inbox`: the engine is stopped then.
     pub fn start_with(
         config: Config,
         sockets: &[InheritedSocket],
-        inbox: impl FnOnce(Option<Events>) -> I,
+        inbox: impl FnOnce(&Engine, Option<Events>) -> io::Result<(I, Option<Bell>)>,
     ) -> Result<Self, StartError> {
         let mut engine = Engine::start_with(config, sockets)?;
         let events = engine.events();
-        let bell = match &events {
-            Some(events) => Bell(events.bell()),
+        let heard = inbox(&engine, events);
+        let (inbox, bell) = heard.map_err(|error| StartError::System { what: "take events", error })?;
+        let bell = match bell {
+            Some(bell) => bell,
             None => Bell::new().map_err(|error| StartError::System { what: "make an event descriptor", error })?,
         };
         let ringer = bell.clone();
@@ -125,7 +154,7 @@ impl<I> Host<I> {
         engine.set_failure_bell(move || ringer.ring());
         Ok(Host {
             engine: RwLock::new(engine),
-            inbox: Mutex::new(inbox(events)),
+            inbox: Mutex::new(inbox),
             bell,
             is_stopped: AtomicBool::new(false),
             is_poisoned: AtomicBool::new(false),

@@ -13,9 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
-use crate::access::{Decision, GRANT_PATTERNS_MAX, SUBJECT_BYTES_MAX};
+use crate::access::Decision;
 use crate::config::{Config, nanoseconds};
 use crate::counters;
+use crate::decider::{self, DecideError, Decider};
 use crate::driver::probe::{self, DriverChoice, Unavailable};
 use crate::epoch::Epochs;
 use crate::events::Events;
@@ -138,27 +139,6 @@ pub enum SnapshotError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
-}
-
-/// Why a decision was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecideError {
-    /// A list of patterns is too long.
-    #[error("{patterns} patterns are more than the {GRANT_PATTERNS_MAX} that a list may have")]
-    TooManyPatterns {
-        /// Its length.
-        patterns: usize,
-    },
-    /// The subject's name is too long.
-    #[error("a subject of {bytes} bytes is longer than the {SUBJECT_BYTES_MAX} that one may have")]
-    LongSubject {
-        /// Its length.
-        bytes: usize,
-    },
-    /// It cannot be handed to the connection's shard.
-    #[error(transparent)]
-    Send(#[from] SendError),
 }
 
 /// Why there are no traces.
@@ -608,7 +588,7 @@ impl Engine {
     /// # Errors
     /// See [`SendError`].
     pub fn close(&self, connection: ConnectionId, code: u16, reason: &str) -> Result<(), SendError> {
-        self.command(connection, Command::Close { connection, code, reason: reason.to_owned() })
+        decider::close(&self.shared, connection, code, reason)
     }
 
     /// Decides on an upgrade request, or on the new token of an open connection: see [`crate::Event::Authorize`] and
@@ -618,15 +598,12 @@ impl Engine {
     /// # Errors
     /// See [`DecideError`].
     pub fn decide(&self, connection: ConnectionId, decision: Decision) -> Result<(), DecideError> {
-        let patterns = decision.patterns();
-        if patterns > GRANT_PATTERNS_MAX {
-            return Err(DecideError::TooManyPatterns { patterns });
-        }
-        let bytes = decision.subject_bytes();
-        if bytes > SUBJECT_BYTES_MAX {
-            return Err(DecideError::LongSubject { bytes });
-        }
-        Ok(self.command(connection, Command::Decide { connection, decision: Box::new(decision) })?)
+        decider::decide(&self.shared, connection, decision)
+    }
+
+    /// What decides from a thread of its own, without the engine.
+    pub fn decider(&self) -> Decider {
+        Decider::new(self.shared.clone())
     }
 
     /// Opens an outlet: what is published on these topics from soon on comes to the host too. See [`Outlet`].
@@ -687,13 +664,7 @@ impl Engine {
     }
 
     fn command_shard(&self, number: usize, command: Command) -> Result<(), SendError> {
-        let mailbox = self.shared.mailboxes.get(number).ok_or(SendError::Gone)?;
-        if mailbox.is_stopped.load(Relaxed) {
-            return Err(SendError::Stopped);
-        }
-        mailbox.commands.push(command).map_err(|_| SendError::WouldBlock)?;
-        self.shared.ring.wake_reader(number);
-        Ok(())
+        decider::command_shard(&self.shared, number, command)
     }
 
     /// What was counted so far; at most a second old while a shard sleeps.

@@ -20,6 +20,7 @@ pub mod bench;
 pub mod binding;
 mod config;
 mod counters;
+mod decider;
 mod driver;
 mod engine;
 mod epoch;
@@ -69,10 +70,10 @@ pub use config::{
     MemoryConfig, PublishAccess, Retention, SlowPolicy, SysConfig, TlsConfig, TlsVersion, TopicConfig,
 };
 pub use counters::{Counter, CounterKind, ShardStats, counters};
+pub use decider::{DecideError, Decider};
 pub use driver::probe::{KERNEL_NEEDED, Unavailable as IoUringUnavailable};
 pub use engine::{
-    DecideError, Engine, HandOver, SendError, ShutdownReport, SnapshotError, StartError, Stats, TracesError,
-    try_io_uring,
+    Engine, HandOver, SendError, ShutdownReport, SnapshotError, StartError, Stats, TracesError, try_io_uring,
 };
 pub use event::{Event, Protocol};
 pub use events::Events;

@@ -64,6 +64,8 @@ impl From<AccessError> for Failure {
             ErrorKind::NotReadable => Exit::NoInput,
             ErrorKind::NotUsable => Exit::Config,
             ErrorKind::NotKept => Exit::Io,
+            ErrorKind::NotMeant => Exit::Usage,
+            ErrorKind::Ended => Exit::Unavailable,
             // There are as many as there may be, and whatever comes to be.
             _ => Exit::Failed,
         };

@@ -148,7 +148,11 @@ fn attend(
         if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
             server.keys_moved(moved);
             let is_over = &is_over;
-            scope.spawn(move || access::attend(engine, events, (door, revocations), is_over, &ordered));
+            let most = engine.config().connections_max;
+            scope.spawn(move || {
+                let (decider, is_over) = (engine.decider(), || is_over.load(Relaxed));
+                access::attend(&decider, events, (door, revocations), most, &is_over, &ordered, None);
+            });
             let health = server.key_health();
             scope.spawn(move || access::keep(&moves, &orders, &health, &|| stop.is_over()));
         }

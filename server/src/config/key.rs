@@ -2,13 +2,13 @@
 //! Knows: names, and which values are allowed. Must never know: where a value comes from.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use fanwire::Config;
-use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
-use fanwire_access::KeyUrl;
+use fanwire_access::{SECTION, TokenSetting, token_settings};
 
 use crate::args::LogFormat;
 use crate::control::PATH_BYTES_MAX;
@@ -20,19 +20,7 @@ pub const SHUTDOWN_TIMEOUT: &str = "shutdown_timeout";
 pub const LOG_LEVEL: &str = "log.level";
 pub const LOG_FORMAT: &str = "log.format";
 pub const CONTROL_SOCKET: &str = "control.socket";
-pub const KEYS_FILE: &str = "token.keys_file";
 pub const JWKS_URL: &str = "token.jwks_url";
-pub const JWKS_EVERY: &str = "token.jwks_every";
-pub const ISSUER: &str = "token.issuer";
-pub const AUDIENCE: &str = "token.audience";
-pub const GRANTS_CLAIM: &str = "token.grants_claim";
-pub const REVOCATIONS_FILE: &str = "token.revocations_file";
-pub const REVOCATIONS_MAX: &str = "token.revocations_max";
-pub const LIFETIME_MAX: &str = "token.lifetime_max";
-pub const SUBSCRIBE: &str = "token.subscribe";
-pub const PUBLISH: &str = "token.publish";
-pub const ANONYMOUS_SUBSCRIBE: &str = "token.anonymous_subscribe";
-pub const ANONYMOUS_PUBLISH: &str = "token.anonymous_publish";
 pub const ADMIN_LISTEN: &str = "admin.listen";
 pub const ADMIN_HOSTS: &str = "admin.hosts";
 pub const ADMIN_TOKEN_FILE: &str = "admin.token_file";
@@ -52,7 +40,7 @@ const HOSTS_MAX: usize = 64;
 const LEAST_LIKENESS: f64 = 0.85;
 
 /// A setting of the process, which the engine does not know.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Own {
     pub name: &'static str,
     pub help: &'static str,
@@ -68,27 +56,24 @@ pub struct Own {
 impl Own {
     /// Whether a running process takes another value.
     pub fn is_reloadable(&self) -> bool {
-        !FIXED.contains(&self.name)
+        !FIXED.contains(&self.name) && TokenSetting::find(self.name).map_or(true, |setting| setting.is_reloadable)
+    }
+
+    fn of_tokens(setting: &TokenSetting) -> Self {
+        let TokenSetting { name, help, values, unit, default, separator, check, .. } = *setting;
+        Own { name, help, values, unit, default, separator, check }
     }
 
     const fn text(name: &'static str, values: &'static str, help: &'static str) -> Self {
         Own { name, help, values, unit: Unit::Text, default: "", separator: None, check: check_text }
     }
-
-    const fn patterns(name: &'static str, help: &'static str, check: fn(&str) -> Result<(), String>) -> Self {
-        let values = "patterns of topics, several with commas";
-        Own { name, help, values, unit: Unit::List, default: "", separator: Some(','), check }
-    }
 }
 
 /// What holds for the whole life of the process.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 12] = [
     LOG_LEVEL,
     LOG_FORMAT,
     CONTROL_SOCKET,
-    REVOCATIONS_FILE,
-    REVOCATIONS_MAX,
-    LIFETIME_MAX,
     ADMIN_LISTEN,
     ADMIN_HOSTS,
     ADMIN_TOKEN_FILE,
@@ -100,7 +85,13 @@ const FIXED: [&str; 15] = [
     SAMPLE,
 ];
 
-static OWN: [Own; 26] = [
+/// All settings of the process: those of tokens are hosts', too.
+static OWN: LazyLock<Vec<Own>> = LazyLock::new(|| {
+    BEFORE.iter().copied().chain(token_settings().map(Own::of_tokens)).chain(AFTER.iter().copied()).collect()
+});
+
+/// What stands before the settings of tokens.
+static BEFORE: [Own; 4] = [
     Own {
         name: SHUTDOWN_TIMEOUT,
         help: "Time that subscribers get, after a request to stop, to take what is queued for them",
@@ -141,86 +132,10 @@ static OWN: [Own; 26] = [
         separator: None,
         check: check_socket,
     },
-    Own::text(
-        KEYS_FILE,
-        "a path",
-        "Keys that tokens (JWT) are verified with: a JWK set, a public key in PEM, or a secret; with it, who has no token is let \
-         in only as token.anonymous_subscribe says",
-    ),
-    Own {
-        name: JWKS_URL,
-        help: "Where the keys are instead, as a JWK set of public keys: read at the start, now and then, and at a reload; the last \
-               good set stays where it cannot be read",
-        values: "https://..., or http:// on this machine",
-        unit: Unit::Text,
-        default: "",
-        separator: None,
-        check: |text| text.parse::<KeyUrl>().map(|_| ()),
-    },
-    Own {
-        name: JWKS_EVERY,
-        help: "How often token.jwks_url is read, a tenth less or more; after a failure sooner",
-        values: "1s to 24h",
-        unit: Unit::Time,
-        default: "5m",
-        separator: None,
-        check: check_jwks_every,
-    },
-    Own::text(ISSUER, "any text", "What tokens have to name as their issuer (iss); not set: any"),
-    Own::text(
-        AUDIENCE,
-        "any text",
-        "What tokens have to name as their audience (aud), alone or among others; not set: tokens that name any are refused",
-    ),
-    Own {
-        name: GRANTS_CLAIM,
-        help: "The claim with the lists subscribe and publish; dots lead into other claims",
-        values: "any text",
-        unit: Unit::Text,
-        default: "fanwire",
-        separator: None,
-        check: check_text,
-    },
-    Own::patterns(
-        SUBSCRIBE,
-        "What tokens without that claim may subscribe to; {sub} stands for the token's subject",
-        check_templates,
-    ),
-    Own::patterns(
-        PUBLISH,
-        "What tokens without that claim may publish on; {sub} stands for the token's subject",
-        check_templates,
-    ),
-    Own::patterns(
-        ANONYMOUS_SUBSCRIBE,
-        "What everybody without a token may subscribe to; not set: they are refused",
-        check_anonymous,
-    ),
-    Own::patterns(ANONYMOUS_PUBLISH, "What everybody without a token may publish on", check_anonymous),
-    Own::text(
-        REVOCATIONS_FILE,
-        "a path",
-        "Where revoked tokens (fanwire revoke) are kept over a restart; its folder has to be writable",
-    ),
-    Own {
-        name: REVOCATIONS_MAX,
-        help: "Revocations at once; one more is refused",
-        values: "1 to 100000",
-        unit: Unit::Count,
-        default: "1000",
-        separator: None,
-        check: check_revocations,
-    },
-    Own {
-        name: LIFETIME_MAX,
-        help: "Longest time that a token may still have; who brings a longer one is refused, and a revocation is forgotten after it; \
-               not set: any time, and revocations stay",
-        values: "more than 0",
-        unit: Unit::Time,
-        default: "",
-        separator: None,
-        check: check_lifetime,
-    },
+];
+
+/// What stands behind the settings of tokens.
+static AFTER: [Own; 9] = [
     Own {
         name: ADMIN_LISTEN,
         help: "Where metrics, an operator's page and its orders are served by HTTP; at an address that other machines reach only with \
@@ -293,27 +208,6 @@ fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("must not be empty; leave it out instead".into()) } else { Ok(()) }
 }
 
-fn check_revocations(text: &str) -> Result<(), String> {
-    match text.parse() {
-        Ok(1..=100_000u32) => Ok(()),
-        _ => Err("must be from 1 to 100000".into()),
-    }
-}
-
-fn check_jwks_every(text: &str) -> Result<(), String> {
-    match text.parse::<Span>()? {
-        Span(time) if (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&time) => Ok(()),
-        _ => Err("must be from 1s to 24h".into()),
-    }
-}
-
-fn check_lifetime(text: &str) -> Result<(), String> {
-    match text.parse::<Span>()? {
-        Span(time) if time.is_zero() => Err("must be more than 0; leave it out for any time".into()),
-        _ => Ok(()),
-    }
-}
-
 fn check_benchmark(text: &str) -> Result<(), String> {
     match text.parse::<Span>()? {
         Span(time) if time < Duration::from_secs(60) => Err("must be at least 1m; leave it out for never".into()),
@@ -361,28 +255,6 @@ fn check_socket(text: &str) -> Result<(), String> {
     }
 }
 
-fn check_patterns(text: &str) -> Result<(), String> {
-    if patterns(text).count() > fanwire_token::PATTERNS_MAX {
-        return Err(format!("must be at most {} patterns", fanwire_token::PATTERNS_MAX));
-    }
-    patterns(text).try_for_each(|text| Pattern::check(text).map_err(|error| format!("`{text}`: {error}")))
-}
-
-/// Nobody has no subject.
-fn check_anonymous(text: &str) -> Result<(), String> {
-    match patterns(text).find(|text| text.contains("{sub}")) {
-        Some(pattern) => {
-            Err(format!("`{pattern}`: who has no token has no subject, so there is nothing to put for {{sub}}"))
-        }
-        None => check_patterns(text),
-    }
-}
-
-/// The subject stands for a level.
-fn check_templates(text: &str) -> Result<(), String> {
-    check_patterns(&text.replace("{sub}", "x"))
-}
-
 /// The patterns of a list.
 pub fn patterns(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
@@ -401,7 +273,7 @@ pub enum Key {
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
     let has_option = |own: &&Own| {
         own.name == CONTROL_SOCKET
-            || ["token.", "admin.", "benchmark.", "tracing."].iter().any(|section| own.name.starts_with(section))
+            || [SECTION, "admin.", "benchmark.", "tracing."].iter().any(|section| own.name.starts_with(section))
     };
     OWN.iter().filter(has_option)
 }

@@ -16,14 +16,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::ValueEnum;
-use fanwire::proto::topic::Pattern;
 use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
-use fanwire_access::{DoorConfig, KeySource, KeysFrom, RevocationsConfig};
-use fanwire_token::Rules;
+use fanwire_access::{DoorConfig, RevocationsConfig, TokenSettings, is_token_setting};
 
 use self::key::Key;
 use crate::admin::{AdminConfig, Wanted};
@@ -151,60 +148,31 @@ impl Loaded {
 
     /// What the settings below `token` say.
     pub fn door(&self) -> DoorConfig {
-        let given = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty());
-        let texts = |name: &str| key::patterns(&self.text(name)).map(str::to_owned).collect::<Vec<_>>();
-        let every = self.text(key::JWKS_EVERY).parse().map_or(Duration::from_secs(300), |Span(time)| time);
-        let url = given(key::JWKS_URL).and_then(|text| text.parse().ok());
-        let keys = match (given(key::KEYS_FILE), url) {
-            (Some(path), _) => Some(KeysFrom::File(PathBuf::from(path))),
-            (None, url) => url.map(|url| KeysFrom::Url(KeySource { url, every })),
-        };
-        let parsed = |name: &str| texts(name).iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-        DoorConfig {
-            keys,
-            rules: Rules {
-                issuer: given(key::ISSUER),
-                audience: given(key::AUDIENCE),
-                grants_claim: self.text(key::GRANTS_CLAIM),
-                subscribe: texts(key::SUBSCRIBE),
-                publish: texts(key::PUBLISH),
-                ..Rules::default()
-            },
-            anonymous_subscribe: parsed(key::ANONYMOUS_SUBSCRIBE),
-            anonymous_publish: parsed(key::ANONYMOUS_PUBLISH),
-        }
-    }
-
-    /// Refuses settings that say what tokens have to be, where none is looked at: whoever wrote them believes that one is.
-    ///
-    /// # Errors
-    /// 78, with the place of each.
-    pub fn check_tokens(&self) -> Result<(), Failure> {
-        let names = [key::ISSUER, key::AUDIENCE, key::GRANTS_CLAIM, key::SUBSCRIBE, key::PUBLISH];
-        let (has_file, has_url) = (self.says(key::KEYS_FILE), self.says(key::JWKS_URL));
-        let is_default = |name: &str| Key::named(name).is_some_and(|key| key.default() == self.text(name));
-        let fault = |name: &&'static str, problem: String| Fault { at: self.place_of(name), problem };
-        let no_keys = format!("means nothing without {} or {}: no token is looked at", key::KEYS_FILE, key::JWKS_URL);
-        let idle = names.iter().filter(|name| !has_file && !has_url && self.says(name) && !is_default(name));
-        let mut faults: Vec<Fault> = idle.map(|name| fault(name, no_keys.clone())).collect();
-        if has_file && has_url {
-            faults
-                .push(fault(&key::JWKS_URL, format!("keys are read from {} already: one of the two", key::KEYS_FILE)));
-        }
-        if self.says(key::JWKS_EVERY) && !has_url && !is_default(key::JWKS_EVERY) {
-            faults.push(fault(&key::JWKS_EVERY, format!("means nothing without {}", key::JWKS_URL)));
-        }
-        if faults.is_empty() { Ok(()) } else { Err(wrong("token", &faults)) }
+        self.tokens().door()
     }
 
     /// What the settings say of revoked tokens.
     pub fn revocations(&self) -> RevocationsConfig {
-        let given = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty());
-        RevocationsConfig {
-            file: given(key::REVOCATIONS_FILE).map(PathBuf::from),
-            entries_max: self.text(key::REVOCATIONS_MAX).parse().unwrap_or(1),
-            lifetime_max: given(key::LIFETIME_MAX).and_then(|text| text.parse().ok()).map(|Span(time)| time),
+        self.tokens().revocations()
+    }
+
+    /// Refuses settings of tokens that would do nothing.
+    ///
+    /// # Errors
+    /// 78, with the place of each.
+    pub fn check_tokens(&self) -> Result<(), Failure> {
+        let fault = |(name, problem): (&str, String)| Fault { at: self.place_of(name), problem };
+        let faults: Vec<Fault> = self.tokens().faults().into_iter().map(fault).collect();
+        if faults.is_empty() { Ok(()) } else { Err(wrong("token", &faults)) }
+    }
+
+    fn tokens(&self) -> TokenSettings {
+        let mut tokens = TokenSettings::default();
+        for given in self.given.values().filter(|given| is_token_setting(given.key.name())) {
+            // Seen to be one of its values when the layer was read.
+            let _ = tokens.set(given.key.name(), &given.text);
         }
+        tokens
     }
 
     /// What the settings below `admin` say.

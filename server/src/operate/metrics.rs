@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Server<'_> {
     /// The engine's numbers, and those of its keys, as OpenMetrics has them.
     pub fn metrics(&self) -> String {
-        before_end(self.engine.metrics(), |text| self.key_health.write(text, clock::now()))
+        self.key_health.add_to(self.engine.metrics(), clock::now())
     }
 
     /// What the engine would say on that topic now.

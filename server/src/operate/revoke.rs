@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use fanwire_access::{Attendant, Meant, NAME_BYTES_MAX, Order, Revoked};
+use fanwire_access::{Attendant, Meant, Order, Revoked};
 
 use super::Server;
 use crate::exit::{Exit, Failure};
@@ -14,15 +14,10 @@ impl Server<'_> {
     /// # Errors
     /// 2: no token is meant, or nobody decides on tokens. Else as [`fanwire_access::Revocations::revoke`] says.
     pub fn revoke(&self, meant: Meant) -> Result<Revoked, Failure> {
-        let usage = |what: String| Err(Failure::message(Exit::Usage, what));
-        if meant == Meant::default() {
-            return usage("every token is meant: say of whom, which, or made before when".into());
-        }
-        if [&meant.sub, &meant.jti].into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
-            return usage(format!("a name has at most {NAME_BYTES_MAX} bytes here"));
-        }
+        meant.check()?;
         let Some(Attendant { orders, .. }) = &self.attendant else {
-            return usage("this server asks for no tokens (token.keys_file, token.jwks_url)".into());
+            let what = "this server asks for no tokens (token.keys_file, token.jwks_url)";
+            return Err(Failure::message(Exit::Usage, what));
         };
         let (done, is_done) = sync_channel(1);
         let _ = orders.send(Order::Revoke { meant, done });
