@@ -330,7 +330,7 @@ typedef struct fw_topic_config {
     uint64_t batch_window_us;
 } fw_topic_config;
 
-/// A setting by its name: docs/reference/settings.md lists them.
+/// A setting by its name: docs/reference/settings.md and token-settings.md list them.
 typedef struct fw_setting {
     /// Its name: "limits.ping_every".
     const char *name;
@@ -748,17 +748,33 @@ fw_status fw_reload_certificates(const struct fw_engine *engine,
 
 /// Gives the engine another configuration while it runs: settings that can be changed so (docs/reference/settings.md says which)
 /// hold from now on, for whoever connects after this has returned; certificates and keys are read anew, where a listener speaks
-/// TLS. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
-/// restart: memory.pool_bytes" for one that keeps its value; "" if none is. Buffer and length as in fw_address. Where something is
+/// TLS, and those that tokens are verified with. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
+/// restart: memory.pool_bytes" for one that keeps its value, and one for the keys of tokens: who came in by one that is gone is closed
+/// with 4401. "" if there is nothing to say. Buffer and length as in fw_address. Where something is
 /// wrong, everything is as it was, and fw_last_error says what.
 ///
-/// Retains: nothing of `config`. Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
+/// Retains: nothing of `config`. Threads: any. Blocks: while files and token.jwks_url are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
 /// FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG.
 fw_status fw_reconfigure(const struct fw_engine *engine,
                          const struct fw_config *config,
                          char *buffer,
                          size_t size,
                          size_t *length);
+
+/// Refuses tokens from now on, and closes with 4401 who came in by them: those of the subject `sub`, the one of the name `jti`, those
+/// made before `before` (seconds since 1970, 0: whenever; a token that does not say when counts as older). All that is said has to
+/// hold; NULL says nothing, and something has to be said. `*closed` (may be NULL): connections that are closed. They are remembered as
+/// long as the engine lives, and longer with token.revocations_file.
+///
+/// Retains: nothing. Threads: any. Blocks: while token.revocations_file is written. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED,
+/// FW_STOPPED, FW_NOT_UTF8; FW_BAD_ARGUMENT where nothing is said or a name has more than 1,024 bytes; FW_BAD_CONFIG where this engine
+/// asks for no tokens; FW_TOO_MANY beyond token.revocations_max; FW_SYSTEM where the file cannot be written: they are refused until the
+/// engine ends.
+fw_status fw_revoke(const struct fw_engine *engine,
+                    const char *sub,
+                    const char *jti,
+                    uint64_t before,
+                    size_t *closed);
 
 /// The port of the first address, or 0 after an error.
 ///
@@ -793,7 +809,8 @@ fw_status fw_memory_plan(const struct fw_engine *engine,
 /// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
 /// no signal mask but in its own threads, where all signals are blocked.
 ///
-/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds.
+/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds; with token.jwks_url up to
+/// ten seconds.
 /// Fails: FW_NULL, FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG, FW_NO_URING, FW_CANNOT_LISTEN, FW_SYSTEM, FW_TOO_MANY;
 /// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
 fw_status fw_start(const struct fw_config *config,

@@ -625,6 +625,14 @@ public:
             return fw_reconfigure(handle_, &flat.raw, buffer, size, length);
         });
     }
+    // Refuses tokens from now on, and closes who came in by them: of a subject, of a name, made before a time (seconds since 1970); what
+    // is empty, or 0, says nothing. How many connections are closed.
+    Returned<std::size_t> revoke(const std::string &sub, const std::string &jti = std::string(), std::uint64_t before = 0) {
+        std::size_t closed = 0;
+        const fw_status code = fw_revoke(handle_, sub.empty() ? nullptr : sub.c_str(), jti.empty() ? nullptr : jti.c_str(),
+                                         before, &closed);
+        return detail::give<std::size_t>(code, [&] { return closed; });
+    }
     // The port of the first address; 0 after an error.
     std::uint16_t port() const noexcept { return fw_port(handle_); }
     Returned<std::string> address(std::size_t index = 0) const {

@@ -13,6 +13,8 @@ use fanwire::{
     MemoryConfig, PublishAccess, Retention, SlowPolicy, SysConfig, TlsConfig, TopicConfig,
 };
 
+use fanwire_access::{TokenSettings, is_token_setting};
+
 use crate::guard::guard;
 use crate::status::{Failure, Outcome, fw_status};
 use crate::text;
@@ -101,7 +103,7 @@ pub struct fw_topic_config {
     pub batch_window_us: u64,
 }
 
-/// A setting by its name: docs/reference/settings.md lists them.
+/// A setting by its name: docs/reference/settings.md and token-settings.md list them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fw_setting {
@@ -286,7 +288,7 @@ pub fn check_size(name: &str, size: u32, first: usize, now: usize) -> Outcome<us
 }
 
 /// Reads a configuration of any known version: what its header did not have is as by default.
-pub fn read(config: *const fw_config) -> Outcome<Config> {
+pub fn read(config: *const fw_config) -> Outcome<(Config, TokenSettings)> {
     if config.is_null() {
         return Err(Failure::new(fw_status::FW_NULL, "config is NULL"));
     }
@@ -297,9 +299,9 @@ pub fn read(config: *const fw_config) -> Outcome<Config> {
     let to = ptr::from_mut(&mut whole).cast::<u8>();
     // SAFETY: `bytes` is what the host has, and at most what `whole` has.
     unsafe { to.copy_from_nonoverlapping(config.cast::<u8>(), bytes) };
-    let mut read = whole.read()?;
-    whole.apply_settings(&mut read)?;
-    Ok(read)
+    let (mut read, mut tokens) = (whole.read()?, TokenSettings::default());
+    whole.apply_settings(&mut read, &mut tokens)?;
+    Ok((read, tokens))
 }
 
 /// Says whether a setting can have this value, without an engine: for a host that reads settings from a file or its users.
@@ -309,22 +311,26 @@ pub fn read(config: *const fw_config) -> Outcome<Config> {
 /// Frees: nothing. Retains: nothing. Threads: any. Blocks: never. Fails: FW_NULL, FW_NOT_UTF8, FW_BAD_CONFIG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fw_setting_check(name: *const c_char, value: *const c_char) -> fw_status {
-    guard("fw_setting_check", || fw_setting { name, value }.apply(&mut Config::default()))
+    guard("fw_setting_check", || {
+        fw_setting { name, value }.apply(&mut Config::default(), &mut TokenSettings::default())
+    })
 }
 
 impl fw_setting {
-    fn apply(&self, config: &mut Config) -> Outcome {
+    fn apply(&self, config: &mut Config, tokens: &mut TokenSettings) -> Outcome {
         let (name, value) = (text::text("name", self.name)?, text::text("value", self.value)?);
-        config.set(name, value).map_err(|error| Failure::new(fw_status::FW_BAD_CONFIG, error.to_string()))
+        let set = if is_token_setting(name) { tokens.set(name, value) } else { config.set(name, value) };
+        set.map_err(|error| Failure::new(fw_status::FW_BAD_CONFIG, error.to_string()))
     }
 }
 
 impl fw_config {
-    fn apply_settings(&self, config: &mut Config) -> Outcome {
+    fn apply_settings(&self, config: &mut Config, tokens: &mut TokenSettings) -> Outcome {
         if self.settings_count > SETTINGS_MAX {
             return Err(wrong("settings_count", self.settings_count));
         }
-        text::array(self.settings, self.settings_count)?.iter().try_for_each(|setting| setting.apply(config))
+        let mut settings = text::array(self.settings, self.settings_count)?.iter();
+        settings.try_for_each(|setting| setting.apply(config, tokens))
     }
 
     fn read(&self) -> Outcome<Config> {
@@ -503,6 +509,10 @@ mod tests {
     }
 
     fn read_with(pairs: &[(&str, &str)]) -> Outcome<Config> {
+        read_both(pairs).map(|(config, _)| config)
+    }
+
+    fn read_both(pairs: &[(&str, &str)]) -> Outcome<(Config, TokenSettings)> {
         let texts: Vec<_> = pairs.iter().map(|(n, v)| (CString::new(*n).unwrap(), CString::new(*v).unwrap())).collect();
         let settings: Vec<_> =
             texts.iter().map(|(name, value)| fw_setting { name: name.as_ptr(), value: value.as_ptr() }).collect();
@@ -531,10 +541,27 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_of_tokens_can_be_given_by_its_name() {
+        for setting in fanwire_access::token_settings() {
+            let value = match setting.name {
+                "token.jwks_url" => "https://id.example/keys",
+                "token.lifetime_max" => "1h",
+                _ if setting.default.is_empty() => "a",
+                _ => setting.default,
+            };
+            let (_, tokens) = read_both(&[(setting.name, value)]).unwrap_or_else(|f| panic!("{setting:?}: {f:?}"));
+            assert_eq!(tokens.text(setting.name), value);
+        }
+        for (name, value) in [("token.isuer", "a"), ("token.issuer", ""), ("token.jwks_url", "http://id.example/")] {
+            assert_eq!(read_both(&[(name, value)]).unwrap_err().status, fw_status::FW_BAD_CONFIG, "{name}");
+        }
+    }
+
+    #[test]
     fn a_header_that_knew_less_is_read_as_far_as_it_goes() {
         let mut config = fw_config { unsent_bytes_max: 1, settings_count: 9, ..fw_config::default() };
         config.struct_size = offset_of!(fw_config, unsent_bytes_max) as u32;
-        assert_eq!(format!("{:?}", read(&raw const config).unwrap()), format!("{:?}", Config::default()));
+        assert_eq!(format!("{:?}", read(&raw const config).unwrap().0), format!("{:?}", Config::default()));
     }
 
     #[test]
@@ -543,7 +570,7 @@ mod tests {
         // SAFETY: room for a configuration.
         let status = unsafe { fw_config_init(config.as_mut_ptr(), size_of::<fw_config>() as u32) };
         assert_eq!(status, fw_status::FW_OK);
-        assert_eq!(format!("{:?}", read(config.as_ptr()).unwrap()), format!("{:?}", Config::default()));
+        assert_eq!(format!("{:?}", read(config.as_ptr()).unwrap().0), format!("{:?}", Config::default()));
     }
 
     #[test]

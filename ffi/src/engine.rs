@@ -7,12 +7,14 @@ use std::ffi::c_char;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use fanwire_access::Meant;
+
 use crate::config::{self, fw_config};
 use crate::guard::{guard, guard_value};
 use crate::host::Host;
 use crate::registry::{self, Handle, Kind as HandleKind};
 use crate::status::{Outcome, fw_status};
-use crate::text::{copy_text, out};
+use crate::text::{copy_text, out, text};
 
 /// A running engine, until fw_engine_free. A handle: never look behind the pointer. May be used from any thread, by any
 /// number of them at once.
@@ -123,11 +125,12 @@ pub unsafe extern "C" fn fw_reload_certificates(engine: *const fw_engine, count:
 
 /// Gives the engine another configuration while it runs: settings that can be changed so (docs/reference/settings.md says which)
 /// hold from now on, for whoever connects after this has returned; certificates and keys are read anew, where a listener speaks
-/// TLS. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
-/// restart: memory.pool_bytes" for one that keeps its value; "" if none is. Buffer and length as in fw_address. Where something is
+/// TLS, and those that tokens are verified with. `buffer` gets a line for each setting that is different, as text for a log: "changed: limits.ping_every", or "needs a
+/// restart: memory.pool_bytes" for one that keeps its value, and one for the keys of tokens: who came in by one that is gone is closed
+/// with 4401. "" if there is nothing to say. Buffer and length as in fw_address. Where something is
 /// wrong, everything is as it was, and fw_last_error says what.
 ///
-/// Retains: nothing of `config`. Threads: any. Blocks: while files are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
+/// Retains: nothing of `config`. Threads: any. Blocks: while files and token.jwks_url are read. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED, FW_STOPPED,
 /// FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fw_reconfigure(
@@ -139,11 +142,41 @@ pub unsafe extern "C" fn fw_reconfigure(
 ) -> fw_status {
     guard("fw_reconfigure", || {
         let host = host(engine)?;
-        let config = config::read(config)?;
-        let told = host.engine()?.reconfigure(&config).map_err(fanwire::StartError::Config)?;
-        let changed = told.changed.iter().map(|name| format!("changed: {name}"));
-        let lines = changed.chain(told.needs_restart.iter().map(|name| format!("needs a restart: {name}")));
-        copy_text(&lines.collect::<Vec<_>>().join("\n"), buffer, size, length)
+        let lines = host.reconfigure(config::read(config)?)?;
+        copy_text(&lines.join("\n"), buffer, size, length)
+    })
+}
+
+/// Refuses tokens from now on, and closes with 4401 who came in by them: those of the subject `sub`, the one of the name `jti`, those
+/// made before `before` (seconds since 1970, 0: whenever; a token that does not say when counts as older). All that is said has to
+/// hold; NULL says nothing, and something has to be said. `*closed` (may be NULL): connections that are closed. They are remembered as
+/// long as the engine lives, and longer with token.revocations_file.
+///
+/// Retains: nothing. Threads: any. Blocks: while token.revocations_file is written. Fails: FW_NULL, FW_BAD_HANDLE, FW_FORKED,
+/// FW_STOPPED, FW_NOT_UTF8; FW_BAD_ARGUMENT where nothing is said or a name has more than 1,024 bytes; FW_BAD_CONFIG where this engine
+/// asks for no tokens; FW_TOO_MANY beyond token.revocations_max; FW_SYSTEM where the file cannot be written: they are refused until the
+/// engine ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fw_revoke(
+    engine: *const fw_engine,
+    sub: *const c_char,
+    jti: *const c_char,
+    before: u64,
+    closed: *mut usize,
+) -> fw_status {
+    guard("fw_revoke", || {
+        let host = host(engine)?;
+        let name = |what, name: *const c_char| {
+            if name.is_null() { Ok(None) } else { text(what, name).map(|name| Some(name.to_owned())) }
+        };
+        let meant = Meant { sub: name("sub", sub)?, jti: name("jti", jti)?, before: (before != 0).then_some(before) };
+        meant.check()?;
+        let revoked = host.revoke(meant)?;
+        if !closed.is_null() {
+            // SAFETY: the caller says that it points to a size_t.
+            unsafe { closed.write(revoked.closed) };
+        }
+        Ok(())
     })
 }
 
@@ -198,5 +231,5 @@ pub unsafe extern "C" fn fw_memory_plan(
     size: usize,
     length: *mut usize,
 ) -> fw_status {
-    guard("fw_memory_plan", || copy_text(&host(engine)?.engine()?.plan().to_string(), buffer, size, length))
+    guard("fw_memory_plan", || copy_text(&host(engine)?.memory()?, buffer, size, length))
 }

@@ -4,32 +4,97 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 use std::time::Duration;
 
-use fanwire::binding::{self, Unusable};
-use fanwire::{Config, Engine, Event, Events, HandOver, InheritedSocket};
+use fanwire::binding::{self, Bell, Unusable};
+use fanwire::{Config, Engine, Event, HandOver, InheritedSocket};
+use fanwire_access::{Changed, HostEvents, Meant, Prepared, Revoked, TokenSettings, Verifier};
 
 use crate::reference::Releases;
-use crate::status::{Outcome, fw_status};
+use crate::status::{Failure, Outcome, fw_status};
 
 /// See the module's head.
 pub struct Host {
     shared: binding::Host<Inbox>,
     pub releases: Arc<Releases>,
+    /// Who decides on tokens, where the configuration wants that. Ended behind the engine.
+    verifier: Option<Verifier>,
 }
 
 /// The events, and what the last call of `fw_poll_events` lent to the host.
 pub struct Inbox {
-    pub events: Option<Events>,
+    pub events: Option<HostEvents>,
     pub lent: Vec<Event>,
     pub text: Vec<u8>,
 }
 
 impl Host {
     /// Starts an engine.
-    pub fn start(config: Config, sockets: &[InheritedSocket]) -> Outcome<Host> {
-        let inbox = |events| Inbox { events, lent: Vec::new(), text: Vec::new() };
-        let shared = binding::Host::start_with(config, sockets, inbox)?;
+    pub fn start((mut config, tokens): (Config, TokenSettings), sockets: &[InheritedSocket]) -> Outcome<Host> {
+        let prepared = Prepared::new(&tokens, &mut config)?;
+        let mut verifier = None;
+        let shared = binding::Host::start_with(config, sockets, |engine, events| {
+            let events = match prepared {
+                None => events.map(HostEvents::Direct),
+                Some(prepared) => {
+                    let (started, left) = prepared.start(engine, events)?;
+                    verifier = Some(started);
+                    left
+                }
+            };
+            let bell: Option<Bell> = events.as_ref().map(HostEvents::bell);
+            Ok((Inbox { events, lent: Vec::new(), text: Vec::new() }, bell))
+        })?;
         let releases = Arc::new(Releases::new(shared.bell().clone()));
-        Ok(Host { shared, releases })
+        Ok(Host { shared, releases, verifier })
+    }
+
+    /// Gives the engine another configuration, and says what has come of it, a line each.
+    ///
+    /// # Errors
+    /// What is wrong with it; everything is then as it was.
+    pub fn reconfigure(&self, (mut config, tokens): (Config, TokenSettings)) -> Outcome<Vec<String>> {
+        let engine = self.engine()?;
+        let anew = self.verifier.as_ref().map(|verifier| verifier.prepare_anew(&tokens, &mut config)).transpose()?;
+        let told = engine.reconfigure(&config).map_err(fanwire::StartError::Config)?;
+        let of_tokens = match self.verifier.as_ref().zip(anew) {
+            Some((verifier, anew)) => {
+                let cannot = |error: std::io::Error| Failure::new(fw_status::FW_SYSTEM, error.to_string());
+                verifier.take_over(anew).map_err(cannot)?
+            }
+            None => Changed::none_here(&tokens),
+        };
+        let changed = told.changed.iter().chain(&of_tokens.changed).map(|name| format!("changed: {name}"));
+        let needs_restart = told.needs_restart.iter().chain(&of_tokens.needs_restart);
+        let lines = changed.chain(needs_restart.map(|name| format!("needs a restart: {name}")));
+        Ok(lines.chain(of_tokens.said.clone()).collect())
+    }
+
+    /// Refuses these tokens from now on.
+    ///
+    /// # Errors
+    /// `FW_BAD_ARGUMENT`, `FW_TOO_MANY`, `FW_SYSTEM`, `FW_STOPPED`; `FW_BAD_CONFIG` where nobody decides on tokens.
+    pub fn revoke(&self, meant: Meant) -> Outcome<Revoked> {
+        let nobody = || {
+            Failure::new(fw_status::FW_BAD_CONFIG, "this engine asks for no tokens (token.keys_file, token.jwks_url)")
+        };
+        Ok(self.verifier.as_ref().ok_or_else(nobody)?.revoke(meant)?)
+    }
+
+    /// The engine's metrics, and those of keys by URL.
+    pub fn metrics(&self) -> Outcome<String> {
+        let metrics = self.engine()?.metrics();
+        Ok(match &self.verifier {
+            Some(verifier) => verifier.metrics(metrics),
+            None => metrics,
+        })
+    }
+
+    /// The sum of all memory, as a table for a log.
+    pub fn memory(&self) -> Outcome<String> {
+        let plan = self.engine()?.plan().to_string();
+        Ok(match &self.verifier {
+            Some(verifier) => format!("{}\n{}", plan.trim_end(), verifier.memory()),
+            None => plan,
+        })
     }
 
     /// The engine, running or stopped.

@@ -25,7 +25,8 @@ use crate::topic;
 /// Starts an engine: its threads run and its addresses are listened on when this returns. Installs no signal handler, changes
 /// no signal mask but in its own threads, where all signals are blocked.
 ///
-/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds.
+/// Frees: fw_engine_free frees what `*engine` is set to. Retains: nothing of `config`. Threads: any. Blocks: for milliseconds; with token.jwks_url up to
+/// ten seconds.
 /// Fails: FW_NULL, FW_ABI_MISMATCH, FW_NOT_UTF8, FW_BAD_CONFIG, FW_NO_URING, FW_CANNOT_LISTEN, FW_SYSTEM, FW_TOO_MANY;
 /// then `*engine` is NULL and nothing is left running. Works in a forked child, for an engine of its own.
 #[unsafe(no_mangle)]

@@ -278,7 +278,7 @@ pub unsafe extern "C" fn fw_metrics(
     size: usize,
     length: *mut usize,
 ) -> fw_status {
-    guard("fw_metrics", || copy_text(&host(engine)?.engine()?.metrics(), buffer, size, length))
+    guard("fw_metrics", || copy_text(&host(engine)?.metrics()?, buffer, size, length))
 }
 
 /// What the engine says of itself on one of its topics "$sys/shards", "$sys/topics", "$sys/clients", as JSON: the next message of it, or

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
 use fanwire::{DecideError, PublishError, SendError, SnapshotError, StartError, TopicError};
+use fanwire_access::{AccessError, ErrorKind};
 
 /// What a call came to. A value never changes its meaning; later versions may add some, so treat an unknown one as
 /// an error.
@@ -222,6 +223,21 @@ impl From<DecideError> for Failure {
             DecideError::Send(error) => error.into(),
             other => Failure::new(fw_status::FW_INTERNAL, other.to_string()),
         }
+    }
+}
+
+impl From<AccessError> for Failure {
+    #[cold]
+    fn from(error: AccessError) -> Self {
+        let status = match error.kind {
+            ErrorKind::NotReadable | ErrorKind::NotUsable => fw_status::FW_BAD_CONFIG,
+            ErrorKind::TooMany => fw_status::FW_TOO_MANY,
+            ErrorKind::NotMeant => fw_status::FW_BAD_ARGUMENT,
+            ErrorKind::NotKept => fw_status::FW_SYSTEM,
+            ErrorKind::Ended => fw_status::FW_STOPPED,
+            _ => fw_status::FW_INTERNAL,
+        };
+        Failure::new(status, error.to_string())
     }
 }
 

@@ -6,7 +6,9 @@ use std::io::{BufRead, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
+use fanwire_token::SigningKey;
 use kit::{Link, PATIENCE, Program, Server, compile, example, has};
+use serde_json::json;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -24,11 +26,19 @@ fn connect(port: u16, path: &str) -> Client {
 /// # Errors
 /// The status that the request is answered with.
 fn connect_with(port: u16, path: &str, key: Option<&str>) -> Result<Client, u16> {
+    connect_by(port, path, key.map(|key| ("X-Api-Key", key)))
+}
+
+/// The same with this header.
+///
+/// # Errors
+/// As [`connect_with`].
+fn connect_by(port: u16, path: &str, header: Option<(&'static str, &str)>) -> Result<Client, u16> {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("the example listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
     let mut request = format!("ws://127.0.0.1:{port}{path}").into_client_request().expect("a good address");
-    if let Some(key) = key {
-        request.headers_mut().insert("X-Api-Key", key.parse().expect("a header's value"));
+    if let Some((name, value)) = header {
+        request.headers_mut().insert(name, value.parse().expect("a header's value"));
     }
     if path == "/" {
         request.headers_mut().insert("Sec-WebSocket-Protocol", "fanwire.json.v1".parse().expect("a header's value"));
@@ -236,4 +246,48 @@ fn the_table_of_keys_says_who_comes_in_and_what_each_may_do() {
     let said = server.finish();
     assert!(said.contains("let in ann") && said.contains("refused 127.0.0.1:"), "{said}");
     assert!(!said.contains("one-long-key"), "{said}");
+}
+
+#[test]
+fn the_host_that_takes_tokens_lets_in_who_has_one_until_it_is_revoked_or_its_key_is_gone() {
+    let Some(program) = program("tokens.c") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, secret) = (folder.path().join("secret"), "0123456789abcdef0123456789abcdef");
+    std::fs::write(&file, format!("{secret}\n")).expect("the secret is written");
+    let token = |sub: &str| {
+        let claims = json!({"sub": sub, "exp": 4_102_444_800_u64, "fanwire": {"subscribe": ["news/**"]}});
+        let key = SigningKey::from_secret(secret.as_bytes()).expect("it is long enough");
+        format!("Bearer {}", key.sign(claims.as_object().expect("an object"), None).expect("it signs"))
+    };
+    let mut command = Command::new(&program.path);
+    command.args(["--listen", "127.0.0.1:0", "--keys"]).arg(&file);
+    let mut server = Server::start(command.stdin(Stdio::piped()));
+    let mut stdin = server.stdin().expect("stdin is a pipe");
+    let port = server.port;
+    let enter = |path: &str, token: Option<&str>| connect_by(port, path, token.map(|token| ("Authorization", token)));
+    let status = |path: &str, token: Option<&str>| enter(path, token).map_or_else(|status| status, |_| 101);
+    for wrong in ["Bearer no.to.ken", "Basic dTpw", "Bearer", &token("ann")[..60]] {
+        assert_eq!(status("/t/news/a", Some(wrong)), 401, "{wrong}");
+    }
+    assert_eq!([status("/t/public/a", None), status("/t/news/a", None)], [101, 403]);
+    assert_eq!(status("/t/other", Some(&token("cid"))), 403);
+    let mut ann = enter("/t/news/a", Some(&token("ann"))).expect("she is let in");
+    let mut bob = enter("/t/news/a", Some(&token("bob"))).expect("he is let in");
+    let mut tell = |line: &str| {
+        stdin.write_all(line.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        server.output.read_line(&mut answer).expect("it answers");
+        answer
+    };
+    assert_eq!(tell("revoke ann\n"), "revoked ann: 1 closed\n");
+    assert!(matches!(next(&mut ann), Message::Close(Some(frame)) if u16::from(frame.code) == 4401));
+    assert_eq!([status("/t/news/a", Some(&token("ann"))), status("/t/news/a", Some(&token("bob")))], [401, 101]);
+    std::fs::write(&file, "another-secret-that-is-long-enough\n").expect("the secret is written");
+    let answer = tell("reload\n");
+    // He, and who has just looked in, if that one is not gone yet.
+    assert!(answer.starts_with("reloaded: tokens: ") && answer.contains(" closed, whose key is gone"), "{answer}");
+    assert!(matches!(next(&mut bob), Message::Close(Some(frame)) if u16::from(frame.code) == 4401));
+    assert_eq!(status("/t/news/a", Some(&token("bob"))), 401);
+    drop((stdin, ann, bob));
+    server.finish();
 }

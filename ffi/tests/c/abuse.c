@@ -45,6 +45,7 @@ static void all_engine_calls(fw_engine *engine, fw_status wanted) {
     EXPECT(wanted, fw_close(engine, 1, 1000, "x"));
     EXPECT(wanted, fw_allow(engine, 1, "a", NULL, 0, NULL));
     EXPECT(wanted, fw_refuse(engine, 1, 403));
+    EXPECT(wanted, fw_revoke(engine, "a", NULL, 0, &count));
     EXPECT(wanted, fw_topic_open(engine, "a", &topic));
     CHECK(topic == NULL);
     EXPECT(wanted, fw_topic_remove(engine, "a"));
@@ -221,6 +222,10 @@ static void arguments_out_of_range(fw_engine *engine, fw_topic *topic) {
         strcat(lines, "a\n");
     EXPECT(FW_TOO_MANY, fw_allow(engine, 1, NULL, lines, 0, NULL));
     EXPECT(FW_NOT_UTF8, fw_allow(engine, 1, NULL, NULL, 0, "\xff"));
+    EXPECT(FW_BAD_ARGUMENT, fw_revoke(engine, NULL, NULL, 0, NULL));
+    EXPECT(FW_NOT_UTF8, fw_revoke(engine, "\xff", NULL, 0, NULL));
+    EXPECT(FW_NOT_UTF8, fw_revoke(engine, NULL, "\xff", 0, NULL));
+    EXPECT(FW_BAD_CONFIG, fw_revoke(engine, "a", "b", 1, NULL));
     EXPECT(FW_BAD_ARGUMENT, fw_publish(topic, 2, 1, "x", SIZE_MAX, NULL));
     EXPECT(FW_TOO_LARGE, fw_claim(topic, SIZE_MAX, &(fw_buffer *){NULL}, &(void *){NULL}));
     EXPECT(FW_TOO_LARGE, fw_claim(topic, (4 << 20) + 1, &(fw_buffer *){NULL}, &(void *){NULL}));

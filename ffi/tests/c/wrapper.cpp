@@ -163,6 +163,8 @@ int main(int argc, char **argv) {
         CHECK(get(before.hand_over({}, std::chrono::milliseconds(1), std::chrono::minutes(2))));
         CHECK(get(next.shutdown_over(std::chrono::milliseconds(1), std::chrono::minutes(2))));
     }
+    CHECK(CODE_OF(engine.revoke("u1")) == FW_BAD_CONFIG);
+    CHECK(CODE_OF(engine.revoke("")) == FW_BAD_ARGUMENT);
     const std::string metrics = get(engine.metrics());
     CHECK(metrics.find("\nfanwire_shards 1\n") != std::string::npos);
     CHECK(metrics.substr(metrics.size() - 7) == "\n# EOF\n");
