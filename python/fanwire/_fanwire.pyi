@@ -162,7 +162,8 @@ class Engine:
             or `ask_host_within`.
         messages: clients may connect to "/" without a topic, and their messages come as events.
         options: any settings by their names, such as {"limits.ping_every": "5s", "memory.pool_bytes": "1GiB"}; they hold
-            instead of the other arguments. A number for a time is seconds. docs/reference/settings.md lists them.
+            instead of the other arguments. A number for a time is seconds. docs/reference/settings.md lists them;
+            those below "token." (docs/reference/token-settings.md) have the engine verify JSON Web Tokens.
         sockets: sockets that listen already, with their names: what the process was started with (a listener "fd:NAME" takes
             them), or listening_sockets of another process. Objects with a descriptor, or descriptors; they stay yours.
 
@@ -270,6 +271,20 @@ class Engine:
 
         Raises:
             ConfigError: there is no such setting, or it cannot have that value; everything is as it was.
+        """
+
+    def revoke(self, *, sub: str | None = None, jti: str | None = None, before: int | None = None) -> int:
+        """Refuse tokens from now on, and close with 4401 who came in by them: those of the subject `sub`, the one of the name
+        `jti`, those made before `before` (seconds since 1970; a token that does not say when counts as older). All that is
+        said has to hold. Return how many connections are closed. They are remembered as long as the engine lives, and longer
+        with the option "token.revocations_file".
+
+        Raises:
+            ValueError: nothing is said, or a name has more than 1,024 bytes.
+            ConfigError: this engine asks for no tokens.
+            TooMany: there are as many as "token.revocations_max".
+            StartError: the file cannot be written; they are refused until the engine ends.
+            Stopped: the engine has stopped.
         """
 
     def listening_sockets(self) -> list[tuple[str, socket.socket]]:
@@ -499,6 +514,11 @@ class Reconfigured:
     @property
     def certificates(self) -> int:
         """Certificates that were read anew; 0 where no listener speaks TLS."""
+
+    @property
+    def tokens(self) -> str | None:
+        """What tokens are verified with from now on, and who was closed because the key of its token is gone, for a log; None where
+        this engine asks for no tokens."""
 
 @final
 class Stats:

@@ -12,6 +12,7 @@ use fanwire::{
     AskHost, ClientCertificates, Config, DriverChoice, Listener, PublishAccess, Retention, Setting, SettingError,
     SlowPolicy, TlsVersion, TopicConfig, TrustedProxy, TrustedProxyError,
 };
+use fanwire_access::{TokenSetting, TokenSettings, is_token_setting};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyMapping, PyString, PyTuple};
@@ -280,21 +281,27 @@ impl Settings {
 ///
 /// # Errors
 /// `ConfigError` for a name that is none and a value that it cannot have; `TypeError` for what is no value at all.
-pub fn apply_options(config: &mut Config, options: &Bound<'_, PyMapping>) -> PyResult<()> {
+pub fn apply_options(config: &mut Config, tokens: &mut TokenSettings, options: &Bound<'_, PyMapping>) -> PyResult<()> {
     for pair in options.items()? {
         let (name, value) = pair.extract::<(String, Bound<'_, PyAny>)>()?;
-        let setting = Setting::find(&name).map_err(refused)?;
+        let row = match is_token_setting(&name) {
+            true => TokenSetting::find(&name).map(|setting| (setting.name, setting.unit, setting.separator)),
+            false => Setting::find(&name).map(|setting| (setting.name, setting.unit(), setting.separator())),
+        };
+        let row = row.map_err(refused)?;
         if value.is_none() {
             continue;
         }
-        let text = text_of(setting, &value)?;
-        setting.set(config, &text).map_err(refused)?;
+        let text = text_of(row, &value)?;
+        let set = if is_token_setting(&name) { tokens.set(&name, &text) } else { config.set(&name, &text) };
+        set.map_err(refused)?;
     }
     Ok(())
 }
 
-/// A value as the table of settings reads it.
-fn text_of(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<String> {
+/// A value as the table of settings reads it: of a setting's name, unit and separator.
+fn text_of(row: (&str, Unit, Option<char>), value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let (name, unit, separator) = row;
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(text.to_str()?.to_owned());
     }
@@ -303,22 +310,21 @@ fn text_of(setting: &Setting, value: &Bound<'_, PyAny>) -> PyResult<String> {
     }
     let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     // Seconds, as everywhere in Python.
-    if setting.unit() == Unit::Time && is_number {
-        return Ok(Span(wait::duration(setting.name, value.extract()?)?).to_string());
+    if unit == Unit::Time && is_number {
+        return Ok(Span(wait::duration(name, value.extract()?)?).to_string());
     }
     if value.is_instance_of::<PyInt>() {
         return Ok(value.str()?.to_str()?.to_owned());
     }
-    if let Some(separator) = setting.separator()
+    if let Some(separator) = separator
         && let Ok(several) = value.try_iter()
     {
         let texts = several.map(|one| Ok(one?.str()?.to_str()?.to_owned())).collect::<PyResult<Vec<String>>>()?;
         return Ok(texts.join(&separator.to_string()));
     }
     let text = format!(
-        "options[{:?}]: a str, bool, int{} is needed",
-        setting.name,
-        match setting.unit() {
+        "options[{name:?}]: a str, bool, int{} is needed",
+        match unit {
             Unit::Time => ", float",
             Unit::List => ", or a list of str",
             _ => "",

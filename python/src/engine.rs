@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use fanwire::proto::topic::Pattern;
 use fanwire::{Allowed, ConnectionId, Decision, Grants, HandOver, InheritedSocket, Kind, Priority, SysTopic, binding};
+use fanwire_access::{Meant, TokenSettings};
 use pyo3::exceptions::{PyIndexError, PyResourceWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -214,12 +215,13 @@ impl Engine {
             messages,
         };
         let mut config = settings.read()?;
+        let mut tokens = TokenSettings::default();
         if let Some(options) = options {
-            apply_options(&mut config, &options)?;
+            apply_options(&mut config, &mut tokens, &options)?;
         }
         let sockets = sockets.unwrap_or_default().into_iter().map(inherited).collect::<PyResult<Vec<_>>>()?;
         stop_at_exit(py)?;
-        let host = py.detach(|| Host::start(config, &sockets))?;
+        let host = py.detach(|| Host::start((config, tokens), &sockets))?;
         drop(sockets);
         let engine = Self { host, events: PyOnceLock::new() };
         if let Some(notice) = engine.driver_notice()? {
@@ -375,7 +377,7 @@ impl Engine {
 
     /// Counters, limits and histograms in the text format of OpenMetrics 1.0.
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(py.detach(|| self.host.with(|engine| Ok(engine.metrics())))?)
+        Ok(py.detach(|| self.host.metrics())?)
     }
 
     /// What the engine says of itself on one of its topics, as JSON.
@@ -396,11 +398,17 @@ impl Engine {
 
     /// Change settings, by their names, while the engine runs.
     fn reconfigure(&self, py: Python<'_>, options: &Bound<'_, PyMapping>) -> PyResult<Reconfigured> {
-        let mut config = self.host.with(|engine| Ok((*engine.current_config()).clone()))?;
-        apply_options(&mut config, options)?;
-        let change =
-            || self.host.with(|engine| Ok(engine.reconfigure(&config).map_err(fanwire::StartError::Config)?));
-        Ok(Reconfigured::from(py.detach(change)?))
+        let (mut config, mut tokens) = self.host.settings()?;
+        apply_options(&mut config, &mut tokens, options)?;
+        Ok(Reconfigured::from(py.detach(|| self.host.reconfigure((config, tokens)))?))
+    }
+
+    /// Refuse tokens from now on, and close who came in by them. Return how many connections that are.
+    #[pyo3(signature = (*, sub=None, jti=None, before=None))]
+    fn revoke(&self, py: Python<'_>, sub: Option<String>, jti: Option<String>, before: Option<u64>) -> PyResult<usize> {
+        let meant = Meant { sub, jti, before };
+        meant.check().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(py.detach(|| self.host.revoke(meant))?.closed)
     }
 
     /// What is listened on, for another process to take over: sockets, with their names.
@@ -509,7 +517,7 @@ impl Engine {
     /// The sum of all memory that the engine may use, as a table for a log.
     #[getter]
     fn memory_plan(&self) -> PyResult<String> {
-        Ok(self.host.with(|engine| Ok(engine.plan().to_string()))?)
+        Ok(self.host.memory()?)
     }
 
     /// The descriptor that is readable whenever `poll_events` has something to do.

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::borrow::Cow;
 
 use fanwire::{ConfigError, DecideError, PublishError, SendError, Setting, SnapshotError, StartError, TopicError};
+use fanwire_access::{AccessError, ErrorKind};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -117,6 +118,20 @@ impl From<SendError> for Failure {
             SendError::TooLarge { bytes, max } => too_large(bytes, max),
             other => Failure::new(Class::InternalError, other.to_string()),
         }
+    }
+}
+
+impl From<AccessError> for Failure {
+    #[cold]
+    fn from(error: AccessError) -> Self {
+        let class = match error.kind {
+            ErrorKind::NotReadable | ErrorKind::NotUsable | ErrorKind::NotMeant => Class::ConfigError,
+            ErrorKind::TooMany => Class::TooMany,
+            ErrorKind::NotKept => Class::StartError,
+            ErrorKind::Ended => Class::Stopped,
+            _ => Class::InternalError,
+        };
+        Failure::new(class, error.to_string())
     }
 }
 

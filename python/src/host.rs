@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use fanwire::binding::{self, Bell, Unusable};
-use fanwire::{Config, Engine, Events, HandOver, InheritedSocket};
+use fanwire::{Config, Engine, HandOver, InheritedSocket};
+use fanwire_access::{Changed, HostEvents, Meant, Prepared, Revoked, TokenSettings, Verifier};
 use pyo3::prelude::*;
 
 use crate::error::{Class, Failure, Outcome, panicked, stopped};
@@ -30,7 +31,9 @@ pub enum End {
 
 /// See the module's head.
 pub struct Host {
-    shared: Arc<binding::Host<Option<Events>>>,
+    shared: Arc<binding::Host<Option<HostEvents>>>,
+    /// Who decides on tokens, where the settings want that. Ended behind the engine.
+    verifier: Option<Arc<Verifier>>,
     /// What Python lent.
     pub releases: Arc<Releases>,
     owner: Process,
@@ -43,10 +46,23 @@ impl Host {
     }
 
     /// Starts an engine.
-    pub fn start(config: Config, sockets: &[InheritedSocket]) -> Outcome<Arc<Host>> {
+    pub fn start((mut config, tokens): (Config, TokenSettings), sockets: &[InheritedSocket]) -> Outcome<Arc<Host>> {
         let owner = Process::this();
-        let shared = Arc::new(binding::Host::start_with(config, sockets, |events| events)?);
-        let host = Arc::new(Host { shared, releases: Releases::new(), owner });
+        let prepared = Prepared::new(&tokens, &mut config)?;
+        let mut verifier = None;
+        let shared = binding::Host::start_with(config, sockets, |engine, events| {
+            let events = match prepared {
+                None => events.map(HostEvents::Direct),
+                Some(prepared) => {
+                    let (started, left) = prepared.start(engine, events)?;
+                    verifier = Some(Arc::new(started));
+                    left
+                }
+            };
+            let bell = events.as_ref().map(HostEvents::bell);
+            Ok((events, bell))
+        })?;
+        let host = Arc::new(Host { shared: Arc::new(shared), verifier, releases: Releases::new(), owner });
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|other| other.strong_count() > 0);
         running.push(Arc::downgrade(&host));
@@ -71,11 +87,78 @@ impl Host {
         self.guarded(|| f(&engine))
     }
 
+    /// What the host has said of settings so far.
+    ///
+    /// # Errors
+    /// As [`Host::with`].
+    pub fn settings(&self) -> Outcome<(Config, TokenSettings)> {
+        let mut config = self.with(|engine| Ok((*engine.current_config()).clone()))?;
+        let Some(verifier) = &self.verifier else { return Ok((config, TokenSettings::default())) };
+        verifier.without_tokens(&mut config);
+        Ok((config, verifier.settings()))
+    }
+
+    /// Gives the engine other settings.
+    ///
+    /// # Errors
+    /// What is wrong with them; everything is then as it was.
+    pub fn reconfigure(
+        &self,
+        (mut config, tokens): (Config, TokenSettings),
+    ) -> Outcome<(fanwire::Reconfigured, Changed)> {
+        self.with(|engine| {
+            let verifier = self.verifier.as_ref();
+            let anew = verifier.map(|verifier| verifier.prepare_anew(&tokens, &mut config)).transpose()?;
+            let told = engine.reconfigure(&config).map_err(fanwire::StartError::Config)?;
+            let cannot = |error: std::io::Error| Failure::new(Class::StartError, error.to_string());
+            let of_tokens = match verifier.zip(anew) {
+                Some((verifier, anew)) => verifier.take_over(anew).map_err(cannot)?,
+                None => Changed::none_here(&tokens),
+            };
+            Ok((told, of_tokens))
+        })
+    }
+
+    /// Refuses these tokens from now on.
+    ///
+    /// # Errors
+    /// As [`Verifier::revoke`]; `ConfigError` where nobody decides on tokens.
+    pub fn revoke(&self, meant: Meant) -> Outcome<Revoked> {
+        self.check()?;
+        let text = "this engine asks for no tokens (token.keys_file, token.jwks_url)";
+        let verifier = self.verifier.as_ref().ok_or_else(|| Failure::new(Class::ConfigError, text))?;
+        self.guarded(|| Ok(verifier.revoke(meant)?))
+    }
+
+    /// The engine's metrics, and those of keys by URL.
+    ///
+    /// # Errors
+    /// As [`Host::with`].
+    pub fn metrics(&self) -> Outcome<String> {
+        let metrics = self.with(|engine| Ok(engine.metrics()))?;
+        Ok(match &self.verifier {
+            Some(verifier) => verifier.metrics(metrics),
+            None => metrics,
+        })
+    }
+
+    /// The sum of all memory, as a table for a log.
+    ///
+    /// # Errors
+    /// As [`Host::with`].
+    pub fn memory(&self) -> Outcome<String> {
+        let plan = self.with(|engine| Ok(engine.plan().to_string()))?;
+        Ok(match &self.verifier {
+            Some(verifier) => format!("{}\n{}", plan.trim_end(), verifier.memory()),
+            None => plan,
+        })
+    }
+
     /// The event queue, for one caller at a time.
     ///
     /// # Errors
     /// As [`Host::check`]; `Busy`.
-    pub fn inbox(&self) -> Outcome<MutexGuard<'_, Option<Events>>> {
+    pub fn inbox(&self) -> Outcome<MutexGuard<'_, Option<HostEvents>>> {
         self.check()?;
         Ok(self.shared.inbox()?)
     }
@@ -128,6 +211,7 @@ impl Drop for Host {
         if !self.is_ours() {
             // The threads, sockets and rings are the parent's: a count that is never given back keeps them.
             std::mem::forget(self.shared.clone());
+            std::mem::forget(self.verifier.clone());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the engine has counted, as Python has it.
 
 use fanwire::ShardStats;
+use fanwire_access::Changed;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -58,20 +59,27 @@ pub struct Reconfigured {
     pub changed: Vec<String>,
     pub needs_restart: Vec<String>,
     pub certificates: usize,
+    pub tokens: Option<String>,
 }
 
-impl From<fanwire::Reconfigured> for Reconfigured {
-    fn from(told: fanwire::Reconfigured) -> Self {
-        let names = |of: Vec<&'static str>| of.into_iter().map(str::to_owned).collect();
+impl From<(fanwire::Reconfigured, Changed)> for Reconfigured {
+    fn from((told, of_tokens): (fanwire::Reconfigured, Changed)) -> Self {
+        let names =
+            |of: Vec<&'static str>, more: Vec<&'static str>| of.into_iter().chain(more).map(str::to_owned).collect();
         let fanwire::Reconfigured { changed, needs_restart, certificates, .. } = told;
-        Reconfigured { changed: names(changed), needs_restart: names(needs_restart), certificates }
+        Reconfigured {
+            changed: names(changed, of_tokens.changed),
+            needs_restart: names(needs_restart, of_tokens.needs_restart),
+            certificates,
+            tokens: of_tokens.said,
+        }
     }
 }
 
 #[pymethods]
 impl Reconfigured {
     fn __repr__(&self) -> String {
-        let Reconfigured { changed, needs_restart, certificates } = self;
+        let Reconfigured { changed, needs_restart, certificates, .. } = self;
         format!(
             "fanwire.Reconfigured(changed={changed:?}, needs_restart={needs_restart:?}, certificates={certificates})"
         )
