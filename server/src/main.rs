@@ -9,6 +9,7 @@ mod args;
 mod bearer;
 mod client;
 mod clock;
+mod cluster;
 mod config;
 mod console;
 mod control;

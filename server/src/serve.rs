@@ -15,6 +15,7 @@ use fanwire_access::{Attendant, Door, Opened, Revocations};
 
 use crate::admin::{Admin, Closing, Desk, Desks, Keeper, Running};
 use crate::args::ServeArgs;
+use crate::cluster::{self, Cluster};
 use crate::config::Loaded;
 use crate::control::{Control, Drained, Waiting};
 use crate::engine::{self, Ending};
@@ -63,6 +64,7 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
     if door.is_some() {
         tracing::info!("{}", access::memory(engine.config(), &loaded.revocations()));
     }
+    let cluster = Cluster::open(&engine, loaded)?;
     let events = engine.events();
     let spans = loaded.spans().and_then(|config| spans::start(&engine, config));
     let admin = admin.map(|admin| admin.start(&stop)).transpose()?;
@@ -71,7 +73,7 @@ pub fn run(args: &ServeArgs, loaded: &Loaded) -> Outcome {
         predecessor.map(|predecessor| settle(predecessor, &engine, &mut control, loaded, &stop)).transpose()?;
     engine::announce(&engine);
     systemd::tell_ready();
-    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), before);
+    let waiting = attend(&engine, &stop, (control, admin), (args, loaded), door.zip(events), (before, cluster));
     let ended = engine::finish(engine);
     if let Some(spans) = spans {
         spans.end();
@@ -126,7 +128,7 @@ fn attend(
     (control, admin): (Control, Option<(Running, Desks, Keeper)>),
     (args, loaded): (&ServeArgs, &Loaded),
     door: Option<((Opened, Revocations), Events)>,
-    before: Option<Link>,
+    (before, cluster): (Option<Link>, Option<Cluster>),
 ) -> Waiting {
     let ((orders, ordered), (moved, moves)) = (channel(), channel());
     let attendant = Attendant { orders: orders.clone(), moved };
@@ -144,7 +146,9 @@ fn attend(
             Some((running, desks, keeper)) => (Some(running), Some(desks), Some(keeper)),
             None => (None, None, None),
         };
-        let server = Server::new(engine, stop, args, loaded, (door.is_some().then_some(attendant), keeper));
+        let mut server = Server::new(engine, stop, args, loaded, (door.is_some().then_some(attendant), keeper));
+        server.set_cluster(cluster.as_ref().map(Cluster::counters));
+        let cluster = cluster.map(|cluster| cluster.run(scope, engine));
         if let Some(((Opened { door, moved, .. }, revocations), events)) = door {
             server.keys_moved(moved);
             let is_over = &is_over;
@@ -163,6 +167,7 @@ fn attend(
         engine::wait_for_end(engine, ending);
         admin.and_then(Running::end);
         is_over.store(true, Relaxed);
+        cluster.iter().for_each(cluster::Stop::stop);
         before.into_iter().chain(after).for_each(|bridge| bridge.finish());
         waiting
     })

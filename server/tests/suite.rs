@@ -9,6 +9,7 @@ mod tree;
 mod access;
 mod admin;
 mod attacks;
+mod cluster;
 mod commands;
 mod config;
 mod demo;

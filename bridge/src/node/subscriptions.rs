@@ -18,12 +18,12 @@ pub enum Change {
         /// The subject.
         subject: Box<str>,
     },
-    /// Ask the server something, wait for the answer, and hear all that has come before it: [`Subscriptions::on_confirmed`].
+    /// Ask the server something, wait for the answer, and hear all that has come before it: `Subscriptions::on_confirmed`.
     Confirm {
         /// Tells this question from all others.
         number: u64,
     },
-    /// End a subscription, hear what it has brought, then [`Subscriptions::on_ended`].
+    /// End a subscription, hear what it has brought, then `Subscriptions::on_ended`.
     Unsubscribe {
         /// Its number.
         number: u64,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use fanwire::Config;
+use fanwire::proto::topic::Pattern;
 use fanwire::settings::{Setting, Span, Unit, settings};
 use fanwire_access::{SECTION, TokenSetting, token_settings};
 
@@ -30,6 +31,14 @@ pub const ADMIN_CLIENT_CA_FILE: &str = "admin.client_ca_file";
 pub const BENCHMARK_EVERY: &str = "benchmark.every";
 pub const OTLP_ENDPOINT: &str = "tracing.otlp_endpoint";
 pub const SAMPLE: &str = "tracing.sample";
+pub const CLUSTER_NATS: &str = "cluster.nats";
+pub const CLUSTER_NAME: &str = "cluster.name";
+pub const CLUSTER_CREDENTIALS_FILE: &str = "cluster.credentials_file";
+pub const CLUSTER_CA_FILE: &str = "cluster.ca_file";
+pub const CLUSTER_CERTIFICATE_FILE: &str = "cluster.certificate_file";
+pub const CLUSTER_KEY_FILE: &str = "cluster.key_file";
+pub const CLUSTER_KEEP: &str = "cluster.keep";
+pub const CLUSTER_FOREIGN: &str = "cluster.foreign";
 
 /// Stands for no place at all.
 const NOWHERE: &str = "none";
@@ -70,7 +79,7 @@ impl Own {
 }
 
 /// What holds for the whole life of the process.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 20] = [
     LOG_LEVEL,
     LOG_FORMAT,
     CONTROL_SOCKET,
@@ -83,6 +92,14 @@ const FIXED: [&str; 12] = [
     BENCHMARK_EVERY,
     OTLP_ENDPOINT,
     SAMPLE,
+    CLUSTER_NATS,
+    CLUSTER_NAME,
+    CLUSTER_CREDENTIALS_FILE,
+    CLUSTER_CA_FILE,
+    CLUSTER_CERTIFICATE_FILE,
+    CLUSTER_KEY_FILE,
+    CLUSTER_KEEP,
+    CLUSTER_FOREIGN,
 ];
 
 /// All settings of the process: those of tokens are hosts', too.
@@ -135,7 +152,7 @@ static BEFORE: [Own; 4] = [
 ];
 
 /// What stands behind the settings of tokens.
-static AFTER: [Own; 9] = [
+static AFTER: [Own; 17] = [
     Own {
         name: ADMIN_LISTEN,
         help: "Where metrics, an operator's page and its orders are served by HTTP; at an address that other machines reach only with \
@@ -201,6 +218,52 @@ static AFTER: [Own; 9] = [
         separator: None,
         check: check_sample,
     },
+    Own {
+        name: CLUSTER_NATS,
+        help: "NATS servers of one cluster, by which this node and others of the same cluster.name share their topics; not set: this \
+               node is alone",
+        values: "nats://HOST:PORT or tls://HOST:PORT, several with commas",
+        unit: Unit::List,
+        default: "",
+        separator: Some(','),
+        check: check_nats,
+    },
+    Own {
+        name: CLUSTER_NAME,
+        help: "Nodes of this name share their topics",
+        values: "1 to 32 letters, digits, - and _",
+        unit: Unit::Text,
+        default: "main",
+        separator: None,
+        check: check_cluster_name,
+    },
+    Own::text(CLUSTER_CREDENTIALS_FILE, "a path", "NATS credentials (a .creds file) for cluster.nats"),
+    Own::text(
+        CLUSTER_CA_FILE,
+        "a PEM file",
+        "Certificates of those that sign the NATS servers', besides the system's; for tls://",
+    ),
+    Own::text(CLUSTER_CERTIFICATE_FILE, "a PEM file", "This node's certificate, for NATS servers that ask for one"),
+    Own::text(CLUSTER_KEY_FILE, "a PEM file", "Its private key"),
+    Own {
+        name: CLUSTER_KEEP,
+        help: "What this node hears of the cluster even while nobody here has subscribed to it, so that it has last values",
+        values: "patterns of topics, several with commas",
+        unit: Unit::List,
+        default: "",
+        separator: Some(','),
+        check: check_keep,
+    },
+    Own {
+        name: CLUSTER_FOREIGN,
+        help: "Prefixes of plain NATS subjects that are topics here: plant.line1 stands for what is below plant/line1, in and out; the \
+               same on all nodes",
+        values: "prefixes of subjects, several with commas",
+        unit: Unit::List,
+        default: "",
+        separator: Some(','),
+        check: check_foreign,
+    },
 ];
 
 /// A variable that is empty by mistake must not open the door.
@@ -219,6 +282,38 @@ fn check_sample(text: &str) -> Result<(), String> {
     match text.parse::<f64>() {
         Ok(sample) if (0.0..=1.0).contains(&sample) => Ok(()),
         _ => Err("must be from 0 to 1, such as 0.01 for one in a hundred".into()),
+    }
+}
+
+fn check_nats(text: &str) -> Result<(), String> {
+    let is_server = |url: &str| {
+        let rest = url.strip_prefix("nats://").or_else(|| url.strip_prefix("tls://"));
+        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic()))
+    };
+    match patterns(text).find(|url| !is_server(url)) {
+        // It may have a password in it.
+        Some(_) => Err("must be nats://HOST:PORT or tls://HOST:PORT, several with commas".into()),
+        None => Ok(()),
+    }
+}
+
+fn check_cluster_name(text: &str) -> Result<(), String> {
+    let is_sound = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    match is_sound && (1..=32).contains(&text.len()) {
+        true => Ok(()),
+        false => Err("must be 1 to 32 letters, digits, - and _".into()),
+    }
+}
+
+fn check_keep(text: &str) -> Result<(), String> {
+    patterns(text).try_for_each(|text| Pattern::check(text).map_err(|error| format!("`{text}`: {error}")))
+}
+
+fn check_foreign(text: &str) -> Result<(), String> {
+    let is_prefix = |text: &str| text.split('.').all(|token| !token.is_empty() && !token.contains(['*', '>', '/']));
+    match patterns(text).find(|text| !is_prefix(text)) {
+        Some(text) => Err(format!("`{text}` is no prefix of subjects, such as plant.line1")),
+        None => Ok(()),
     }
 }
 
@@ -273,7 +368,9 @@ pub enum Key {
 pub fn own_options() -> impl Iterator<Item = &'static Own> {
     let has_option = |own: &&Own| {
         own.name == CONTROL_SOCKET
-            || [SECTION, "admin.", "benchmark.", "tracing."].iter().any(|section| own.name.starts_with(section))
+            || [SECTION, "admin.", "benchmark.", "tracing.", "cluster."]
+                .iter()
+                .any(|section| own.name.starts_with(section))
     };
     OWN.iter().filter(has_option)
 }
@@ -374,7 +471,11 @@ impl Key {
     }
 
     pub fn is_secret(self) -> bool {
-        matches!(self, Key::Engine(setting) if setting.is_secret)
+        match self {
+            Key::Engine(setting) => setting.is_secret,
+            // There may be a password in it.
+            Key::Process(own) => own.name == CLUSTER_NATS,
+        }
     }
 
     /// Whether a text is one of its values.

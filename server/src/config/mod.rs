@@ -18,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use fanwire::proto::topic::Pattern;
 use fanwire::settings::Span;
 use fanwire::{Config, ConfigError};
 use fanwire_access::{DoorConfig, RevocationsConfig, TokenSettings, is_token_setting};
@@ -25,8 +26,10 @@ use fanwire_access::{DoorConfig, RevocationsConfig, TokenSettings, is_token_sett
 use self::key::Key;
 use crate::admin::{AdminConfig, Wanted};
 use crate::args::{LogFormat, ServeArgs};
+use crate::cluster::ClusterConfig;
 use crate::control;
 use crate::exit::{Exit, Failure};
+use crate::redact::redacted;
 use crate::spans::SpansConfig;
 
 pub use command::{run, shown};
@@ -200,9 +203,40 @@ impl Loaded {
         Some(SpansConfig { url, sample: self.text(key::SAMPLE).parse().unwrap_or_default() })
     }
 
+    /// What the settings below `cluster` say. `None`: this node is alone.
+    ///
+    /// # Errors
+    /// 78: something of it is said, and no server, with the place of each.
+    pub fn cluster(&self) -> Result<Option<ClusterConfig>, Failure> {
+        if key::patterns(&self.text(key::CLUSTER_NATS)).next().is_none() {
+            // As in a file that `config init` has written.
+            let is_said = |own: &&key::Own| self.says(own.name) && own.default != self.text(own.name);
+            let idle = own_settings().filter(is_said).map(|own| own.name).filter(|name| name.starts_with("cluster."));
+            let problem = format!("means nothing without {}", key::CLUSTER_NATS);
+            let faults: Vec<Fault> =
+                idle.map(|name| Fault { at: self.place_of(name), problem: problem.clone() }).collect();
+            return if faults.is_empty() { Ok(None) } else { Err(wrong("cluster", &faults)) };
+        }
+        let texts = |name: &str| key::patterns(&self.text(name)).map(str::to_owned).collect::<Vec<_>>();
+        let path = |name: &str| Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
+        Ok(Some(ClusterConfig {
+            urls: texts(key::CLUSTER_NATS),
+            name: self.text(key::CLUSTER_NAME),
+            credentials_file: path(key::CLUSTER_CREDENTIALS_FILE),
+            ca_file: path(key::CLUSTER_CA_FILE),
+            certificate_file: path(key::CLUSTER_CERTIFICATE_FILE),
+            key_file: path(key::CLUSTER_KEY_FILE),
+            keep: texts(key::CLUSTER_KEEP).iter().filter_map(|text| Pattern::parse(text).ok()).collect(),
+            foreign: texts(key::CLUSTER_FOREIGN),
+        }))
+    }
+
     /// The value of a setting, as text; hidden if it is a secret.
     pub fn value(&self, name: &str) -> String {
-        self.text(name)
+        match name {
+            key::CLUSTER_NATS => redacted(&self.text(name)),
+            _ => self.text(name),
+        }
     }
 
     /// Where the value of a setting came from, for a person.

@@ -5,7 +5,7 @@ use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use fanwire::settings::Unit;
 
-use super::key::{ADMIN_HOSTS, ADMIN_LISTEN, CONTROL_SOCKET, Key, Own, own_options};
+use super::key::{ADMIN_HOSTS, ADMIN_LISTEN, CLUSTER_FOREIGN, CLUSTER_NATS, CONTROL_SOCKET, Key, Own, own_options};
 
 /// What was given of them.
 #[derive(Clone, Debug, Default)]
@@ -19,13 +19,18 @@ impl OwnArgs {
 }
 
 fn long(own: &Own) -> String {
-    own.name.replace(['.', '_'], "-")
+    match own.name {
+        CLUSTER_NATS => "nats".to_owned(),
+        name => name.replace(['.', '_'], "-"),
+    }
 }
 
 fn value_name(own: &Own) -> &'static str {
     match own.unit {
         _ if own.name == ADMIN_LISTEN => "ADDR",
         _ if own.name == ADMIN_HOSTS => "NAME",
+        _ if own.name == CLUSTER_NATS => "URL",
+        _ if own.name == CLUSTER_FOREIGN => "PREFIX",
         _ if own.name.ends_with("_file") => "FILE",
         Unit::List => "PATTERN",
         Unit::Time => "TIME",
@@ -39,6 +44,7 @@ fn heading(own: &Own) -> &'static str {
     match own.name.split_once('.') {
         Some(("token", _)) => "Tokens",
         Some(("admin" | "benchmark", _)) => "Admin port",
+        Some(("cluster", _)) => "Cluster",
         _ => "Control",
     }
 }

@@ -26,7 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Server<'_> {
     /// The engine's numbers, and those of its keys, as OpenMetrics has them.
     pub fn metrics(&self) -> String {
-        self.key_health.add_to(self.engine.metrics(), clock::now())
+        let text = self.key_health.add_to(self.engine.metrics(), clock::now());
+        match &self.cluster {
+            Some(cluster) => before_end(text, |text| cluster.write(text)),
+            None => text,
+        }
     }
 
     /// What the engine would say on that topic now.

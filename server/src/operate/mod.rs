@@ -19,6 +19,7 @@ use fanwire_access::{Attendant, KeyHealth, Moved};
 use self::own::Own;
 use crate::admin::Keeper;
 use crate::args::ServeArgs;
+use crate::cluster::ClusterCounters;
 use crate::config::Loaded;
 use crate::exit::{Exit, Failure};
 use crate::signals::StopRequests;
@@ -41,6 +42,8 @@ pub struct Server<'a> {
     keeper: Option<Keeper>,
     /// How keys by URL fare, if there are some.
     key_health: Arc<KeyHealth>,
+    /// What the bridge to a cluster counts, if there is one.
+    cluster: Option<ClusterCounters>,
     /// The settings of the process that hold. One reload at a time has it.
     own: Mutex<Own>,
     /// The time that a drain is spread over, once there is one.
@@ -65,10 +68,16 @@ impl<'a> Server<'a> {
             attendant,
             keeper,
             key_health: Arc::default(),
+            cluster: None,
             own: Mutex::new(Own::of(loaded)),
             window: OnceLock::new(),
             taker: OnceLock::new(),
         }
+    }
+
+    /// There is a bridge to a cluster, which counts here.
+    pub fn set_cluster(&mut self, counters: Option<ClusterCounters>) {
+        self.cluster = counters;
     }
 
     /// Has it end: nobody is accepted any more, and the closes are spread over `window`. It ends beside this.
