@@ -55,24 +55,25 @@ fn a_cursor_is_visited_once_a_budget_and_gets_all_that_came_since() {
 #[test]
 fn visits_of_many_are_spread_over_the_budget_and_the_shard_sleeps_between_them() {
     let mut stage = Stage::new(config(), 1 << 20);
-    let mut players: Vec<Player> = (0..8).map(|_| stage.raw("/t/a")).collect();
+    let mut players: Vec<Player> = (0..6).map(|_| stage.raw("/t/a")).collect();
     stage.says("a", "first", |_| {});
     let mut at = vec![0; players.len()];
     stage.turn_of(&mut []);
     for turn in 1..=21 {
-        let until = stage.sleeps().expect("nothing else is to be done");
-        let is_next = until <= stage.net.now_ns() + 20_000_000;
-        assert!(is_next || turn == 21, "turn {turn}: {until}");
         for (player, at) in players.iter_mut().zip(&mut at) {
             if player.reads() == ["first"] {
                 *at = turn;
             }
         }
+        if at.contains(&0) {
+            let until = stage.sleeps().expect("nothing else is to be done");
+            assert!(until <= stage.net.now_ns() + 20_000_000, "turn {turn}: {until}");
+        }
         stage.turn_of(&mut []);
     }
     let moments: std::collections::BTreeSet<_> = at.iter().copied().collect();
     assert!(!moments.contains(&0), "{at:?}");
-    assert_eq!(moments.len(), 8, "each has a moment of its own: {at:?}");
+    assert_eq!(moments.len(), 6, "each has a moment of its own: {at:?}");
 }
 
 #[test]
