@@ -358,7 +358,7 @@ pub struct TopicConfig {
 
 impl TopicConfig {
     /// Largest [`TopicConfig::deliver_within`].
-    pub const DELIVER_WITHIN_MAX: Duration = Duration::from_secs(1);
+    pub const DELIVER_WITHIN_MAX: Duration = Duration::from_millis(crate::proto::subscribe::DELAY_MS_MAX as u64);
 }
 
 impl Default for TopicConfig {

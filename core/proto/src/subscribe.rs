@@ -134,6 +134,11 @@ impl<'a> Id<'a> {
     }
 }
 
+/// A `max_delay_ms` in whole milliseconds; a part of one is left out, for nothing may wait longer than is said. `None`: out of range.
+pub(crate) fn delay_ms(ms: f64) -> Option<u16> {
+    (0.0..=f64::from(DELAY_MS_MAX)).contains(&ms).then_some(ms as u16)
+}
+
 /// A client's request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientMessage<'a> {

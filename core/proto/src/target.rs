@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::subscribe::DELAY_MS_MAX;
+use crate::subscribe::delay_ms;
 
 /// The most topics one target may name.
 pub const TOPICS_MAX: usize = 256;
@@ -36,7 +36,7 @@ pub enum TargetError {
     /// `/t/` or `topic=` with nothing behind it.
     #[error("empty topic in the request target")]
     EmptyTopic,
-    /// `max_delay_ms=` with something else than a number from 0 to [`DELAY_MS_MAX`].
+    /// `max_delay_ms=` with something else than a number from 0 to [`crate::subscribe::DELAY_MS_MAX`].
     #[error("max_delay_ms in the request target: a number of milliseconds from 0 to 1000 is wanted")]
     Delay,
 }
@@ -60,8 +60,8 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Parses a target from its path on ([`super::request::Request::target`]): no path is the same as `/`. Parameters other than `topic`, `echo` and `max_delay_ms` are
-    /// not looked into.
+    /// Parses a target from its path on ([`super::request::Request::target`]): no path is the same as `/`.
+    /// Parameters other than `topic`, `echo` and `max_delay_ms` are not looked into.
     ///
     /// # Errors
     /// See [`TargetError`].
@@ -82,7 +82,7 @@ impl<'a> Target<'a> {
             match name {
                 "topic" if topics.len() == TOPICS_MAX => return Err(TargetError::TooManyTopics),
                 "topic" => topics.push(decode(value, Plus::Space)?),
-                "max_delay_ms" => max_delay_ms = delay(value).ok_or(TargetError::Delay)?,
+                "max_delay_ms" => max_delay_ms = value.parse().ok().and_then(delay_ms).ok_or(TargetError::Delay)?,
                 "echo" => echo = !matches!(value, "0" | "false"),
                 _ => {}
             }
@@ -100,12 +100,6 @@ impl<'a> Target<'a> {
     pub fn parameter(&self, name: &str) -> Result<Option<Cow<'a, str>>, TargetError> {
         values(self.query, name).next().transpose()
     }
-}
-
-/// Whole milliseconds: a part of one is left out, for nothing may wait longer than is said.
-fn delay(value: &str) -> Option<u16> {
-    let ms = value.parse::<f64>().ok()?;
-    (0.0..=f64::from(DELAY_MS_MAX)).contains(&ms).then_some(ms as u16)
 }
 
 /// The values of all parameters of this name in a query, decoded, in their order. Each may be one that cannot be decoded.

@@ -4,8 +4,8 @@
 //! [`ValueReader`], which each encoding gives. All calls are static.
 
 use super::{
-    Beginning, ClientMessage, Content, ControlError, DELAY_MS_MAX, Id, KEY_BYTES_MAX, LaneSince, Parsed, Publish,
-    RATE_HZ_MAX, REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code,
+    Beginning, ClientMessage, Content, ControlError, Id, KEY_BYTES_MAX, LaneSince, Parsed, Publish, RATE_HZ_MAX,
+    REQUEST_BYTES_MAX, Since, SinceList, TOKEN_BYTES_MAX, TOPICS_MAX, code, delay_ms,
 };
 use crate::Priority;
 use crate::json::reader::JsonString;
@@ -294,12 +294,9 @@ fn max_hz<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, f64> {
     }
 }
 
-/// Whole milliseconds: a part of one is left out, for nothing may wait longer than is said.
 fn max_delay_ms<'a, V: RawValue<'a>>(raw: V) -> Parsed<'a, u16> {
-    match raw.number() {
-        Some(ms) if (0.0..=f64::from(DELAY_MS_MAX)).contains(&ms) => Ok(ms as u16),
-        _ => Err(wrong_type("max_delay_ms", "a number of milliseconds from 0 to 1000")),
-    }
+    let wrong = || wrong_type("max_delay_ms", "a number of milliseconds from 0 to 1000");
+    raw.number().and_then(delay_ms).ok_or_else(wrong)
 }
 
 /// Reads the object that the value ahead must be: one of `what`.

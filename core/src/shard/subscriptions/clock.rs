@@ -5,14 +5,12 @@
 //! 5): every moment is less than a round ahead, so a spoke holds only what is due together. Knows links by number, and milliseconds.
 //! Must never know what a visit does.
 
-use crate::config::TopicConfig;
+use crate::proto::subscribe::DELAY_MS_MAX as BUDGET_MS_MAX;
 use crate::shard::table::NONE;
 
 /// Milliseconds of a round: more than the largest budget.
 const SPOKES: u32 = 1_024;
-/// Largest budget, in milliseconds.
-pub const BUDGET_MS_MAX: u16 = 1_000;
-const _: () = assert!(BUDGET_MS_MAX as u128 == TopicConfig::DELIVER_WITHIN_MAX.as_millis());
+const _: () = assert!((BUDGET_MS_MAX as u32) < SPOKES);
 /// Moments into which a budget is divided, at most; none is shorter than a millisecond.
 const PHASES_MAX: u64 = 8;
 
