@@ -61,20 +61,20 @@ impl<D: Driver> Shard<D> {
         self.shared.registry.begins_laying_down();
     }
 
-    /// Ends the topic whose end was held, once its messages are sent, or have had time for that. False: not yet.
-    pub(super) fn end_held(&mut self) -> bool {
-        let Some((id, until_ns)) = self.ears.held_end else { return true };
+    /// Ends the topic whose end was held, once its messages are sent, or have had time for that. Behind the sends of a turn: whatever
+    /// else others are sent then holds it no longer.
+    pub(super) fn end_held(&mut self) {
+        let Some((id, until_ns)) = self.ears.held_end else { return };
         let now_ns = self.pace.now_ns;
         let is_visited = self.lanes.active.iter().all(Vec::is_empty)
             && self.clients.dirty.is_empty()
             && self.subscriptions.clock.due_ns().is_none_or(|due_ns| due_ns > now_ns);
         if !is_visited && now_ns < until_ns {
-            return false;
+            return;
         }
         self.ears.held_end = None;
         self.on_topic_removed(id);
         self.shared.registry.has_laid_down();
-        true
     }
 
     /// Goes on with topics that have ended, as far as the budget goes.

@@ -16,7 +16,7 @@ impl<D: Driver> Shard<D> {
     /// Reads records, as far as the budget goes.
     pub(super) fn read_ring(&mut self) {
         let Some(mut reader) = self.ears.reader.take() else { return };
-        let may_read = self.may_read(&mut reader) && self.end_held();
+        let may_read = self.may_read(&mut reader) && self.ears.held_end.is_none();
         let mut seen = 0u32;
         while may_read && !self.pace.work.records.is_spent() && self.topics.leaving().len() < ENDED_MAX {
             if self.lanes.is_in_haste() {

@@ -80,6 +80,7 @@ impl<D: Driver> Shard<D> {
         self.resume_paced();
         self.close_marked();
         self.send_news();
+        self.end_held();
         self.close_marked();
         self.take_down();
         self.leave_ended_topics();

@@ -248,3 +248,22 @@ fn a_topic_that_ends_is_sent_to_its_end_first() {
         }
     }
 }
+
+#[test]
+fn who_pings_in_every_turn_does_not_hold_the_end_of_a_topic() {
+    let mut stage = Stage::new(config(), 1 << 20);
+    let mut player = stage.raw("/t/a");
+    let mut pinger = stage.raw("/t/c");
+    stage.says("a", "last", |_| {});
+    stage.turn_of(&mut []);
+    assert_eq!(stage.shared.registry.remove("a", stage.shared.to_ring()), Ok(true));
+    stage.says("c", "behind it", |_| {});
+    let mut turns = 0;
+    while !pinger.reads().contains(&"behind it".to_owned()) {
+        pinger.pings("?");
+        stage.turns(1, &mut pinger);
+        turns += 1;
+        assert!(turns < 10, "the ring is not read");
+    }
+    assert_eq!(player.reads(), ["last"]);
+}
