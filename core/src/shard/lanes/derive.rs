@@ -44,8 +44,10 @@ impl Lanes {
     /// Brings the derived logs of lanes that grew nearer to their sources, as far as the budget goes.
     pub fn derive_grown(&mut self, topics: &Topics, clock: Clock, budget: &mut Budget) {
         self.now_ns = clock.now_ns;
+        // What sources have had added stops no derived log: else those would fall behind while it goes on.
+        self.rank.haste = false;
         for _ in 0..self.grown.len() {
-            if budget.is_spent() {
+            if budget.is_spent() || self.rank.haste {
                 return;
             }
             let Some(lane) = self.grown.pop_front() else { return };
@@ -67,7 +69,8 @@ impl Lanes {
                     self.free_stream(id);
                     continue;
                 }
-                is_done &= self.derive(id, topics, clock, budget);
+                // In haste, nothing is to be given up either before it is sent.
+                is_done &= !self.rank.haste && self.derive(id, topics, clock, budget);
                 self.activate(id);
             }
             if !is_done {
@@ -224,7 +227,6 @@ impl Lanes {
         if is_empty && self.pool.is_dry() && !self.make_room_for(id) && self.wait_for_room(id) {
             return true;
         }
-        budget.spend(self.take_room_steps());
         self.streams[id].filled_ns = clock.now_ns;
         let mut scratch = std::mem::take(&mut self.encoder.scratch);
         while self.streams[id].taken() < target && !self.streams[id].is_asleep && !self.rank.haste && !budget.is_spent()
@@ -262,6 +264,8 @@ impl Lanes {
                 self.close_batch(id, &mut scratch);
             }
         }
+        // Not before the first message: the room that was made for it would be another's in the next turn.
+        budget.spend(self.take_room_steps());
         scratch.shrink();
         self.encoder.scratch = scratch;
         self.note_caught_up(id);
