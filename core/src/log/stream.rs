@@ -289,8 +289,16 @@ impl Log {
         copied
     }
 
+    /// What a block of this class is charged when it is full of frames like those that are held, with their entries in the index.
+    fn full_bytes(&self, class: usize) -> usize {
+        let entries = (self.index.len() * self.entry_bytes()) as u64;
+        let block = BLOCK_BYTES[class];
+        block + (block as u64 * entries).checked_div(self.held_bytes()).unwrap_or(0) as usize
+    }
+
     fn block_class(&self) -> usize {
-        // Small first; never a block above a quarter of the budget, so that forgetting stays fine-grained.
+        // Small first; never a block above a quarter of the budget, nor one that is charged more than half of it with the entries of its
+        // frames, so that forgetting stays fine-grained.
         let by_use = if self.charged < BLOCK_BYTES[1] {
             0
         } else if self.charged < BLOCK_BYTES[2] {
@@ -299,10 +307,17 @@ impl Log {
             2
         };
         let mut class = by_use;
-        while class > 0 && BLOCK_BYTES[class] > self.budget / 4 {
+        while class > 0 && (BLOCK_BYTES[class] > self.budget / 4 || self.full_bytes(class) > self.budget / 2) {
             class -= 1;
         }
         class
+    }
+
+    /// Bytes of frames in a segment of this log, if that is more than an eighth of its budget and it will forget one before it has two more.
+    pub fn forgets_soon(&self) -> Option<u64> {
+        let class = self.block_class();
+        let segment = self.full_bytes(class);
+        (segment > self.budget / 8 && self.charged + 2 * segment > self.budget).then_some(BLOCK_BYTES[class] as u64)
     }
 
     /// True if the next append of `frame` would exceed the budget, so that [`Log::forget_oldest`] should go first.

@@ -69,6 +69,7 @@ impl Lanes {
                 // A frame that was too large to make room for goes as soon as it is not the newest any more.
                 while self.streams[id].log.is_over_budget() && self.forget_oldest(id) {}
                 self.rank(id);
+                self.visit_in_time(id);
                 return;
             }
             if !self.make_room_for(id) {
@@ -87,6 +88,21 @@ impl Lanes {
                 self.effects.push(Effect::Unlogged { stream: id, messages: frame.count });
                 return;
             }
+        }
+    }
+
+    /// A log of few segments will forget one of them soon: cursors with latency budgets are visited before that, and where half a segment
+    /// was added since they were, before anything more is added.
+    fn visit_in_time(&mut self, id: u32) {
+        let stream = &self.streams[id];
+        if stream.walk.is_delaying
+            && !stream.cursors.all.is_empty()
+            && let Some(segment) = stream.log.forgets_soon()
+        {
+            self.rank.haste |= stream.log.head() - stream.walk.head >= segment / 2;
+            let next = stream.log.next();
+            let lane = &mut self.lanes[stream.lane];
+            lane.visit_before = lane.visit_before.max(next);
         }
     }
 

@@ -41,12 +41,14 @@ pub struct Clock {
     waiting: u32,
     /// The millisecond from which on spokes are to be looked at.
     at_ms: u64,
+    /// Links were hastened since that was asked.
+    has_hastened: bool,
 }
 
 impl Clock {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { first: vec![NONE; SPOKES as usize].into(), nodes: Vec::new(), waiting: 0, at_ms: 0 }
+        Self { first: vec![NONE; SPOKES as usize].into(), nodes: Vec::new(), waiting: 0, at_ms: 0, has_hastened: false }
     }
 
     /// True while nobody waits.
@@ -74,7 +76,7 @@ impl Clock {
         self.put(link, moment_ms(slot, budget_ms, now_ms));
     }
 
-    /// A link is to be visited as soon as can be, whether or not it waits already.
+    /// A link is to be visited in this turn, or as soon as can be, whether or not it waits already.
     pub fn hasten(&mut self, link: u32, now_ns: u64) {
         self.cancel(link);
         let now_ms = now_ns / 1_000_000;
@@ -82,6 +84,13 @@ impl Clock {
             self.at_ms = now_ms;
         }
         self.put(link, self.at_ms.max(now_ms));
+        self.has_hastened = true;
+    }
+
+    /// True if links were hastened since this was last asked.
+    #[inline]
+    pub fn has_hastened(&mut self) -> bool {
+        std::mem::take(&mut self.has_hastened)
     }
 
     fn put(&mut self, link: u32, moment_ms: u64) {

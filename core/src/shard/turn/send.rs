@@ -44,7 +44,7 @@ impl<D: Driver> Shard<D> {
         self.lanes.end_haste();
         for priority in Priority::ALL {
             if priority == Priority::High && !self.subscriptions.clock.is_empty() {
-                self.visit_due();
+                self.visit_due(false);
             }
             if self.lanes.active[priority as usize].is_empty() {
                 continue;
@@ -66,6 +66,9 @@ impl<D: Driver> Shard<D> {
             // What became active meanwhile stands behind what was not reached.
             active.append(&mut self.lanes.active[priority as usize]);
             self.lanes.active[priority as usize] = active;
+        }
+        if self.subscriptions.clock.has_hastened() {
+            self.visit_due(true);
         }
         if !self.clients.dirty.is_empty() {
             self.serve_dirty();

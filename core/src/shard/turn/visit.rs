@@ -29,9 +29,10 @@ type Offers = ArrayVec<Offer, SEND_BATCH_OPS>;
 
 impl<D: Driver> Shard<D> {
     /// Visits the cursors whose moment has come, as far as the budget goes; those that are left come first in the next turn.
-    pub(super) fn visit_due(&mut self) {
+    /// `again`: that was done in this turn before, and cursors have been walked since.
+    pub(super) fn visit_due(&mut self, again: bool) {
         while self.may_send() && self.take_due() {
-            self.visit_batch();
+            self.visit_batch(again);
         }
     }
 
@@ -82,17 +83,17 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn visit_batch(&mut self) {
+    fn visit_batch(&mut self, again: bool) {
         let mut first = 0;
         while first < self.sender.due.len() {
             let offers;
-            (offers, first) = self.offer(first);
+            (offers, first) = self.offer(first, again);
             self.note_visits(&offers);
         }
     }
 
     /// Sends to as many of those that are due as fit one batch, from the `first` on. Returns what was offered, and who is next.
-    fn offer(&mut self, first: usize) -> (Offers, usize) {
+    fn offer(&mut self, first: usize, again: bool) -> (Offers, usize) {
         let Self { number, shared, lanes, subscriptions, sender, clients, ears, .. } = self;
         let due = std::mem::take(&mut sender.due);
         let (mut batch, mut offers) = (SendBatch::new(), Offers::new());
@@ -128,7 +129,11 @@ impl<D: Driver> Shard<D> {
                 of = NONE;
                 // What else waits has its own moment.
                 subscriptions.of_mut(cursor.slot).doing.set_wait(false);
-                if sender.note_news(&mut clients[cursor.slot], link) {
+                if again && clients[cursor.slot].news != NONE {
+                    // It may be among the news already.
+                    clients[cursor.slot].news = NONE;
+                    sender.look_at_all(&mut clients[cursor.slot], cursor.slot);
+                } else if sender.note_news(&mut clients[cursor.slot], link) {
                     clients.dirty.push(cursor.slot);
                 }
             }

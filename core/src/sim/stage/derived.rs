@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::config::{MemoryConfig, TopicConfig};
 use crate::types::{Kind, Priority};
 
 const TOPICS: u64 = 250;
@@ -131,5 +132,25 @@ fn a_topic_of_another_priority_loses_nothing_to_who_subscribes_to_all() {
             quiet.iter_mut().for_each(|player| drop(player.wire.read_some(usize::MAX)));
         }
         assert_eq!((stage.stats().unlogged, stage.losses()), (0, vec![]), "{others} and {own}");
+    }
+}
+
+#[test]
+fn who_keeps_up_with_tiny_messages_in_a_small_lane_loses_none() {
+    // Their entries in the index take several times what their frames do, and a segment is forgotten at once.
+    for (lane_bytes, each) in [(64 << 10, 30), (64 << 10, 100), (256 << 10, 300)] {
+        let memory = MemoryConfig { ring_bytes: 1 << 20, ..MemoryConfig::default() };
+        let topic = TopicConfig { lane_bytes: Some(lane_bytes), ..TopicConfig::default() };
+        let mut stage = Stage::new(Config { memory, topics: vec![topic], ..Config::default() }, 1 << 20);
+        let mut player = stage.player(Protocol::JsonV1, &topics(&["a"]));
+        stage.turns(2, &mut player);
+        player.reads();
+        let mut heard = 0;
+        for _ in 0..60 {
+            (0..each).for_each(|_| stage.says("a", "tiny", |_| {}));
+            heard += stage.plays(1, &mut player).len();
+        }
+        heard += stage.plays(10, &mut player).len();
+        assert_eq!((heard, stage.stats().gaps), (60 * each, 0), "{lane_bytes} {each}");
     }
 }
