@@ -297,7 +297,7 @@ impl Log {
     }
 
     fn block_class(&self) -> usize {
-        // Small first; never a block above a quarter of the budget, nor one that is charged more than half of it with the entries of its
+        // Small first; never a block above a quarter of the budget, nor one that is charged more than three of them with the entries of its
         // frames, so that forgetting stays fine-grained.
         let by_use = if self.charged < BLOCK_BYTES[1] {
             0
@@ -307,7 +307,7 @@ impl Log {
             2
         };
         let mut class = by_use;
-        while class > 0 && (BLOCK_BYTES[class] > self.budget / 4 || self.full_bytes(class) > self.budget / 2) {
+        while class > 0 && (BLOCK_BYTES[class] > self.budget / 4 || self.full_bytes(class) > self.budget / 4 * 3) {
             class -= 1;
         }
         class

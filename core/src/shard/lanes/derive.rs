@@ -47,7 +47,7 @@ impl Lanes {
         // What sources have had added stops no derived log: else those would fall behind while it goes on.
         self.rank.haste = false;
         for _ in 0..self.grown.len() {
-            if budget.is_spent() || self.rank.haste {
+            if budget.is_spent() {
                 return;
             }
             let Some(lane) = self.grown.pop_front() else { return };
@@ -69,12 +69,19 @@ impl Lanes {
                     self.free_stream(id);
                     continue;
                 }
-                // In haste, nothing is to be given up either before it is sent.
-                is_done &= !self.rank.haste && self.derive(id, topics, clock, budget);
+                is_done &= self.derive(id, topics, clock, budget);
                 self.activate(id);
+                if self.rank.haste {
+                    // Nothing is added before that is sent, nor given up.
+                    is_done = false;
+                    break;
+                }
             }
             if !is_done {
                 self.note_grown(lane);
+            }
+            if self.rank.haste {
+                return;
             }
         }
     }
