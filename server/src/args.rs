@@ -17,6 +17,7 @@ use crate::bearer::BearerArgs;
 use crate::clock;
 use crate::config::OwnArgs;
 use crate::feed::Form;
+use crate::manual::{CompletionsArgs, ManualArgs};
 use crate::pace::{Speed, rate};
 use crate::settings::EngineArgs;
 use crate::takeover;
@@ -105,6 +106,10 @@ pub enum Command {
     Revoke(RevokeArgs),
     /// Ask a running server how it is
     Status(StatusArgs),
+    /// Print what a shell needs to complete commands and options
+    Completions(CompletionsArgs),
+    /// Write the manual's pages, one for each command
+    Manual(ManualArgs),
 }
 
 /// Kernel interfaces.

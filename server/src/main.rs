@@ -1,4 +1,5 @@
-//! The binary `fanwire`: serve, pub, sub, replay, demo, top, doctor, tune, config, token, reload, drain, restart, status.
+//! The binary `fanwire`: serve, pub, sub, replay, demo, top, doctor, report, tune, config, token, reload, drain, restart,
+//! revoke, status, completions, manual.
 //!
 //! Job: arguments in, exit code out. Knows the commands. Must never know what they do.
 // `core/fuzz` builds this program with another entry: a program has no library that could be asked.
@@ -23,6 +24,7 @@ mod host;
 mod ledger;
 mod liveness;
 mod logging;
+mod manual;
 mod ndjson;
 mod notices;
 mod operate;
@@ -138,6 +140,8 @@ fn execute(args: Args) -> Outcome {
             let meant = Meant { sub: args.sub.clone(), jti: args.jti.clone(), before: args.before };
             control::run(&args.control, &Asked::Revoke(meant))
         }
+        Command::Completions(args) => manual::completions(args),
+        Command::Manual(args) => manual::run(args),
         Command::Status(args) => control::run(&args.control, &Asked::Status {}),
         Command::Drain(args) => control::run(&args.control, &Asked::Drain { within_ms: milliseconds(args.within.0) }),
         Command::Restart(args) => {

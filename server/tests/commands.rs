@@ -271,3 +271,40 @@ fn with_little_lockable_memory_it_runs_and_locks_none() {
     assert!(out.is_empty(), "no ready line");
     assert!(log.contains("--lock-memory") && log.contains("RLIMIT_MEMLOCK is 65536 bytes"), "{log}");
 }
+
+#[test]
+fn each_command_has_a_page_of_the_manual_and_each_shell_its_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man/man1");
+    let (code, _, log) = run(&["manual", pages.to_str().unwrap()], b"");
+    assert_eq!(code, 0, "{log}");
+    let (_, help, _) = run(&["--help"], b"");
+    let help = text_of(&help);
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 15 && commands.contains(&"completions"), "{commands:?}");
+    let scripts = ["bash", "zsh", "fish", "elvish", "powershell"].map(|shell| {
+        let (code, out, log) = run(&["completions", shell], b"");
+        assert_eq!(code, 0, "{shell}: {log}");
+        text_of(&out)
+    });
+    for command in commands {
+        let page = std::fs::read_to_string(pages.join(format!("fanwire-{command}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{command}: {page}");
+        for script in &scripts {
+            assert!(script.contains(command), "{command}: {script}");
+        }
+    }
+    assert!(pages.join("fanwire-config-init.1").is_file() && pages.join("fanwire.1").is_file());
+    // A file stands where the folder is to be.
+    let file = pages.join("fanwire.1");
+    let (code, _, log) = run(&["manual", file.to_str().unwrap()], b"");
+    assert!(code == 74 && log.contains("cannot write"), "{log}");
+    let (code, _, _) = run(&["completions", "tcsh"], b"");
+    assert_eq!(code, 2);
+}

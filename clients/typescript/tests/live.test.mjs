@@ -278,7 +278,7 @@ test('a link that falls silent is given up, and what was missed comes after all'
   const relay = await Relay.start(server.port);
   context.after(() => relay.stop());
   const publisher = client(context);
-  const one = client(context, { pingEveryMs: 100, silentMs: 200 }, relay.url);
+  const one = client(context, { pingEveryMs: 300, silentMs: 1_500 }, relay.url);
   const subscription = one.subscribe('silent/x');
   await settled(one);
   await publisher.publish('silent/x', 0);

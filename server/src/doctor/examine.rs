@@ -19,8 +19,15 @@ pub fn all(host: &Host, plan: &Plan) -> Vec<Finding> {
     findings.extend(quota(host, plan));
     findings.push(memory(host, plan));
     findings.extend(queues(host, plan));
+    findings.push(budgets());
     findings.extend(traces(host));
     findings
+}
+
+/// Which latency budgets to take: a property of what is sent, which no file of the host tells.
+fn budgets() -> Finding {
+    let wanted = "16 ms for pages that draw, 100 ms for tables, none for alarms (deliver_within, max_delay_ms)";
+    Finding::ok("latency-budget", HOST, "by topic and subscription", wanted)
 }
 
 fn unknown(id: &str, group: &'static str, file: &str, wanted: &str) -> Finding {

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Packages made of what cargo has built for the tests: looked over by lintian, installed into a root in which nothing else is, run, upgraded, removed.
+# Environment: FANWIRE_BUILT, the folder with fanwire, libfanwire_c.so and libfanwire_c.a. Root is needed for all but building.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+passed=0 failed=0
+at=$(mktemp -d)
+trap 'kill $server 2>/dev/null; rm -rf "$at"' EXIT
+server=
+export CARGO_TARGET_DIR=$at FANWIRE_COMPRESSION=1
+
+# check NAME COMMAND…
+check() {
+    local name=$1
+    shift
+    if "$@" >"$at/log" 2>&1; then
+        echo "$name: ok"
+        passed=$((passed + 1))
+    else
+        echo "$name: FAILED"
+        cat "$at/log"
+        failed=$((failed + 1))
+    fi
+}
+end() {
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+    exit
+}
+
+check "packages are built" ./package deb --from "$FANWIRE_BUILT"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+arch=$(dpkg --print-architecture)
+program=$at/packages/fanwire_${version}_$arch.deb
+library=$at/packages/libfanwire${version%.*}_${version}_$arch.deb
+development=$at/packages/libfanwire-dev_${version}_$arch.deb
+sums() { (cd "$at/packages" && sha256sum ./*.deb); }
+sums >"$at/before"
+same() { ./package deb --from "$FANWIRE_BUILT" && sums | cmp - "$at/before"; }
+check "built again, they are the same to the byte" same
+checksums() { ./package checksums && (cd "$at/packages" && sha256sum --check --strict SHA256SUMS && [ "$(wc -l <SHA256SUMS)" -eq 3 ]); }
+check "their checksums hold" checksums
+
+# What is in them.
+lint() { lintian --fail-on error,warning --allow-root "$1"; }
+check "lintian finds nothing in the program's" lint "$program"
+check "lintian finds nothing in the library's" lint "$library"
+check "lintian finds nothing in that for C and C++" lint "$development"
+mkdir "$at/files" && dpkg-deb -x "$program" "$at/files" && dpkg-deb -x "$library" "$at/files" && dpkg-deb -x "$development" "$at/files"
+unit=$at/files/usr/lib/systemd/system/fanwire.service
+exposure() { systemd-analyze security --offline=true --threshold=25 "$unit"; }
+check "systemd's exposure of the service is at most 2.5" exposure
+pages() {
+    local page
+    for page in "" -serve -sub -config-init; do zcat "$at/files/usr/share/man/man1/fanwire$page.1.gz" | grep -q '^\.SH NAME' || return; done
+}
+check "each command has its manual page" pages
+completes() {
+    # As bash does it at `fanwire se<TAB>`.
+    bash -c '. "$1" && COMP_WORDS=(fanwire se) COMP_CWORD=1 && _fanwire fanwire se fanwire && [ "${COMPREPLY[*]}" = serve ]' \
+        bash "$at/files/usr/share/bash-completion/completions/fanwire"
+}
+check "bash completes a command" completes
+compiles() {
+    local libdir
+    libdir=$at/files/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+    printf '#include <fanwire.h>\n#include <stdio.h>\nint main(void) { printf("%%s\\n", fw_version()); return 0; }\n' >"$at/try.c" &&
+        PKG_CONFIG_SYSROOT_DIR=$at/files PKG_CONFIG_PATH=$libdir/pkgconfig sh -c 'cc -o "$1/try" "$1/try.c" $(pkg-config --cflags --libs fanwire)' sh "$at" &&
+        [ "$(LD_LIBRARY_PATH=$libdir "$at/try")" = "$version" ]
+}
+check "a C program is compiled with what is installed, and runs" compiles
+
+# A root with a shell and the C library, and nothing else.
+if [ "$(id -u)" -ne 0 ]; then
+    echo "not root: the packages are not installed"
+    end
+fi
+root=$at/root
+download() { apt-get download busybox-static libc6 libgcc-s1; }
+fresh() {
+    mkdir -p "$root/var/lib/dpkg/info" "$root/debs" "$root/dev" "$root/proc" "$root/tmp" && touch "$root/var/lib/dpkg/status" || return
+    (cd "$at" && download || { apt-get update && download; }) || return
+    local deb
+    for deb in "$at"/*.deb; do dpkg-deb -x "$deb" "$root" || return; done
+    chroot "$root" /bin/busybox --install -s /bin || chroot "$root" /bin/busybox sh -c 'cd /bin && for name in $(busybox --list); do ln -sf busybox $name; done'
+    mknod -m 666 "$root/dev/null" c 1 3 && mknod -m 666 "$root/dev/urandom" c 1 9
+}
+check "a root is made" fresh
+inside() { dpkg --root="$root" --force-depends "$@"; }
+listed() { (cd "$root" && find . -path ./var -prune -o -path ./tmp -prune -o -print | LC_ALL=C sort); }
+listed >"$at/list"
+check "the package is installed there" inside --install "$program"
+
+# The service's own command line.
+starts() {
+    local command line
+    command=$(sed -n 's/^ExecStart=//p' "$unit")
+    chroot "$root" $command --listen 127.0.0.1:0 --driver epoll --publish-access loopback >"$at/out" 2>"$at/err" &
+    server=$!
+    for _ in $(seq 600); do
+        line=$(grep -o 'ws://[0-9.:]*' "$at/out") && { url=$line; return; }
+        kill -0 $server || break
+        sleep 0.1
+    done
+    cat "$at/err"
+    return 1
+}
+check "its command line starts the server" starts
+delivers() {
+    # What a topic keeps comes to who subscribes later.
+    echo hello | chroot "$root" /usr/bin/fanwire pub "$url" a &&
+        [ "$(timeout 60 chroot "$root" /usr/bin/fanwire sub "$url" a --count 1)" = hello ]
+}
+check "a message is delivered" delivers
+stops() { kill -TERM $server && wait $server; }
+check "it stops in good order" stops
+server=
+
+# A later version over it, with settings that somebody has changed.
+later() {
+    mkdir -p "$at/later" && dpkg-deb -R "$program" "$at/later" && sed -i "s/^Version: .*/Version: $version+1/" "$at/later/DEBIAN/control" &&
+        dpkg-deb --root-owner-group --build "$at/later" "$at/later.deb" && echo '# mine' >>"$root/etc/fanwire/fanwire.toml" &&
+        inside --install "$at/later.deb" && grep -q '^# mine$' "$root/etc/fanwire/fanwire.toml"
+}
+check "an upgrade keeps the settings" later
+removed() { inside --remove fanwire && [ ! -e "$root/usr/bin/fanwire" ] && [ -e "$root/etc/fanwire/fanwire.toml" ]; }
+check "removed, its settings are left" removed
+purged() { inside --purge fanwire && listed | diff "$at/list" -; }
+check "purged, nothing is left" purged
+end
