@@ -17,7 +17,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
-targets=(frame http negotiation inflate deflate json msgpack batch proxy forwarded token records configuration engine)
+targets=(frame http negotiation inflate deflate json msgpack batch dictionary proxy forwarded token records configuration engine)
 usage() {
     sed -n '2,/^set/s/^# \{0,1\}//p' core/fuzz/run.sh | grep -v '^set' >&2
     exit 2

@@ -311,4 +311,38 @@ tapes = {f"tape-{n:02}": rng.randbytes(size) for n, size in enumerate([0, 20, 60
 tapes |= {f"even-{byte:02x}": bytes([byte]) * 1500 for byte in (0, 1, 127, 128, 200, 255)}
 write("engine", tapes)
 
+
+# --- dictionary: choice and codec, maximum, frames with their lengths; or dictionary and block; or a lane's messages
+
+
+def frames(choice, *all):
+    return bytes([choice, 0]) + b"".join(struct.pack("<H", len(frame)) + frame for frame in all)
+
+
+def begins(definition, number=9, rest=b"\x01\x00x"):
+    return bytes([0x91, 14, number]) + definition + rest
+
+
+AB, C = b"\x01\x0e\x01\x0aab", b"\x01\x0e\x02\x14c"
+ABC = struct.pack("<I", zlib.adler32(b"abc"))
+SCRIPT = b"".join(bytes([0, 40 + n % 9, 0x32]) + bytes([65 + n % 7, 66, 67 + n % 5, 68, 69, 70, 71])[: (40 + n % 9) % 8] for n in range(200))
+raw = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=b"hello, hello")
+STREAM = raw.compress(b"hello, hello, world") + raw.flush()
+write("dictionary", {
+    "plain": frames(0, AB, C),
+    "several": frames(0, b"\x41\x0e\x01\x0a\x02ab\x00\x06\x01c"),
+    "begins": frames(0, AB, C, begins(b"\x01\x01\x00\x02" + ABC), b"\x11\x0e\x09\x02\x00y"),
+    "begins-deflate": frames(1, AB, C, begins(b"\x01\x01\x00\x02" + ABC)),
+    "another-check": frames(0, AB, C, begins(b"\x01\x01\x00\x02" + bytes(4))),
+    "missing": frames(0, AB, begins(b"\x01\x01\x00\x02" + ABC)),
+    "earlier": frames(0, b"\xc2\x0e\x09\x01\x0a\x02ab\x00\x06\x01c", b"\x11\x0e\x09\x02\x00y"),
+    "control": frames(0, b"\x00{}"),
+    "unknown": frames(0, b"\x03 anything"),
+    "lz4-block": bytes([4, 0]) + struct.pack("<H", 12) + b"hello, hello" + b"\x06\x0c\x00\x70, world",
+    "lz4-too-far": bytes([4, 0]) + struct.pack("<H", 3) + b"abc" + b"\x06\x0c\x00\x70, world",
+    "deflate-block": bytes([5, 0]) + struct.pack("<H", 12) + b"hello, hello" + STREAM,
+    "lane-lz4": bytes([6, 40, 5]) + SCRIPT,
+    "lane-deflate": bytes([7, 90, 3]) + SCRIPT,
+})
+
 print({p.name: sum(1 for _ in p.iterdir()) for p in sorted(ROOT.iterdir())})

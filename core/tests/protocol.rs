@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use fanwire::proto::batch::{self, BatchEncoder, BatchHead, BatchLimits};
+use fanwire::proto::dictionary::{self, Codec, Decoder, Lane, LaneEncoder, Limits, Message, Packer};
 use fanwire::proto::json::{self, Body, JsonCheck};
 use fanwire::proto::server_message::{GapReason, ServerMessage};
 use fanwire::proto::subscribe::{self, ClientMessage, Content};
@@ -279,6 +280,46 @@ fn the_lz4_frame_is_what_the_encoder_makes_of_its_message() {
         lz4::decompress(block, size, 1 << 20, out).is_ok()
     });
     assert!(matches!(decoded, Ok(batch::Frame::Data(batch)) if batch.message_count() == 1));
+}
+
+#[test]
+fn the_frames_with_dictionaries_hold_what_is_said_of_them() {
+    let text = block("hex dictionary plain");
+    let payloads: Vec<String> = field(&fields_of(&text), "data").map(str::to_owned).collect();
+    let lane = Lane { topic_id: TopicId(3), priority: Priority::Normal };
+    let message = |seq, payload: &'static str| Message {
+        seq,
+        time_us: 1_700_000_000_000_000 + (seq - 41) * 5_000,
+        payload: payload.as_bytes(),
+    };
+    let first = [message(41, r#"{"volts":11.91,"mode":"AUTO"}"#), message(42, r#"{"volts":11.92,"mode":"AUTO"}"#)];
+    let third = message(43, r#"{"volts":11.87,"mode":"AUTO"}"#);
+    assert_eq!(payloads.iter().map(String::as_bytes).collect::<Vec<_>>(), first.map(|message| message.payload));
+    assert!(document().contains("Message 43, `{\"volts\":11.87,\"mode\":\"AUTO\"}`"), "the sentence about it");
+    let mut written = Vec::new();
+    LaneEncoder::new(lane).data(&mut Packer::new(Codec::Lz4), Kind::Json, &first, &mut written).expect("numbers grow");
+    assert_eq!(hex(&written), hex(&bytes_of(&text)), "the encoder writes the same");
+    for (codec, name) in [(Codec::Lz4, "hex dictionary lz4"), (Codec::Deflate, "hex dictionary deflate")] {
+        let mut decoder = Decoder::new(codec, Limits { block_bytes_max: 100, lanes_max: 1 });
+        let frame = bytes_of(&block(name));
+        if codec == Codec::Lz4 {
+            assert!(decoder.frame(&bytes_of(&text)).is_ok_and(|read| read == data(lane, &first)));
+        } else {
+            // What the example before it would have made: the two messages, told to be dictionary 1.
+            let plain = bytes_of(&text);
+            let earlier = [&[plain[0] & 0x4C | 0x82, plain[1], 1], &plain[2..]].concat();
+            assert_eq!(decoder.frame(&earlier), Ok(dictionary::Frame::Nothing));
+        }
+        assert_eq!(decoder.frame(&frame), Ok(data(lane, &[third])), "{name}");
+        let mut packed = Vec::new();
+        let dictionary = first.map(|message| message.payload).concat();
+        assert!(Packer::new(codec).compress(&dictionary, third.payload, &mut packed));
+        assert!(hex(&frame).ends_with(&hex(&packed)), "the encoder writes the same block");
+    }
+}
+
+fn data<'a>(lane: Lane, messages: &[Message<'a>]) -> dictionary::Frame<'a> {
+    dictionary::Frame::Data { lane, kind: Kind::Json, messages: messages.to_vec() }
 }
 
 fn hex(bytes: &[u8]) -> String {

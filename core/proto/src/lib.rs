@@ -12,6 +12,7 @@ pub mod close;
 pub mod compress;
 pub mod decoder;
 pub mod deflate;
+pub mod dictionary;
 pub mod encoder;
 pub mod forwarded;
 #[cfg(any(test, fuzzing))]

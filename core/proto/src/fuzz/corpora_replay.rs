@@ -76,6 +76,11 @@ fn batches() {
 }
 
 #[test]
+fn dictionaries() {
+    replay("dictionary", super::dictionary);
+}
+
+#[test]
 fn proxy_headers() {
     replay("proxy", super::proxy);
 }
@@ -96,6 +101,7 @@ fn no_target_minds_an_empty_input() {
         super::json,
         super::msgpack,
         super::batch,
+        super::dictionary,
         super::proxy,
         super::forwarded,
     ];

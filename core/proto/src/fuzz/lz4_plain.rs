@@ -2,7 +2,13 @@
 
 /// The block's contents, if it is one and holds at most `max` bytes.
 pub(super) fn decompress(block: &[u8], max: usize) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+    decompress_with(&[], block, max)
+}
+
+/// The same of a block that may reach back into a dictionary.
+pub(super) fn decompress_with(dictionary: &[u8], block: &[u8], max: usize) -> Option<Vec<u8>> {
+    let max = max + dictionary.len();
+    let mut out = dictionary.to_vec();
     let mut bytes = block.iter().copied();
     loop {
         let token = bytes.next()?;
@@ -12,7 +18,7 @@ pub(super) fn decompress(block: &[u8], max: usize) -> Option<Vec<u8>> {
         if out.len() > max {
             return None;
         }
-        let Some(low) = bytes.next() else { return Some(out) };
+        let Some(low) = bytes.next() else { return Some(out.split_off(dictionary.len())) };
         let offset = usize::from(u16::from_le_bytes([low, bytes.next()?]));
         let length = 4 + length(token & 15, &mut bytes)?;
         if offset == 0 || offset > out.len() || out.len() + length > max {

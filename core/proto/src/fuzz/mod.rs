@@ -12,6 +12,7 @@ mod batch;
 #[cfg(test)]
 mod corpora_replay;
 mod deflate;
+mod dictionary;
 mod forwarded;
 mod frame;
 mod http;
@@ -29,6 +30,7 @@ mod server_messages;
 
 pub use batch::batch;
 pub use deflate::deflate;
+pub use dictionary::dictionary;
 pub use forwarded::forwarded;
 pub use frame::frame;
 pub use http::http;
