@@ -282,3 +282,39 @@ fn control_frames_hold_one_object() {
     control(&mut out, br#"{"type":"pong"}"#);
     assert_eq!(Decoder::new(Codec::Lz4, LIMITS).frame(&out), Ok(Frame::Control(r#"{"type":"pong"}"#)));
 }
+
+/// The frames that every client's tests read: from the beginning, and from `join` on.
+#[test]
+fn the_vectors_of_the_clients_are_read() {
+    for (codec, text) in [
+        (Codec::Lz4, include_str!("../../../../clients/conformance/dictionary/lz4.txt")),
+        (Codec::Deflate, include_str!("../../../../clients/conformance/dictionary/deflate.txt")),
+    ] {
+        let mut joined: Option<Decoder> = None;
+        let (mut first, mut got, mut late, mut expected) =
+            (Decoder::new(codec, LIMITS), Told::new(), Told::new(), Told::new());
+        let mut expected_late = 0;
+        for line in text.lines() {
+            if let Some(hex) = line.strip_prefix("frame ") {
+                let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
+                let frame: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+                got.extend(read(&mut first, &frame).unwrap());
+                if let Some(joined) = &mut joined {
+                    late.extend(read(joined, &frame).unwrap());
+                }
+            } else if let Some(message) = line.strip_prefix("message ") {
+                let mut parts = message.splitn(3, ' ');
+                let mut number = || parts.next().unwrap().parse().unwrap();
+                let (seq, time_us) = (number(), number());
+                expected.push((seq, time_us, parts.next().unwrap().into()));
+            } else {
+                assert_eq!(line, "join");
+                joined = Some(Decoder::new(codec, LIMITS));
+                expected_late = expected.len();
+            }
+        }
+        assert!(expected.len() > 130 && expected_late > 0);
+        assert_eq!(got, expected);
+        assert_eq!(late, expected[expected_late..]);
+    }
+}
