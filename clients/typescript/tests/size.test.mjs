@@ -29,6 +29,7 @@ const budget = [
   ['index', [], 9.4],
   ['batch', ['index'], 3],
   ['msgpack', ['index'], 3],
+  ['dictionary', [], 3],
   ['worker', ['index'], 3],
   ['worker-thread', ['index', 'batch'], 3],
   ['react', ['index'], 1],
