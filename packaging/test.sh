@@ -70,6 +70,41 @@ compiles() {
 }
 check "a C program is compiled with what is installed, and runs" compiles
 
+# For other distributions.
+rpm_file=$at/packages/fanwire-$version-1.$(uname -m).rpm
+check "an RPM package is built" ./package rpm --from "$FANWIRE_BUILT"
+# It is not signed here, its changes stand in CHANGELOG.md, and names of licences are those of SPDX.
+lint_rpm() { ! rpmlint "$rpm_file" | grep ': E: ' | grep -v -e no-signature -e no-changelogname-tag; }
+check "rpmlint finds no error in it" lint_rpm
+configuration() { [ "$(rpm -qp --configfiles "$rpm_file")" = /etc/fanwire/fanwire.toml ] && rpm -qp --list "$rpm_file" | grep -qx /usr/bin/fanwire; }
+check "it has the program, and settings that an upgrade keeps" configuration
+
+# The image.
+image=$at/packages/fanwire-$version-oci.tar
+check "an image is built" ./package oci --from "$FANWIRE_BUILT"
+image_again() { sha256sum "$image" >"$at/image" && ./package oci --from "$FANWIRE_BUILT" && sha256sum --check "$at/image"; }
+check "built again, it is the same to the byte" image_again
+unpacked() { mkdir "$at/layout" && tar -C "$at/layout" -xf "$image" && umoci unpack --rootless --image "$at/layout:$version" "$at/bundle"; }
+check "it is an OCI layout" unpacked
+nobody() { grep -q '"uid": *65532' "$at/bundle/config.json" || grep -q 65532 "$at"/layout/blobs/sha256/*; }
+check "its user is not root" nobody
+read_only() {
+    local output=$at/container
+    timeout 60 bwrap --ro-bind "$at/bundle/rootfs" / --dev /dev --proc /proc --tmpfs /tmp --unshare-user --uid 65532 --gid 65532 \
+        --unshare-pid --die-with-parent --new-session /usr/bin/fanwire serve --config /etc/fanwire/fanwire.toml --listen 127.0.0.1:0 \
+        --admin-listen none >"$output" 2>&1 &
+    server=$!
+    for _ in $(seq 300); do
+        grep -q '^listening on ws://' "$output" && break
+        sleep 0.1
+    done
+    kill $server
+    wait $server
+    server=
+    grep '^listening on ws://' "$output" || { cat "$output"; return 1; }
+}
+check "it runs from a root that nobody can write to" read_only
+
 # A root with a shell and the C library, and nothing else.
 if [ "$(id -u)" -ne 0 ]; then
     echo "not root: the packages are not installed"
