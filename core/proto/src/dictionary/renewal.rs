@@ -2,8 +2,8 @@
 //!
 //! Counts messages and bytes only, so that the same messages give the same frames.
 
-/// Messages that a dictionary is made of at most. (`benches/bytes`: 16 take 3 to 7 % more bytes, 64 take 2 to 4 % fewer and half
-/// as much time again.)
+/// Messages that a dictionary is made of at most. (`benches/bytes` on two logs, blocks of one message: 16 take 2 to 7 % more
+/// bytes, 64 take 1 to 5 % fewer, for more time that was not measured on a quiet machine.)
 pub(super) const MESSAGES: usize = 32;
 /// Messages that are enough for one.
 pub(super) const READY: usize = 16;
