@@ -19,6 +19,8 @@ use crate::config::OwnArgs;
 use crate::feed::Form;
 use crate::manual::{CompletionsArgs, ManualArgs};
 use crate::pace::{Speed, rate};
+#[cfg(feature = "mcap")]
+use crate::record::RecordArgs;
 use crate::settings::EngineArgs;
 use crate::takeover;
 use crate::tls::TlsArgs;
@@ -80,6 +82,9 @@ pub enum Command {
     Pub(PubArgs),
     /// Subscribe and print what arrives
     Sub(SubArgs),
+    /// Record what arrives in MCAP files
+    #[cfg(feature = "mcap")]
+    Record(RecordArgs),
     /// Publish a recording with its own timing
     Replay(ReplayArgs),
     /// Simulate three rovers and show them in a browser
@@ -831,7 +836,11 @@ fn publish_topic(text: &str) -> Result<String, String> {
     }
 }
 
-fn topic_pattern(text: &str) -> Result<String, String> {
+/// A topic or pattern.
+///
+/// # Errors
+/// Where it is neither.
+pub fn topic_pattern(text: &str) -> Result<String, String> {
     Pattern::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
@@ -859,7 +868,10 @@ fn max_delay(text: &str) -> Result<Span, String> {
 }
 
 /// A time in which something has to happen.
-fn timeout(text: &str) -> Result<Span, String> {
+///
+/// # Errors
+/// Where it is no time, or none passes in it.
+pub fn timeout(text: &str) -> Result<Span, String> {
     match text.parse::<Span>()? {
         span if span.0.is_zero() => Err("nothing happens in no time: write for example 10s".into()),
         span => Ok(span),

@@ -20,6 +20,7 @@ mod doctor;
 mod engine;
 mod exit;
 mod feed;
+mod follow;
 mod host;
 mod ledger;
 mod liveness;
@@ -37,6 +38,8 @@ mod printer;
 mod progress;
 mod publish;
 mod recent;
+#[cfg(feature = "mcap")]
+mod record;
 mod redact;
 mod replay;
 mod report;
@@ -127,6 +130,8 @@ fn execute(args: Args) -> Outcome {
         }
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
+        #[cfg(feature = "mcap")]
+        Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Top(args) => top::run(args),

@@ -2,39 +2,32 @@
 //! Knows: stdout, lines. Must never know: how messages travel.
 
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use fanwire::proto::json::{self, Body, JsonCheck};
 use fanwire::proto::server_message::{Gap, Missing};
 
 use crate::args::SubArgs;
+use crate::client::Watched;
 use crate::clock;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::feed::{Delivery, Topic};
+use crate::follow::{Sink, Written};
 use crate::ledger::{Ledger, Numbering};
 use crate::output::Output;
 use crate::plain;
 use crate::state::{Change, Recorder, WriteError};
 use crate::stats::Stats;
+use crate::stderr;
 
 /// What may wait for the reader of stdout before nothing more is read from the server.
 pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 
-/// How writing went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// Nothing is queued any more.
-    All,
-    /// Its reader takes nothing now.
-    Some,
-    /// Nobody reads it any more.
-    Unread,
-}
-
 /// Stdout, what is noted of it, and what is counted.
 pub struct Printer<'a> {
     args: &'a SubArgs,
-    /// Stdout.
-    pub out: Output,
+    out: Output,
     recorder: Option<Recorder>,
     is_terminal: bool,
     /// An object for `--json` that did not come as JSON.
@@ -70,18 +63,31 @@ impl<'a> Printer<'a> {
         Ok((printer, ledger))
     }
 
-    /// True while there is room for more to print.
-    pub fn has_room(&self) -> bool {
+    fn note(&mut self, topic: &str, change: Change) {
+        let end = self.out.end();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(topic, change, end);
+        }
+    }
+
+    /// Leaves the state in order.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn leave_state(&mut self) -> Result<(), Failure> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.snapshot(&self.out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Sink for Printer<'_> {
+    fn has_room(&self) -> bool {
         self.out.queued_bytes() < QUEUE_BYTES_MAX
     }
 
-    /// True once as many messages were printed as were asked for.
-    pub fn is_complete(&self) -> bool {
-        self.args.count.is_some_and(|count| self.stats.messages() >= count)
-    }
-
-    /// Prints a message.
-    pub fn print(&mut self, message: &Delivery<'_>) {
+    fn on_message(&mut self, message: &Delivery<'_>) {
         match (self.args.json, message.object) {
             (true, Some(object)) => self.out.push(&plain::json(object.as_bytes(), self.is_terminal)),
             (true, None) => {
@@ -102,8 +108,7 @@ impl<'a> Printer<'a> {
         self.stats.on_message(message.payload.len(), age_us);
     }
 
-    /// Reports messages that do not come.
-    pub fn report_gap(&mut self, gap: &Gap<'_>) {
+    fn on_gap(&mut self, gap: &Gap<'_>) {
         let (from, to, reason) = (gap.from, gap.to, gap.reason.name());
         let numbers = to.saturating_sub(from).saturating_add(1);
         let (lost, at_most) = match gap.missing {
@@ -123,8 +128,7 @@ impl<'a> Printer<'a> {
         self.note(&gap.topic, Change::Advance(gap.priority, gap.to));
     }
 
-    /// Notes that a topic's messages follow.
-    pub fn begin_topic(&mut self, topic: &Topic<'_>) {
+    fn on_topic(&mut self, topic: &Topic<'_>) {
         match topic.numbering {
             Numbering::Goes => return,
             Numbering::Begins => {}
@@ -135,29 +139,14 @@ impl<'a> Printer<'a> {
         self.note(topic.name, Change::Set(topic.numbers));
     }
 
-    fn note(&mut self, topic: &str, change: Change) {
-        let end = self.out.end();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.note(topic, change, end);
-        }
-    }
-
-    /// Notes that the subscription is in force.
-    ///
-    /// # Errors
-    /// Where the state cannot be written.
-    pub fn on_in_force(&mut self) -> Result<(), Failure> {
+    fn on_in_force(&mut self) -> Result<(), Failure> {
         match &mut self.recorder {
             Some(recorder) => recorder.on_in_force(&self.args.topics, &self.out),
             None => Ok(()),
         }
     }
 
-    /// Writes what is queued, as far as it is taken now.
-    ///
-    /// # Errors
-    /// Where stdout or the state cannot be written.
-    pub fn write(&mut self) -> Result<Written, Failure> {
+    fn write(&mut self) -> Result<Written, Failure> {
         let written = match &mut self.recorder {
             Some(recorder) => recorder.write(&mut self.out),
             None => self.out.write_some().map_err(WriteError::Output),
@@ -174,14 +163,23 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Leaves the state in order.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub fn leave_state(&mut self) -> Result<(), Failure> {
-        match &mut self.recorder {
-            Some(recorder) => recorder.snapshot(&self.out),
-            None => Ok(()),
-        }
+    fn messages(&self) -> u64 {
+        self.stats.messages()
+    }
+
+    fn watched(&self) -> Option<Watched<'_>> {
+        self.out.watched()
+    }
+
+    fn reader(&self) -> Option<BorrowedFd<'_>> {
+        self.out.reader()
+    }
+
+    fn next_line(&self) -> Option<Instant> {
+        self.args.stats.then(|| self.stats.next_line())
+    }
+
+    fn say(&mut self, now: Instant) {
+        stderr::say("INFO", &self.stats.line(now));
     }
 }

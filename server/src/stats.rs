@@ -56,6 +56,11 @@ impl Stats {
         self.messages + self.now.messages
     }
 
+    /// Messages lost so far, as gaps say.
+    pub fn lost(&self) -> u64 {
+        self.lost + self.now.lost
+    }
+
     /// Counts a message of `bytes`, published `age_us` ago (if the two clocks agree).
     pub fn on_message(&mut self, bytes: usize, age_us: Option<i64>) {
         self.now.messages += 1;

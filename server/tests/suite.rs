@@ -26,6 +26,8 @@ mod pages;
 mod pipes;
 mod probes;
 mod protocol_client;
+#[cfg(feature = "mcap")]
+mod record;
 mod replay;
 mod report;
 mod seccomp;
