@@ -149,7 +149,7 @@ fn it_goes_on_behind_a_server_that_was_killed_and_says_that_numbers_began_anew()
     let numbers: Vec<u32> = found.iter().map(|message| message.sequence).collect();
     assert_eq!(numbers, (1..=10).chain(1..=10).collect::<Vec<_>>());
     assert_eq!(notices.len(), 1);
-    assert!(notices[0].data.contains(r#""op":"renumbered","topic":"a""#), "{}", notices[0].data);
+    assert!(notices[0].data.contains(r#""type":"renumbered","topic":"a""#), "{}", notices[0].data);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn what_a_recorder_that_stood_still_has_lost_stands_in_the_file() {
     let mut lost = 0;
     for notice in &notices {
         let notice: serde_json::Value = serde_json::from_str(&notice.data).unwrap();
-        assert_eq!((&notice["op"], &notice["topic"]), (&"gap".into(), &"a".into()));
+        assert_eq!((&notice["type"], &notice["topic"]), (&"gap".into(), &"a".into()));
         lost += notice["to"].as_u64().unwrap() - notice["from"].as_u64().unwrap() + 1;
     }
     assert!(lost > 0);

@@ -31,9 +31,9 @@ const CHUNK_CHANNEL_BYTES: u64 = 32;
 const FILE_REST_BYTES: u64 = 4 << 10;
 
 /// What a notice holds.
-const GAPS_SCHEMA: &str = r#"{"type":"object","properties":{"op":{"type":"string"},"topic":{"type":"string"},
-"priority":{"type":"string"},"from":{"type":"integer"},"to":{"type":"integer"},"missing":{"type":"integer"},
-"reason":{"type":"string"},"epoch":{"type":"integer"}}}"#;
+const GAPS_SCHEMA: &str = r#"{"type":"object","properties":{"type":{"type":"string"},"topic":{"type":"string"},
+"priority":{"type":"string"},"from":{"type":"integer"},"to":{"type":"integer"},"reason":{"type":"string"},
+"count":{"type":"integer"},"epoch":{"type":"integer"}}}"#;
 
 /// A topic whose messages are recorded.
 #[derive(Clone, Debug)]

@@ -216,7 +216,7 @@ impl Sink for Recorder {
             Numbering::BeganAnew => {
                 tracing::warn!("{name} is numbered anew: what was published meanwhile may be missing");
                 self.begin(name, epoch);
-                let mut rendered = br#"{"op":"renumbered","topic":"#.to_vec();
+                let mut rendered = br#"{"type":"renumbered","topic":"#.to_vec();
                 json::string(&mut rendered, name);
                 rendered.extend_from_slice(format!(",\"epoch\":{epoch}}}").as_bytes());
                 self.notice(&rendered);
