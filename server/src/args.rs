@@ -602,12 +602,12 @@ Examples:
   fanwire replay flight.ndjson.gz --listen 127.0.0.1:0 --speed max --wait-for-subscribers 100
 
 Lines are {\"topic\":\"a/b\",\"t_us\":123,\"data\":…}: microseconds, and any JSON value, which is
-published verbatim; gzip is recognised by itself. At every speed it waits rather than loses a
+published verbatim; gzip and MCAP are recognised by themselves. At every speed it waits rather than loses a
 message. With --listen it prints `listening on ws://ADDR` on stdout, and at the end stays until
 every subscriber has got everything (or --shutdown-timeout is over).")]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["to", "listen"])))]
 pub struct ReplayArgs {
-    /// Recording, plain or gzip; - is stdin
+    /// Recording: lines, plain or gzip, or MCAP; - is stdin
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
@@ -631,7 +631,11 @@ pub struct ReplayArgs {
     #[arg(long = "loop")]
     pub repeat: bool,
 
-    /// Priority of the messages whose line names none
+    /// What is replayed of an MCAP file.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Priority of the messages whose line or channel names none
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal, value_name = "PRIORITY")]
     pub priority: PriorityArg,
 
@@ -658,6 +662,33 @@ pub struct ReplayArgs {
     /// The engine's options (with --listen).
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// What is replayed of an MCAP file.
+#[derive(Debug, ClapArgs)]
+pub struct SelectionArgs {
+    /// Only these topics and patterns of an MCAP file; may be repeated
+    #[arg(long, value_name = "TOPIC", value_parser = topic_pattern)]
+    pub only: Vec<String>,
+
+    /// What goes before each topic of an MCAP file, for example replay/
+    #[arg(long, value_name = "TEXT", value_parser = prefix)]
+    pub prefix: Option<String>,
+
+    /// Begin so long after an MCAP file's first message
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<Span>,
+
+    /// End so long after an MCAP file's first message
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub end: Option<Span>,
+}
+
+impl SelectionArgs {
+    /// True where none of it is given.
+    pub fn is_empty(&self) -> bool {
+        self.only.is_empty() && self.prefix.is_none() && self.start.is_none() && self.end.is_none()
+    }
 }
 
 /// `fanwire demo`.
@@ -834,6 +865,10 @@ fn publish_topic(text: &str) -> Result<String, String> {
         true => Err("topics that begin with $ are the engine's own".into()),
         false => Ok(text.to_owned()),
     }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    publish_topic(&format!("{text}x")).map(|_| text.to_owned())
 }
 
 /// A topic or pattern.

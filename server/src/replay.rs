@@ -1,6 +1,9 @@
 //! Job: `fanwire replay`: a recording becomes messages again, in its own time.
 //! Knows: recordings, pacing, both ways to publish. Must never know: the protocol.
 
+#[cfg(feature = "mcap")]
+mod recorded;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -41,9 +44,9 @@ const EVENTS_EVERY: u64 = 1 << 10;
 /// Where the recording cannot be read or is wrong, or the target cannot be had.
 pub fn run(args: &ReplayArgs) -> Outcome {
     let stop = StopRequests::listen_on_terminal().or_exit(Exit::Software, || "cannot wait for signals".into())?;
-    let recording = Recording::at(&args.file)?;
-    if args.repeat && !recording.is_repeatable() {
-        return Err(Failure::message(Exit::NoInput, format!("{} can be read only once: no --loop", recording.name())));
+    let input = Input::of(args)?;
+    if args.repeat && !input.is_repeatable() {
+        return Err(Failure::message(Exit::NoInput, format!("{} can be read only once: no --loop", input.name())));
     }
     match (&args.to, &args.listen) {
         (Some(url), _) => {
@@ -54,12 +57,12 @@ pub fn run(args: &ReplayArgs) -> Outcome {
                 bearer: args.bearer.bearer()?,
                 trust: Trust::for_url(url, &args.tls)?,
                 reconnects: false,
-                source: recording.name().to_owned(),
+                source: input.name(),
             };
             let Some(mut target) = Uplink::connect(target, stop.clone())? else {
                 return Ok(ExitCode::from(stop.exit_code()));
             };
-            let played = play(args, &recording, &mut target, &stop);
+            let played = input.play(args, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
             let finished = match &played {
                 Err(failure) if failure.code != Exit::Data as i32 => None,
@@ -79,9 +82,11 @@ pub fn run(args: &ReplayArgs) -> Outcome {
             }
             let mut target = Embedded::start(config, stop.clone())?;
             if args.wait_for_subscribers > 0 {
-                target.wait_for_subscribers(args.wait_for_subscribers, &recording)?;
+                // Patterns count once a topic matches them: so the recording's topics are made first.
+                input.make_topics(&mut target)?;
+                target.wait_for_subscribers(args.wait_for_subscribers)?;
             }
-            let played = play(args, &recording, &mut target, &stop);
+            let played = input.play(args, &mut target, &stop);
             // Also after a wrong line: what was published before it arrives.
             let ending = Ending::within(&target.engine, args.shutdown_timeout.0);
             engine::stop(target.engine, ending)?;
@@ -94,9 +99,79 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is replayed.
+enum Input {
+    Lines(Recording),
+    #[cfg(feature = "mcap")]
+    Mcap(recorded::Source),
+}
+
+impl Input {
+    #[cfg(feature = "mcap")]
+    fn of(args: &ReplayArgs) -> Result<Self, Failure> {
+        use fanwire::proto::topic::Pattern;
+
+        if recorded::is_mcap(&args.file) {
+            let wanted = &args.selection;
+            let only = wanted.only.iter().filter_map(|only| Pattern::parse(only).ok()).collect();
+            let (start, end) = (wanted.start.map_or(Duration::ZERO, |span| span.0), wanted.end.map(|span| span.0));
+            let (prefix, priority) = (wanted.prefix.clone().unwrap_or_default(), args.priority.into());
+            let selection = recorded::Selection { only, prefix, start, end, priority };
+            return Ok(Input::Mcap(recorded::Source { path: args.file.clone(), selection }));
+        }
+        Self::lines(args)
+    }
+
+    #[cfg(not(feature = "mcap"))]
+    fn of(args: &ReplayArgs) -> Result<Self, Failure> {
+        Self::lines(args)
+    }
+
+    fn lines(args: &ReplayArgs) -> Result<Self, Failure> {
+        if !args.selection.is_empty() {
+            let what = format!("{} is no MCAP file: no --only, --prefix, --start, --end", args.file.display());
+            return Err(Failure::message(Exit::Usage, what));
+        }
+        Recording::at(&args.file).map(Input::Lines)
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Input::Lines(recording) => recording.name().to_owned(),
+            #[cfg(feature = "mcap")]
+            Input::Mcap(source) => source.name(),
+        }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Input::Lines(recording) => recording.is_repeatable(),
+            #[cfg(feature = "mcap")]
+            Input::Mcap(_) => true,
+        }
+    }
+
+    fn make_topics(&self, target: &mut Embedded) -> Result<(), Failure> {
+        match self {
+            Input::Lines(recording) if recording.is_repeatable() => target.make_topics(recording),
+            Input::Lines(_) => Ok(()),
+            #[cfg(feature = "mcap")]
+            Input::Mcap(source) => source.topics()?.iter().try_for_each(|name| target.topic(name).map(drop)),
+        }
+    }
+
+    fn play(&self, args: &ReplayArgs, target: &mut impl Target, stop: &StopRequests) -> Result<(), Failure> {
+        match self {
+            Input::Lines(recording) => play(args, recording, target, stop),
+            #[cfg(feature = "mcap")]
+            Input::Mcap(source) => play_recorded(args, source, target, stop),
+        }
+    }
+}
+
 /// Where messages go. All calls answer false once the process was asked to stop.
 trait Target {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], line: u64) -> Result<bool, Failure>;
+    fn publish(&mut self, message: &Outgoing<'_>, line: u64) -> Result<bool, Failure>;
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure>;
     fn wait_readable(&mut self, source: BorrowedFd<'_>) -> Result<bool, Failure>;
 }
@@ -157,7 +232,8 @@ fn play(
             }
             let payload = record.data.get().as_bytes();
             let priority = record.priority.map_or(args.priority.into(), Into::into);
-            let published = target.borrow_mut().publish(topic, priority, payload, place.line);
+            let message = Outgoing { topic, priority, kind: Kind::Json, payload, key: None, ttl_ms: None };
+            let published = target.borrow_mut().publish(&message, place.line);
             if !published.map_err(|failure| ndjson::at(failure, place))? {
                 break 'rounds;
             }
@@ -172,6 +248,11 @@ fn play(
         }
         pace.restart();
     }
+    tell(progress, bytes, start);
+    Ok(())
+}
+
+fn tell(progress: Progress, bytes: u64, start: Instant) {
     progress.clear();
     let seconds = clock::now().saturating_duration_since(start).as_secs_f64();
     tracing::info!(
@@ -180,6 +261,59 @@ fn play(
         grouped(bytes),
         grouped((progress.messages() as f64 / seconds.max(1e-6)) as u64)
     );
+}
+
+#[cfg(feature = "mcap")]
+fn play_recorded(
+    args: &ReplayArgs,
+    source: &recorded::Source,
+    target: &mut impl Target,
+    stop: &StopRequests,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new(None);
+    let start = clock::now();
+    let mut pace = Pace::new(args.speed, args.max_silence.0, start);
+    let mut bytes = 0;
+    'rounds: loop {
+        let before = progress.messages();
+        let mut messages = recorded::Messages::open(source)?;
+        while let Some(found) = messages.next()? {
+            if stop.is_asked() {
+                break 'rounds;
+            }
+            if let (Some(due), shortened) = pace.due(found.log_us) {
+                if let Some(shortened) = shortened {
+                    let seconds = Duration::from_micros(shortened.silence_us).as_secs_f64();
+                    tracing::info!("a silence of {seconds:.1} s is shortened (--max-silence 0 keeps it)");
+                }
+                if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
+                    progress.show();
+                }
+                if !target.wait_until(due)? {
+                    break 'rounds;
+                }
+            }
+            let recorded::Found { topic, priority, kind, payload, number, .. } = found;
+            let message = Outgoing { topic, priority, kind, payload, key: None, ttl_ms: None };
+            let published = target.publish(&message, number).map_err(|failure| {
+                let what = format!("{}: message {number}, of {topic}", source.name());
+                Failure { code: failure.code, error: failure.error.context(what) }
+            });
+            if !published? {
+                break 'rounds;
+            }
+            bytes += payload.len() as u64;
+            progress.on_message();
+        }
+        if !args.repeat || stop.is_asked() {
+            break;
+        }
+        if progress.messages() == before {
+            return Err(Failure::message(Exit::Data, format!("{} holds no messages that are wanted", source.name())));
+        }
+        pace.restart();
+    }
+    tell(progress, bytes, start);
     Ok(())
 }
 
@@ -203,9 +337,8 @@ fn due(record: &Record<'_>, place: &Place, pace: &mut Pace, speed: Speed) -> Res
 }
 
 impl Target for Uplink {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], line: u64) -> Result<bool, Failure> {
-        let message = Outgoing { topic, priority, kind: Kind::Json, payload, key: None, ttl_ms: None };
-        Uplink::publish(self, &message, line)
+    fn publish(&mut self, message: &Outgoing<'_>, line: u64) -> Result<bool, Failure> {
+        Uplink::publish(self, message, line)
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<bool, Failure> {
@@ -250,12 +383,8 @@ impl Embedded {
         Ok(topic)
     }
 
-    /// Waits until `wanted` connections are subscribed to anything. Patterns count once a topic matches them:
-    /// so the recording's topics are made first.
-    fn wait_for_subscribers(&mut self, wanted: usize, recording: &Recording) -> Result<(), Failure> {
-        if recording.is_repeatable() {
-            self.make_topics(recording)?;
-        }
+    /// Waits until `wanted` connections are subscribed to anything.
+    fn wait_for_subscribers(&mut self, wanted: usize) -> Result<(), Failure> {
         let Some(events) = &mut self.events else {
             return Err(Failure::message(Exit::Software, "the engine has no events"));
         };
@@ -297,8 +426,8 @@ impl Embedded {
 }
 
 impl Target for Embedded {
-    fn publish(&mut self, topic: &str, priority: Priority, payload: &[u8], _line: u64) -> Result<bool, Failure> {
-        let topic = self.topic(topic)?;
+    fn publish(&mut self, message: &Outgoing<'_>, _line: u64) -> Result<bool, Failure> {
+        let topic = self.topic(message.topic)?;
         self.published += 1;
         if self.published.is_multiple_of(EVENTS_EVERY) {
             self.forget_events();
@@ -306,7 +435,7 @@ impl Target for Embedded {
         let begin = clock::now();
         let mut is_told = false;
         loop {
-            match topic.publish_timeout(priority, Kind::Json, payload, PUBLISH_WAIT) {
+            match topic.publish_timeout(message.priority, message.kind, message.payload, PUBLISH_WAIT) {
                 Ok(_) => return Ok(true),
                 Err(PublishError::WouldBlock) if self.stop.is_asked() => return Ok(false),
                 Err(PublishError::WouldBlock) => {

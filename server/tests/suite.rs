@@ -29,6 +29,8 @@ mod protocol_client;
 #[cfg(feature = "mcap")]
 mod record;
 mod replay;
+#[cfg(feature = "mcap")]
+mod replay_mcap;
 mod report;
 mod seccomp;
 mod spans;

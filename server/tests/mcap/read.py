@@ -1,4 +1,5 @@
-"""What `fanwire record` writes, read by Python's mcap: message for message, and after a kill.
+"""What `fanwire record` writes, read by Python's mcap: message for message, and after a kill. And the other
+way round: what Python's mcap writes, replayed.
 
     read.py FANWIRE DIRECTORY
 
@@ -13,6 +14,7 @@ import sys
 import time
 
 from mcap.reader import NonSeekingReader, make_reader
+from mcap.writer import CompressionType, Writer
 
 PATIENCE_S = 120
 MESSAGES = 20_000
@@ -79,6 +81,42 @@ def a_file_after_a_kill(url):
     print(f"killed: {len(found)} of {MESSAGES} messages")
 
 
+def written_here(path, compression):
+    """A file of two channels: JSON with a schema, and what is no text."""
+    with path.open("wb") as file:
+        writer = Writer(file, compression=compression)
+        writer.start(profile="other", library="python")
+        schema = writer.register_schema("Pose", "jsonschema", b'{"type":"object"}')
+        pose = writer.register_channel("/pose", "json", schema)
+        schema = writer.register_schema("foxglove.RawImage", "protobuf", b"\x00")
+        image = writer.register_channel("/image", "protobuf", schema)
+        wanted = []
+        for n in range(MESSAGES):
+            data = json.dumps({"n": n}).encode()
+            writer.add_message(pose, log_time=n * 1000, publish_time=n * 1000, data=data)
+            writer.add_message(image, log_time=n * 1000, publish_time=n * 1000, data=bytes([n % 256, 0, 255]))
+            wanted.append(("py/pose", "json", "normal", n + 1, data))
+            wanted.append(("py/image", "octets", "normal", n + 1, bytes([n % 256, 0, 255])))
+        writer.finish()
+    return wanted
+
+
+def replayed(url, compression):
+    name = compression.name.lower()
+    path, again = directory / f"python-{name}.mcap", directory / f"replayed-{name}.mcap"
+    wanted = written_here(path, compression)
+    prefix = "py/" if name == "zstd" else f"py-{name}/"
+    wanted = [(topic.replace("py/", prefix), *rest) for topic, *rest in wanted]
+    arguments = ("-o", str(again), "--count", str(len(wanted)))
+    recorder, _ = start("record", url, f"{prefix}**", *arguments, says="subscribed to")
+    subprocess.run([fanwire, "replay", str(path), "--to", url, "--prefix", prefix, "--speed", "max"], check=True)
+    log, _ = recorder.communicate(timeout=PATIENCE_S)
+    assert recorder.returncode == 0, log
+    found = recorded(again, make_reader)
+    assert sorted(found) == sorted(wanted), f"{len(found)} of {len(wanted)}"
+    print(f"replayed {name}: {len(found)} of {len(wanted)} messages")
+
+
 def part(path):
     """What a file holds that has no end."""
     found = []
@@ -102,6 +140,8 @@ try:
     for compression in ("zstd", "lz4", "none"):
         a_complete_file(url, compression)
     a_file_after_a_kill(url)
+    for kind in CompressionType:
+        replayed(url, kind)
 finally:
     server.terminate()
     server.communicate(timeout=PATIENCE_S)
