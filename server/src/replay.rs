@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, Priority, PublishError, Topic, TopicError};
+use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, PublishError, Topic, TopicError};
 use rustix::event::PollFlags;
 
 use crate::args::ReplayArgs;

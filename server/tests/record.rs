@@ -135,8 +135,10 @@ fn it_goes_on_behind_a_server_that_was_killed_and_says_that_numbers_began_anew()
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a.mcap");
     let (server, url) = serve("");
-    let mut recorder = record(&url, &file, "** --reconnect --count 20");
+    let mut recorder = record(&url, &file, "** --reconnect --count 20 --flush-every 20ms");
     publish(&url, &["a"], &lines(10));
+    // What the server has taken, and not sent, dies with it.
+    wait_for(&file, 10);
     server.signal(Signal::KILL);
     server.finish();
     let address = url.trim_start_matches("ws://");

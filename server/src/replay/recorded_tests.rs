@@ -125,7 +125,7 @@ fn a_record_that_says_it_is_too_long_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mcap");
     for (length, is_refused) in [(RECORD_BYTES_MAX as u64, false), (RECORD_BYTES_MAX as u64 + 1, true)] {
-        let bytes = [&mcap::MAGIC[..], &[1], &length.to_le_bytes()].concat();
+        let bytes = [mcap::MAGIC, &[1], &length.to_le_bytes()].concat();
         std::fs::write(&path, bytes).unwrap();
         let what = format!("{:#}", all(&source(&path)).unwrap_err().error);
         assert_eq!(what.contains(&length.to_string()), is_refused, "{what}");
