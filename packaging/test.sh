@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Packages made of what cargo has built for the tests: looked over by lintian, installed into a root in which nothing else is, run, upgraded, removed.
-# Environment: FANWIRE_BUILT, the folder with fanwire, libfanwire_c.so and libfanwire_c.a. Root is needed for all but building.
+# Environment: FANWIRE_BUILT, the folder with fanwire, libfanwire_c.so and libfanwire_c.a; FANWIRE_SBOM_PYTHON, a Python with
+# packaging/requirements.txt. Root is needed for what installs packages.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 passed=0 failed=0
@@ -104,6 +105,40 @@ read_only() {
     grep '^listening on ws://' "$output" || { cat "$output"; return 1; }
 }
 check "it runs from a root that nobody can write to" read_only
+
+# What is in the program, and of whom.
+check "bills of materials are written" ./package sbom
+valid() { "${FANWIRE_SBOM_PYTHON:-python3}" packaging/valid.py "$at"/packages/*.cdx.json; }
+check "they are CycloneDX, name each crate once, and its licence" valid
+
+# What comes before a release: in a copy, where each thing on the list is wrong once.
+export GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost
+gates=(committed versions changelog untagged)
+copy() {
+    git clone -q . "$at/source" && sed -i "s/^## \[$version\] - .*/## [$version] - 2026-01-01/" "$at/source/CHANGELOG.md" &&
+        git -C "$at/source" commit -q --allow-empty -am "a date" && "$at/source/release" --dry-run "${gates[@]}"
+}
+check "a release that is ready passes" copy
+# stops GATE COMMAND…: after the command, this gate and no other says no.
+stops() {
+    local gate=$1
+    shift
+    (cd "$at/source" && "$@") || return
+    if "$at/source/release" --dry-run "${gates[@]}" >"$at/said"; then
+        return 1
+    fi
+    grep -qx "3 well, 1 wrong: $gate" "$at/said" || { cat "$at/said"; return 1; }
+    git -C "$at/source" reset -q --hard HEAD~ && git -C "$at/source" clean -qfd
+}
+planted() { git commit -q --allow-empty -m planted; }
+dirty() { planted && echo >left; }
+other_version() { sed -i '0,/"version"/s/"version": ".*"/"version": "9.9.9"/' clients/typescript/package.json && git commit -qam planted; }
+undated() { sed -i "s/^## \[$version\] - .*/## [$version] - unreleased/" CHANGELOG.md && git commit -qam planted; }
+tagged() { planted && git tag "v$version"; }
+check "what is not committed stops it" stops committed dirty
+check "another version in one package stops it" stops versions other_version
+check "a changelog without a date stops it" stops changelog undated
+check "a tag that is there stops it" stops untagged tagged
 
 # A root with a shell and the C library, and nothing else.
 if [ "$(id -u)" -ne 0 ]; then
