@@ -34,8 +34,8 @@ def objects(file: str) -> list[dict[str, Any]]:
     return [made for made in yaml.safe_load_all((AT / file).read_text()) if made]
 
 
-def the(kind: str) -> dict[str, Any]:
-    (found,) = (made for made in objects("deployment.yaml") if made["kind"] == kind)
+def the(kind: str, file: str = "deployment.yaml") -> dict[str, Any]:
+    (found,) = (made for made in objects(file) if made["kind"] == kind)
     return found
 
 
@@ -75,6 +75,10 @@ def names_fit() -> None:
     policy = [port["port"] for rule in the("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]]
     assert {*probes, *services, *policy} == ports, (probes, services, policy, ports)
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["spec"]["volumes"]}
+    target = the("HorizontalPodAutoscaler", "autoscaler.yaml")["spec"]["scaleTargetRef"]
+    assert target["name"] == the("Deployment")["metadata"]["name"]
+    # Pods that share no topics: one alone.
+    assert the("Deployment")["spec"]["replicas"] == 1 and all(made["kind"] != "HorizontalPodAutoscaler" for made in objects("deployment.yaml"))
     assert container["resources"]["requests"] == container["resources"]["limits"]
 
 
@@ -135,7 +139,7 @@ def the_pod_runs_is_ready_and_drains() -> None:
             assert asked(metrics)[0] == 401, "who has no token reads metrics"
             status, text = asked(metrics, "an-operator-of-the-tests,-long-enough")
             assert status == 200
-            wanted = [m["pods"]["metric"]["name"] for m in the("HorizontalPodAutoscaler")["spec"]["metrics"] if m["type"] == "Pods"]
+            wanted = [m["pods"]["metric"]["name"] for m in the("HorizontalPodAutoscaler", "autoscaler.yaml")["spec"]["metrics"] if m["type"] == "Pods"]
             assert wanted and all(f"\n{name}{{" in text for name in wanted), wanted
             command = container["lifecycle"]["preStop"]["exec"]["command"]
             drained = subprocess.run([here(part) for part in command], capture_output=True, text=True, timeout=PATIENCE_S)
