@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use fanwire::proto::close::CloseCode;
-use fanwire::proto::server_message::Gap;
+use fanwire::proto::server_message::{Gap, Missing};
+use fanwire::proto::subscribe::TOPICS_MAX;
 use rustix::event::PollFlags;
 
 use crate::bearer::{self, Bearer};
@@ -20,6 +21,7 @@ use crate::feed::{Delivery, Feed, Item, Taken, Topic, Wanted};
 use crate::ledger::Ledger;
 use crate::retry;
 use crate::signals::StopRequests;
+use crate::stats::Stats;
 
 /// As good as for ever between two looks at everything.
 const LONG: Duration = Duration::from_secs(3600);
@@ -92,6 +94,32 @@ pub fn follow(plan: &Plan<'_>, stop: &StopRequests, sink: &mut impl Sink, ledger
     let mut follower = Follower { plan, stop, is_in_force: false, leaves_at: None };
     let end = follower.follow_through(sink, ledger)?;
     follower.write_rest(sink, end)
+}
+
+/// Counts a gap, and says what it means.
+pub fn tell_gap(stats: &mut Stats, gap: &Gap<'_>) {
+    let Gap { topic, priority, from, to, reason, missing } = gap;
+    let numbers = to.saturating_sub(*from).saturating_add(1);
+    let (lost, at_most) = match missing {
+        Missing::All => (numbers, ""),
+        Missing::Some(count) => (*count, ""),
+        Missing::Unknown => (numbers, "at most "),
+    };
+    stats.on_gap(lost);
+    let reason = reason.name();
+    tracing::warn!("gap: {at_most}{lost} messages of {topic} ({priority}) were lost: {from} to {to}, {reason}");
+}
+
+/// Fails where more is named than one request can ask for.
+///
+/// # Errors
+/// Wrong usage.
+pub fn check_topics(topics: &[String]) -> Result<(), Failure> {
+    if topics.len() > TOPICS_MAX {
+        let what = format!("{} topics and patterns: {TOPICS_MAX} can be subscribed to at most", topics.len());
+        return Err(Failure::message(Exit::Usage, what));
+    }
+    Ok(())
 }
 
 /// Why it ends.

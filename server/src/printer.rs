@@ -6,14 +6,14 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use fanwire::proto::json::{self, Body, JsonCheck};
-use fanwire::proto::server_message::{Gap, Missing};
+use fanwire::proto::server_message::Gap;
 
 use crate::args::SubArgs;
 use crate::client::Watched;
 use crate::clock;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::feed::{Delivery, Topic};
-use crate::follow::{Sink, Written};
+use crate::follow::{Sink, Written, tell_gap};
 use crate::ledger::{Ledger, Numbering};
 use crate::output::Output;
 use crate::plain;
@@ -109,16 +109,7 @@ impl Sink for Printer<'_> {
     }
 
     fn on_gap(&mut self, gap: &Gap<'_>) {
-        let (from, to, reason) = (gap.from, gap.to, gap.reason.name());
-        let numbers = to.saturating_sub(from).saturating_add(1);
-        let (lost, at_most) = match gap.missing {
-            Missing::All => (numbers, ""),
-            Missing::Some(count) => (count, ""),
-            Missing::Unknown => (numbers, "at most "),
-        };
-        self.stats.on_gap(lost);
-        let Gap { topic, priority, .. } = gap;
-        tracing::warn!("gap: {at_most}{lost} messages of {topic} ({priority}) were lost: {from} to {to}, {reason}");
+        tell_gap(&mut self.stats, gap);
         if self.args.json {
             self.rendered.clear();
             json::gap(&mut self.rendered, gap);

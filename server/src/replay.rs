@@ -1,11 +1,13 @@
 //! Job: `fanwire replay`: a recording becomes messages again, in its own time.
 //! Knows: recordings, pacing, both ways to publish. Must never know: the protocol.
 
+mod arguments;
 #[cfg(feature = "mcap")]
 mod recorded;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 use fanwire::{Config, ConnectionId, Engine, Event, Events, Kind, PublishError, Topic, TopicError};
 use rustix::event::PollFlags;
 
-use crate::args::ReplayArgs;
+pub use arguments::ReplayArgs;
+
 use crate::clock;
 use crate::dial::{Interrupts, Waited};
 use crate::engine::{self, Ending};
@@ -187,21 +190,88 @@ fn interrupted(stop: &StopRequests) -> Result<(), Failure> {
     }
 }
 
+/// How far it has been played, and when the next message is due.
+struct Playing<'a> {
+    args: &'a ReplayArgs,
+    stop: &'a StopRequests,
+    progress: Progress,
+    pace: Pace,
+    start: Instant,
+    bytes: u64,
+}
+
+impl<'a> Playing<'a> {
+    fn new(args: &'a ReplayArgs, stop: &'a StopRequests, size: Option<u64>) -> Self {
+        let start = clock::now();
+        let pace = Pace::new(args.speed, args.max_silence.0, start);
+        Playing { args, stop, progress: Progress::new(size), pace, start, bytes: 0 }
+    }
+
+    /// Plays rounds until the last one, or until it is stopped. A round answers false once it is; `nothing` says that none has a message.
+    fn rounds(
+        mut self,
+        nothing: &str,
+        mut round: impl FnMut(&mut Self) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            let before = self.progress.messages();
+            if !round(&mut self)? || !self.args.repeat || self.stop.is_asked() {
+                break;
+            }
+            if self.progress.messages() == before {
+                return Err(Failure::message(Exit::Data, nothing.to_owned()));
+            }
+            self.pace.restart();
+        }
+        self.progress.clear();
+        let seconds = clock::now().saturating_duration_since(self.start).as_secs_f64();
+        tracing::info!(
+            "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
+            grouped(self.progress.messages()),
+            grouped(self.bytes),
+            grouped((self.progress.messages() as f64 / seconds.max(1e-6)) as u64)
+        );
+        Ok(())
+    }
+
+    /// Waits until a message that was recorded at `at_us` is due (`None`: at once). False once it is stopped.
+    fn wait(
+        &mut self,
+        target: &mut impl Target,
+        at_us: Option<u64>,
+        place: fmt::Arguments<'_>,
+    ) -> Result<bool, Failure> {
+        let Some(at_us) = at_us else { return Ok(true) };
+        let (due, shortened) = self.pace.due(at_us);
+        if let Some(shortened) = shortened {
+            let seconds = Duration::from_micros(shortened.silence_us).as_secs_f64();
+            tracing::info!("{place}a silence of {seconds:.1} s is shortened (--max-silence 0 keeps it)");
+        }
+        let Some(due) = due else { return Ok(true) };
+        if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
+            self.progress.show();
+        }
+        target.wait_until(due)
+    }
+
+    /// Counts a message that was published.
+    fn on_message(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.progress.on_message();
+    }
+}
+
 fn play(
     args: &ReplayArgs,
     recording: &Recording,
     target: &mut impl Target,
     stop: &StopRequests,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::new(recording.size);
-    let start = clock::now();
-    let mut pace = Pace::new(args.speed, args.max_silence.0, start);
-    let mut bytes = 0;
     // Reading waits at the target, which has other things to do meanwhile; what goes wrong with it there is kept aside.
     let target = RefCell::new(target);
     let broken = Cell::new(None);
-    'rounds: loop {
-        let before = progress.messages();
+    let nothing = format!("{} holds no messages", recording.name());
+    Playing::new(args, stop, recording.size).rounds(&nothing, |playing| {
         let mut wait = |source: BorrowedFd<'_>| {
             let waited = target.borrow_mut().wait_readable(source);
             waited.map_err(|failure| {
@@ -209,7 +279,7 @@ fn play(
                 io::Error::other("the target is gone")
             })
         };
-        let mut lines = recording.open(progress.read_bytes(), &mut wait)?;
+        let mut lines = recording.open(playing.progress.read_bytes(), &mut wait)?;
         loop {
             let line = lines.next_line();
             if let Some(failure) = broken.take() {
@@ -217,50 +287,25 @@ fn play(
             }
             // Asked to stop, what is read ends in the middle of whatever it is.
             if stop.is_asked() {
-                break 'rounds;
+                return Ok(false);
             }
-            let Some((line, place)) = line? else { break };
+            let Some((line, place)) = line? else { return Ok(true) };
             let record = ndjson::parse(line).map_err(|what| place.wrong(what))?;
             let topic = topic_of(&record, place)?;
-            if let Some(due) = due(&record, place, &mut pace, args.speed)? {
-                if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
-                    progress.show();
-                }
-                if !target.borrow_mut().wait_until(due)? {
-                    break 'rounds;
-                }
+            let at_us = time_of(&record, place, args.speed)?;
+            if !playing.wait(*target.borrow_mut(), at_us, format_args!("line {}: ", place.line))? {
+                return Ok(false);
             }
             let payload = record.data.get().as_bytes();
             let priority = record.priority.map_or(args.priority.into(), Into::into);
             let message = Outgoing { topic, priority, kind: Kind::Json, payload, key: None, ttl_ms: None };
             let published = target.borrow_mut().publish(&message, place.line);
             if !published.map_err(|failure| ndjson::at(failure, place))? {
-                break 'rounds;
+                return Ok(false);
             }
-            bytes += payload.len() as u64;
-            progress.on_message();
+            playing.on_message(payload.len());
         }
-        if !args.repeat || stop.is_asked() {
-            break;
-        }
-        if progress.messages() == before {
-            return Err(Failure::message(Exit::Data, format!("{} holds no messages", recording.name())));
-        }
-        pace.restart();
-    }
-    tell(progress, bytes, start);
-    Ok(())
-}
-
-fn tell(progress: Progress, bytes: u64, start: Instant) {
-    progress.clear();
-    let seconds = clock::now().saturating_duration_since(start).as_secs_f64();
-    tracing::info!(
-        "published {} messages, {} bytes in {seconds:.2} s ({} a second)",
-        grouped(progress.messages()),
-        grouped(bytes),
-        grouped((progress.messages() as f64 / seconds.max(1e-6)) as u64)
-    );
+    })
 }
 
 #[cfg(feature = "mcap")]
@@ -270,28 +315,12 @@ fn play_recorded(
     target: &mut impl Target,
     stop: &StopRequests,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::new(None);
-    let start = clock::now();
-    let mut pace = Pace::new(args.speed, args.max_silence.0, start);
-    let mut bytes = 0;
-    'rounds: loop {
-        let before = progress.messages();
+    let nothing = format!("{} holds no messages that are wanted", source.name());
+    Playing::new(args, stop, None).rounds(&nothing, |playing| {
         let mut messages = recorded::Messages::open(source)?;
         while let Some(found) = messages.next()? {
-            if stop.is_asked() {
-                break 'rounds;
-            }
-            if let (Some(due), shortened) = pace.due(found.log_us) {
-                if let Some(shortened) = shortened {
-                    let seconds = Duration::from_micros(shortened.silence_us).as_secs_f64();
-                    tracing::info!("a silence of {seconds:.1} s is shortened (--max-silence 0 keeps it)");
-                }
-                if due.saturating_duration_since(clock::now()) > Duration::from_millis(100) {
-                    progress.show();
-                }
-                if !target.wait_until(due)? {
-                    break 'rounds;
-                }
+            if stop.is_asked() || !playing.wait(target, Some(found.log_us), format_args!(""))? {
+                return Ok(false);
             }
             let recorded::Found { topic, priority, kind, payload, number, .. } = found;
             let message = Outgoing { topic, priority, kind, payload, key: None, ttl_ms: None };
@@ -300,21 +329,12 @@ fn play_recorded(
                 Failure { code: failure.code, error: failure.error.context(what) }
             });
             if !published? {
-                break 'rounds;
+                return Ok(false);
             }
-            bytes += payload.len() as u64;
-            progress.on_message();
+            playing.on_message(payload.len());
         }
-        if !args.repeat || stop.is_asked() {
-            break;
-        }
-        if progress.messages() == before {
-            return Err(Failure::message(Exit::Data, format!("{} holds no messages that are wanted", source.name())));
-        }
-        pace.restart();
-    }
-    tell(progress, bytes, start);
-    Ok(())
+        Ok(true)
+    })
 }
 
 fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failure> {
@@ -323,17 +343,13 @@ fn topic_of<'r>(record: &'r Record<'_>, place: &Place) -> Result<&'r str, Failur
     Ok(topic)
 }
 
-fn due(record: &Record<'_>, place: &Place, pace: &mut Pace, speed: Speed) -> Result<Option<Instant>, Failure> {
-    if speed == Speed::Max {
-        return Ok(None);
+/// When a line was recorded; `None` where nobody wants to know.
+fn time_of(record: &Record<'_>, place: &Place, speed: Speed) -> Result<Option<u64>, Failure> {
+    match (speed, record.t_us) {
+        (Speed::Max, _) => Ok(None),
+        (_, Some(t_us)) => Ok(Some(t_us)),
+        (_, None) => Err(place.wrong("missing field `t_us`: only --speed max does without")),
     }
-    let t_us = record.t_us.ok_or_else(|| place.wrong("missing field `t_us`: only --speed max does without"))?;
-    let (due, shortened) = pace.due(t_us);
-    if let Some(shortened) = shortened {
-        let seconds = Duration::from_micros(shortened.silence_us).as_secs_f64();
-        tracing::info!("line {}: a silence of {seconds:.1} s is shortened (--max-silence 0 keeps it)", place.line);
-    }
-    Ok(due)
 }
 
 impl Target for Uplink {

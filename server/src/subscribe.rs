@@ -1,8 +1,6 @@
 //! Job: `fanwire sub`: what its arguments ask for, followed and printed.
 //! Knows: the arguments. Must never know: how messages travel, how they are printed.
 
-use fanwire::proto::subscribe::TOPICS_MAX;
-
 use crate::args::{ProtocolArg, SubArgs};
 use crate::clock;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
@@ -68,8 +66,5 @@ fn check(args: &SubArgs) -> Result<(), Failure> {
     if let (ProtocolArg::Raw, Some((option, _))) = (args.protocol, without_numbers.iter().find(|(_, given)| *given)) {
         return usage(format!("{option} cannot be had with --protocol raw: messages are bare there"));
     }
-    if args.topics.len() > TOPICS_MAX {
-        return usage(format!("{} topics and patterns: {TOPICS_MAX} can be subscribed to at most", args.topics.len()));
-    }
-    Ok(())
+    follow::check_topics(&args.topics)
 }

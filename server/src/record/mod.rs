@@ -9,8 +9,6 @@ mod recorder;
 
 use std::collections::BTreeMap;
 
-use fanwire::proto::subscribe::TOPICS_MAX;
-
 pub use arguments::RecordArgs;
 
 use crate::args::ProtocolArg;
@@ -94,9 +92,7 @@ fn check(args: &RecordArgs) -> Result<(), Failure> {
     if args.protocol == ProtocolArg::Raw {
         return usage("--protocol raw has no numbers and no times: nothing to record".into());
     }
-    if args.topics.len() > TOPICS_MAX {
-        return usage(format!("{} topics and patterns: {TOPICS_MAX} can be subscribed to at most", args.topics.len()));
-    }
+    follow::check_topics(&args.topics)?;
     if args.output.file_name().is_none() {
         return usage(format!("{} names no file", args.output.display()));
     }

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fanwire::proto::json;
-use fanwire::proto::server_message::{Gap, Missing};
+use fanwire::proto::server_message::Gap;
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 use super::batch::{Batch, Entry, Stamp};
@@ -19,7 +19,7 @@ use crate::client::Watched;
 use crate::clock;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::feed::{Delivery, Topic};
-use crate::follow::{Sink, Written};
+use crate::follow::{Sink, Written, tell_gap};
 use crate::ledger::Numbering;
 use crate::stats::Stats;
 use crate::stderr;
@@ -191,16 +191,7 @@ impl Sink for Recorder {
     }
 
     fn on_gap(&mut self, gap: &Gap<'_>) {
-        let numbers = gap.to.saturating_sub(gap.from).saturating_add(1);
-        let (lost, at_most) = match gap.missing {
-            Missing::All => (numbers, ""),
-            Missing::Some(count) => (count, ""),
-            Missing::Unknown => (numbers, "at most "),
-        };
-        self.stats.on_gap(lost);
-        let Gap { topic, priority, from, to, reason, .. } = gap;
-        let reason = reason.name();
-        tracing::warn!("gap: {at_most}{lost} messages of {topic} ({priority}) were lost: {from} to {to}, {reason}");
+        tell_gap(&mut self.stats, gap);
         let mut rendered = Vec::new();
         json::gap(&mut rendered, gap);
         self.notice(&rendered);

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fanwire::proto::json::JsonCheck;
+use fanwire::proto::json::{Body, JsonCheck};
 use fanwire::proto::topic::{Pattern, TopicName};
 use fanwire::{Kind, Priority};
 use mcap::McapError;
@@ -70,14 +70,8 @@ pub struct Found<'a> {
 struct Target {
     topic: String,
     priority: Priority,
-    encoding: Encoding,
-}
-
-#[derive(Clone, Copy)]
-enum Encoding {
-    Json,
-    Text,
-    Bytes,
+    /// What the channel says that they are.
+    kind: Kind,
 }
 
 /// The messages.
@@ -163,11 +157,7 @@ impl Messages {
         };
         // What is wanted has a target.
         let Some(Some(target)) = self.channels.get(&header.channel_id) else { return Ok(None) };
-        let kind = match target.encoding {
-            Encoding::Json if self.check.is_valid(&self.payload) => Kind::Json,
-            Encoding::Json | Encoding::Text if std::str::from_utf8(&self.payload).is_ok() => Kind::Text,
-            Encoding::Json | Encoding::Text | Encoding::Bytes => Kind::Binary,
-        };
+        let kind = Body::of(target.kind, &self.payload, &mut self.check).kind();
         let (topic, priority) = (target.topic.as_str(), target.priority);
         let (log_us, number) = (header.log_time / 1_000, self.number);
         Ok(Some(Found { topic, priority, kind, payload: &self.payload, log_us, number }))
@@ -242,15 +232,19 @@ impl Messages {
             tracing::warn!("{} is left out: `{topic}` is no topic: {error}", channel.topic);
             return None;
         }
-        let (encoding, kind) = match channel.message_encoding.as_str() {
-            "json" => (Encoding::Json, "json"),
-            "text" => (Encoding::Text, "text"),
-            _ => (Encoding::Bytes, "binary"),
+        let (kind, kind_name) = match channel.message_encoding.as_str() {
+            "json" => (Kind::Json, "json"),
+            "text" => (Kind::Text, "text"),
+            _ => (Kind::Binary, "binary"),
         };
         let schema = self.schemas.get(&channel.schema_id).map_or("no schema", String::as_str);
-        tracing::info!("{}: {}, {schema}; published as {kind} on {topic}", channel.topic, channel.message_encoding);
+        tracing::info!(
+            "{}: {}, {schema}; published as {kind_name} on {topic}",
+            channel.topic,
+            channel.message_encoding
+        );
         let priority = channel.metadata.get("priority").and_then(|name| Priority::from_name(name));
-        Some(Target { topic, priority: priority.unwrap_or(selection.priority), encoding })
+        Some(Target { topic, priority: priority.unwrap_or(selection.priority), kind })
     }
 
     fn wrong(&self, error: &McapError) -> Failure {

@@ -45,7 +45,7 @@ impl Lanes {
     pub fn derive_grown(&mut self, topics: &Topics, clock: Clock, budget: &mut Budget) {
         self.now_ns = clock.now_ns;
         // What sources have had added stops no derived log: else those would fall behind while it goes on.
-        self.rank.haste = false;
+        self.end_haste();
         for _ in 0..self.grown.len() {
             if budget.is_spent() {
                 return;
