@@ -57,6 +57,7 @@ impl Stats {
     }
 
     /// Messages lost so far, as gaps say.
+    #[cfg(feature = "mcap")]
     pub fn lost(&self) -> u64 {
         self.lost + self.now.lost
     }

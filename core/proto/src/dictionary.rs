@@ -6,7 +6,6 @@
 //! What one end holds of a lane: a dictionary and a tail, each of at most [`TAIL_MESSAGES_MAX`] messages and
 //! [`TAIL_BYTES_MAX`] bytes. What compresses and decompresses is shared by all lanes of a thread.
 
-mod adler;
 mod decoder;
 mod encoder;
 mod number;

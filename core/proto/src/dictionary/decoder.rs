@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::adler::adler32;
+use libdeflater::adler32;
+
 use super::number::{NUMBER_MAX, Reader, unzigzag};
 use super::pack::{Codec, Unpacker};
 use super::tail::Tail;

@@ -1,6 +1,7 @@
 //! Writes the frames of a lane, and keeps what its readers keep.
 
-use super::adler::adler32;
+use libdeflater::adler32;
+
 use super::number::{NUMBER_MAX, put, zigzag};
 use super::pack::Packer;
 use super::renewal::{Advice, MESSAGES, READY, Renewal};

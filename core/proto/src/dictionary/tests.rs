@@ -318,3 +318,17 @@ fn the_vectors_of_the_clients_are_read() {
         assert_eq!(late, expected[expected_late..]);
     }
 }
+
+#[test]
+fn checksums_are_those_of_rfc_1950() {
+    assert_eq!(libdeflater::adler32(b""), 1);
+    assert_eq!(libdeflater::adler32(b"Wikipedia"), 0x11E6_0398, "the article's example");
+    // Sums that would overflow 32 bits; the plain reading of section 8.2.
+    let bytes = vec![0xFF; 3 * 5_552 + 7];
+    let (mut a, mut b) = (1u64, 0u64);
+    for &byte in &bytes {
+        a = (a + u64::from(byte)) % 65_521;
+        b = (b + a) % 65_521;
+    }
+    assert_eq!(u64::from(libdeflater::adler32(&bytes)), b << 16 | a);
+}
