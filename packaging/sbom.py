@@ -42,14 +42,17 @@ def bill(crate: str, name: str) -> dict[str, object]:
     keys = resolved(crate)
     needed = set(keys)
 
+    def reference(key: str) -> str:
+        return f"pkg:cargo/{packages[key]['name']}@{packages[key]['version']}"
+
     def component(key: str) -> dict[str, object]:
         package = packages[key]
         made: dict[str, object] = {
             "type": "library",
-            "bom-ref": f"pkg:cargo/{package['name']}@{package['version']}",
+            "bom-ref": reference(key),
             "name": package["name"],
             "version": package["version"],
-            "purl": f"pkg:cargo/{package['name']}@{package['version']}",
+            "purl": reference(key),
         }
         if package["license"]:
             # Cargo's old way to write OR is no SPDX expression.
@@ -66,7 +69,7 @@ def bill(crate: str, name: str) -> dict[str, object]:
             for dependency in node["deps"]
             if any(kind["kind"] is None for kind in dependency["dep_kinds"])
         }
-        return sorted(str(component(key)["bom-ref"]) for key in found & needed)
+        return sorted(reference(key) for key in found & needed)
 
     root = component(keys[0]) | {"type": "application" if name == "fanwire" else "library", "name": name}
     nodes = [node for node in metadata["resolve"]["nodes"] if by_id[node["id"]] in needed]
@@ -77,7 +80,7 @@ def bill(crate: str, name: str) -> dict[str, object]:
         "metadata": {"component": root},
         "components": [component(key) for key in sorted(keys[1:])],
         "dependencies": sorted(
-            ({"ref": component(by_id[node["id"]])["bom-ref"], "dependsOn": depends_on(node)} for node in nodes),
+            ({"ref": reference(by_id[node["id"]]), "dependsOn": depends_on(node)} for node in nodes),
             key=lambda one: str(one["ref"]),
         ),
     }

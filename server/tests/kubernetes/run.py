@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,10 +21,12 @@ from typing import Any
 import kubernetes_validate
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from checks import PATIENCE_S, free_port, run_all, until  # noqa: E402
+
 AT = Path(__file__).parents[3] / "tuning/kubernetes"
 FANWIRE = str(Path(sys.argv[1]).resolve())
 VERSIONS = ["1.28", "1.32"]
-PATIENCE_S = 60.0
 
 
 def objects(file: str) -> list[dict[str, Any]]:
@@ -82,12 +81,6 @@ def names_fit() -> None:
     assert container["resources"]["requests"] == container["resources"]["limits"]
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def asked(url: str, token: str = "") -> tuple[int, str]:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
@@ -129,10 +122,8 @@ def the_pod_runs_is_ready_and_drains() -> None:
             server = subprocess.Popen([FANWIRE, *map(here, container["args"])], stdout=file, stderr=file)
         try:
             ready = f"http://127.0.0.1:{admin}{container['readinessProbe']['httpGet']['path']}"
-            end = time.monotonic() + PATIENCE_S
-            while asked(ready)[0] != 200:
-                assert server.poll() is None and time.monotonic() < end, log.read_text()
-                time.sleep(0.05)
+            until(lambda: server.poll() is not None or asked(ready)[0] == 200, f"it is ready: {log.read_text()}")
+            assert server.poll() is None, log.read_text()
             alive = f"http://127.0.0.1:{admin}{container['livenessProbe']['httpGet']['path']}"
             assert asked(alive)[0] == 200
             metrics = f"http://127.0.0.1:{admin}/metrics"
@@ -151,20 +142,5 @@ def the_pod_runs_is_ready_and_drains() -> None:
             server.wait()
 
 
-def main() -> int:
-    tests = [are_valid, what_is_wrong_is_found, names_fit, the_pod_runs_is_ready_and_drains]
-    failed = 0
-    for test in tests:
-        try:
-            test()
-            print(f"{test.__name__}: ok")
-        except Exception:
-            failed += 1
-            traceback.print_exc()
-            print(f"{test.__name__}: FAILED")
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_all([are_valid, what_is_wrong_is_found, names_fit, the_pod_runs_is_ready_and_drains]))

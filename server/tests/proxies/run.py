@@ -9,6 +9,7 @@ with their own addresses, over TLS, and go on after the proxy was away. Ends wit
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -16,29 +17,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from checks import PATIENCE_S, free_port, run_all, until  # noqa: E402
+
 DOCS = Path(__file__).parents[3] / "docs/how-to"
 FANWIRE = str(Path(sys.argv[1]).resolve())
-PATIENCE_S = 60.0
 LIMIT = 2
 """Connections of one address."""
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE_S} s: {what}"
-        time.sleep(0.02)
 
 
 def answers(port: int) -> bool:
@@ -197,9 +185,15 @@ def certificate(folder: Path) -> Path:
     return folder / "fullchain.pem"
 
 
+def of_nginx(port: int, upstream: str) -> str:
+    return changed(
+        snippet("proxy.md", "nginx"), ("listen 80;", f"listen 127.0.0.1:{port};"), ("unix:/run/fanwire-web/web.sock", upstream)
+    )
+
+
 def nginx_by_a_unix_socket(folder: Path) -> None:
     port, path = free_port(), folder / "web.sock"
-    site = changed(snippet("proxy.md", "nginx"), ("listen 80;", f"listen 127.0.0.1:{port};"), ("/run/fanwire-web/web.sock", str(path)))
+    site = of_nginx(port, f"unix:{path}")
     with serving(folder, f"unix:{path}", options=("--trusted-proxies", "unix")) as publisher:
         with nginx(folder, site, port):
             each_has_its_own_limit(port, "X-Forwarded-For: 203.0.113.9\r\n")
@@ -221,7 +215,7 @@ def nginx_with_tls(folder: Path) -> None:
 
 def nginx_goes_and_comes(folder: Path) -> None:
     port, path = free_port(), folder / "web.sock"
-    site = changed(snippet("proxy.md", "nginx"), ("listen 80;", f"listen 127.0.0.1:{port};"), ("/run/fanwire-web/web.sock", str(path)))
+    site = of_nginx(port, f"unix:{path}")
     # Old connections may be counted for a while beside new ones.
     with serving(folder, f"unix:{path}", options=("--trusted-proxies", "unix"), limit=100) as publisher:
         goes_on(f"ws://127.0.0.1:{port}", publisher, folder, lambda: nginx(folder, site, port))
@@ -264,10 +258,8 @@ def haproxy_goes_and_comes(folder: Path) -> None:
 
 def nobody_is_believed_who_is_not_trusted(folder: Path) -> None:
     """The limit tests can fail: without trust, all clients of a proxy share its address."""
-    port, path = free_port(), folder / "web.sock"
-    site = changed(snippet("proxy.md", "nginx"), ("listen 80;", f"listen 127.0.0.1:{port};"), ("/run/fanwire-web/web.sock", str(path)))
-    behind = free_port()
-    site = changed(site, (f"unix:{path}", f"127.0.0.1:{behind}"))
+    port, behind = free_port(), free_port()
+    site = of_nginx(port, f"127.0.0.1:{behind}")
     with serving(folder, f"127.0.0.1:{behind}"), nginx(folder, site, port), contextlib.ExitStack() as open_:
         heads = []
         for number in range(LIMIT + 1):
@@ -277,7 +269,25 @@ def nobody_is_believed_who_is_not_trusted(folder: Path) -> None:
         assert heads == [True] * LIMIT + [False], heads
 
 
-def main() -> int:
+def in_a_folder(test: Callable[[Path], None]) -> Callable[[], None]:
+    """With a folder of its own, whose logs are shown where it fails."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        folder = Path(tempfile.mkdtemp(prefix="fanwire-proxies-"))
+        try:
+            test(folder)
+        except Exception:
+            for log in sorted(folder.glob("*.log")):
+                print(f"-- {log.name}\n{log.read_text()[-3000:]}")
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return run
+
+
+if __name__ == "__main__":
     tests = [
         nginx_by_a_unix_socket,
         nginx_with_tls,
@@ -287,23 +297,4 @@ def main() -> int:
         haproxy_goes_and_comes,
         nobody_is_believed_who_is_not_trusted,
     ]
-    failed = 0
-    for test in tests:
-        folder = Path(tempfile.mkdtemp(prefix="fanwire-proxies-"))
-        try:
-            test(folder)
-            print(f"{test.__name__}: ok")
-        except Exception:
-            failed += 1
-            traceback.print_exc()
-            for log in sorted(folder.glob("*.log")):
-                print(f"-- {log.name}\n{log.read_text()[-3000:]}")
-            print(f"{test.__name__}: FAILED")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_all([in_a_folder(test) for test in tests]))
